@@ -1,0 +1,1 @@
+"""Cost model: usage times dated prices, workloads, and what a month will cost."""

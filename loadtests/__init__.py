@@ -1,0 +1,1 @@
+"""Load tests that cannot flatter: open loop, timed from the scheduled instant."""

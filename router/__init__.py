@@ -1,0 +1,1 @@
+"""Router: the student by default, the teacher when unsure."""

@@ -1,0 +1,87 @@
+"""The one command line. It knows names and where each command lives; it imports none of them.
+
+`raisehand --help` therefore loads click alone: torch, locust and fastapi stay behind their doors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+
+import click
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "label": ("students.commands:label", "Ask the teacher for soft labels of your inputs."),
+    "distill": ("students.commands:distill", "Train, calibrate and certify a student."),
+    "evaluate": ("students.commands:evaluate", "Measure a bundle on rows never used before."),
+    "teacher": ("students.commands:teacher", "Serve a local classifier as a teacher over HTTP."),
+    "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
+    "whatif": (
+        "costmodel.commands:whatif",
+        "Project the bill: per request, per month, break-even.",
+    ),
+    "prices": ("costmodel.commands:prices", "Show unit prices with source and date."),
+    "loadtest": ("loadtests.commands:loadtest", "Drive a running router, open loop."),
+}
+
+BENCHES: Mapping[str, tuple[str, str]] = {}
+
+
+class LazyGroup(click.Group):
+    """A click group over a table of name → ("module:attribute", one line of help)."""
+
+    def __init__(self, table: Mapping[str, tuple[str, str]], **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of a working day."""
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command that was asked for, and no other."""
+        if cmd_name not in self._table:
+            return None
+        module, attribute = self._table[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in self._table.items()])
+
+
+main = LazyGroup(
+    COMMANDS,
+    name="raisehand",
+    help=(
+        "The student answers by default. When it is not sure, it raises its hand and the teacher "
+        "answers."
+    ),
+    epilog="Start with: raisehand label --task task.yaml",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+click.version_option(package_name="raisehand", prog_name="raisehand")(main)
+
+
+def run() -> None:
+    """Run the command line; an error raised on purpose is one sentence and an exit code."""
+    try:
+        main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. Finished work is kept; run the same command to go on.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(code)

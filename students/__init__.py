@@ -1,0 +1,1 @@
+"""Students: teacher labels in, a certified small classifier out."""

@@ -1,0 +1,79 @@
+"""What can go wrong between a teacher and a student.
+
+StudentsError
+├── BadTask             a task file that names the field, what was found and what is allowed
+├── BadInputs           an inputs file that cannot be read or labelled
+├── UnknownLabel        a label that is not in the task
+├── BadBundle           a bundle that is missing, altered or of another format
+├── NotCertifiable      no threshold keeps the promise; says the feasible best
+└── TeacherError        the teacher did not answer the question
+    ├── TeacherUnavailable   no connection, time-out, 5xx: asking again may help
+    ├── TeacherThrottled     429; carries retry_after seconds when the teacher said so
+    ├── TeacherRejected      4xx: asking again will not help
+    └── TeacherGarbled       a reply that is not in the contract
+"""
+
+
+class StudentsError(Exception):
+    """Base of every error this package raises on purpose; the message says what to do."""
+
+    exit_code = 2
+
+
+class BadTask(StudentsError):
+    """The task file is wrong."""
+
+
+class BadInputs(StudentsError):
+    """The inputs cannot be used."""
+
+
+class UnknownLabel(StudentsError):
+    """A label that the task does not have."""
+
+
+class BadBundle(StudentsError):
+    """The bundle cannot be trusted."""
+
+
+class NotCertifiable(StudentsError):
+    """No threshold keeps the promise on these calibration rows."""
+
+    exit_code = 3
+
+
+class TeacherError(StudentsError):
+    """The teacher did not answer. `reason` is also the metric label.
+
+    `billed_tokens` is what the failed call consumed as far as is known.
+    """
+
+    reason = "teacher_error"
+
+
+class TeacherUnavailable(TeacherError):
+    """No connection, a time-out or a 5xx."""
+
+    reason = "teacher_unavailable"
+
+
+class TeacherThrottled(TeacherError):
+    """The teacher said 429."""
+
+    reason = "teacher_throttled"
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class TeacherRejected(TeacherError):
+    """The teacher refused the request: asking again will not help."""
+
+    reason = "teacher_rejected"
+
+
+class TeacherGarbled(TeacherError):
+    """The teacher's reply is not in the contract."""
+
+    reason = "teacher_garbled"

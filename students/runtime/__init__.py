@@ -1,0 +1,1 @@
+"""All that serving needs of a student: read a bundle, predict."""

@@ -1,0 +1,221 @@
+"""The task file: the one YAML that every command reads.
+
+Paths in it are relative to the file. Secrets never stand in it: `api_key_env` names the
+environment variable that holds one.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from costmodel.pricing import PriceSpec
+from students.confidence import Kind
+from students.errors import BadTask
+from students.labels import LabelSchema
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+SECONDS_PER_MONTH = 730 * 3600
+"""The one month convention of the product: 730 hours."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Prompt(_Section):
+    """What a chat teacher is asked; `{text}` stands for the input and must occur once in `user`."""
+
+    system: str = ""
+    user: str = "{text}"
+
+    @field_validator("user")
+    @classmethod
+    def _text_once(cls, value: str) -> str:
+        if value.count("{text}") != 1:
+            raise ValueError(f"{{text}} occurs {value.count('{text}')} times; it must occur once")
+        return value
+
+
+class TeacherSection(_Section):
+    """Where the teacher is, how it is asked and what it costs."""
+
+    mode: Literal["classify", "chat"] = "chat"
+    base_url: HttpUrl
+    model: str
+    revision: str = "unknown"
+    """Whatever identifies these exact weights; a change de-certifies."""
+    api_key_env: str | None = None
+    prompt: Prompt = Prompt()
+    answers: dict[str, str] = {}
+    """Chat mode: the word the teacher answers for each label; default the label itself."""
+    top_logprobs: int = Field(default=20, ge=1, le=20)
+    extra_body: dict[str, object] = {}
+    """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}."""
+    price: PriceSpec
+    terms: str = ""
+    """The provider's terms on training with its outputs, as you read them."""
+    max_concurrency: int = Field(default=8, ge=1)
+    timeout_s: float = Field(default=10.0, gt=0)
+    on_failure: Literal["student", "error"] = "student"
+    """When an escalation gets no answer: the student's answer flagged degraded, or a 503."""
+
+
+class InputsSection(_Section):
+    """The pile of real inputs: CSV, JSONL or Parquet."""
+
+    path: Path
+    text: str = "text"
+    gold: str | None = None
+    """Column of true labels where there are any; only ever used to report accuracy."""
+    encoding: str = "utf-8"
+
+
+class PromiseSection(_Section):
+    """What is certified. `system`: of all answers; `strict`: of the answers the student gives."""
+
+    agreement: OpenFraction = 0.97
+    confidence: OpenFraction = 0.95
+    promise: Literal["system", "strict"] = "system"
+
+    @property
+    def alpha(self) -> float:
+        """The share of answers that may differ from the teacher's."""
+        return 1.0 - self.agreement
+
+    @property
+    def delta(self) -> float:
+        """The probability that the promise may fail."""
+        return 1.0 - self.confidence
+
+
+class StudentSection(_Section):
+    """Which student to distil and what one machine of it costs."""
+
+    family: Literal["linear", "encoder", "auto"] = "linear"
+    confidence: Kind = "max_probability"
+    encoder_path: Path | None = None
+    """Local Hugging Face folder of the encoder; nothing is downloaded."""
+    temperatures: tuple[float, ...] = (1.0, 2.0)
+    hard_weights: tuple[float, ...] = (0.0, 0.1)
+    """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
+    epochs: int = Field(default=20, ge=1)
+    seed: int = 0
+    price: PriceSpec = PriceSpec(machine="aws:c7i.large", requests_per_second=2000)
+    min_machines: int = Field(default=2, ge=1)
+    """Machines kept for availability, paid whether busy or idle."""
+
+
+class TrafficSection(_Section):
+    """The load the money is projected for."""
+
+    requests_per_day: float = Field(default=10_000_000, gt=0)
+
+    @property
+    def requests_per_month(self) -> float:
+        """Requests in the product's month of 730 hours."""
+        return self.requests_per_day / 86_400 * SECONDS_PER_MONTH
+
+
+class Task(_Section):
+    """One narrow, high-volume job."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    labels: dict[str, str] | list[str]
+    teacher: TeacherSection
+    inputs: InputsSection
+    promise: PromiseSection = PromiseSection()
+    student: StudentSection = StudentSection()
+    traffic: TrafficSection = TrafficSection()
+    audit_rate: Fraction = 0.01
+    """Share of kept answers also asked of the teacher, in shadow."""
+    max_cost_ratio: Annotated[float, Field(gt=0)] | None = None
+    """Budget: refuse to call it a saving above this share of the teacher-only bill."""
+    p99_ms: float = Field(default=50.0, gt=0)
+    max_labelling_usd: Decimal | None = Field(default=None, ge=0)
+    work_dir: Path = Path(".raisehand")
+    """Where labels, bundles and ledgers go."""
+
+    @model_validator(mode="after")
+    def _labels_and_answers(self) -> Self:
+        schema = LabelSchema.of(self.labels)
+        for name in self.teacher.answers:
+            if name not in schema:
+                raise ValueError(
+                    f"teacher.answers names {name!r}, which is not one of {list(schema.names)}"
+                )
+        words = self.answers
+        if len(set(words)) != len(words):
+            raise ValueError(f"teacher.answers are not distinct: {list(words)}")
+        return self
+
+    @property
+    def schema_(self) -> LabelSchema:
+        """The labels as the rest of the code wants them."""
+        return LabelSchema.of(self.labels)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The teacher's word for each label, in schema order."""
+        return tuple(
+            self.teacher.answers.get(name, name) for name in LabelSchema.of(self.labels).names
+        )
+
+
+def load_task(path: Path) -> Task:
+    """Read and check a task file; relative paths in it become absolute.
+
+    Raises:
+        BadTask: the file is missing, is no YAML, or breaks a rule; the message has one line for
+            each fault: field, what was found, what is allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadTask(f"{path} does not exist; name a task file, e.g. task.yaml") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadTask(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise BadTask(
+            f"{path} holds {type(raw).__name__}; a mapping with name, labels, … is needed"
+        )
+    try:
+        task = Task.model_validate(raw)
+    except ValidationError as error:
+        raise BadTask(f"{path}: {_faults(error)}") from None
+    base = path.resolve().parent
+    encoder = task.student.encoder_path
+    return task.model_copy(
+        update={
+            "inputs": task.inputs.model_copy(update={"path": base / task.inputs.path}),
+            "work_dir": base / task.work_dir,
+            "student": task.student.model_copy(
+                update={"encoder_path": base / encoder if encoder else None}
+            ),
+        }
+    )
+
+
+def _faults(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"]) or "the file"
+        found = fault.get("input")
+        shown = (
+            "" if fault["type"] == "missing" or isinstance(found, dict) else f" (found {found!r})"
+        )
+        lines.append(f"{field}: {fault['msg']}{shown}")
+    return "; ".join(lines)

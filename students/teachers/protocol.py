@@ -1,0 +1,63 @@
+"""What every teacher is: texts in, soft labels and their bill out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from costmodel.pricing import TokenUsage
+from students.labels import LabelDistribution, LabelSchema
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherDescriptor:
+    """All that, if changed, makes it another teacher: part of cache keys and certificates."""
+
+    mode: str
+    model: str
+    revision: str
+    prompt_sha256: str
+    parameters: str
+    """Canonical JSON of the sampling and logprob parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherReply:
+    """One answer: distribution, consumption, the words it used and the raw reply (JSON)."""
+
+    distribution: LabelDistribution
+    usage: TokenUsage
+    wording: str
+    raw: str
+
+
+class Teacher(Protocol):
+    """A big model behind a network, asked about one or more texts."""
+
+    schema: LabelSchema
+    descriptor: TeacherDescriptor
+
+    async def label(
+        self, texts: Sequence[str], *, timeout_s: float | None = None
+    ) -> list[TeacherReply]:
+        """Answer each text, in order: len(result) == len(texts).
+
+        No retries here: the caller owns the only retry loop.
+
+        Raises:
+            TeacherUnavailable, TeacherThrottled, TeacherRejected, TeacherGarbled.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Prove the contract against the real server (reachable, model known, labels distinct).
+
+        Raises:
+            TeacherError: with one sentence saying what to do.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connection pool."""
+        ...
