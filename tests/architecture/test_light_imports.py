@@ -1,0 +1,47 @@
+"""What everybody imports stays light: the heavy libraries are behind named doors."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "vllm", "locust", "fastapi", "numba", "matplotlib", "sklearn")
+
+LIGHT = [
+    "costmodel",
+    "costmodel.pricing",
+    "students.labels",
+    "students.task",
+    "students.teachers",
+    "students.certificate",
+    "students.evaluation",
+    "router.cli",
+    "router.policy",
+    "loadtests",
+]
+
+
+def _heavy_modules_after(code: str) -> list[str]:
+    script = (
+        f"{code}\nimport sys\n"
+        f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_is_light(module):
+    """Importing a light module loads no heavy library."""
+    assert _heavy_modules_after(f"import {module}") == []
+
+
+def test_help_is_light():
+    """`raisehand --help` loads no heavy library."""
+    code = (
+        "import sys\nsys.argv = ['raisehand', '--help']\nfrom router.cli import run\n"
+        "try:\n    run()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+    )
+    assert _heavy_modules_after(code) == []
