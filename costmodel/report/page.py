@@ -1,0 +1,168 @@
+"""One self-contained HTML page: text, tables and figures, readable on screen and on paper.
+
+Nothing is loaded from elsewhere: the style is inline, figures are inline SVG that follows the
+reader's light or dark setting. The same calls give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Tone = Literal["plain", "good", "bad"]
+
+_NUMBER = re.compile(r"^[-+−±≤≥<>~≈$€ ]*\d[\d,.]*\s*(%|×|[kKMG]?)(\s*[\w/µ·]+)?$")
+_MISSING = {"", "–", "-", "—", "n/a"}
+_MATPLOTLIB_IDS = re.compile(r' id="(?:figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|'
+                             r'legend|PathCollection|LineCollection|FillBetweenPolyCollection|'
+                             r'PolyCollection|QuadMesh)_\d+"')  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One figure a reader must not miss: its value in large type, what it is, what it rests on."""
+
+    value: str
+    label: str
+    detail: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    text: str
+    kind: str = "heading"
+
+
+@dataclass(frozen=True, slots=True)
+class _Paragraph:
+    text: str
+    tone: Tone
+    kind: str = "paragraph"
+
+
+@dataclass(frozen=True, slots=True)
+class _Headlines:
+    items: tuple[Headline, ...]
+    kind: str = "headlines"
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: tuple[bool, ...]
+    kind: str = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    caption: str
+    svg: str
+    kind: str = "figure"
+
+
+class Page:
+    """A report that is built from top to bottom; every call returns the page itself."""
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self.title = title
+        self.subtitle = subtitle
+        self._blocks: list[_Heading | _Paragraph | _Headlines | _Table | _Figure] = []
+
+    def heading(self, text: str) -> Self:
+        """Start a section."""
+        self._blocks.append(_Heading(text))
+        return self
+
+    def paragraph(self, text: str, tone: Tone = "plain") -> Self:
+        """Add plain text; `bad` marks a warning, `good` a promise that was kept."""
+        self._blocks.append(_Paragraph(text, tone))
+        return self
+
+    def headlines(self, items: Sequence[Headline]) -> Self:
+        """Add a row of large figures."""
+        self._blocks.append(_Headlines(tuple(items)))
+        return self
+
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[object]], caption: str = ""
+    ) -> Self:
+        """Add a table; a column whose cells are all numbers (or amounts) is right-aligned.
+
+        Raises:
+            ValueError: a row has not as many cells as there are headers.
+        """
+        cells = tuple(tuple(_cell(value) for value in row) for row in rows)
+        for row in cells:
+            if len(row) != len(headers):
+                raise ValueError(f"a row has {len(row)} cells for {len(headers)} headers: {row}")
+        right = tuple(_is_numeric([row[k] for row in cells]) for k in range(len(headers)))
+        self._blocks.append(_Table(caption, tuple(headers), cells, right))
+        return self
+
+    def figure(self, figure: Figure, caption: str, alt: str) -> Self:
+        """Add a matplotlib figure as inline SVG; `alt` says in words what it shows."""
+        self._blocks.append(_Figure(caption, _svg(figure, alt, salt=str(len(self._blocks)))))
+        return self
+
+    def html(self) -> str:
+        """The whole page as one HTML document."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("costmodel.report", ""),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        template = environment.get_template("page.html.jinja")
+        return template.render(title=self.title, subtitle=self.subtitle, blocks=self._blocks)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float | Decimal):
+        return f"{value:,.4g}" if isinstance(value, float) else f"{value:,f}"
+    return str(value)
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell.strip() not in _MISSING]
+    return bool(filled) and all(_NUMBER.match(cell.strip()) for cell in filled)
+
+
+def _svg(figure: Figure, alt: str, salt: str) -> str:
+    import matplotlib as mpl
+
+    target = io.StringIO()
+    # Ids are unique on the page (the salt) and the same in every run (no clock, no chance).
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(
+            target, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+        )
+    text = target.getvalue()
+    svg = text[text.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = _MATPLOTLIB_IDS.sub("", svg)
+    # Black and white are the page's ink and paper, so that dark mode works.
+    svg = re.sub(r"(fill|stroke): #000000", r"\1: currentColor", svg)
+    svg = re.sub(r"(fill|stroke): #ffffff", r"\1: var(--paper)", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    label = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
