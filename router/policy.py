@@ -1,0 +1,90 @@
+"""Who answers: the one decision of the product, pure and small.
+
+Every outcome has a named reason; the same word is the metric label, the ledger column and the
+`x-raisehand-reason` header.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from students.labels import Prediction
+
+
+class Route(StrEnum):
+    """Who gave the answer."""
+
+    STUDENT = "student"
+    TEACHER = "teacher"
+    DEGRADED = "degraded"
+    """The student's answer although it was not sure, because the teacher could not be asked."""
+    REFUSED = "refused"
+    """Nobody: the request was turned away; the reason says why."""
+
+
+class Reason(StrEnum):
+    """Why that one answered, or why nobody did."""
+
+    CONFIDENT = "confident"
+    LOW_CONFIDENCE = "low_confidence"
+    STUDENT_ERROR = "student_error"
+    NAN_CONFIDENCE = "nan_confidence"
+    TEACHER_UNAVAILABLE = "teacher_unavailable"
+    TEACHER_TIMEOUT = "teacher_timeout"
+    TEACHER_THROTTLED = "teacher_throttled"
+    TEACHER_GARBLED = "teacher_garbled"
+    TEACHER_REJECTED = "teacher_rejected"
+    TEACHER_BUSY = "teacher_busy"
+    BREAKER_OPEN = "breaker_open"
+    RETRY_BUDGET = "retry_budget"
+    ESCALATION_BUDGET = "escalation_budget"
+    QUEUE_FULL = "queue_full"
+    DEADLINE = "deadline"
+    PASSTHROUGH = "passthrough"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the teacher is to be asked, and why (or why not).
+
+    `escalate=False` with a reason other than CONFIDENT means: the teacher was wanted but may not be
+    asked; the student's answer, where there is one, is degraded.
+    """
+
+    escalate: bool
+    reason: Reason
+
+
+KEEP = Decision(False, Reason.CONFIDENT)
+UNSURE = Decision(True, Reason.LOW_CONFIDENCE)
+BROKEN = Decision(True, Reason.STUDENT_ERROR)
+NOT_A_NUMBER = Decision(True, Reason.NAN_CONFIDENCE)
+OUT_OF_BUDGET = Decision(False, Reason.ESCALATION_BUDGET)
+
+
+def decide(
+    prediction: Prediction | None, thresholds: Sequence[float], budget_ok: bool = True
+) -> Decision:
+    """Decide one request.
+
+    Args:
+        prediction: what the student said; None when it failed.
+        thresholds: shape (K,), by predicted label: the student answers at or above its label's one.
+        budget_ok: whether the escalation budget allows asking the teacher now.
+
+    Returns:
+        KEEP when the student is sure enough; otherwise an escalation with its reason, or
+        OUT_OF_BUDGET. A confidence that is not a number never counts as sure.
+    """
+    if prediction is None:
+        wanted = BROKEN
+    elif not math.isfinite(prediction.confidence):
+        wanted = NOT_A_NUMBER
+    elif prediction.confidence >= thresholds[prediction.label]:
+        return KEEP
+    else:
+        wanted = UNSURE
+    return wanted if budget_ok else OUT_OF_BUDGET
