@@ -81,6 +81,9 @@ class InputsSection(_Section):
     text: str = "text"
     gold: str | None = None
     """Column of true labels where there are any; only ever used to report accuracy."""
+    split: str | None = None
+    """Column that says which rows are train, validation, temperature, calibration or test; rows
+    without one are divided at random, near-copies together."""
     encoding: str = "utf-8"
 
 

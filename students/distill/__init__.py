@@ -1,0 +1,1 @@
+"""Distillation: inputs → labels → training → calibration → certificate → evaluation → bundle."""
