@@ -57,3 +57,41 @@ class Certificate(BaseModel):
             f"kept; agreement is at least {self.agreement_lower_bound:.4f}. It says nothing about "
             "truth, about any single class or customer, or about traffic that changes."
         )
+
+
+class Refusal(BaseModel):
+    """Why nothing was certified, and what would help. A description, not a proof."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    promise: Literal["system", "strict"]
+    agreement: float
+    confidence: float
+    n_calibration: int
+    raw_disagreement: float
+    """Share of the calibration rows on which the student, answering everything, disagrees."""
+    minimum_escalation: float
+    """Share that must escalate even with a perfect ranking of the rows."""
+    best_agreement: float
+    """Highest agreement that these rows support at one threshold."""
+    best_coverage: float
+    """Share of the rows kept at that threshold."""
+    rows_needed: int | None
+    """Calibration rows that would probably certify; None where more rows would not help."""
+
+    @property
+    def statement(self) -> str:
+        """One sentence for people: what was asked, the feasible best, what to do."""
+        scope = "over all traffic" if self.promise == "system" else "of the answers kept"
+        advice = (
+            f"label about {self.rows_needed:,} calibration rows"
+            if self.rows_needed
+            else "more calibration rows would not help: train a better student"
+        )
+        return (
+            f"cannot certify {self.agreement:.1%} agreement {scope} at {self.confidence:.0%} "
+            f"confidence from {self.n_calibration:,} calibration rows; the best they support is "
+            f"{self.best_agreement:.1%} at {self.best_coverage:.1%} coverage, and at least "
+            f"{self.minimum_escalation:.1%} of the traffic would have to escalate however well the "
+            f"student ranks it; {advice}, or promise less"
+        )

@@ -13,6 +13,15 @@ StudentsError
     └── TeacherGarbled       a reply that is not in the contract
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from students.certificate import Refusal
+
+from costmodel.pricing import NO_USAGE, TokenUsage
+
 
 class StudentsError(Exception):
     """Base of every error this package raises on purpose; the message says what to do."""
@@ -37,18 +46,33 @@ class BadBundle(StudentsError):
 
 
 class NotCertifiable(StudentsError):
-    """No threshold keeps the promise on these calibration rows."""
+    """No threshold keeps the promise on these calibration rows.
+
+    `refusal` carries the feasible best as fields, for JSON.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 class TeacherError(StudentsError):
     """The teacher did not answer. `reason` is also the metric label.
 
-    `billed_tokens` is what the failed call consumed as far as is known.
+    `usage` is what the failed call consumed: NO_USAGE when it surely was not served (refused
+    connection, 429, 4xx), the teacher's own count when it said one, None when nobody knows (sent,
+    and the reply was lost or unreadable), so that the ledger books an estimate.
     """
 
     reason = "teacher_error"
+    usage: TokenUsage | None = None
+
+    def __init__(self, message: str, *, usage: TokenUsage | None = None) -> None:
+        super().__init__(message)
+        if usage is not None:
+            self.usage = usage
 
 
 class TeacherUnavailable(TeacherError):
@@ -61,6 +85,7 @@ class TeacherThrottled(TeacherError):
     """The teacher said 429."""
 
     reason = "teacher_throttled"
+    usage = NO_USAGE
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -71,6 +96,7 @@ class TeacherRejected(TeacherError):
     """The teacher refused the request: asking again will not help."""
 
     reason = "teacher_rejected"
+    usage = NO_USAGE
 
 
 class TeacherGarbled(TeacherError):
