@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from costmodel.pricing import NO_USAGE, TokenUsage
+
 if TYPE_CHECKING:
     from students.certificate import Refusal
-
-from costmodel.pricing import NO_USAGE, TokenUsage
 
 
 class StudentsError(Exception):
