@@ -1,0 +1,5 @@
+"""The load-test commands of `raisehand`."""
+
+from loadtests.commands.loadtest import loadtest
+
+__all__ = ["loadtest"]

@@ -1,0 +1,80 @@
+"""A load test on the terminal: a progress bar while it runs, one table when it is done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from loadtests.report import LoadReport
+from loadtests.run import Progress
+from loadtests.spec import LoadSpec
+
+
+@contextlib.contextmanager
+def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
+    """Show seconds of the schedule and live counts on stderr."""
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        whole = spec.warmup_s + spec.duration_s
+        row = bar.add_task(f"{spec.rate:g} rps, warming up", total=whole, counts="")
+
+        def update(progress: Progress) -> None:
+            bar.update(
+                row,
+                completed=min(progress.elapsed_s + spec.warmup_s, whole),
+                description=(
+                    f"{spec.rate:g} rps, {'warming up' if progress.elapsed_s < 0 else 'measuring'}"
+                ),
+                counts=f"{progress.answered} answered, {progress.failed} failed, "
+                f"{progress.flying} in flight",
+            )
+
+        yield update
+
+
+def show(report: LoadReport, console: Console | None = None) -> None:
+    """Print the report: rates, latency by route, what failed, and whether it counts."""
+    out = console or Console()
+    out.print(
+        f"asked for {report.requested_rps:g} rps, offered {report.offered_rps:.1f}, "
+        f"achieved {report.achieved_rps:.1f}; {report.scheduled} requests, "
+        f"{report.succeeded} answered, {report.failed} failed, {report.drops} dropped"
+    )
+    table = Table(title="milliseconds from the scheduled instant", title_justify="left")
+    for name in ("route", "n", "p50", "p90", "p99", "max"):
+        table.add_column(name, justify="left" if name == "route" else "right")
+    for route, latency in report.latency_ms.items():
+        if latency.n:
+            values = (latency.p50, latency.p90, latency.p99, latency.max)
+            table.add_row(route, str(latency.n), *(_ms(value) for value in values))
+    out.print(table)
+    if report.reasons:
+        out.print("why: " + ", ".join(f"{why} {n}" for why, n in report.reasons.items()))
+    if report.failures:
+        out.print("failed: " + ", ".join(f"{kind} {n}" for kind, n in report.failures.items()))
+    priced = report.succeeded - report.unpriced
+    if priced:
+        out.print(f"cost ${report.cost_usd:f} for {priced} priced answers")
+    out.print(
+        f"generator: send lag p99 {_ms(report.send_lag_ms.p99)} ms, "
+        f"{report.generator_cpu:.0%} of a core"
+    )
+    for check in report.checks:
+        out.print(("[green]pass[/] " if check.passed else "[red]FAIL[/] ") + check.words)
+    for reason in report.invalid_reasons:
+        out.print(f"[red]INVALID[/] {reason}")
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

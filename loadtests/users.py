@@ -1,0 +1,173 @@
+"""Locust users that send on a schedule, whatever the target does: an open loop.
+
+Locust's own pacing is a closed loop: a user that waits for a slow answer does not send, and the
+requests it did not send are in no statistic. Here one user per process walks the schedule and
+hands each arrival to a greenlet of its own; latency counts from the scheduled instant. An arrival
+that finds `concurrency` requests in flight is a drop, and a drop voids the run.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import time
+from pathlib import Path
+from typing import IO
+
+import gevent
+import msgspec
+from gevent.pool import Pool
+from locust import User, constant, task
+
+from loadtests.connection import ConnectionLost, Connections, Reply
+from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
+from loadtests.rows import read_rows
+from loadtests.schedule import Arrival, arrivals
+from loadtests.spec import LoadSpec
+from loadtests.surface import PATHS, body_of, label_of
+from loadtests.tally import UNROUTED, Outcome, Tally, decimal_of, interval_s
+
+SPAWNS_BEFORE_YIELD = 16
+PROGRESS_S = 0.5
+
+
+class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
+    """One worker's share of the schedule, sent through one pool of connections."""
+
+    fixed_count = 1
+    wait_time = constant(0)
+
+    def on_start(self) -> None:
+        """Prepare every request body, so that sending costs as little as can be."""
+        self.plan = Plan(Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[WORKER_VARIABLE]))
+        self.spec = self.plan.read_spec()
+        rows = read_rows(self.spec.inputs, self.spec.text, self.spec.encoding)
+        self.row_indices = [row.index for row in rows]
+        self.bodies = [body_of(self.spec, row.text) for row in rows]
+        self.connections = Connections(self.spec.url, PATHS[self.spec.surface], headers(self.spec))
+        self.tally = Tally(interval_s(self.spec))
+        self.pool = Pool(self.spec.concurrency)
+        self.answered = self.failed = self.dropped = 0
+        self.samples: IO[bytes] | None = None
+        if self.spec.samples is not None:
+            self.samples = self.plan.samples.open("wb")
+        gc.collect()
+        gc.freeze()
+
+    @task  # type: ignore[untyped-decorator]
+    def drive(self) -> None:
+        """Walk the schedule, wait for what is in flight, hand over the tally, end the process."""
+        self.plan.write_ready()
+        while (start := self.plan.read_start()) is None:
+            gevent.sleep(0.01)
+        watcher = gevent.spawn(self._watch, start)
+        self._send_all(start)
+        self.pool.join(timeout=self.spec.timeout_s + 1)
+        watcher.kill()
+        if self.samples is not None:
+            self.samples.close()
+        self._write_progress()
+        self.plan.write_result(self.tally)
+        gevent.spawn(self.environment.runner.quit)
+        gevent.sleep(60)
+
+    def _send_all(self, start: float) -> None:
+        spawned = 0
+        for arrival in arrivals(self.spec, len(self.bodies), self.plan.worker):
+            delay = start + arrival.offset_s - time.monotonic()
+            if delay > 0:
+                gevent.sleep(delay)
+                spawned = 0
+            elif spawned >= SPAWNS_BEFORE_YIELD:
+                gevent.sleep(0)
+                spawned = 0
+            self.tally.arrive(arrival.offset_s)
+            if self.pool.full():
+                self.dropped += 1
+                self.tally.drop(arrival.offset_s)
+            else:
+                spawned += 1
+                self.pool.spawn(self._send, arrival, start + arrival.offset_s)
+
+    def _send(self, arrival: Arrival, due: float) -> None:
+        lag_s = time.monotonic() - due
+        failure: str | None = None
+        reply: Reply | None = None
+        try:
+            reply = self.connections.post(self.bodies[arrival.row], self.spec.timeout_s)
+        except gevent.Timeout:
+            failure = "timeout"
+        except ConnectionLost:
+            failure = "connection"
+        latency_s = time.monotonic() - due
+        row_index = self.row_indices[arrival.row]
+        outcome = (
+            Outcome(arrival.offset_s, row_index, lag_s, latency_s, 0, failure)
+            if reply is None
+            else self._judge(reply, arrival, row_index, lag_s, latency_s)
+        )
+        self.tally.record(outcome, self.spec.duration_s)
+        if outcome.failure is None:
+            self.answered += 1
+        else:
+            self.failed += 1
+        if self.samples is not None and outcome.offset_s >= 0:
+            self.samples.write(msgspec.json.encode(outcome.sample()) + b"\n")
+
+    def _judge(
+        self, reply: Reply, arrival: Arrival, row_index: int, lag_s: float, latency_s: float
+    ) -> Outcome:
+        label, failure = None, None
+        if reply.status != 200:
+            failure = f"http_{reply.status}"
+        else:
+            label = label_of(self.spec.surface, reply.body)
+            if label is None:
+                failure = "garbled"
+        header = reply.header
+        try:
+            confidence = float(header("x-raisehand-confidence") or "nan")
+        except ValueError:
+            confidence = math.nan
+        return Outcome(
+            arrival.offset_s,
+            row_index,
+            lag_s,
+            latency_s,
+            reply.status,
+            failure,
+            header("x-raisehand-route") or UNROUTED,
+            header("x-raisehand-reason"),
+            label,
+            confidence if math.isfinite(confidence) else None,
+            decimal_of(header("x-raisehand-cost-usd")),
+        )
+
+    def _watch(self, start: float) -> None:
+        """Measure this process's CPU in each interval of the window; tell how far it is."""
+        gevent.sleep(max(0.0, start - time.monotonic()))
+        cpu, wall, told = time.process_time(), time.monotonic(), 0.0
+        interval = 0
+        while True:
+            gevent.sleep(PROGRESS_S)
+            self._write_progress()
+            ends = start + min((interval + 1) * self.tally.interval_s, self.spec.duration_s)
+            now = time.monotonic()
+            if now >= ends > told:
+                used = time.process_time()
+                self.tally.cpu[interval] = (used - cpu) / (now - wall)
+                cpu, wall, told = used, now, ends
+                interval += 1
+
+    def _write_progress(self) -> None:
+        self.plan.write_progress(
+            answered=self.answered, failed=self.failed, dropped=self.dropped, flying=len(self.pool)
+        )
+
+
+def headers(spec: LoadSpec) -> dict[str, str]:
+    """Return the request headers that the spec asks for."""
+    if spec.api_key_env is None:
+        return {}
+    return {"authorization": f"Bearer {os.environ.get(spec.api_key_env, '')}"}
