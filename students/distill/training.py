@@ -1,0 +1,153 @@
+"""The training loop of every encoder, teacher or student: soft labels in, weights out.
+
+Door to torch: import this module only inside the functions that train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+Float32 = npt.NDArray[np.float32]
+Progress = Callable[[int, int], None]
+"""Called with (steps done, steps in all)."""
+Tokens = Sequence[Sequence[int]]
+EpochEnd = Callable[[int], bool]
+"""Called with the number of epochs done; True stops the training."""
+
+BUCKET = 50
+"""Batches that are sorted by length together: large enough to waste no padding, small enough that
+batches stay random."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how hard to train.
+
+    Attributes:
+        epochs: passes over the rows.
+        batch_size: rows of a step.
+        lr: peak learning rate of AdamW, after warm-up; falls to 0 linearly.
+        warmup: share of the steps that warm up.
+        weight_decay: of matrices; biases and norms have none.
+        temperature: T of the soft loss.
+        hard_weight: lambda of the hard cross-entropy.
+        seed: of shuffling and of dropout.
+    """
+
+    epochs: int
+    batch_size: int = 32
+    lr: float = 5e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+    seed: int = 0
+
+
+def distillation_loss(
+    logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0, hard_weight: float = 0.0
+) -> torch.Tensor:
+    """(1 - lambda) T^2 KL(p_T || student_T) + lambda CE(argmax p), averaged over rows.
+
+    p_T is the teacher softened, p^(1/T) renormalised (Hinton 2015). Rows of `targets` (N, K) may
+    sum to less than 1: mass that the teacher put on no label weighs its row down.
+    """
+    mass = targets.sum(dim=1)
+    soft = torch.log_softmax(targets.clamp_min(1e-8).log() / temperature, dim=1)
+    student = torch.log_softmax(logits / temperature, dim=1)
+    kl = (soft.exp() * (soft - student)).sum(dim=1) * temperature**2
+    loss = kl
+    if hard_weight:
+        hard = nn.functional.cross_entropy(logits, targets.argmax(dim=1), reduction="none")
+        loss = (1 - hard_weight) * kl + hard_weight * hard
+    return (loss * mass).sum() / mass.sum()
+
+
+def train_encoder(
+    network: nn.Module,
+    tokens: Tokens,
+    targets: Float32,
+    recipe: Recipe,
+    *,
+    pad_id: int,
+    progress: Progress | None = None,
+    epoch_end: EpochEnd | None = None,
+) -> None:
+    """Train `network` in place; `network(ids (B, L), mask (B, L))` returns logits (B, K)."""
+    device = next(network.parameters()).device
+    rng = np.random.default_rng(recipe.seed)
+    torch.manual_seed(recipe.seed)
+    lengths = np.array([len(t) for t in tokens])
+    y = torch.from_numpy(np.ascontiguousarray(targets, dtype=np.float32))  # (N, K)
+
+    optimizer = torch.optim.AdamW(
+        _parameter_groups(network, recipe.weight_decay), lr=recipe.lr, fused=True
+    )
+    steps = recipe.epochs * -(-len(tokens) // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _triangle(step, steps, recipe.warmup)
+    )
+    done = 0
+    for epoch in range(recipe.epochs):
+        network.train()
+        for rows in length_buckets(lengths, recipe.batch_size, rng):
+            ids, mask = pad([tokens[i] for i in rows], pad_id, device)  # (B, L), L of this batch
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = network(ids, mask)  # (B, K)
+            loss = distillation_loss(
+                logits.float(), y[rows].to(device), recipe.temperature, recipe.hard_weight
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            done += 1
+            if progress:
+                progress(done, steps)
+        if epoch_end and epoch_end(epoch + 1):
+            break
+    network.eval()
+
+
+def length_buckets(
+    lengths: npt.NDArray[np.integer], batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Divide all rows into batches of like length, in random order: each row exactly once."""
+    order = rng.permutation(len(lengths))
+    batches = []
+    for start in range(0, len(order), BUCKET * batch_size):
+        block = order[start : start + BUCKET * batch_size]
+        block = block[np.argsort(lengths[block], kind="stable")]
+        batches.extend(block[i : i + batch_size] for i in range(0, len(block), batch_size))
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def pad(tokens: Tokens, pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack token lists as ids (B, L) and mask (B, L), padded to the longest."""
+    longest = max(map(len, tokens))
+    ids = np.full((len(tokens), longest), pad_id, np.int64)
+    mask = np.zeros((len(tokens), longest), np.int64)
+    for row, t in enumerate(tokens):
+        ids[row, : len(t)] = t
+        mask[row, : len(t)] = 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def _triangle(step: int, steps: int, warmup: float) -> float:
+    rise = max(1, round(steps * warmup))
+    return min((step + 1) / rise, max(0.0, (steps - step) / max(1, steps - rise)))
+
+
+def _parameter_groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
+    trained = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
