@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
-    "label": ("students.commands:label", "Ask the teacher for soft labels of your inputs."),
+    "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands:distill", "Train, calibrate and certify a student."),
     "evaluate": ("students.commands:evaluate", "Measure a bundle on rows never used before."),
-    "teacher": ("students.commands:teacher", "Serve a local classifier as a teacher over HTTP."),
+    "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
     "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
     "whatif": (
         "costmodel.commands:whatif",

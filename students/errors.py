@@ -5,9 +5,11 @@ StudentsError
 ├── BadInputs           an inputs file that cannot be read or labelled
 ├── UnknownLabel        a label that is not in the task
 ├── BadBundle           a bundle that is missing, altered or of another format
+├── BudgetReached       labelling would cost more than was allowed
 ├── NotCertifiable      no threshold keeps the promise; says the feasible best
 └── TeacherError        the teacher did not answer the question
     ├── TeacherUnavailable   no connection, time-out, 5xx: asking again may help
+    │   └── TeacherTimeout   it did not answer in time; the call may have been billed
     ├── TeacherThrottled     429; carries retry_after seconds when the teacher said so
     ├── TeacherRejected      4xx: asking again will not help
     └── TeacherGarbled       a reply that is not in the contract
@@ -45,6 +47,12 @@ class BadBundle(StudentsError):
     """The bundle cannot be trusted."""
 
 
+class BudgetReached(StudentsError):
+    """The next question could cost more than the caller allowed."""
+
+    exit_code = 4
+
+
 class NotCertifiable(StudentsError):
     """No threshold keeps the promise on these calibration rows.
 
@@ -79,6 +87,12 @@ class TeacherUnavailable(TeacherError):
     """No connection, a time-out or a 5xx."""
 
     reason = "teacher_unavailable"
+
+
+class TeacherTimeout(TeacherUnavailable):
+    """No answer in time."""
+
+    reason = "teacher_timeout"
 
 
 class TeacherThrottled(TeacherError):

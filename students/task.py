@@ -63,6 +63,10 @@ class TeacherSection(_Section):
     answers: dict[str, str] = {}
     """Chat mode: the word the teacher answers for each label; default the label itself."""
     top_logprobs: int = Field(default=20, ge=1, le=20)
+    max_tokens: int = Field(default=1, ge=1, le=16)
+    """Chat mode: how far to read; more than 1 only for a server that starts with white space."""
+    texts_per_call: int = Field(default=32, ge=1, le=1024)
+    """Classify mode: texts sent in one labelling request."""
     extra_body: dict[str, object] = {}
     """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}."""
     price: PriceSpec

@@ -1,0 +1,189 @@
+"""The HTTP client of every remote teacher: one POST in, JSON or a named error out. No retries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from costmodel.pricing import TokenUsage
+from students.errors import (
+    BadTask,
+    TeacherGarbled,
+    TeacherRejected,
+    TeacherThrottled,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
+from students.task import TeacherSection
+
+MAX_REPLY_BYTES = 16 * 2**20
+_SHOWN = 300
+
+
+def server_url(section: TeacherSection, path: str) -> str:
+    """Address of a route beside the OpenAI surface, e.g. vLLM's `/classify`."""
+    return str(section.base_url).rstrip("/").removesuffix("/v1") + path
+
+
+def openai_url(section: TeacherSection, path: str) -> str:
+    """Address of an OpenAI route; `/v1` is added to a base URL that has no path of its own."""
+    base = str(section.base_url).rstrip("/")
+    return base + ("" if urlsplit(base).path else "/v1") + path
+
+
+def api_headers(section: TeacherSection) -> dict[str, str]:
+    """Headers that authenticate.
+
+    Raises:
+        BadTask: the environment variable that should hold the key is not set.
+    """
+    if section.api_key_env is None:
+        return {}
+    key = os.environ.get(section.api_key_env, "")
+    if not key:
+        raise BadTask(
+            f"teacher.api_key_env names {section.api_key_env}, which is not set; export it first"
+        )
+    return {"Authorization": f"Bearer {key}"}
+
+
+class TeacherClient:
+    """A connection pool to one teacher, opened by the first call in the running loop."""
+
+    def __init__(self, section: TeacherSection) -> None:
+        self._section = section
+        self._headers = api_headers(section)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: Any, timeout_s: float | None = None) -> dict[str, Any]:
+        """Send JSON and return the JSON object of a 200.
+
+        Raises:
+            TeacherUnavailable, TeacherThrottled, TeacherRejected, TeacherGarbled.
+        """
+        return await self._send("POST", url, body, timeout_s)
+
+    async def get(self, url: str, timeout_s: float | None = None) -> dict[str, Any]:
+        """Fetch a JSON object; same errors as `post`."""
+        return await self._send("GET", url, None, timeout_s)
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _send(
+        self, method: str, url: str, body: Any, timeout_s: float | None
+    ) -> dict[str, Any]:
+        limit = self._section.timeout_s if timeout_s is None else timeout_s
+        try:
+            async with (
+                asyncio.timeout(limit),
+                self._open().request(method, url, json=body, allow_redirects=False) as response,
+            ):
+                content = await response.content.read(MAX_REPLY_BYTES + 1)
+                while len(content) <= MAX_REPLY_BYTES and (
+                    more := await response.content.read(MAX_REPLY_BYTES)
+                ):
+                    content += more
+                status, headers = response.status, response.headers
+        except TimeoutError:
+            raise TeacherTimeout(f"{url} did not answer within {limit:g} s") from None
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise TeacherRejected(f"{url} is not an address; check teacher.base_url") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise TeacherUnavailable(
+                f"{url} cannot be reached ({error or type(error).__name__}); is it running?"
+            ) from None
+        if status != 200:
+            raise _refusal(url, status, content, headers.get("Retry-After"))
+        return _object(url, content)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # Callers cap their own concurrency; a second, hidden cap here would only add waiting.
+            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=None),
+            )
+        return self._session
+
+
+def usage_of(reply: dict[str, Any]) -> TokenUsage:
+    """Read the `usage` object of an OpenAI-style reply; what is absent counts 0 tokens."""
+    usage = reply.get("usage") or {}
+    try:
+        details = usage.get("prompt_tokens_details") or {}
+        return TokenUsage(
+            input_tokens=int(usage.get("prompt_tokens") or 0),
+            output_tokens=int(usage.get("completion_tokens") or 0),
+            cached_input_tokens=int(details.get("cached_tokens") or 0),
+        )
+    except (TypeError, ValueError, AttributeError):
+        raise TeacherGarbled(f"the teacher's usage is {usage!r}, not token counts") from None
+
+
+def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
+    """Read a Retry-After header: seconds, or an HTTP date; None if absent or unreadable."""
+    if not header:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+
+
+def _refusal(
+    url: str, status: int, content: bytes, retry_after: str | None
+) -> TeacherUnavailable | TeacherThrottled | TeacherRejected:
+    said = f"{url} answered {status}: {_words(content)}"
+    if status == 429:
+        return TeacherThrottled(said, retry_after_s(retry_after))
+    if status >= 500 or status == 408:
+        return TeacherUnavailable(said)
+    return TeacherRejected(said)
+
+
+def _words(content: bytes) -> str:
+    """What the server said, whether in OpenAI's error shape, FastAPI's or as text."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return content[:_SHOWN].decode("utf-8", "replace").strip() or "nothing"
+    if isinstance(body, dict):
+        error = body.get("error", body)
+        if isinstance(error, dict):
+            error = error.get("message") or error.get("detail") or error
+        return str(error)[:_SHOWN]
+    return str(body)[:_SHOWN]
+
+
+def _object(url: str, content: bytes) -> dict[str, Any]:
+    if len(content) > MAX_REPLY_BYTES:
+        raise TeacherGarbled(f"{url} answered more than {MAX_REPLY_BYTES >> 20} MB")
+    try:
+        body = json.loads(content)
+    except ValueError:
+        raise TeacherGarbled(
+            f"{url} answered 200 with something that is not JSON: {_words(content)}"
+        ) from None
+    if not isinstance(body, dict):
+        raise TeacherGarbled(f"{url} answered a JSON {type(body).__name__}, not an object")
+    return body

@@ -1,0 +1,66 @@
+"""The prompt and its inverse: a text becomes messages, and those messages become the text again.
+
+Labelling renders, the router matches: an application that already asks the teacher with this
+prompt needs to change only its base URL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from students.task import Prompt
+
+Message = dict[str, str]
+
+
+def render(prompt: Prompt, text: str) -> list[Message]:
+    """Return the chat messages that ask about `text`."""
+    messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    return [*messages, {"role": "user", "content": prompt.user.replace("{text}", text)}]
+
+
+def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the text that `render` would turn into these messages, or None.
+
+    Content may be a string or a list of text parts, and `developer` counts as `system`.
+    """
+    wanted = 2 if prompt.system else 1
+    if len(messages) != wanted:
+        return None
+    system, user = (messages[0], messages[1]) if prompt.system else (None, messages[0])
+    if system is not None and (
+        system.get("role") not in ("system", "developer")
+        or _content(system.get("content")) != prompt.system
+    ):
+        return None
+    said = _content(user.get("content"))
+    if user.get("role") != "user" or said is None:
+        return None
+    before, after = prompt.user.split("{text}")
+    if len(said) < len(before) + len(after):
+        return None
+    if not (said.startswith(before) and said.endswith(after)):
+        return None
+    return said[len(before) : len(said) - len(after)]
+
+
+def prompt_sha256(prompt: Prompt, answers: Sequence[str]) -> str:
+    """Fingerprint of everything the teacher is told, answer words included."""
+    content = json.dumps([prompt.system, prompt.user, list(answers)], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _content(content: object) -> str | None:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(
+        isinstance(part, Mapping)
+        and part.get("type") == "text"
+        and isinstance(part.get("text"), str)
+        for part in content
+    ):
+        return "".join(part["text"] for part in content)
+    return None
