@@ -2,7 +2,9 @@
 
 CostModelError
 ├── UnknownPrice      a model or machine nobody gave a price for (never priced as 0)
+├── BadPriceList      a list of hourly prices that breaks its own rules
 ├── BadUsage          negative, boolean or non-finite token counts
+├── BadProjection     counts or traffic that no month can have
 └── BadScenario       a scenario file that cannot be simulated
 """
 
@@ -17,8 +19,16 @@ class UnknownPrice(CostModelError):
     """No price is known for the reference; it is an error or a counted exclusion, never 0."""
 
 
+class BadPriceList(CostModelError):
+    """A list of hourly prices with a faulty row: which row, what was found, what is allowed."""
+
+
 class BadUsage(CostModelError):
     """A usage record that cannot have happened."""
+
+
+class BadProjection(CostModelError):
+    """Evaluation counts or traffic that cannot be projected."""
 
 
 class BadScenario(CostModelError):

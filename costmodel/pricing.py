@@ -1,8 +1,9 @@
 """Usage times a dated price is money: Decimal, with the price that was used beside it.
 
-An API price comes from genai-prices (offline, dated rules, tiers). A machine price comes from
-`prices.yaml` (dated, sourced, append-only) or from the task file. A price nobody knows is an
-error that names the reference and says how to add it: it is never 0.
+An API price comes from genai-prices (`costmodel.rates`: offline, dated rules, tiers). A machine
+price comes from `prices.yaml` (`costmodel.machines`: dated, sourced, append-only) or from the task
+file. A price nobody knows is an error that names the reference and says how to add it: it is
+never 0. `costmodel.pricebook.price_of` turns what a file says into one of these.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from costmodel.errors import BadUsage, UnknownPrice
+from costmodel.errors import BadUsage
 
 MILLION = Decimal(1_000_000)
 SECONDS_PER_HOUR = Decimal(3600)
@@ -161,43 +162,10 @@ class MachinePrice:
         return Cost(usd, self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiPrice:
-    """A public API price from genai-prices, by model and moment."""
-
-    provider: str | None
-    model: str
-
-    @property
-    def words(self) -> str:
-        """The model and where its price comes from."""
-        from genai_prices import __version__
-
-        name = f"{self.provider}:{self.model}" if self.provider else self.model
-        return f"{name} list price (genai-prices {__version__})"
-
-    def cost(self, usage: TokenUsage, at: datetime) -> Cost:
-        """Price through genai-prices, which knows tiers, cached input and dated changes."""
-        from genai_prices import Usage, calc_price
-
-        try:
-            calculation = calc_price(
-                Usage(
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    cache_read_tokens=usage.cached_input_tokens,
-                ),
-                model_ref=self.model,
-                provider_id=self.provider,
-                genai_request_timestamp=at,
-            )
-        except LookupError as error:
-            name = f"{self.provider}:{self.model}" if self.provider else self.model
-            raise UnknownPrice(
-                f"no price is known for model {name!r}; write `provider:model` as genai-prices "
-                "names it, or give usd_per_mtok_input and usd_per_mtok_output in the file"
-            ) from error
-        return Cost(calculation.total_price, self.words)
+def amount(usd: Decimal) -> str:
+    """A unit price for people, exact, with at least cents: $0.10, $0.08925."""
+    exact = usd.normalize()
+    return f"${exact:f}" if exact.as_tuple().exponent < -2 else f"${exact:.2f}"  # type: ignore[operator]
 
 
 def now() -> datetime:

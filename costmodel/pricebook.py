@@ -1,0 +1,52 @@
+"""From what a file says about a price to the price itself, checked when the file is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from costmodel.machines import MachineRow, find_machine
+from costmodel.pricing import MachinePrice, Price, PriceSpec, TokenPrice, amount, now
+from costmodel.rates import ApiPrice
+
+
+def price_of(
+    spec: PriceSpec, *, at: datetime | None = None, machines: Sequence[MachineRow] | None = None
+) -> Price:
+    """Return the price that `spec` names.
+
+    Args:
+        spec: one of the four forms of a task or scenario file.
+        at: the moment the look-up is made for; now if not given.
+        machines: rows of hourly prices; the shipped list if not given.
+
+    Raises:
+        UnknownPrice: nobody gave a price for the model or machine; the message names near matches
+            and says how to add one.
+    """
+    at = at or now()
+    if spec.model is not None:
+        return ApiPrice.of(spec.model, at)
+    if spec.usd_per_mtok_input is not None and spec.usd_per_mtok_output is not None:
+        return _token_price(spec, spec.usd_per_mtok_input, spec.usd_per_mtok_output)
+    assert spec.requests_per_second is not None, "PriceSpec checks this"
+    if spec.machine is not None:
+        row = find_machine(spec.machine, at.date(), machines)
+        hourly, words = row.usd_per_hour, row.words
+    else:
+        assert spec.usd_per_hour is not None, "PriceSpec checks this"
+        hourly = spec.usd_per_hour
+        words = f"{amount(hourly)} per hour (given in the file)"
+    rate = Decimal(repr(spec.requests_per_second))
+    return MachinePrice(hourly, rate, f"{words}, carrying {rate.normalize():f} requests a second")
+
+
+def _token_price(spec: PriceSpec, read: Decimal, wrote: Decimal) -> TokenPrice:
+    cached = spec.usd_per_mtok_cached_input
+    words = f"{amount(read)} / {amount(wrote)} per million input / output tokens"
+    if cached is not None:
+        words += f", cached input {amount(cached)}"
+    return TokenPrice(
+        read, wrote, read if cached is None else cached, f"{words} (given in the file)"
+    )
