@@ -1,0 +1,410 @@
+"""The pages and pictures of one evaluation; the same rows are printed on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from costmodel.report.page import Headline, Page
+from students.certificate import Certificate
+from students.evaluation import Evaluation, Interval, Paired, Quality, Share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#3b76d1", "#d9822b", "#8a94a3"
+"""Readable on light and on dark paper."""
+WORST_CLASSES = 15
+MOST_ROWS = 20
+
+Row = tuple[str, str, str]
+
+
+def share_words(share: Share) -> str:
+    """A rate with its exact interval and its counts."""
+    return f"{share.rate:.2%} [{share.low:.2%}, {share.high:.2%}] ({share.count:,} of {share.n:,})"
+
+
+def metric_rows(evaluation: Evaluation, certificate: Certificate | None) -> list[Row]:
+    """Every figure as (block, metric, value), in the order in which a reader needs them."""
+    return [
+        *_teacher_rows(evaluation),
+        *_student_rows(evaluation),
+        *_pair_rows(evaluation),
+        *_probability_rows(evaluation),
+        *_routing_rows(evaluation),
+        *_promise_rows(evaluation, certificate),
+    ]
+
+
+def _teacher_rows(e: Evaluation) -> list[Row]:
+    mass = e.label_mass
+    return [
+        ("Teacher", "accuracy · macro-F1 against gold", _quality_words(e.teacher, e.n_gold)),
+        (
+            "Teacher",
+            "self-agreement, asked twice",
+            share_words(e.self_agreement) if e.self_agreement else "not measured",
+        ),
+        (
+            "Teacher",
+            "label mass",
+            f"{mass.mean:.3f} mean, {mass.unsure:,} of {e.n:,} unsure, "
+            f"{mass.truncated:,} truncated",
+        ),
+    ]
+
+
+def _student_rows(e: Evaluation) -> list[Row]:
+    worst = min(
+        (row for row in e.classes if row.recall is not None),
+        key=lambda row: row.recall if row.recall is not None else 1.0,
+    )
+    rows = [
+        ("Student", "agreement with the teacher, all answers", share_words(e.agreement)),
+        ("Student", "accuracy · macro-F1 against gold", _quality_words(e.student, e.n_gold)),
+        (
+            "Student",
+            "worst class by agreement",
+            f"{worst.label}: {worst.recall:.2%} of {worst.teacher:,} rows",
+        ),
+        ("Cascade", "accuracy · macro-F1 against gold", _quality_words(e.cascade, e.n_gold)),
+        ("Majority", "accuracy · macro-F1 against gold", _quality_words(e.majority, e.n_gold)),
+    ]
+    if e.self_agreement and e.self_agreement.rate > 0:
+        ceiling = e.agreement.rate / e.self_agreement.rate
+        rows.insert(1, ("Student", "agreement / teacher self-agreement", f"{ceiling:.3f}"))
+    if e.retention is not None:
+        rows.append(
+            ("Student", "gain in macro-F1 over majority that is kept", f"{e.retention:.1%}")
+        )
+    return rows
+
+
+def _pair_rows(e: Evaluation) -> list[Row]:
+    pairs = (("student", e.teacher_minus_student), ("cascade", e.teacher_minus_cascade))
+    return [row for name, pair in pairs if pair for row in _paired_rows(name, pair)]
+
+
+def _paired_rows(name: str, pair: Paired) -> list[Row]:
+    title = f"Teacher − {name}"
+    return [
+        (title, "macro-F1, paired bootstrap", _interval_words(pair.macro_f1)),
+        (title, "accuracy, paired bootstrap", _interval_words(pair.accuracy)),
+        (
+            title,
+            "only one is right (McNemar)",
+            f"teacher {pair.only_first:,}, {name} {pair.only_second:,}, p = {pair.p_value:.2g}",
+        ),
+    ]
+
+
+def _probability_rows(e: Evaluation) -> list[Row]:
+    p = e.probabilities
+    return [
+        ("Probabilities", "NLL · Brier of the teacher's answer", f"{p.nll:.4f} · {p.brier:.4f}"),
+        ("Probabilities", "KL(teacher ‖ student), nats", f"{p.kl:.4f}"),
+        (
+            "Probabilities",
+            "ECE, and what perfect calibration shows at this n",
+            f"{p.ece:.4f}, null band [{p.ece_null_low:.4f}, {p.ece_null_high:.4f}]",
+        ),
+    ]
+
+
+def _routing_rows(e: Evaluation) -> list[Row]:
+    r = e.ranking
+    return [
+        ("Routing", "escalation rate", share_words(e.escalation)),
+        ("Routing", "AUGRC (oracle)", f"{r.augrc:.5f} ({r.augrc_oracle:.5f})"),
+        (
+            "Routing",
+            "AUROC of agreement",
+            f"{r.auroc:.4f}" if r.auroc is not None else "one class only",
+        ),
+        (
+            "Routing",
+            f"coverage at {e.promised_agreement:.1%} {e.promise}, picked on these rows",
+            f"{r.coverage_at_promise:.2%} (no proof)",
+        ),
+    ]
+
+
+def _promise_rows(e: Evaluation, certificate: Certificate | None) -> list[Row]:
+    kept = share_words(e.kept_agreement) if e.kept_agreement else "nothing was kept"
+    rows = [
+        ("Promise", "agreement over all traffic, on test", share_words(e.cascade_agreement)),
+        ("Promise", "agreement of the answers kept, on test", kept),
+    ]
+    if certificate is None:
+        return [*rows, ("Promise", "certificate", "none: this bundle proves nothing")]
+    c = certificate
+    return [
+        *rows,
+        (
+            "Promise",
+            f"certified {c.promise} agreement, confidence {c.confidence:.0%}",
+            f"≥ {c.agreement_lower_bound:.4f} (promised {c.agreement:.4f}); calibration: "
+            f"n = {c.n_calibration:,}, kept {c.n_accepted:,}, disagreed {c.disagreements:,}",
+        ),
+        (
+            "Promise",
+            "about",
+            f"teacher {c.teacher_model} ({c.teacher_revision}), artefact {c.artefact_sha256[:12]}, "
+            f"use {c.use} of these rows, {c.date}",
+        ),
+    ]
+
+
+def _quality_words(quality: Quality, n: int) -> str:
+    if quality.accuracy is None or quality.macro_f1 is None:
+        return "no gold labels: only agreement is known"
+    return f"{quality.accuracy:.4f} · {quality.macro_f1:.4f} (n = {n:,})"
+
+
+def _interval_words(interval: Interval) -> str:
+    verdict = "" if interval.excludes_zero else ", not told apart"
+    return f"{interval.estimate:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]{verdict}"
+
+
+def risk_coverage_figure(evaluation: Evaluation) -> Figure:
+    """Kept disagreement against coverage, with exact band, oracle, promise and chosen point."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    points = evaluation.risk_coverage
+    coverage = np.array([p.coverage for p in points])
+    alpha = 1.0 - evaluation.promised_agreement
+    figure = Figure(figsize=(6.4, 4.0))
+    axes = figure.subplots()
+    axes.fill_between(
+        coverage,
+        [p.low for p in points],
+        [p.high for p in points],
+        color=BLUE,
+        alpha=0.18,
+        lw=0,
+        label="exact 95 % band",
+    )
+    axes.plot(coverage, [p.risk for p in points], color=BLUE, lw=1.8, label="student")
+    axes.plot(coverage, [p.oracle for p in points], color=GREY, lw=1.2, ls="--", label="oracle")
+    along = np.linspace(max(coverage[0], 0.02), 1.0, 200)
+    limit = alpha / along if evaluation.promise == "system" else np.full_like(along, alpha)
+    axes.plot(along, limit, color=ORANGE, lw=1.2, label=f"promise ({evaluation.promise})")
+    if evaluation.kept_agreement:
+        axes.plot(
+            [1.0 - evaluation.escalation.rate],
+            [1.0 - evaluation.kept_agreement.rate],
+            "o",
+            color=ORANGE,
+            ms=9,
+            label="deployed",
+        )
+    settled = [p.high for p in points if p.coverage >= 0.1]
+    top = max(alpha * 1.6, min(1.0, 1.1 * max(settled, default=1.0)))
+    axes.set(xlim=(0, 1), ylim=(0, top))
+    axes.set_xlabel("coverage: share of traffic the student answers")
+    axes.set_ylabel("kept answers that differ from the teacher")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    _plain(axes)
+    return figure
+
+
+def reliability_figure(evaluation: Evaluation) -> Figure:
+    """Agreement against top probability, in bins with exact intervals, and the rows of each."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    bins = evaluation.reliability
+    x = [b.mean_confidence for b in bins]
+    y = np.array([b.agreement.rate for b in bins])
+    low, high = (np.array([getattr(b.agreement, side) for b in bins]) for side in ("low", "high"))
+    figure = Figure(figsize=(6.4, 4.0))
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--", label="perfectly calibrated")
+    axes.errorbar(
+        x,
+        y,
+        yerr=[y - low, high - y],
+        fmt="o",
+        color=BLUE,
+        ms=5,
+        lw=1.2,
+        capsize=2,
+        label="student, exact 95 %",
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_ylabel("agrees with the teacher")
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    below.bar(
+        [b.low for b in bins],
+        [b.agreement.n for b in bins],
+        width=[0.9 * (b.high - b.low) for b in bins],
+        align="edge",
+        color=BLUE,
+        alpha=0.5,
+    )
+    below.set_xlabel("student's top probability")
+    below.set_ylabel("rows")
+    for ax in (axes, below):
+        _plain(ax)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    below.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def _plain(axes: object) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)  # type: ignore[attr-defined]
+    axes.grid(True, color=GREY, alpha=0.2, lw=0.7)  # type: ignore[attr-defined]
+
+
+def evaluation_page(
+    name: str,
+    bundle: str,
+    evaluation: Evaluation,
+    certificate: Certificate | None,
+    texts: Sequence[str],
+) -> Page:
+    """Build the HTML page of one evaluation; `texts` are the test rows, in order."""
+    page = Page(f"Evaluation of {name}", f"bundle {bundle} · {evaluation.n:,} untouched test rows")
+    page.headlines(_headlines(evaluation, certificate))
+    if certificate:
+        page.paragraph(certificate.statement)
+    else:
+        page.paragraph("This bundle carries no certificate: nothing is promised.", tone="bad")
+    page.figure(
+        risk_coverage_figure(evaluation),
+        "Risk and coverage",
+        "Share of kept answers that differ from the teacher at each coverage, with the promise",
+    )
+    page.figure(
+        reliability_figure(evaluation),
+        "Reliability of the calibrated probabilities",
+        "Agreement with the teacher in bins of the student's top probability",
+    )
+    page.heading("All figures")
+    page.table(
+        ("", "metric", "value"),
+        metric_rows(evaluation, certificate),
+        "Shares with exact 95 % intervals; differences with paired bootstrap 95 % intervals",
+    )
+    _class_tables(page, evaluation)
+    _suspect_table(page, evaluation, texts)
+    return page
+
+
+def _headlines(e: Evaluation, certificate: Certificate | None) -> list[Headline]:
+    kept_promise = e.cascade_agreement if e.promise == "system" else e.kept_agreement
+    held = kept_promise is not None and kept_promise.rate >= e.promised_agreement
+    lines = [
+        Headline(
+            f"{e.cascade_agreement.rate:.2%}",
+            "agreement over all traffic",
+            f"[{e.cascade_agreement.low:.2%}, {e.cascade_agreement.high:.2%}], n = {e.n:,}",
+            "good" if held else "bad",
+        ),
+        Headline(
+            f"{e.escalation.rate:.2%}",
+            "escalated to the teacher",
+            f"[{e.escalation.low:.2%}, {e.escalation.high:.2%}]",
+        ),
+        Headline(
+            f"{e.agreement.rate:.2%}",
+            "student alone agrees",
+            f"[{e.agreement.low:.2%}, {e.agreement.high:.2%}]",
+        ),
+    ]
+    if certificate:
+        lines.insert(
+            0,
+            Headline(
+                f"≥ {certificate.agreement_lower_bound:.2%}",
+                f"certified agreement ({certificate.promise})",
+                f"at {certificate.confidence:.0%} confidence, n = {certificate.n_calibration:,}",
+            ),
+        )
+    return lines
+
+
+def _class_tables(page: Page, e: Evaluation) -> None:
+    shown = [row for row in e.classes if row.teacher]
+    many = len(shown) > MOST_ROWS
+    if many:
+        shown = sorted(shown, key=lambda row: row.f1)[:WORST_CLASSES]
+    page.heading("By class")
+    page.table(
+        (
+            "label",
+            "teacher rows",
+            "student rows",
+            "precision",
+            "recall",
+            "F1",
+            "escalated",
+            "kept and missed",
+            "gold F1 teacher",
+            "student",
+            "cascade",
+        ),
+        [
+            (
+                row.label,
+                row.teacher,
+                row.student,
+                _percent(row.precision),
+                _percent(row.recall),
+                f"{row.f1:.3f}",
+                _percent(row.escalation),
+                share_words(row.missed) if row.missed else None,
+                _number(row.teacher_gold_f1),
+                _number(row.student_gold_f1),
+                _number(row.cascade_gold_f1),
+            )
+            for row in shown
+        ],
+        f"The {len(shown)} worst classes of {len(e.classes)} by agreement with the teacher"
+        if many
+        else "Precision, recall and F1 are agreement of the student alone with the teacher",
+    )
+    if e.confusion:
+        page.table(
+            ("teacher says", "student says", "rows"),
+            [(c.teacher, c.student, c.count) for c in e.confusion[:MOST_ROWS]],
+            "Most frequent disagreements, before escalation",
+        )
+
+
+def _suspect_table(page: Page, e: Evaluation, texts: Sequence[str]) -> None:
+    if not e.suspects:
+        return
+    page.heading("Suspects")
+    page.paragraph(
+        "Confident disagreements: either the student is wrong or the teacher is. Relabelling "
+        "these rows first teaches most."
+    )
+    page.table(
+        ("text", "teacher", "student", "gold", "confidence"),
+        [
+            (_short(texts[s.row]), s.teacher, s.student, s.gold, f"{s.confidence:.4f}")
+            for s in e.suspects[:MOST_ROWS]
+        ],
+        f"The surest {min(MOST_ROWS, len(e.suspects))}",
+    )
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 160 else f"{flat[:159]}…"
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
