@@ -66,15 +66,28 @@ class Escalated:
 
 
 class EscalationFailed(Exception):
-    """No answer from the teacher. `usage` is what the attempts consumed all the same."""
+    """No answer from the teacher; what the attempts consumed all the same stands on the bill."""
 
     def __init__(self, reason: Reason, bill: Bill, retry_after_s: float | None = None) -> None:
         super().__init__(f"the teacher gave no answer: {reason}")
         self.reason = reason
-        self.attempts = bill.attempts
-        self.usage = bill.usage
-        self.estimated = bill.estimated
+        self.bill = bill
         self.retry_after_s = retry_after_s
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made."""
+        return self.bill.attempts
+
+    @property
+    def usage(self) -> TokenUsage:
+        """What the attempts consumed."""
+        return self.bill.usage
+
+    @property
+    def estimated(self) -> bool:
+        """Whether a part of `usage` is an estimate."""
+        return self.bill.estimated
 
 
 AttemptObserver = Callable[[Outcome, float], None]
@@ -156,8 +169,13 @@ class EscalationGuard:
             self.bulkhead.release()
         return Escalated(reply, bill.attempts, bill.usage, bill.estimated)
 
-    def _refuse_if_closed(self, bill: Bill) -> None:
+    def _close_door(self, retry_after_s: float | None) -> None:
         """Obey a Retry-After for everybody, not only for the call that was told."""
+        if retry_after_s is not None:
+            closed_s = min(retry_after_s, MAX_RETRY_AFTER_S)
+            self._closed_until = max(self._closed_until, self._clock() + closed_s)
+
+    def _refuse_if_closed(self, bill: Bill) -> None:
         closed_s = self._closed_until - self._clock()
         if closed_s > 0:
             raise EscalationFailed(Reason.TEACHER_THROTTLED, bill, closed_s)
@@ -182,13 +200,7 @@ class EscalationGuard:
 
     def _pause_before_retry(self, error: TeacherUnavailable | TeacherThrottled) -> float:
         jitter_s = self._rng.uniform(0.0, RETRY_JITTER_S)
-        asked_s = _retry_after(error)
-        if asked_s is None:
-            return jitter_s
-        self._closed_until = max(
-            self._closed_until, self._clock() + min(asked_s, MAX_RETRY_AFTER_S)
-        )
-        return asked_s + jitter_s
+        return (_retry_after(error) or 0.0) + jitter_s
 
     async def _attempt(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
         """Make one attempt; whatever happens, it is billed, observed and judged."""
@@ -210,6 +222,7 @@ class EscalationGuard:
             raise EscalationFailed(Reason.TEACHER_TIMEOUT, bill) from error
         except TeacherError as error:
             outcome, usage = _failure(error)[0], error.usage
+            self._close_door(_retry_after(error))
             raise
         except Exception as error:
             outcome = Outcome.GARBLED

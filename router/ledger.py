@@ -184,6 +184,7 @@ class SqliteLedger:
         self.path = path
         self.dropped = 0
         self.write_errors = 0
+        self.last_error = ""
         self._capacity = capacity
         self._interval_s = interval_s
         self._close_timeout_s = close_timeout_s
@@ -245,6 +246,7 @@ class SqliteLedger:
                 pause = 0.0 if self._closing else self._interval_s
             except sqlite3.Error as error:
                 self.write_errors += 1
+                self.last_error = str(error)
                 if self.write_errors & (self.write_errors - 1) == 0:
                     log.warning("ledger %s: %s; %d entries wait", self.path, error, self.pending)
                 _discard(connection)

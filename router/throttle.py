@@ -23,7 +23,7 @@ class AdaptiveThrottle:
         self,
         *,
         k: float = 2.0,
-        window_s: float = 10.0,
+        window_s: float = 5.0,
         min_requests: int = 10,
         max_refusal: float = 0.9,
         clock: Clock = time.monotonic,
