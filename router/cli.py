@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "evaluate": ("students.commands:evaluate", "Measure a bundle on rows never used before."),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
     "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
+    "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
     "whatif": (
         "costmodel.commands:whatif",
         "Project the bill: per request, per month, break-even.",

@@ -1,0 +1,59 @@
+"""`raisehand ledger`: what was answered by whom, why, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import click
+
+from router.ledger import Sums, Totals, read_totals
+
+
+@click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--since", type=click.DateTime(), help="Only entries from this moment on (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; dollars are strings, exact.")
+def ledger(path: Path, since: datetime | None, as_json: bool) -> None:
+    """Add up a ledger file, also while a router writes to it."""
+    totals = read_totals(path, since.replace(tzinfo=UTC).timestamp() if since else 0.0)
+    click.echo(json.dumps(_document(totals), indent=2) if as_json else _table(totals))
+
+
+def _document(totals: Totals) -> dict[str, object]:
+    return {
+        "all": _fields(totals.all),
+        "by_route": {route: _fields(sums) for route, sums in totals.by_route.items()},
+        "by_reason": dict(totals.by_reason),
+    }
+
+
+def _fields(sums: Sums) -> dict[str, object]:
+    return {
+        name: f"{value:f}" if isinstance(value, Decimal) else value
+        for name in (*Sums.__dataclass_fields__, "usd")
+        for value in (getattr(sums, name),)
+    }
+
+
+def _table(totals: Totals) -> str:
+    whole = totals.all
+    lines = [f"{'route':<12}{'requests':>12}{'share':>9}{'student USD':>16}{'teacher USD':>16}"]
+    for route, sums in [*sorted(totals.by_route.items()), ("all", whole)]:
+        share = sums.requests / whole.requests if whole.requests else 0.0
+        lines.append(
+            f"{route:<12}{sums.requests:>12,}{share:>9.2%}"
+            f"{sums.student_usd:>16.6f}{sums.teacher_usd:>16.6f}"
+        )
+    lines += ["", f"{'reason':<24}{'requests':>12}"]
+    lines += [f"{reason:<24}{n:>12,}" for reason, n in sorted(totals.by_reason.items())]
+    if whole.unpriced:
+        lines += [
+            "",
+            f"{whole.unpriced:,} requests have a part with no known price: not in the sums.",
+        ]
+    if whole.estimated:
+        lines += ["", f"{whole.estimated:,} requests include an attempt whose usage was estimated."]
+    return "\n".join(lines)
