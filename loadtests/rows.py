@@ -25,6 +25,26 @@ def read_rows(path: Path, column: str, encoding: str = "utf-8") -> list[Row]:
     Raises:
         BadRows: no such file, not readable as its format, no such column, or no text at all.
     """
+    rows = [
+        Row(index, text)
+        for index, record in enumerate(_read(path, encoding, column))
+        if isinstance(text := record.get(column), str) and text.strip()
+    ]
+    if not rows:
+        raise BadRows(f"{path} holds no text in column {column!r}; at least one row is needed")
+    return rows
+
+
+def read_pairs(path: Path, key: str, value: str, encoding: str = "utf-8") -> dict[str, str]:
+    """Read two columns as a mapping; a key that occurs twice keeps its last value.
+
+    Raises:
+        BadRows: as `read_rows`.
+    """
+    return {str(r[key]): str(r[value]) for r in _read(path, encoding, key, value)}
+
+
+def _read(path: Path, encoding: str, *columns: str) -> list[Mapping[str, object]]:
     if path.suffix not in (".csv", ".jsonl"):
         raise BadRows(f"{path} is not a .csv or .jsonl file; convert the inputs to one of them")
     try:
@@ -35,17 +55,11 @@ def read_rows(path: Path, column: str, encoding: str = "utf-8") -> list[Row]:
         raise BadRows(
             f"{path} cannot be read as {path.suffix[1:]} in {encoding}: {error}"
         ) from None
-    if records and column not in records[0]:
-        columns = ", ".join(str(name) for name in records[0])
-        raise BadRows(f"{path} has no column {column!r}; its columns are {columns}")
-    rows = [
-        Row(index, text)
-        for index, record in enumerate(records)
-        if isinstance(text := record.get(column), str) and text.strip()
-    ]
-    if not rows:
-        raise BadRows(f"{path} holds no text in column {column!r}; at least one row is needed")
-    return rows
+    for column in columns:
+        if records and column not in records[0]:
+            found = ", ".join(str(name) for name in records[0])
+            raise BadRows(f"{path} has no column {column!r}; its columns are {found}")
+    return records
 
 
 def _records(path: Path, encoding: str) -> Iterator[Mapping[str, object]]:

@@ -40,7 +40,7 @@ def serve(app: App, host: str, port: int) -> None:
         host=host,
         port=port,
         access_log=False,
-        log_level="warning",
+        log_level="critical",
         lifespan="off",
         backlog=8192,
         timeout_keep_alive=75,

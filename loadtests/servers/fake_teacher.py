@@ -1,0 +1,381 @@
+r"""A teacher that can be told what to be: real HTTP, vLLM's `/classify` and OpenAI's chat.
+
+    python -m loadtests.servers.fake_teacher --port 8001 --label urgent --label not_urgent \
+        --references answers.csv --set latency_ms=120 --set latency_sigma=0.5
+
+`POST /control/knobs` changes knobs while it runs, `GET /control/served` says what it served and
+billed, so that ledgers can be reconciled with it to the token, `POST /control/reset` starts
+counters, clock and randomness anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+import msgspec
+from pydantic import ValidationError
+
+from loadtests.rows import read_pairs
+from loadtests.servers.answers import probabilities_of, tokens_of
+from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
+from loadtests.servers.knobs import Knobs
+from loadtests.spec import faults
+
+EVENT_STREAM: Header = (b"content-type", b"text/event-stream")
+TOKENS_PER_MESSAGE = 4
+OTHER_MASS = 0.01
+"""Chat: probability that goes to anything but the labels, as with a real model."""
+
+
+class FakeTeacher:
+    """An ASGI app. `references` maps texts to the label that it should answer."""
+
+    def __init__(
+        self,
+        knobs: Knobs,
+        references: Mapping[str, str] | None = None,
+        *,
+        model: str = "fake-teacher",
+        api_key: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.knobs = knobs
+        self.served: Counter[str] = Counter()
+        self._references = references or {}
+        self._model = model
+        self._api_key = api_key
+        self._clock = clock
+        self._began = self._filled = clock()
+        self._tokens = 0.0
+        self._reset()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        body = await read_body(receive)
+        path, method = scope["path"], scope["method"]
+        if path.startswith("/control/"):
+            await self._control(path, method, body, send)
+        elif path == "/health":
+            await reply(send, 200, b"{}")
+        elif not self._authorised(scope):
+            await _error(send, 401, "invalid API key")
+        elif path == "/v1/models":
+            models = {"object": "list", "data": [{"id": self._model, "object": "model"}]}
+            await reply(send, 200, msgspec.json.encode(models))
+        elif path == "/tokenize" and method == "POST":
+            await self._tokenize(body, send)
+        elif path in ("/classify", "/v1/chat/completions") and method == "POST":
+            await self._teach(path, body, receive, send)
+        else:
+            await _error(send, 404, f"no {method} {path}")
+
+    async def _teach(self, path: str, body: bytes, receive: Receive, send: Send) -> None:
+        self.served["requests"] += 1
+        if await self._misbehave(receive, send):
+            return
+        try:
+            question = msgspec.json.decode(body)
+            answer, usage, stream = (
+                self._classify(question) if path == "/classify" else self._chat(question)
+            )
+        except (msgspec.DecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self.served["rejected_400"] += 1
+            await _error(send, 400, f"not a request of {path}: {error}")
+            return
+        await self._think()
+        if await _is_gone(receive):
+            # A provider bills what it generated, whether or not anyone still listened.
+            usage = {f"abandoned_{name}": count for name, count in usage.items()}
+            self.served["abandoned"] += 1
+            self.served.update(usage)
+            return
+        if self._drawn(self.knobs.garbage_rate):
+            self.served["garbage"] += 1
+            await reply(send, 200, b"<html>teapot</html>")
+            return
+        if self._drawn(self.knobs.truncated_rate):
+            self.served["truncated"] += 1
+            await _cut(send, answer)
+            return
+        self.served["answered"] += 1
+        self.served.update(usage)
+        await reply(send, 200, answer, (EVENT_STREAM,) if stream else (JSON,))
+
+    async def _misbehave(self, receive: Receive, send: Send) -> bool:
+        """Fail in the way that the knobs ask for now; return whether it did."""
+        knobs, now = self.knobs, self._clock() - self._began
+        if any(start <= now < end for start, end in knobs.outages):
+            self.served[f"outage_{knobs.outage_kind}"] += 1
+            if knobs.outage_kind == "hang":
+                await receive()
+            elif knobs.outage_kind == "reset":
+                await _cut(send, b"")
+            else:
+                await _error(send, 503, "the teacher is out")
+            return True
+        throttled = any(start <= now < end for start, end in knobs.throttle_windows)
+        if throttled or self._drawn(knobs.throttle_rate) or self._above_limit():
+            self.served["throttled"] += 1
+            await _error(send, 429, "rate limit reached", ((b"retry-after", b"1"),))
+            return True
+        if self._drawn(knobs.error_rate):
+            self.served["errors"] += 1
+            await _error(send, 500, "internal error")
+            return True
+        return False
+
+    def _classify(self, question: dict[str, Any]) -> tuple[bytes, dict[str, int], bool]:
+        given = question["input"]
+        texts = [given] if isinstance(given, str) else list(given)
+        data = []
+        for index, text in enumerate(texts):
+            probabilities = self._ponder(text)
+            data.append(
+                {
+                    "index": index,
+                    "label": self._best(probabilities),
+                    "probs": probabilities,
+                    "num_classes": len(probabilities),
+                }
+            )
+        tokens = sum(map(tokens_of, texts))
+        reply_body = {
+            "id": f"classify-{self.served['requests']}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": self._model,
+            "data": data,
+            "usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens},
+        }
+        return msgspec.json.encode(reply_body), self._bill(data, tokens, 0), False
+
+    def _chat(self, question: dict[str, Any]) -> tuple[bytes, dict[str, int], bool]:
+        messages = question["messages"]
+        probabilities = self._ponder(self._text_in(messages[-1]["content"]))
+        word = self._best(probabilities)
+        tokens = sum(tokens_of(m["content"]) + TOKENS_PER_MESSAGE for m in messages)
+        usage = {
+            "prompt_tokens": tokens,
+            "completion_tokens": 1,
+            "total_tokens": tokens + 1,
+        }
+        logprobs = None
+        if question.get("logprobs"):
+            listed = self._listed(probabilities, int(question.get("top_logprobs") or 0))
+            top = [{"token": t, "logprob": lp, "bytes": list(t.encode())} for t, lp in listed]
+            chosen = math.log(max(probabilities) * (1 - OTHER_MASS))
+            logprobs = {
+                "content": [
+                    {
+                        "token": word,
+                        "logprob": chosen,
+                        "bytes": list(word.encode()),
+                        "top_logprobs": top,
+                    }
+                ]
+            }
+        head = {
+            "id": f"chatcmpl-{self.served['requests']}",
+            "created": int(time.time()),
+            "model": self._model,
+        }
+        billed = self._bill([{"label": word}], tokens, 1)
+        if question.get("stream"):
+            with_usage = (question.get("stream_options") or {}).get("include_usage", False)
+            return _stream(head, word, logprobs, usage if with_usage else None), billed, True
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": word},
+            "logprobs": logprobs,
+            "finish_reason": "stop",
+        }
+        whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+        return msgspec.json.encode(whole), billed, False
+
+    def _ponder(self, text: str) -> list[float]:
+        return probabilities_of(text, self.knobs, self._references, self._rng)
+
+    def _best(self, probabilities: list[float]) -> str:
+        return self.knobs.labels[max(range(len(probabilities)), key=probabilities.__getitem__)]
+
+    def _listed(self, probabilities: list[float], k: int) -> list[tuple[str, float]]:
+        tokens = [
+            *zip(self.knobs.labels, (p * (1 - OTHER_MASS) for p in probabilities), strict=True),
+            ("Well", OTHER_MASS),
+        ]
+        tokens.sort(key=lambda token: -token[1])
+        return [(token, math.log(max(p, 1e-30))) for token, p in tokens[:k]]
+
+    def _text_in(self, content: str) -> str:
+        before, after = self.knobs.user.split("{text}")
+        if content.startswith(before) and content.endswith(after):
+            return content[len(before) : len(content) - len(after)]
+        return content
+
+    def _bill(
+        self, data: list[dict[str, Any]], input_tokens: int, output_tokens: int
+    ) -> dict[str, int]:
+        billed = Counter(f"label_{row['label']}" for row in data)
+        billed.update(texts=len(data), input_tokens=input_tokens, output_tokens=output_tokens)
+        return billed
+
+    async def _think(self) -> None:
+        knobs = self.knobs
+        if knobs.latency_ms:
+            seconds = knobs.latency_ms / 1000
+            if knobs.latency_sigma:
+                seconds *= math.exp(knobs.latency_sigma * self._rng.gauss(0.0, 1.0))
+            await asyncio.sleep(seconds)
+
+    def _drawn(self, rate: float) -> bool:
+        return rate > 0 and self._rng.random() < rate
+
+    def _above_limit(self) -> bool:
+        limit = self.knobs.rate_limit_rps
+        if limit is None:
+            return False
+        now = self._clock()
+        room = max(1.0, limit)
+        self._tokens = min(room, self._tokens + (now - self._filled) * limit)
+        self._filled = now
+        if self._tokens < 1.0:
+            return True
+        self._tokens -= 1.0
+        return False
+
+    def _authorised(self, scope: Scope) -> bool:
+        if self._api_key is None:
+            return True
+        wanted = f"Bearer {self._api_key}".encode()
+        return any(name == b"authorization" and value == wanted for name, value in scope["headers"])
+
+    async def _tokenize(self, body: bytes, send: Send) -> None:
+        words = str(msgspec.json.decode(body).get("prompt", "")).split()
+        ids = [sum(word.encode()) * 131 + len(word) for word in words]
+        answer = {"count": len(ids), "tokens": ids, "token_strs": words}
+        await reply(send, 200, msgspec.json.encode(answer))
+
+    async def _control(self, path: str, method: str, body: bytes, send: Send) -> None:
+        if (method, path) == ("GET", "/control/served"):
+            await reply(send, 200, msgspec.json.encode(dict(self.served)))
+        elif (method, path) == ("GET", "/control/knobs"):
+            await reply(send, 200, self.knobs.model_dump_json().encode())
+        elif (method, path) == ("POST", "/control/reset"):
+            self._reset()
+            await reply(send, 200, b"{}")
+        elif (method, path) == ("POST", "/control/knobs"):
+            try:
+                changes = msgspec.json.decode(body, type=dict[str, Any])
+                self.knobs = Knobs.model_validate({**self.knobs.model_dump(), **changes})
+            except ValidationError as error:
+                await _error(send, 422, faults(error))
+            except msgspec.MsgspecError as error:
+                await _error(send, 400, f"not a JSON object: {error}")
+            else:
+                await reply(send, 200, self.knobs.model_dump_json().encode())
+        else:
+            await _error(send, 404, f"no {method} {path}")
+
+    def _reset(self) -> None:
+        self.served.clear()
+        self._began = self._filled = self._clock()
+        self._tokens = self.knobs.rate_limit_rps or 0.0
+        self._rng = Random(self.knobs.seed)
+
+
+async def _error(send: Send, status: int, words: str, headers: tuple[Header, ...] = ()) -> None:
+    body = {"error": {"message": words, "type": "fake_teacher", "code": status}}
+    await reply(send, status, msgspec.json.encode(body), (JSON, *headers))
+
+
+async def _cut(send: Send, body: bytes) -> None:
+    """Promise more than is sent; the server then closes the connection."""
+    length = (b"content-length", str(len(body) + 1).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [JSON, length]})
+    await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+    raise ConnectionAbortedError("a knob asked for this reply to break off")
+
+
+async def _is_gone(receive: Receive) -> bool:
+    """Whether the client has hung up."""
+    message = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    gone = message.done()
+    message.cancel()
+    return gone
+
+
+def _stream(
+    head: dict[str, Any],
+    word: str,
+    logprobs: dict[str, Any] | None,
+    usage: dict[str, int] | None,
+) -> bytes:
+    def chunk(delta: dict[str, str], finish: str | None, with_logprobs: bool) -> dict[str, Any]:
+        choice = {
+            "index": 0,
+            "delta": delta,
+            "logprobs": logprobs if with_logprobs else None,
+            "finish_reason": finish,
+        }
+        return {**head, "object": "chat.completion.chunk", "choices": [choice]}
+
+    chunks = [
+        chunk({"role": "assistant", "content": ""}, None, False),
+        chunk({"content": word}, None, True),
+        chunk({}, "stop", False),
+    ]
+    if usage is not None:
+        chunks.append({**head, "object": "chat.completion.chunk", "choices": [], "usage": usage})
+    lines = [b"data: " + msgspec.json.encode(c) + b"\n\n" for c in chunks]
+    return b"".join([*lines, b"data: [DONE]\n\n"])
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8001, show_default=True)
+@click.option("--label", "labels", multiple=True, required=True, help="A label; repeat it.")
+@click.option("--model", default="fake-teacher", show_default=True)
+@click.option("--references", type=click.Path(path_type=Path), help=".csv or .jsonl of answers.")
+@click.option("--text", default="text", show_default=True, help="Column of the texts.")
+@click.option("--answer", default="label", show_default=True, help="Column of the answers.")
+@click.option("--api-key", help="Ask for this bearer key.")
+@click.option("--set", "settings", multiple=True, help="A knob as name=JSON, e.g. latency_ms=80.")
+def main(
+    host: str,
+    port: int,
+    labels: tuple[str, ...],
+    model: str,
+    references: Path | None,
+    text: str,
+    answer: str,
+    api_key: str | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Serve a teacher whose answers, latency and faults are known."""
+    known = read_pairs(references, text, answer) if references else {}
+    try:
+        chosen = {name: _value(value) for name, _, value in (s.partition("=") for s in settings)}
+        knobs = Knobs.model_validate({"labels": labels, **chosen})
+    except ValidationError as error:
+        raise click.ClickException(faults(error)) from None
+    serve(FakeTeacher(knobs, known, model=model, api_key=api_key), host, port)
+
+
+def _value(written: str) -> Any:
+    try:
+        return msgspec.json.decode(written.encode())
+    except msgspec.DecodeError:
+        return written
+
+
+if __name__ == "__main__":
+    main()
