@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from costmodel.machines import MachineRow, find_machine
-from costmodel.pricing import MachinePrice, Price, PriceSpec, TokenPrice, amount, now
+from costmodel.pricing import (
+    HOURS_PER_MONTH,
+    Cost,
+    MachinePrice,
+    Price,
+    PriceSpec,
+    TokenPrice,
+    TokenUsage,
+    amount,
+    now,
+)
 from costmodel.rates import ApiPrice
 
 
@@ -50,3 +61,17 @@ def _token_price(spec: PriceSpec, read: Decimal, wrote: Decimal) -> TokenPrice:
     return TokenPrice(
         read, wrote, read if cached is None else cached, f"{words} (given in the file)"
     )
+
+
+def mean_cost(price: Price, usage: TokenUsage, starts: datetime) -> Cost:
+    """Price `usage` spread evenly over the 730 hours from `starts`.
+
+    A price that changes on a date or with the hour of the day changes the month's bill: every hour
+    is priced, and the words say for how many hours each unit price held.
+    """
+    if not (isinstance(price, ApiPrice) and price.changes):
+        return Cost(price.cost(usage, starts).usd, price.words)
+    costs = [price.cost(usage, starts + timedelta(hours=hour)) for hour in range(HOURS_PER_MONTH)]
+    held = Counter(cost.price for cost in costs)
+    words = "; ".join(f"{unit} for {hours} h of the month" for unit, hours in held.items())
+    return Cost(sum((cost.usd for cost in costs), Decimal(0)) / len(costs), words)

@@ -20,6 +20,8 @@ from costmodel.errors import BadUsage
 
 MILLION = Decimal(1_000_000)
 SECONDS_PER_HOUR = Decimal(3600)
+HOURS_PER_MONTH = 730
+"""The one month convention of the product: 730 hours for traffic and for machines alike."""
 
 
 @dataclass(frozen=True, slots=True)
