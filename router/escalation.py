@@ -24,6 +24,7 @@ from students.errors import (
     TeacherGarbled,
     TeacherRejected,
     TeacherThrottled,
+    TeacherTimeout,
     TeacherUnavailable,
 )
 from students.teachers.protocol import Teacher, TeacherReply
@@ -46,8 +47,8 @@ class Bill:
     """What one request consumed at the teacher so far, whichever way it ends.
 
     Given to `ask`, it is up to date even when the call is cancelled, which raises past every
-    return value. `estimated`: at least one attempt was lost after it was sent, and its usage is
-    what a normal answer would have used.
+    return value. `estimated`: the teacher did not say what an attempt used (lost after it was sent,
+    or answered without a count), so that what a normal answer uses is billed.
     """
 
     attempts: int = 0
@@ -207,7 +208,6 @@ class EscalationGuard:
         started = self._clock()
         allowed_s = deadline - started
         outcome = Outcome.CANCELLED
-        lost = self._usage_of_lost(text)
         usage: TokenUsage | None = None
         bill.attempts += 1
         try:
@@ -215,7 +215,7 @@ class EscalationGuard:
                 # The grace makes this deadline, not the client's, the one that strikes.
                 [reply] = await self.teacher.label([text], timeout_s=allowed_s + GRACE_S)
             outcome, usage = Outcome.OK, reply.usage
-            self._typical.learn(text, reply.usage, self._clock() - started)
+            self._typical.learn(text, usage, self._clock() - started)
             return reply
         except TimeoutError as error:
             outcome = Outcome.TIMEOUT
@@ -229,8 +229,9 @@ class EscalationGuard:
             log.exception("the teacher's client failed in a way it does not declare")
             raise TeacherGarbled(f"{type(error).__name__} in the teacher's client") from error
         finally:
-            bill.estimated |= usage is None
-            bill.usage += lost if usage is None else usage
+            if usage is None or (usage.requests and not usage.input_tokens):
+                bill.estimated, usage = True, self._usage_of_lost(text)
+            bill.usage += usage
             self._judge(outcome, allowed_s)
             self._observe(outcome, self._clock() - started)
 
@@ -257,6 +258,7 @@ _LEARNING_RATE = 0.05
 _CHARS_PER_TOKEN = 4
 """Rule of thumb until the first answer was seen."""
 _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
+    TeacherTimeout: (Outcome.TIMEOUT, Reason.TEACHER_TIMEOUT),
     TeacherUnavailable: (Outcome.UNAVAILABLE, Reason.TEACHER_UNAVAILABLE),
     TeacherThrottled: (Outcome.THROTTLED, Reason.TEACHER_THROTTLED),
     TeacherRejected: (Outcome.REJECTED, Reason.TEACHER_REJECTED),
@@ -278,6 +280,8 @@ class _Typical:
         self._answers += 1
         rate = max(_LEARNING_RATE, 1 / self._answers)
         self.seconds += rate * (seconds - self.seconds)
+        if not usage.input_tokens:
+            return
         per_char = usage.input_tokens / max(1, len(text))
         self._input_per_char += rate * (per_char - self._input_per_char)
         self._output += rate * (usage.output_tokens - self._output)

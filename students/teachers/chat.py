@@ -16,7 +16,7 @@ from typing import Any
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
-from students.teachers.client import TeacherClient, openai_url, server_url, usage_of
+from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.template import prompt_sha256, render
 from students.teachers.tokens import prove_distinct
@@ -84,15 +84,17 @@ class ChatTeacher:
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         body = {**self._body, "messages": render(self._prompt, text)}
         reply = await self._client.post(self._url, body, timeout_s)
-        choice = first_choice(reply)
-        refuse_reasoning(reply, choice)
-        distribution = read_distribution(answer_token(choice), self._words)
+        usage = usage_of(reply)
+        with billed(usage):
+            choice = first_choice(reply)
+            refuse_reasoning(reply, choice)
+            distribution = read_distribution(answer_token(choice), self._words)
         word = self._words[distribution.argmax]
         said = str(choice["message"].get("content") or "").strip()
         # With one token to speak, a longer word is cut: complete it, keep anything else as said.
         cut = not said or word.casefold().startswith(said.casefold())
         raw = json.dumps(choice, separators=(",", ":"))
-        return TeacherReply(distribution, usage_of(reply), word if cut else said, raw)
+        return TeacherReply(distribution, usage, word if cut else said, raw)
 
 
 def first_choice(reply: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from costmodel.pricing import TokenUsage
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
-from students.teachers.client import TeacherClient, server_url, usage_of
+from students.teachers.client import TeacherClient, billed, server_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
 _PROBE = "Is this a test?"
@@ -52,12 +52,13 @@ class ClassifyTeacher:
             return []
         body = {**self._body, "input": list(texts)}
         reply = await self._client.post(self._url, body, timeout_s)
-        rows = _rows(reply, len(texts))
-        usages = _shares(usage_of(reply), texts)
-        return [
-            self._read(row, usage, text)
-            for row, usage, text in zip(rows, usages, texts, strict=True)
-        ]
+        usage = usage_of(reply)
+        with billed(usage):
+            rows = _rows(reply, len(texts))
+            return [
+                self._read(row, share, text)
+                for row, share, text in zip(rows, _shares(usage, texts), texts, strict=True)
+            ]
 
     async def check(self) -> None:
         """Ask one question and read its answer as any other."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,9 +14,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from costmodel.pricing import TokenUsage
+from costmodel.pricing import NO_USAGE, TokenUsage
 from students.errors import (
     BadTask,
+    TeacherError,
     TeacherGarbled,
     TeacherRejected,
     TeacherThrottled,
@@ -100,8 +103,10 @@ class TeacherClient:
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise TeacherRejected(f"{url} is not an address; check teacher.base_url") from None
         except (aiohttp.ClientError, OSError) as error:
+            never_sent = isinstance(error, aiohttp.ClientConnectorError)
             raise TeacherUnavailable(
-                f"{url} cannot be reached ({error or type(error).__name__}); is it running?"
+                f"{url} cannot be reached ({error or type(error).__name__}); is it running?",
+                usage=NO_USAGE if never_sent else None,
             ) from None
         if status != 200:
             raise _refusal(url, status, content, headers.get("Retry-After"))
@@ -133,6 +138,16 @@ def usage_of(reply: dict[str, Any]) -> TokenUsage:
         raise TeacherGarbled(f"the teacher's usage is {usage!r}, not token counts") from None
 
 
+@contextmanager
+def billed(usage: TokenUsage) -> Iterator[None]:
+    """Put the usage of a 200 on whatever error its content raises: it was served, so it is paid."""
+    try:
+        yield
+    except TeacherError as error:
+        error.usage = usage
+        raise
+
+
 def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
     """Read a Retry-After header: seconds, or an HTTP date; None if absent or unreadable."""
     if not header:
@@ -157,7 +172,7 @@ def _refusal(
     if status == 429:
         return TeacherThrottled(said, retry_after_s(retry_after))
     if status >= 500 or status == 408:
-        return TeacherUnavailable(said)
+        return TeacherUnavailable(said, usage=NO_USAGE)
     return TeacherRejected(said)
 
 

@@ -4,13 +4,14 @@ import asyncio
 import random
 import time
 from collections import Counter
+from itertools import chain, repeat
 
 import pytest
 
 from costmodel.pricing import NO_USAGE, TokenUsage
 from router.escalation import Bill, EscalationFailed, EscalationGuard, Outcome
 from router.policy import Reason
-from router.testing import FaultyTeacher, ManualClock, usage_in_words
+from router.testing import ManualClock
 from router.throttle import AdaptiveThrottle, RetryBudget
 from students.errors import (
     TeacherGarbled,
@@ -18,14 +19,22 @@ from students.errors import (
     TeacherThrottled,
     TeacherUnavailable,
 )
+from students.labels import LabelSchema
+from students.testing import ScriptedTeacher
+
+SCHEMA = LabelSchema.of(["urgent", "not urgent"])
 
 TEXT = "we need water and food here"
+USAGE = TokenUsage(6, 1)
 
 
 def _guard_of(*acts, **options):
-    options.setdefault("usage_of_lost", usage_in_words)
+    """A guard whose teacher acts out faults, one a call; the last one for ever."""
+    options.setdefault("usage_of_lost", lambda text: USAGE)
     options.setdefault("rng", random.Random(3))
-    return EscalationGuard(FaultyTeacher(acts or (None,)), **options)
+    faults = chain(acts, repeat(acts[-1] if acts else None))
+    teacher = ScriptedTeacher(SCHEMA, "urgent", faults=faults, usage=USAGE)
+    return EscalationGuard(teacher, **options)
 
 
 def _soon(seconds=1.0):
@@ -47,7 +56,7 @@ async def test_answer_carries_the_reply_and_its_usage():
     guard = _guard_of()
     answer = await guard.ask(TEXT, deadline=_soon())
     assert (answer.reply.wording, answer.attempts) == ("urgent", 1)
-    assert answer.usage == TokenUsage(6, 1)
+    assert answer.usage == USAGE
     assert not answer.estimated
 
 
@@ -102,7 +111,7 @@ async def test_retries_stay_within_their_budget():
         throttle=AdaptiveThrottle(min_requests=10**9),
     )
     errors = [await _failure(guard) for _ in range(50)]
-    attempts = len(guard.teacher.asked)
+    attempts = len(guard.teacher.calls)
     assert attempts - 50 <= 3 + 0.1 * 50
     assert attempts > 50
     assert Counter(e.reason for e in errors)[Reason.RETRY_BUDGET] == 50 - (attempts - 50)
@@ -115,7 +124,7 @@ async def test_deadline_is_kept_within_20_ms():
     error = await _failure(guard, deadline=started + 0.1)
     assert 0.1 <= time.monotonic() - started < 0.12
     assert error.reason is Reason.TEACHER_TIMEOUT
-    assert (error.usage, error.estimated) == (usage_in_words(TEXT), True)
+    assert (error.usage, error.estimated) == (USAGE, True)
 
 
 async def test_own_timeout_bounds_a_far_deadline():
@@ -160,8 +169,8 @@ async def test_dead_teacher_opens_the_breaker_and_a_living_one_closes_it():
     for _ in range(100):
         clock.now += 0.01
         last = await _failure(guard, deadline=clock.now + 1)
-    assert len(guard.teacher.asked) < 50
-    guard.teacher.acts = [None]
+    assert len(guard.teacher.calls) < 50
+    guard.teacher = ScriptedTeacher(SCHEMA, "urgent", usage=USAGE)
     for _ in range(200):
         clock.now += 0.1
         try:
@@ -205,7 +214,7 @@ async def test_cancelled_call_is_billed_and_frees_its_slot():
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert bill == Bill(1, usage_in_words(TEXT), estimated=True)
+    assert bill == Bill(1, USAGE, estimated=True)
     assert (seen, guard.inflight) == ([Outcome.CANCELLED], 0)
     assert guard.throttle.refusal_probability == 0.0
 
@@ -215,9 +224,17 @@ async def test_known_and_unknown_usage_of_failures():
     refused = await _failure(_guard_of(_gone(), timeout_s=0.01))
     assert (refused.usage, refused.estimated) == (NO_USAGE, False)
     lost = await _failure(_guard_of(TeacherGarbled("cut off")))
-    assert (lost.usage, lost.estimated) == (usage_in_words(TEXT), True)
+    assert (lost.usage, lost.estimated) == (USAGE, True)
     known = await _failure(_guard_of(TeacherGarbled("wrong word", usage=TokenUsage(9, 9))))
     assert (known.usage, known.estimated) == (TokenUsage(9, 9), False)
+
+
+async def test_an_answer_without_a_count_is_estimated():
+    """A 200 that reports no tokens was not free: a normal answer is billed, and marked."""
+    guard = _guard_of()
+    guard.teacher.usage = TokenUsage()
+    answer = await guard.ask(TEXT, deadline=_soon())
+    assert (answer.usage, answer.estimated) == (USAGE, True)
 
 
 async def test_hurried_callers_cannot_close_the_door():
@@ -244,4 +261,4 @@ async def test_lost_usage_is_estimated_from_normal_answers():
     for _ in range(3):
         await guard.ask(TEXT, deadline=_soon())
     error = await _failure(guard, deadline=_soon(0.01))
-    assert (error.usage, error.estimated) == (TokenUsage(6, 1), True)
+    assert (error.usage, error.estimated) == (USAGE, True)
