@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(
-    epilog="Example: raisehand teacher --model models/minilm-urgent --name minilm-urgent --port 9101"
-)
+@click.command(epilog="Example: raisehand teacher --model models/minilm-urgent --port 9101")
 @click.option(
     "--model",
     "folder",

@@ -1,0 +1,203 @@
+"""`raisehand label`: ask the teacher for soft labels of real inputs, at a known price."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from students.distill.estimate import Estimate
+    from students.distill.inputs import Inputs
+    from students.distill.labelling import Labelling
+    from students.distill.labelling import Progress as State
+    from students.distill.record import LabellingRecord
+    from students.task import Task
+
+
+@click.command(epilog="Example: raisehand label --task task.yaml --max-usd 5")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option("--limit", type=click.IntRange(1), help="Label only so many inputs, drawn at random.")
+@click.option(
+    "--max-usd",
+    type=click.FloatRange(0),
+    help="Stop before these labels cost more than this in all, earlier runs included.",
+)
+@click.option(
+    "--repeats",
+    default=200,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Inputs asked twice to measure the teacher's self-agreement.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of sampling and splitting.")
+@click.option("--yes", is_flag=True, help="Do not ask before spending.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
+def label(
+    task_path: Path,
+    limit: int | None,
+    max_usd: float | None,
+    repeats: int,
+    seed: int,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Ask the teacher about your inputs once and keep its probabilities.
+
+    Resumes where it was interrupted: an answer that was paid for is never asked for again. Writes
+    labels.npz and labels.json into the task's work_dir.
+    """
+    from students.distill.inputs import read_inputs
+    from students.distill.record import save_labels
+    from students.task import load_task
+
+    task = load_task(task_path)
+    inputs = read_inputs(task.inputs, task.schema_)
+    if limit is not None:
+        inputs = _sample(inputs, limit, seed)
+    allowed = task.max_labelling_usd if max_usd is None else Decimal(str(max_usd))
+    if not task.teacher.terms:
+        click.echo(
+            "Note: teacher.terms is empty. Check that your provider allows training a classifier "
+            "on its outputs, and write down what you read.",
+            err=True,
+        )
+    labelling = asyncio.run(_label(task, inputs, allowed, repeats, seed, yes))
+    record = _record(task, inputs, labelling, seed)
+    save_labels(task.work_dir, labelling.labelled, record)
+    if as_json:
+        click.echo(record.model_dump_json(exclude={"splits"}, indent=1))
+    else:
+        _print(task, record, labelling)
+
+
+async def _label(
+    task: Task, inputs: Inputs, allowed: Decimal | None, repeats: int, seed: int, yes: bool
+) -> Labelling:
+    from costmodel.pricebook import price_of
+    from students.distill.cache import ReplyCache
+    from students.distill.estimate import estimate_labelling
+    from students.distill.labelling import label_inputs
+    from students.teachers import make_teacher
+
+    price = price_of(task.teacher.price)
+    teacher = make_teacher(task)
+    cache_path = task.work_dir / "replies.sqlite"
+    try:
+        with ReplyCache(cache_path, teacher.descriptor) as cache:
+            estimate = estimate_labelling(
+                inputs, task, price, teacher.descriptor, cache, repeats=repeats, seed=seed
+            )
+        if estimate.questions:
+            _agree(estimate, allowed, yes)
+            await teacher.check()
+        with _progress_bar() as progress:
+            return await label_inputs(
+                inputs,
+                teacher,
+                task,
+                cache_path,
+                price=price,
+                progress=progress,
+                max_usd=allowed,
+                repeats=repeats,
+                seed=seed,
+            )
+    finally:
+        await teacher.aclose()
+
+
+def _agree(estimate: Estimate, allowed: Decimal | None, yes: bool) -> None:
+    """Say what it will cost; go on with --yes, within a limit, when free, or when told to."""
+    click.echo(estimate.sentence, err=True)
+    if yes or allowed is not None or estimate.usd == 0:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is here to confirm the cost; give --yes or --max-usd")
+    click.confirm("Continue?", abort=True, err=True)
+
+
+def _sample(inputs: Inputs, limit: int, seed: int) -> Inputs:
+    import numpy as np
+
+    chosen = np.random.default_rng(seed).permutation(len(inputs))[:limit]
+    return inputs.take(np.sort(chosen))
+
+
+def _record(task: Task, inputs: Inputs, labelling: Labelling, seed: int) -> LabellingRecord:
+    from students.distill.inputs import split_inputs
+    from students.distill.record import make_record
+
+    splits = split_inputs(inputs.take(labelling.rows), seed=seed)
+    return make_record(task, inputs, labelling, splits, seed)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[State], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("asking the teacher"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("${task.fields[usd]:.4f} spent, {task.fields[in_flight]} in flight"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("", total=None, usd=Decimal(0), in_flight=0)
+
+        def show(state: State) -> None:
+            bar.update(
+                line,
+                completed=state.done,
+                total=state.total,
+                usd=state.usd,
+                in_flight=state.in_flight,
+            )
+
+        yield show
+
+
+def _print(task: Task, record: LabellingRecord, labelling: Labelling) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Labels of {task.name} by {record.teacher.model}", show_header=False)
+    for name, value in _lines(record, labelling):
+        table.add_row(name, value)
+    Console().print(table)
+    click.echo(f"Wrote {task.work_dir / 'labels.npz'} and labels.json. Next: raisehand distill")
+
+
+def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str, str]]:
+    yield "labelled", f"{record.n:,} ({record.asked:,} asked now, {record.cached:,} known)"
+    if record.rejected:
+        yield "refused by the teacher", f"{record.rejected:,}, first: {labelling.rejection}"
+    yield "cost in all", f"${record.usd:.4f} at {record.price}"
+    if record.unconfirmed_usd:
+        yield "possibly billed for broken calls", f"at most ${record.unconfirmed_usd:.4f}"
+    yield "tokens", f"{record.usage.input_tokens:,} in, {record.usage.output_tokens:,} out"
+    again = record.self_agreement
+    if again.n:
+        yield "self-agreement", f"{again.agreed / again.n:.1%} of {again.n} asked twice"
+    yield "label mass below 0.5 or no label on top", f"{record.unsure:,}"
+    yield "a label missing from the top-k", f"{record.truncated:,}"
+    if record.gold is not None:
+        yield "accuracy on gold", f"{record.gold.agreed / record.gold.n:.1%} of {record.gold.n:,}"
+    yield "splits", ", ".join(f"{name} {len(rows):,}" for name, rows in record.splits.items())

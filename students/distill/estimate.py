@@ -1,0 +1,71 @@
+"""What labelling will cost, said before anything is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from costmodel.pricing import Price, TokenUsage, now
+from students.distill.cache import ReplyCache
+from students.distill.inputs import Inputs
+from students.distill.labelling import REPEATS, repeat_sample
+from students.task import Task
+from students.teachers.protocol import TeacherDescriptor
+
+CHARACTERS_PER_TOKEN = 4
+"""The usual rule of thumb for English; other scripts take more tokens."""
+_ENOUGH_CACHED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`usd` for the `questions` still to ask, of `texts` inputs; `basis` says where from."""
+
+    texts: int
+    questions: int
+    input_tokens: int
+    usd: Decimal
+    price: str
+    basis: str
+
+    @property
+    def sentence(self) -> str:
+        """The estimate for people."""
+        return (
+            f"{self.questions:,} questions to ask ({self.texts:,} texts, the rest is known or "
+            f"repeated), about {self.input_tokens:,} input tokens: about ${self.usd:.2f} at "
+            f"{self.price}; {self.basis}"
+        )
+
+
+def estimate_labelling(
+    inputs: Inputs,
+    task: Task,
+    price: Price,
+    descriptor: TeacherDescriptor,
+    cache: ReplyCache,
+    *,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> Estimate:
+    """Price the questions still to ask at the mean tokens of known answers, or by length."""
+    known = cache.read(inputs.texts)
+    again = cache.read(inputs.texts, repeat=1)
+    n = len(inputs)
+    unasked = [i for i in repeat_sample(n, repeats, seed) if i not in again]
+    questions = n - len(known) + len(unasked)
+    if len(known) >= _ENOUGH_CACHED:
+        mean = sum(kept.usage.input_tokens for kept in known.values()) / len(known)
+        written = sum(kept.usage.output_tokens for kept in known.values()) / len(known)
+        basis = f"tokens as in {len(known):,} answers already there"
+    else:
+        prompt = task.teacher.prompt
+        chat = task.teacher.mode == "chat"
+        around = len(prompt.system) + len(prompt.user) if chat else 0
+        characters = sum(map(len, inputs.texts)) / n + around
+        mean = characters / CHARACTERS_PER_TOKEN + (10 if chat else 2)
+        written = task.teacher.max_tokens if chat else 0
+        basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
+    each = price.cost(TokenUsage(round(mean), round(written)), now()).usd
+    tokens = round(mean * questions)
+    return Estimate(n, questions, tokens, each * questions, price.words, basis)
