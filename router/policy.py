@@ -43,6 +43,8 @@ class Reason(StrEnum):
     ESCALATION_BUDGET = "escalation_budget"
     QUEUE_FULL = "queue_full"
     DEADLINE = "deadline"
+    CLIENT_GONE = "client_gone"
+    STUDENT_UNAVAILABLE = "student_unavailable"
     PASSTHROUGH = "passthrough"
 
 

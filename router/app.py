@@ -1,0 +1,71 @@
+"""The composition root: collaborators in, an application out.
+
+FastAPI carries the documentation, the lifespan and the routes that need not be fast; the edge in
+front of it answers the hot ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from router.chat import Chat
+from router.classify import Classify
+from router.edge import Edge, HotRoute, native_error, openai_error
+from router.errors import Refusal
+from router.openapi import describe
+from router.routes import cold_routes, refuse, refuse_http
+from router.service import Service
+
+
+class RouterApp(FastAPI):
+    """A FastAPI application behind an edge."""
+
+    edge: Edge | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope, the hot routes without FastAPI's layers."""
+        if self.edge is None or scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.edge(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe every route, the hot ones too."""
+        if not self.openapi_schema:
+            self.openapi_schema = describe(super().openapi())
+        return self.openapi_schema
+
+
+def create_app(service: Service) -> RouterApp:
+    """Build the application of a service; the service starts and drains with it."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = RouterApp(
+        title="raisehand",
+        version=version("raisehand"),
+        description="The student answers; when it is not sure, the teacher does.",
+        lifespan=lifespan,
+        exception_handlers={Refusal: refuse, HTTPException: refuse_http},
+    )
+    app.include_router(cold_routes(service))
+    routes = {
+        "/v1/classify": HotRoute(Classify(service), native_error),
+        "/v1/chat/completions": HotRoute(Chat(service), openai_error),
+    }
+    clock = next(iter(service.tasks.values())).pipeline.clock
+    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock)
+    return app

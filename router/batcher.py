@@ -1,0 +1,245 @@
+"""Token-budget dynamic batching: what queued while the last batch ran is the next batch.
+
+There is no artificial wait: a text that finds the student idle goes at the end of this tick of the
+event loop, together with those that arrived in the same tick. The student runs in one worker
+thread, never on the event loop. A batch costs one hand-over to the thread and one back, however
+many texts it carries. The choice and its measurements: docs/decisions/0004-batching.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
+from students.labels import Prediction
+from students.runtime.protocol import Student
+
+log = logging.getLogger(__name__)
+Clock = Callable[[], float]
+WATCH_S = 0.02
+"""How often a running batch is checked for texts whose deadline passed."""
+
+
+class Client(Protocol):
+    """Whoever waits for an answer, as far as the server knows without asking."""
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the client hung up."""
+        ...
+
+
+class Scored(msgspec.Struct, frozen=True, gc=False):
+    """What became of one text: `prediction` is None when the student failed on it."""
+
+    prediction: Prediction | None
+    queue_s: float
+    forward_s: float
+
+
+class _Item(msgspec.Struct):
+    text: str
+    tokens: int
+    deadline: float
+    client: Client | None
+    future: asyncio.Future[Scored]
+    queued_at: float
+
+
+class _Batch(msgspec.Struct):
+    items: list[_Item]
+    started_at: float
+
+
+class Batcher:
+    """Groups texts for one student; every future it gives out is resolved exactly once.
+
+    All methods belong to the event loop's thread.
+
+    Args:
+        student: predicts in the worker thread.
+        max_queue: texts that may wait; one more is refused.
+        max_batch_texts: texts of one batch, at most.
+        max_batch_tokens: their `student.token_count` together, at most; a single longer text still
+            gets a batch of its own.
+        clock: monotonic seconds; deadlines are read on it.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        *,
+        max_queue: int = 1_024,
+        max_batch_texts: int = 256,
+        max_batch_tokens: int = 16_384,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._student = student
+        self._max_queue = max_queue
+        self._max_batch_texts = max_batch_texts
+        self._max_batch_tokens = max_batch_tokens
+        self._clock = clock
+        self._waiting: deque[_Item] = deque()
+        self._running: _Batch | None = None
+        self._scheduled = False
+        self._closing = False
+        self._idle: asyncio.Future[None] | None = None
+        self._handover: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._worker = threading.Thread(target=self._work, name="student", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+
+    @property
+    def depth(self) -> int:
+        """Texts that wait."""
+        return len(self._waiting)
+
+    @property
+    def room(self) -> int:
+        """Texts that may still come."""
+        return self._max_queue - len(self._waiting)
+
+    def alive(self, stall_s: float) -> bool:
+        """Whether the worker lives and its batch has not been running for over `stall_s`."""
+        running = self._running
+        hangs = running is not None and self._clock() - running.started_at > stall_s
+        return self._worker.is_alive() and not hangs
+
+    def start(self) -> None:
+        """Start the worker; call it on the event loop that will submit."""
+        self._loop = asyncio.get_running_loop()
+        self._worker.start()
+
+    def submit(
+        self, text: str, *, deadline: float = math.inf, client: Client | None = None
+    ) -> asyncio.Future[Scored]:
+        """Queue a text; the future gives its score.
+
+        The future raises DeadlinePassed or ClientGone when the text was dropped before the student
+        saw it (or, for the deadline, while it was being seen), and Unavailable at close.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: the batcher is closing.
+        """
+        if len(self._waiting) >= self._max_queue:
+            raise Overloaded("The student's queue is full; retry in a moment.")
+        if self._closing:
+            raise Unavailable("The router is shutting down; ask another instance.")
+        future: asyncio.Future[Scored] = self._loop.create_future()
+        tokens = self._student.token_count(text)
+        self._waiting.append(_Item(text, tokens, deadline, client, future, self._clock()))
+        if not self._scheduled and self._running is None:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+        return future
+
+    async def close(self, timeout_s: float = 30.0) -> None:
+        """Finish what was accepted, refuse the rest, stop the worker."""
+        self._closing = True
+        if self._waiting or self._running is not None:
+            self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle], timeout=timeout_s)
+        gone = Unavailable("The router shut down before the student answered.")
+        for item in (*self._waiting, *(self._running.items if self._running else ())):
+            _fail(item, gone)
+        self._waiting.clear()
+        self._handover.put(None)
+
+    def _dispatch(self) -> None:
+        """Hand the next batch to the worker, if anybody still wants an answer."""
+        self._scheduled = False
+        items = self._take()
+        if not items:
+            if self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
+            return
+        self._running = batch = _Batch(items, self._clock())
+        self._handover.put(batch)
+        self._loop.call_later(WATCH_S, self._watch, batch)
+
+    def _take(self) -> list[_Item]:
+        """Take the oldest texts within both budgets; those nobody waits for are dropped."""
+        now = self._clock()
+        items: list[_Item] = []
+        budget = self._max_batch_tokens
+        while self._waiting and len(items) < self._max_batch_texts:
+            item = self._waiting[0]
+            if item.future.done():
+                pass
+            elif item.client is not None and item.client.disconnected:
+                item.future.set_exception(ClientGone("The client hung up."))
+            elif item.deadline <= now:
+                item.future.set_exception(_late())
+            elif items and item.tokens > budget:
+                break
+            else:
+                items.append(item)
+                budget -= item.tokens
+            self._waiting.popleft()
+        return items
+
+    def _watch(self, batch: _Batch) -> None:
+        """Keep deadlines although the student is slow: only long batches are ever looked at."""
+        if self._running is not batch:
+            return
+        now = self._clock()
+        for item in (*batch.items, *self._waiting):
+            if item.deadline <= now:
+                _fail(item, _late())
+        self._loop.call_later(WATCH_S, self._watch, batch)
+
+    def _work(self) -> None:
+        """Run in the worker thread: forward, hand back, until told to stop."""
+        while (batch := self._handover.get()) is not None:
+            started = self._clock()
+            outcomes = _predict(self._student, [item.text for item in batch.items])
+            forward_s = self._clock() - started
+            try:
+                self._loop.call_soon_threadsafe(self._finish, batch, outcomes, started, forward_s)
+            except RuntimeError:  # the loop was closed: nobody is left to answer
+                return
+
+    def _finish(
+        self, batch: _Batch, outcomes: list[Prediction | None], started: float, forward_s: float
+    ) -> None:
+        """Give every text its own outcome, then go on with what queued meanwhile."""
+        self._running = None
+        for item, prediction in zip(batch.items, outcomes, strict=True):
+            if not item.future.done():
+                item.future.set_result(Scored(prediction, started - item.queued_at, forward_s))
+        self._dispatch()
+
+
+def _predict(student: Student, texts: Sequence[str]) -> list[Prediction | None]:
+    """Predict in order; a text that breaks the student fails alone, found by halving."""
+    try:
+        predictions = student.predict(texts)
+        if len(predictions) == len(texts):
+            return list(predictions)
+        fault = f"{len(predictions)} predictions for {len(texts)} texts"
+    except BaseException as error:  # a student that calls sys.exit must not end the worker
+        fault = f"{type(error).__name__}"
+    if len(texts) == 1:
+        log.error("the student failed on one text: %s", fault)
+        return [None]
+    half = len(texts) // 2
+    return [*_predict(student, texts[:half]), *_predict(student, texts[half:])]
+
+
+def _late() -> DeadlinePassed:
+    return DeadlinePassed("The deadline passed before the student answered.")
+
+
+def _fail(item: _Item, error: Exception) -> None:
+    if not item.future.done():
+        item.future.set_exception(error)

@@ -1,0 +1,97 @@
+"""What the router says no with.
+
+RouterError
+├── BadSettings         a setting or a file that stops the start; names it and what is allowed
+└── Refusal             one request is turned away: `status`, `kind` and `retry_after_s` say how
+    ├── BadRequest      400  the body is not what the surface takes
+    ├── UnknownModel    404  no task and no teacher of that name
+    ├── BodyTooLarge    413  more bytes than allowed
+    ├── SlowBody        408  the body did not arrive in time
+    ├── Overloaded      429  the queue is full; come back in a moment
+    ├── ClientGone      499  the client hung up before there was an answer
+    ├── Unavailable     503  nobody could answer, or the router is draining
+    └── DeadlinePassed  504  there was no time left
+"""
+
+from __future__ import annotations
+
+
+class RouterError(Exception):
+    """Base of every error this package raises on purpose; the message says what to do."""
+
+    exit_code = 2
+
+
+class BadSettings(RouterError):
+    """The router cannot start like this."""
+
+
+class Refusal(RouterError):
+    """A request that gets no answer.
+
+    `kind` is the machine-readable type in the error body; the message never repeats user input.
+    """
+
+    status = 500
+    kind = "internal_error"
+    retry_after_s: float | None = None
+    reason: str = ""
+    """Why, in the words of `router.policy.Reason`, where the pipeline refused."""
+
+
+class BadRequest(Refusal):
+    """The body is not what the surface takes."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class UnknownModel(Refusal):
+    """No task and no teacher of that name."""
+
+    status = 404
+    kind = "not_found_error"
+
+
+class BodyTooLarge(Refusal):
+    """More bytes than allowed."""
+
+    status = 413
+    kind = "request_too_large"
+
+
+class SlowBody(Refusal):
+    """The body did not arrive in time."""
+
+    status = 408
+    kind = "request_timeout"
+
+
+class Overloaded(Refusal):
+    """The queue is full."""
+
+    status = 429
+    kind = "overloaded_error"
+    retry_after_s = 1.0
+
+
+class ClientGone(Refusal):
+    """The client hung up: nobody is left to answer."""
+
+    status = 499
+    kind = "client_closed_request"
+
+
+class Unavailable(Refusal):
+    """Nobody can answer now."""
+
+    status = 503
+    kind = "unavailable_error"
+    retry_after_s = 1.0
+
+
+class DeadlinePassed(Refusal):
+    """There was no time left."""
+
+    status = 504
+    kind = "deadline_exceeded"

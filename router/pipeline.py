@@ -1,0 +1,312 @@
+"""THE STORY of one request: batch → student → decide → (teacher) → ledger, metrics → answer.
+
+A surface has parsed the request into an `Ask`; it words the `Answer` that comes back. Whatever
+goes wrong on the way is a decision with a named reason, booked like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import time
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+from costmodel.errors import UnknownPrice
+from costmodel.pricing import NO_USAGE, Price, TokenUsage, now
+from router.batcher import Client, Clock, Scored
+from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
+from router.escalation import Bill, Escalated, EscalationFailed, EscalationGuard
+from router.ledger import Entry, Ledger
+from router.metrics import Metrics
+from router.policy import Decision, Reason, Route, decide
+from router.slot import Model, ModelSlot
+from students.labels import FloatArray, LabelSchema
+from students.task import Task
+
+NOTHING = Decimal(0)
+FREE = Bill()
+"""The bill of a request that never went to the teacher; nobody adds to it."""
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """One text to answer, by `deadline` (a moment on the pipeline's monotonic clock)."""
+
+    text: str
+    request_id: str
+    surface: str
+    deadline: float = math.inf
+    threshold: float | None = None
+    """Raise the hand below this confidence, even where the certificate would not."""
+    client: Client | None = None
+    key: str = ""
+    """Name of the API key that asks, never the key."""
+    priority: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Who answered what, why, how sure, and what it cost (None: a price is unknown)."""
+
+    label: int
+    route: Route
+    reason: Reason
+    model: Model
+    confidence: float | None
+    """The student's, also where the teacher answered; None when it had none."""
+    probabilities: FloatArray | tuple[float, ...]
+    """Shape (K,), of whoever answered."""
+    usd: Decimal | None
+    queue_s: float
+    forward_s: float
+    teacher_s: float = 0.0
+    wording: str | None = None
+    """The teacher's own words, where it answered."""
+    usage: TokenUsage = NO_USAGE
+    """What the teacher consumed for it."""
+
+
+class Budget(Protocol):
+    """How much may be spent on escalations."""
+
+    def allows(self) -> bool:
+        """Whether one more escalation is within the budget now."""
+        ...
+
+    def spend(self, usd: Decimal | None) -> None:
+        """Book what an escalation cost; None when it has no known price."""
+        ...
+
+
+class Pipeline:
+    """Answers the requests of one task.
+
+    Args:
+        task: whose labels, promise and failure mode apply.
+        slot: which student answers.
+        guard: how the teacher is asked.
+        student_usd: what one answer of the student costs; None when unpriced.
+        teacher_price: what the teacher charges; None when unpriced.
+        budget: caps escalations; None for no cap beyond the guard's.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        slot: ModelSlot,
+        guard: EscalationGuard,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        student_usd: Decimal | None,
+        teacher_price: Price | None,
+        budget: Budget | None = None,
+        clock: Clock = time.monotonic,
+        wall: Clock = time.time,
+    ) -> None:
+        self.task = task
+        self.schema: LabelSchema = task.schema_
+        self.slot = slot
+        self.guard = guard
+        self._ledger = ledger
+        self._metrics = metrics
+        self._student_usd = student_usd
+        self._teacher_price = teacher_price
+        self._budget = budget
+        self._degrades = task.teacher.on_failure == "student"
+        self.clock = clock
+        self._wall = wall
+
+    async def answer(self, ask: Ask) -> Answer:
+        """Answer one text.
+
+        Raises:
+            Overloaded, ClientGone, DeadlinePassed, Unavailable: nobody answered; already booked.
+        """
+        run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
+        scored = run.scored = await self._score(run)
+        budget_ok = self._budget is None or self._budget.allows()
+        decision = decide(scored.prediction, run.model.raised(ask.threshold), budget_ok)
+        if decision.reason is Reason.CONFIDENT:
+            answer = self._by_student(run, scored, Route.STUDENT, decision.reason)
+        else:
+            answer = await self._by_teacher(run, scored, decision)
+        self._book(run, answer)
+        return answer
+
+    def book_passthrough(self, ask: Ask, bill: Bill, started: float, failed: Reason | None) -> None:
+        """Book a request that went past the student; `failed` says why it got no whole answer."""
+        run = _Run(ask, self.slot.current, started, bill=bill)
+        route = Route.TEACHER if failed is None else Route.REFUSED
+        entry = self._entry(run, route, failed or Reason.PASSTHROUGH)
+        self._ledger.append(entry)
+        self._metrics.observe(entry)
+        self._spend(entry)
+
+    async def _score(self, run: _Run) -> Scored:
+        ask = run.ask
+        try:
+            return await run.model.batcher.submit(
+                ask.text, deadline=ask.deadline, client=ask.client
+            )
+        except Refusal as refusal:
+            reason = _REASON_OF.get(type(refusal), Reason.STUDENT_UNAVAILABLE)
+            raise self._refuse(run, reason, refusal) from None
+
+    async def _by_teacher(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+        """Ask the teacher if the decision allows it; without its answer, do as the task says."""
+        run.bill, run.asked_at = Bill(), self.clock()
+        failed = decision.reason
+        if decision.escalate:
+            try:
+                escalated = await self.guard.ask(
+                    run.ask.text,
+                    deadline=run.ask.deadline,
+                    bill=run.bill,
+                    priority=run.ask.priority,
+                )
+                return self._in_its_words(run, scored, decision, escalated)
+            except EscalationFailed as failure:
+                failed = failure.reason
+            except asyncio.CancelledError:
+                self._refuse(run, Reason.CLIENT_GONE, ClientGone())
+                raise
+        if self._degrades and _is_usable(scored):
+            return self._by_student(run, scored, Route.DEGRADED, failed)
+        refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
+        raise self._refuse(run, failed, refusal(_WHY_NOT.format(failed)))
+
+    def _by_student(self, run: _Run, scored: Scored, route: Route, reason: Reason) -> Answer:
+        prediction = scored.prediction
+        assert prediction is not None
+        return Answer(
+            label=prediction.label,
+            route=route,
+            reason=reason,
+            model=run.model,
+            confidence=prediction.confidence,
+            probabilities=prediction.probabilities,
+            usd=self._student_usd if run.bill is FREE else self._usd(run.bill),
+            queue_s=scored.queue_s,
+            forward_s=scored.forward_s,
+            teacher_s=self.clock() - run.asked_at if run.asked_at else 0.0,
+        )
+
+    def _in_its_words(
+        self, run: _Run, scored: Scored, decision: Decision, escalated: Escalated
+    ) -> Answer:
+        reply = escalated.reply
+        return Answer(
+            label=reply.distribution.argmax,
+            route=Route.TEACHER,
+            reason=decision.reason,
+            model=run.model,
+            confidence=scored.prediction.confidence if _is_usable(scored) else None,  # type: ignore[union-attr]
+            probabilities=reply.distribution.probabilities,
+            usd=self._usd(run.bill),
+            queue_s=scored.queue_s,
+            forward_s=scored.forward_s,
+            teacher_s=self.clock() - run.asked_at,
+            wording=reply.wording,
+            usage=run.bill.usage,
+        )
+
+    def _usd(self, bill: Bill) -> Decimal | None:
+        teacher_usd = self._teacher_usd(bill)
+        if teacher_usd is None or self._student_usd is None:
+            return None
+        return self._student_usd + teacher_usd
+
+    def _teacher_usd(self, bill: Bill) -> Decimal | None:
+        if not bill.attempts:
+            return NOTHING
+        if self._teacher_price is None:
+            return None
+        try:
+            return self._teacher_price.cost(bill.usage, now()).usd
+        except UnknownPrice:
+            return None
+
+    def _refuse(self, run: _Run, reason: Reason, refusal: Refusal) -> Refusal:
+        """Book a request that gets no answer; one that cost nothing is only counted."""
+        refusal.reason = reason.value
+        entry = self._entry(run, Route.REFUSED, reason)
+        self._metrics.observe(entry)
+        if run.scored is not None:
+            self._ledger.append(entry)
+            self._spend(entry)
+        return refusal
+
+    def _book(self, run: _Run, answer: Answer) -> None:
+        label = self.schema.names[answer.label]
+        entry = self._entry(run, answer.route, answer.reason, label, answer.confidence)
+        self._ledger.append(entry)
+        self._metrics.observe(entry)
+        self._spend(entry)
+
+    def _spend(self, entry: Entry) -> None:
+        if self._budget is not None and entry.attempts:
+            self._budget.spend(entry.teacher_usd)
+
+    def _entry(
+        self,
+        run: _Run,
+        route: Route,
+        reason: Reason,
+        label: str | None = None,
+        confidence: float | None = None,
+    ) -> Entry:
+        ask, bill, usage = run.ask, run.bill, run.bill.usage
+        return Entry(
+            at=self._wall(),
+            request_id=ask.request_id,
+            task=self.task.name,
+            bundle=run.model.bundle,
+            surface=ask.surface,
+            route=route,
+            reason=reason,
+            label=label,
+            confidence=confidence,
+            student_usd=NOTHING if run.scored is None else self._student_usd,
+            teacher_usd=self._teacher_usd(bill),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            attempts=bill.attempts,
+            latency_ms=(self.clock() - run.started) * 1000.0,
+            degraded=route is Route.DEGRADED,
+            audited=False,
+            propensity=0.0,
+            text_sha256=hashlib.sha256(ask.text.encode()).hexdigest(),
+            client=ask.key,
+            estimated=bill.estimated,
+        )
+
+
+class _Run(msgspec.Struct):
+    """How far one request has come."""
+
+    ask: Ask
+    model: Model
+    started: float
+    scored: Scored | None = None
+    bill: Bill = FREE
+    asked_at: float = 0.0
+
+
+def _is_usable(scored: Scored) -> bool:
+    prediction = scored.prediction
+    return prediction is not None and math.isfinite(prediction.confidence)
+
+
+_REASON_OF: dict[type[Refusal], Reason] = {
+    Overloaded: Reason.QUEUE_FULL,
+    DeadlinePassed: Reason.DEADLINE,
+    ClientGone: Reason.CLIENT_GONE,
+}
+_WHY_NOT = (
+    "The student was not sure and the teacher gave no answer ({}); retry later, or set "
+    "teacher.on_failure: student in the task file to get the student's answer, marked degraded."
+)

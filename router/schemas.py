@@ -1,0 +1,154 @@
+"""What travels over the wire: msgspec structs, decoded and encoded without pydantic.
+
+A decoder built once knows every field and its type; an unknown field of `/v1/classify` is an
+error, because a misspelt `treshold` that is silently ignored is worse.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+ABSENT = Raw(b"null")
+
+
+class ClassifyRequest(Struct, forbid_unknown_fields=True):
+    """Body of POST /v1/classify."""
+
+    text: str | list[str]
+    model: str | None = None
+    top_k: Annotated[int, Meta(ge=1, le=1_000)] = 1
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+
+
+class Provenance(Struct):
+    """Who answered, why, from which bundle, for how much; the price None means unpriced."""
+
+    route: str
+    reason: str
+    bundle: str
+    cost_usd: float | None
+    degraded: bool
+
+
+class Classified(Struct):
+    """One classified text."""
+
+    label: str
+    confidence: float | None
+    probabilities: dict[str, float]
+    raisehand: Provenance
+    id: str | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+
+
+class ClassifiedList(Struct):
+    """The answer to a list of texts, in its order."""
+
+    id: str
+    model: str
+    data: list[Classified]
+
+
+class StreamOptions(Struct, forbid_unknown_fields=True):
+    """How a chat stream ends."""
+
+    include_usage: bool | None = False
+
+
+class ChatRequest(Struct, forbid_unknown_fields=True):
+    """A chat completion that a task might answer.
+
+    The `Raw` fields change how a teacher words or bills an answer, not which label is meant: they
+    are allowed and not read. A field that is not here (tools, logprobs, images, …) means that the
+    request is not the task's.
+    """
+
+    model: str
+    messages: list[dict[str, Any]]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Meta(ge=1, le=1)] | None = 1
+    logprobs: bool | None = False
+    temperature: Raw = ABSENT
+    top_p: Raw = ABSENT
+    max_tokens: Raw = ABSENT
+    max_completion_tokens: Raw = ABSENT
+    seed: Raw = ABSENT
+    user: Raw = ABSENT
+    metadata: Raw = ABSENT
+    store: Raw = ABSENT
+    service_tier: Raw = ABSENT
+    reasoning_effort: Raw = ABSENT
+    verbosity: Raw = ABSENT
+    presence_penalty: Raw = ABSENT
+    frequency_penalty: Raw = ABSENT
+    safety_identifier: Raw = ABSENT
+    prompt_cache_key: Raw = ABSENT
+
+
+class ChatEnvelope(Struct):
+    """As much of any chat completion as is needed to pass it on."""
+
+    model: str
+    messages: list[Any]
+
+
+class ChatMessage(Struct):
+    """What was said, whole or as a part of a stream."""
+
+    content: str | UnsetType | None = UNSET
+    role: str | UnsetType = UNSET
+    refusal: UnsetType | None = UNSET
+
+
+class ChatChoice(Struct):
+    """The one choice of an answer."""
+
+    message: ChatMessage
+    finish_reason: str = "stop"
+    index: int = 0
+    logprobs: None = None
+
+
+class ChunkChoice(Struct):
+    """The one choice of a stream's chunk."""
+
+    delta: ChatMessage
+    finish_reason: str | None = None
+    index: int = 0
+    logprobs: None = None
+
+
+class Usage(Struct):
+    """Tokens; the student's own count where the student answered."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatCompletion(Struct):
+    """The answer to a chat completion."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    object: str = "chat.completion"
+    system_fingerprint: str | None = None
+
+
+class ChatChunk(Struct):
+    """One server-sent event of a streamed answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    object: str = "chat.completion.chunk"
+    usage: Usage | UnsetType | None = UNSET
+    system_fingerprint: str | UnsetType | None = UNSET

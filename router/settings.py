@@ -1,0 +1,55 @@
+"""Limits of the router: read once at the edge, frozen afterwards."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from router.errors import BadSettings
+
+
+class Settings(BaseSettings):
+    """Every limit, with a default; `RAISEHAND_<NAME>` in the environment changes one."""
+
+    model_config = SettingsConfigDict(env_prefix="RAISEHAND_", frozen=True, extra="forbid")
+
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024)
+    """Counted on the bytes that arrive, not on what Content-Length claims."""
+    max_text_chars: int = Field(default=32_768, ge=1)
+    """A longer text is a 400: reading time grows with the raw text, whatever the student keeps."""
+    max_items: int = Field(default=64, ge=1)
+    """Texts in one /v1/classify request."""
+    body_timeout_s: float = Field(default=10.0, gt=0)
+    """A body that has not arrived by then is a 408."""
+    max_queue: int = Field(default=1_024, ge=1)
+    """Texts waiting for a student; one more is a 429."""
+    max_batch_texts: int = Field(default=256, ge=1)
+    max_batch_tokens: int = Field(default=16_384, ge=1)
+    deadline_ms: float = Field(default=15_000.0, gt=0)
+    """One request, from its body to its answer, when it does not say otherwise."""
+    min_deadline_ms: float = Field(default=1.0, gt=0)
+    max_deadline_ms: float = Field(default=60_000.0, gt=0)
+    stall_s: float = Field(default=10.0, gt=0)
+    """A batch that takes longer means the student hangs: liveness fails."""
+    probe_timeout_s: float = Field(default=1.0, gt=0)
+    """/readyz fails when its own inference takes longer."""
+    drain_delay_s: float = Field(default=0.0, ge=0)
+    """After SIGTERM: unready, but still accepting, for the load balancer to notice."""
+    drain_timeout_s: float = Field(default=30.0, gt=0)
+    """After that: in-flight requests may take this long."""
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        BadSettings: a variable has a value that is not allowed; one sentence for each.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (
+            f"RAISEHAND_{str(fault['loc'][0]).upper()}: {fault['msg']} (found {fault['input']!r})"
+            for fault in error.errors()
+        )
+        raise BadSettings("; ".join(faults)) from None
