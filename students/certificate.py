@@ -9,6 +9,25 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NEVER = 2.0
+"""A threshold above every confidence: answers of this class always escalate."""
+
+
+class ClassPromise(BaseModel):
+    """What is promised on one class, beside the overall promise.
+
+    `system`: of the n calibration rows that the teacher gives the class, `disagreements` were kept
+    and answered otherwise. `strict`: of the n answers of the class kept, `disagreements` differ.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    agreement: float
+    n: int
+    disagreements: int
+    agreement_lower_bound: float
+
 
 class Certificate(BaseModel):
     """One certified threshold, with every number that the statement rests on."""
@@ -39,6 +58,7 @@ class Certificate(BaseModel):
     use: int = Field(ge=1)
     """1 for the first certificate made on these rows; later ones spend a smaller delta."""
     date: str
+    per_class: tuple[ClassPromise, ...] = ()
 
     @property
     def statement(self) -> str:
@@ -54,8 +74,22 @@ class Certificate(BaseModel):
             f"{self.n_calibration:,} calibration rows: {scope} {allowed:.1%} differ from what the "
             f"teacher {self.teacher_model} (revision {self.teacher_revision}), asked once, would "
             f"answer. Observed: {self.disagreements} disagreements in {self.n_accepted:,} answers "
-            f"kept; agreement is at least {self.agreement_lower_bound:.4f}. It says nothing about "
-            "truth, about any single class or customer, or about traffic that changes."
+            f"kept; agreement is at least {self.agreement_lower_bound:.4f}. {self._classes}"
+            f"It says nothing about truth, about any {'other' if self.per_class else 'single'} "
+            "class or customer, or about traffic that changes."
+        )
+
+    @property
+    def _classes(self) -> str:
+        scope = (
+            "of all texts that the teacher calls {!r}, at most {:.1%} get another answer"
+            if self.promise == "system"
+            else "of the answers {!r} that the student gives, at most {:.1%} differ"
+        )
+        return "".join(
+            f"With the same probability: {scope.format(one.label, 1 - one.agreement)} (observed: "
+            f"{one.disagreements} in {one.n:,}). "
+            for one in self.per_class
         )
 
 
@@ -67,7 +101,10 @@ class Refusal(BaseModel):
     promise: Literal["system", "strict"]
     agreement: float
     confidence: float
+    label: str | None = None
+    """The class whose own promise failed; None for the overall promise."""
     n_calibration: int
+    """Calibration rows of that promise."""
     raw_disagreement: float
     """Share of the calibration rows on which the student, answering everything, disagrees."""
     minimum_escalation: float
@@ -88,10 +125,11 @@ class Refusal(BaseModel):
             if self.rows_needed
             else "more calibration rows would not help: train a better student"
         )
+        where = f" on {self.label!r}" if self.label is not None else ""
         return (
-            f"cannot certify {self.agreement:.1%} agreement {scope} at {self.confidence:.0%} "
-            f"confidence from {self.n_calibration:,} calibration rows; the best they support is "
-            f"{self.best_agreement:.1%} at {self.best_coverage:.1%} coverage, and at least "
-            f"{self.minimum_escalation:.1%} of the traffic would have to escalate however well the "
-            f"student ranks it; {advice}, or promise less"
+            f"cannot certify {self.agreement:.1%} agreement{where} {scope} at "
+            f"{self.confidence:.0%} confidence from {self.n_calibration:,} calibration rows; the "
+            f"best they support is {self.best_agreement:.1%} at {self.best_coverage:.1%} coverage, "
+            f"and at least {self.minimum_escalation:.1%} of the traffic would have to escalate "
+            f"however well the student ranks it; {advice}, or promise less"
         )

@@ -91,12 +91,34 @@ class InputsSection(_Section):
     encoding: str = "utf-8"
 
 
+class ClassPromiseSection(_Section):
+    """What is promised on one class beside the overall promise.
+
+    `system`: of the texts that the teacher gives this class; `strict`: of the answers of this class
+    that the student gives.
+    """
+
+    agreement: OpenFraction
+
+
 class PromiseSection(_Section):
     """What is certified. `system`: of all answers; `strict`: of the answers the student gives."""
 
     agreement: OpenFraction = 0.97
     confidence: OpenFraction = 0.95
     promise: Literal["system", "strict"] = "system"
+    per_class: dict[str, ClassPromiseSection] = {}
+
+    @model_validator(mode="after")
+    def _strict_classes_promise_no_less(self) -> Self:
+        # Only then does the overall promise follow from the promises by class.
+        for name, one in self.per_class.items():
+            if self.promise == "strict" and one.agreement < self.agreement:
+                raise ValueError(
+                    f"the strict promise is {self.agreement} overall and {one.agreement} on "
+                    f"{name!r}; promise at least as much on a class as on the whole"
+                )
+        return self
 
     @property
     def alpha(self) -> float:
@@ -163,6 +185,11 @@ class Task(_Section):
             if name not in schema:
                 raise ValueError(
                     f"teacher.answers names {name!r}, which is not one of {list(schema.names)}"
+                )
+        for name in self.promise.per_class:
+            if name not in schema:
+                raise ValueError(
+                    f"promise.per_class names {name!r}, which is not one of {list(schema.names)}"
                 )
         words = self.answers
         if len(set(words)) != len(words):

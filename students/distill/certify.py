@@ -20,6 +20,11 @@ strict (G1)  P(f != Y | s >= t) <= alpha. Not monotone in t, so the thresholds f
     proved for the chosen threshold: the exact bound at that one point would ignore the choice, so
     it is not printed as if it were a proof.
 
+Promises on single classes share delta equally with the overall one (union bound), and each is made
+where it means something: `system` on the rows that the TEACHER gives the class ("of all messages
+the teacher calls urgent, at most alpha get another answer": missing it is what costs), `strict` on
+the rows that the STUDENT gives the class ("of its answers `urgent`, at most alpha differ").
+
 Certifying again on the same rows is another chance to be lucky. The k-th use spends delta / 2^k, so
 that all certificates ever made on these rows hold together with probability at least 1 - delta.
 
@@ -29,45 +34,49 @@ Rows whose confidence is NaN are never accepted: the router escalates them too.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from students.certificate import Refusal
+from students.certificate import NEVER, Refusal
+from students.distill.binomial import rows_to_prove, upper_bound
+from students.distill.thresholds import Grid, grid_from_scores, strict_threshold, system_threshold
 from students.errors import BadInputs, NotCertifiable
 from students.task import PromiseSection
+
+__all__ = ["Certified", "ClassCertified", "Grid", "certify", "grid_from_scores", "spent"]
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
-
-COVERAGES = np.arange(10, 101, 5) / 100
-START_PROBABILITY = 0.99
-"""The sequence starts where this surely enough rows are accepted for a test to be passable."""
-POWER = 0.80
-"""How surely the "rows needed" of a refusal would have certified, were the observed rate true."""
-MOST_ROWS = 1_000_000
 
 SYSTEM = "exact binomial bound, monotone in the threshold (RCPS)"
 STRICT = "fixed-sequence exact binomial tests (LTT)"
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Thresholds fixed from unlabelled scores, most confident first, and the coverage of each."""
+class ClassCertified:
+    """The promise on one class, and what was seen: kept disagreements among n rows of the class.
 
-    thresholds: Floats
-    coverages: Floats
+    `system`: n rows that the teacher gives the class. `strict`: n kept answers of the class; 0 when
+    the class could not be certified and always escalates.
+    """
+
+    label: str
+    agreement: float
+    n: int
+    disagreements: int
+    agreement_lower_bound: float
 
 
 @dataclass(frozen=True)
 class Certified:
-    """A threshold for each class and the numbers its statement rests on.
+    """A threshold for each predicted class and the numbers its statement rests on.
 
     `agreement_lower_bound` holds with probability 1 - delta_spent after the choice of the
-    threshold: the exact bound for `system`, the promised agreement for `strict`.
+    thresholds: the exact bound for `system`, the promised agreement for `strict`.
     """
 
     thresholds: tuple[float, ...]
@@ -78,74 +87,7 @@ class Certified:
     coverage: float
     method: str
     delta_spent: float
-
-
-def grid_from_scores(unlabelled_confidence: Floats) -> Grid:
-    """Fix the thresholds of the strict promise at coverages 10, 15, …, 100 %.
-
-    The scores (M,) must come from other rows than the calibration rows. The last threshold is 0:
-    the student answers everything.
-
-    Raises:
-        BadInputs: no scores were given.
-    """
-    scores = np.asarray(unlabelled_confidence, dtype=np.float64)
-    scores = np.sort(scores[~np.isnan(scores)])[::-1]
-    if scores.size == 0:
-        raise BadInputs("no unlabelled scores were given; the grid of thresholds needs some")
-    last_accepted = np.ceil(COVERAGES[:-1] * scores.size).astype(int) - 1
-    thresholds = np.append(scores[np.maximum(last_accepted, 0)], 0.0)
-    thresholds = np.unique(thresholds)[::-1]
-    return Grid(thresholds, (scores[None, :] >= thresholds[:, None]).mean(axis=1))
-
-
-def upper_bound(disagreements: npt.ArrayLike, n: npt.ArrayLike, delta: float) -> Floats:
-    """One-sided exact (Clopper-Pearson) upper bound on a rate, at confidence 1 - delta.
-
-    Broadcasts over counts and sizes; n = 0 bounds nothing and returns 1.
-    """
-    k, size = np.broadcast_arrays(np.asarray(disagreements), np.asarray(n))
-    bound = stats.beta.ppf(1 - delta, k + 1, np.maximum(size - k, 1e-300))
-    return np.where(k >= size, 1.0, bound)
-
-
-def allowed_disagreements(n: npt.ArrayLike, alpha: float, delta: float) -> Ints:
-    """Most disagreements in n rows that still prove a rate of at most alpha; -1 where none does.
-
-    It is the largest k with P(Binomial(n, alpha) <= k) <= delta, the same k at which the exact
-    upper bound reaches alpha.
-    """
-    size = np.asarray(n)
-    k = stats.binom.ppf(delta, size, alpha).astype(np.int64)
-    k = np.where(stats.binom.cdf(k, size, alpha) <= delta, k, k - 1)
-    return np.where(size == 0, -1, k)
-
-
-def rows_to_prove(
-    alpha: float, delta: float, rate: float = 0.0, power: float = POWER
-) -> int | None:
-    """Rows from which on a rate <= alpha is proved with this power if `rate` is the truth.
-
-    Returns None where no practical number does (the rate is not well below alpha).
-    """
-    zero = math.ceil(math.log(delta) / math.log1p(-alpha))
-    if rate <= 0.0:
-        return zero
-    if rate >= alpha:
-        return None
-
-    def powerful(n: Ints) -> Bools:
-        passed: Bools = stats.binom.cdf(allowed_disagreements(n, alpha, delta), n, rate) >= power
-        return passed
-
-    high = zero
-    while not powerful(np.asarray(high)):
-        high *= 2
-        if high > MOST_ROWS:
-            return None
-    # Power is a saw-tooth in n: what counts is the last n that falls short.
-    short = np.flatnonzero(~powerful(np.arange(zero, 2 * high + 1)))
-    return zero + (int(short[-1]) + 1 if short.size else 0)
+    per_class: tuple[ClassCertified, ...] = ()
 
 
 def spent(delta: float, use: int) -> float:
@@ -165,18 +107,18 @@ def certify(
     teacher: Ints,
     promise: PromiseSection,
     *,
-    classes: int,
+    labels: Sequence[str],
     grid: Grid | None = None,
     use: int = 1,
 ) -> Certified:
-    """Find the lowest threshold that keeps the promise, on rows used for nothing else.
+    """Find the lowest thresholds that keep the promise, on rows used for nothing else.
 
     Args:
         confidence: student's confidence, shape (N,); NaN is never accepted.
         predicted: student's labels, shape (N,).
         teacher: teacher's labels, shape (N,).
-        promise: agreement, confidence and kind.
-        classes: number of labels K; every class gets the same threshold.
+        promise: agreement, confidence and kind, overall and on single classes.
+        labels: the K names.
         grid: from `grid_from_scores`; needed by the strict promise, unused by the system promise.
         use: how many certificates these rows will have served, this one included.
 
@@ -184,111 +126,194 @@ def certify(
         NotCertifiable: no threshold keeps the promise; says the feasible best.
         BadInputs: shapes differ, there are no rows, or the strict promise has no grid.
     """
-    scores = np.asarray(confidence, dtype=np.float64)
-    if not (scores.shape == np.shape(predicted) == np.shape(teacher)) or scores.ndim != 1:
+    rows = _Rows(
+        np.asarray(confidence, float), np.asarray(predicted), np.asarray(teacher), tuple(labels)
+    )
+    shapes = rows.confidence.shape, rows.predicted.shape, rows.teacher.shape
+    if len(set(shapes)) > 1 or len(shapes[0]) != 1:
         raise BadInputs(
-            f"confidence, predicted and teacher have shapes {scores.shape}, "
-            f"{np.shape(predicted)} and {np.shape(teacher)}; three equal lengths are needed"
+            f"confidence, predicted and teacher have shapes {shapes}; three equal "
+            "lengths are needed"
         )
-    if scores.size == 0:
+    if rows.confidence.size == 0:
         raise BadInputs("there are no calibration rows; a certificate needs a random sample")
-    disagree = np.asarray(predicted) != np.asarray(teacher)
     delta = spent(promise.delta, use)
     if promise.promise == "system":
-        threshold = system_threshold(scores, disagree, promise.alpha, delta)
-    else:
-        if grid is None:
-            raise BadInputs("the strict promise needs grid=grid_from_scores(unlabelled scores)")
-        threshold = strict_threshold(scores, disagree, promise.alpha, delta, grid)
-    accepted = scores >= (math.inf if threshold is None else threshold)
-    if threshold is None or not accepted.any():
-        raise _refusal(scores, disagree, promise, delta, grid)
-    kept, wrong = int(accepted.sum()), int((accepted & disagree).sum())
-    system = promise.promise == "system"
+        return _system(rows, promise, delta)
+    if grid is None:
+        raise BadInputs("the strict promise needs grid=grid_from_scores(unlabelled scores)")
+    return _strict(rows, promise, delta, grid)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    confidence: Floats
+    predicted: Ints
+    teacher: Ints
+    labels: tuple[str, ...]
+
+    @property
+    def disagree(self) -> Bools:
+        differ: Bools = self.predicted != self.teacher
+        return differ
+
+    def kept(self, thresholds: Floats) -> Bools:
+        above: Bools = self.confidence >= thresholds[self.predicted]
+        return above
+
+
+def _system(rows: _Rows, promise: PromiseSection, delta: float) -> Certified:
+    """One threshold for all, raised where a class promise asks for more.
+
+    Every system risk falls as any threshold rises, so the highest of several valid thresholds keeps
+    all promises. An answer j can only lose the teacher's class c if j != c: a promise on c raises
+    the thresholds of all other answers and leaves its own alone.
+    """
+    share = delta / (1 + len(promise.per_class))
+    everything = np.ones(rows.confidence.size, bool)
+    overall = system_threshold(rows.confidence, rows.disagree, promise.alpha, share)
+    if overall is None:
+        raise _system_refusal(rows, everything, promise, promise.agreement, share)
+    thresholds = np.full(len(rows.labels), overall)
+    for name, one in promise.per_class.items():
+        member = rows.teacher == rows.labels.index(name)
+        needed = system_threshold(
+            rows.confidence[member], rows.disagree[member], 1.0 - one.agreement, share
+        )
+        if needed is None:
+            raise _system_refusal(rows, member, promise, one.agreement, share, label=name)
+        others = np.array([label != name for label in rows.labels])
+        thresholds[others] = np.maximum(thresholds[others], needed)
+    if not rows.kept(thresholds).any():
+        raise _system_refusal(rows, everything, promise, promise.agreement, share)
+    # Raising thresholds further can only help, so the bound is the one of the lowest threshold.
+    at_lowest = int((rows.disagree & (rows.confidence >= overall)).sum())
+    bound = 1.0 - float(upper_bound(at_lowest, rows.confidence.size, share))
+    of_class = {name: rows.teacher == rows.labels.index(name) for name in promise.per_class}
+    return _certified(rows, thresholds, bound, SYSTEM, delta, promise, of_class)
+
+
+def _strict(rows: _Rows, promise: PromiseSection, delta: float, grid: Grid) -> Certified:
+    """A sequence of its own for each promised class and one for all other answers together.
+
+    Each keeps its share of wrong answers at the overall alpha or below, so their mixture does too.
+    """
+    groups = [
+        (np.array([label == name for label in rows.labels]), one.agreement)
+        for name, one in promise.per_class.items()
+    ]
+    rest = np.array([label not in promise.per_class for label in rows.labels])
+    groups += [(rest, promise.agreement)] if rest.any() else []
+    thresholds = np.full(len(rows.labels), NEVER)
+    for member, agreement in groups:
+        inside = member[rows.predicted]
+        threshold = strict_threshold(
+            rows.confidence[inside],
+            rows.disagree[inside],
+            1.0 - agreement,
+            delta / len(groups),
+            grid.within(member) if promise.per_class else grid,
+            rows.confidence.size,
+        )
+        thresholds[member] = NEVER if threshold is None else threshold
+    kept = rows.kept(thresholds)
+    if not kept.any():
+        raise _strict_refusal(rows, promise, delta / len(groups), grid)
+    of_class = {
+        name: kept & (rows.predicted == rows.labels.index(name)) for name in promise.per_class
+    }
+    return _certified(rows, thresholds, promise.agreement, STRICT, delta, promise, of_class)
+
+
+def _certified(
+    rows: _Rows,
+    thresholds: Floats,
+    bound: float,
+    method: str,
+    delta: float,
+    promise: PromiseSection,
+    of_class: Mapping[str, Bools],
+) -> Certified:
+    kept = rows.kept(thresholds)
+    wrong = kept & rows.disagree
     return Certified(
-        thresholds=(threshold,) * classes,
-        n_calibration=scores.size,
-        n_accepted=kept,
-        disagreements=wrong,
-        agreement_lower_bound=(
-            1.0 - float(upper_bound(wrong, scores.size, delta)) if system else promise.agreement
-        ),
-        coverage=kept / scores.size,
-        method=SYSTEM if system else STRICT,
+        thresholds=tuple(float(t) for t in thresholds),
+        n_calibration=kept.size,
+        n_accepted=int(kept.sum()),
+        disagreements=int(wrong.sum()),
+        agreement_lower_bound=bound,
+        coverage=float(kept.mean()),
+        method=method,
         delta_spent=delta,
+        per_class=tuple(
+            ClassCertified(
+                label=name,
+                agreement=promise.per_class[name].agreement,
+                n=int(member.sum()),
+                disagreements=int((wrong & member).sum()),
+                agreement_lower_bound=promise.per_class[name].agreement,
+            )
+            for name, member in of_class.items()
+        ),
     )
 
 
-def system_threshold(
-    confidence: Floats, disagree: Bools, alpha: float, delta: float
-) -> float | None:
-    """Lowest threshold whose bound on P(accepted and disagree) is at most alpha; None if none is.
-
-    The bound depends on the number of accepted disagreements alone: the threshold is the lowest
-    score above the first disagreement too many. 0 when everything may be answered.
-    """
-    allowed = int(allowed_disagreements(confidence.size, alpha, delta))
-    if allowed < 0:
-        return None
-    wrong = np.sort(confidence[disagree & ~np.isnan(confidence)])[::-1]
-    if wrong.size <= allowed:
-        return 0.0
-    above = confidence[confidence > wrong[allowed]]
-    return float(above.min()) if above.size else None
-
-
-def strict_threshold(
-    confidence: Floats, disagree: Bools, alpha: float, delta: float, grid: Grid
-) -> float | None:
-    """Last passed threshold of the fixed sequence; None if the first test fails."""
-    start = first_testable(confidence.size, alpha, delta, grid)
-    accepted = confidence[None, :] >= grid.thresholds[start:, None]
-    kept, wrong = accepted.sum(axis=1), (accepted & disagree).sum(axis=1)
-    failed = wrong > allowed_disagreements(kept, alpha, delta)
-    passed = int(np.argmax(failed)) if failed.any() else failed.size
-    return float(grid.thresholds[start + passed - 1]) if passed else None
-
-
-def first_testable(n: int, alpha: float, delta: float, grid: Grid) -> int:
-    """Index of the first grid point that will have enough accepted rows, from n and grid alone.
-
-    Below ln(delta) / ln(1 - alpha) accepted rows not even a flawless sample is significant. Which
-    points to leave out must not depend on the calibration rows, or the sequence is not fixed.
-    """
-    enough = rows_to_prove(alpha, delta) or 0
-    surely = stats.binom.sf(enough - 1, n, grid.coverages) >= START_PROBABILITY
-    return int(np.argmax(surely)) if surely.any() else grid.thresholds.size - 1
-
-
-def _refusal(
-    confidence: Floats, disagree: Bools, promise: PromiseSection, delta: float, grid: Grid | None
+def _system_refusal(
+    rows: _Rows,
+    member: Bools,
+    promise: PromiseSection,
+    agreement: float,
+    delta: float,
+    label: str | None = None,
 ) -> NotCertifiable:
-    """Say the feasible best on these rows; a description, not a certificate."""
-    n, alpha, system = confidence.size, promise.alpha, promise.promise == "system"
-    if system or grid is None:
-        surest = confidence >= np.max(confidence, initial=-math.inf, where=~np.isnan(confidence))
-        kept, wrong = np.array([surest.sum()]), np.array([(surest & disagree).sum()])
-        bounds = upper_bound(wrong, n, delta)
-        rates = wrong / n
-    else:
-        accepted = confidence[None, :] >= grid.thresholds[:, None]
-        kept, wrong = accepted.sum(axis=1), (accepted & disagree).sum(axis=1)
-        bounds = upper_bound(wrong, kept, delta)
-        rates = wrong / np.maximum(kept, 1)
-    best = int(np.argmin(bounds))
-    needed = rows_to_prove(alpha, delta, float(rates[best]))
-    share = 1.0 if system else max(kept[best], 1) / n
-    rows = None if needed is None else math.ceil(needed / share)
-    raw = float(disagree.mean())
-    refusal = Refusal(
-        promise=promise.promise,
-        agreement=promise.agreement,
-        confidence=promise.confidence,
+    """Say what the surest rows of the promise would support; a description, not a certificate."""
+    score, disagree = rows.confidence[member], rows.disagree[member]
+    surest = score >= np.max(score, initial=-math.inf, where=~np.isnan(score))
+    wrong, n, alpha = int((surest & disagree).sum()), score.size, 1.0 - agreement
+    needed = rows_to_prove(alpha, delta, wrong / max(n, 1))
+    raw = float(disagree.mean()) if n else 0.0
+    # Rows of one class come at the rate at which the teacher gives it.
+    rate = max(n, 1) / rows.confidence.size
+    return _refused(
+        promise,
+        agreement=agreement,
+        label=label,
         n_calibration=n,
         raw_disagreement=raw,
-        minimum_escalation=max(0.0, (raw - alpha) / (1.0 if system else 1.0 - alpha)),
+        minimum_escalation=max(0.0, raw - alpha),
+        best_agreement=1.0 - float(upper_bound(wrong, n, delta)),
+        best_coverage=float(surest.mean()) if n else 0.0,
+        rows_needed=None if needed is None or needed <= n else math.ceil(needed / rate),
+    )
+
+
+def _strict_refusal(
+    rows: _Rows, promise: PromiseSection, delta: float, grid: Grid
+) -> NotCertifiable:
+    """Say what the best point of the grid would support; a description, not a certificate."""
+    n, alpha, disagree = rows.confidence.size, promise.alpha, rows.disagree
+    accepted = rows.confidence[None, :] >= grid.thresholds[:, None]
+    kept, wrong = accepted.sum(axis=1), (accepted & disagree).sum(axis=1)
+    bounds = upper_bound(wrong, kept, delta)
+    best = int(np.argmin(bounds))
+    needed = rows_to_prove(alpha, delta, float(wrong[best] / max(kept[best], 1)))
+    rows_needed = None if needed is None else math.ceil(needed * n / max(kept[best], 1))
+    raw = float(disagree.mean())
+    return _refused(
+        promise,
+        agreement=promise.agreement,
+        label=None,
+        n_calibration=n,
+        raw_disagreement=raw,
+        minimum_escalation=max(0.0, (raw - alpha) / (1.0 - alpha)),
         best_agreement=1.0 - float(bounds[best]),
         best_coverage=float(kept[best] / n),
-        rows_needed=rows if rows is not None and rows > n else None,
+        rows_needed=rows_needed if rows_needed is not None and rows_needed > n else None,
+    )
+
+
+def _refused(promise: PromiseSection, **fields: object) -> NotCertifiable:
+    refusal = Refusal.model_validate(
+        {"promise": promise.promise, "confidence": promise.confidence, **fields}
     )
     return NotCertifiable(refusal.statement, refusal)

@@ -8,16 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from students.distill.certify import (
-    allowed_disagreements,
-    certify,
-    first_testable,
-    grid_from_scores,
-    rows_to_prove,
-    spent,
-    upper_bound,
-)
+from students.certificate import NEVER
+from students.distill.binomial import allowed_disagreements, rows_to_prove, upper_bound
+from students.distill.certify import certify, grid_from_scores, spent
+from students.distill.thresholds import first_testable
 from students.errors import BadInputs, NotCertifiable
+from students.task import ClassPromiseSection as Of
 from students.task import PromiseSection
 
 SYSTEM = PromiseSection(agreement=0.95, confidence=0.9, promise="system")
@@ -32,7 +28,7 @@ def _rows(n, rng, slope=0.4):
 
 
 def _certify(rows, promise, **options):
-    return certify(*rows, promise, classes=2, **options)
+    return certify(*rows, promise, labels=("a", "b"), **options)
 
 
 @given(st.integers(1, 3000), st.floats(0.005, 0.4), st.sampled_from([0.01, 0.05, 0.1]))
@@ -81,7 +77,7 @@ def test_rows_to_prove_is_none_when_the_rate_is_too_high():
 def test_system_threshold_is_the_lowest_that_keeps_the_bound(n, seed, slope):
     """The bound holds at the deployed threshold and breaks at every lower calibration score."""
     scores, predicted, teacher = _rows(n, np.random.default_rng(seed), slope)
-    got = certify(scores, predicted, teacher, SYSTEM, classes=3)
+    got = certify(scores, predicted, teacher, SYSTEM, labels=("a", "b", "c"))
     assert got.thresholds == (got.thresholds[0],) * 3
     accepted = scores >= got.thresholds[0]
     wrong = predicted != teacher
@@ -225,7 +221,7 @@ def test_refusal_is_json():
 def test_shapes_are_checked(n):
     """No rows, or arrays that do not match, are one clear sentence."""
     with pytest.raises(BadInputs):
-        certify(np.zeros(n), np.zeros(n, int), np.zeros(0, int), SYSTEM, classes=2)
+        certify(np.zeros(n), np.zeros(n, int), np.zeros(0, int), SYSTEM, labels=("a", "b"))
 
 
 @pytest.mark.parametrize("promise", [SYSTEM, STRICT])
@@ -245,3 +241,64 @@ def test_broken_promises_stay_within_delta(promise):
         broken += (mass if promise is SYSTEM else mass / (1 - t)) > promise.alpha
     assert deployed > 200
     assert broken / 400 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+
+
+def _two_classes(n, rng, slope=0.3):
+    """Draw a student of two classes whose answer `a` is often wrong and `b` seldom."""
+    scores, predicted = rng.random(n), (rng.random(n) < 0.8).astype(int)
+    risk = np.where(predicted == 0, slope * (1 - scores), 0.2 * slope * (1 - scores))
+    return scores, predicted, np.where(rng.random(n) < risk, 1 - predicted, predicted)
+
+
+def test_system_promise_on_a_class_raises_the_other_answers_only():
+    """Answer b can lose an a; answer a cannot: the promise on a raises b's threshold alone."""
+    rows = _two_classes(4000, np.random.default_rng(5))
+    plain = _certify(rows, SYSTEM)
+    apart = _certify(rows, SYSTEM.model_copy(update={"per_class": {"a": Of(agreement=0.97)}}))
+    assert apart.thresholds[0] <= plain.thresholds[0] + 0.05
+    assert apart.thresholds[1] > plain.thresholds[1]
+    (one,) = apart.per_class
+    scores, predicted, teacher = rows
+    missed = (predicted == 1) & (teacher == 0) & (scores >= apart.thresholds[1])
+    assert (one.label, one.n, one.disagreements) == ("a", (teacher == 0).sum(), missed.sum())
+    assert upper_bound(one.disagreements, one.n, apart.delta_spent / 2) <= 0.03
+
+
+def test_promise_on_a_class_that_cannot_be_kept_names_the_class():
+    """The refusal says which class, on how many of its rows, and how many rows would do."""
+    rows = _two_classes(300, np.random.default_rng(6))
+    promise = SYSTEM.model_copy(update={"per_class": {"a": Of(agreement=0.999)}})
+    with pytest.raises(NotCertifiable, match="agreement on 'a'") as caught:
+        _certify(rows, promise)
+    refusal = caught.value.refusal
+    assert refusal.n_calibration == (rows[2] == 0).sum()
+    assert refusal.rows_needed > 3000
+
+
+def test_strict_class_that_fails_is_never_answered():
+    """A class whose own sequence fails at once always escalates; the others are served."""
+    rng = np.random.default_rng(7)
+    rows, other = _two_classes(3000, rng, slope=1.0), _two_classes(3000, rng, slope=1.0)
+    promise = STRICT.model_copy(update={"per_class": {"a": Of(agreement=0.99)}})
+    got = _certify(rows, promise, grid=grid_from_scores(*other[:2]))
+    assert got.thresholds[0] == NEVER
+    assert got.thresholds[1] < 1
+    assert got.per_class[0].n == 0
+
+
+def test_strict_promises_by_class_need_predicted_labels_in_the_grid():
+    """Each class has a sequence of its own, so the grid must know the classes."""
+    promise = STRICT.model_copy(update={"per_class": {"a": Of(agreement=0.99)}})
+    with pytest.raises(BadInputs, match="predicted"):
+        _certify(
+            _two_classes(500, np.random.default_rng(8)),
+            promise,
+            grid=grid_from_scores(np.linspace(0, 1, 100)),
+        )
+
+
+def test_strict_class_promise_below_the_overall_one_is_refused_in_the_task():
+    """The overall promise would not follow from a weaker one on a class."""
+    with pytest.raises(ValueError, match="at least as much"):
+        PromiseSection(agreement=0.95, promise="strict", per_class={"a": {"agreement": 0.9}})
+    assert PromiseSection(agreement=0.95, per_class={"a": {"agreement": 0.9}}).per_class
