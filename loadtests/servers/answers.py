@@ -25,13 +25,13 @@ def probabilities_of(
         answer = _another(answer, k, _uniform(text, knobs.seed, "which"))
     if knobs.unsteady_rate and rng.random() < knobs.unsteady_rate:
         answer = rng.randrange(k)
-    peak = 1.0 - (1.0 - 1.0 / k) * 0.9 * _uniform(text, knobs.seed, "peak") ** 4
-    runner_up = _another(answer, k, _uniform(text, knobs.seed, "runner-up"))
-    # Half of the doubt is on one other label, the rest on all of them alike.
-    doubt = 1.0 - peak
-    probabilities = [doubt / 2 / max(1, k - 1)] * k
-    probabilities[runner_up] += doubt / 2
-    probabilities[answer] = peak
+    # Half of the doubt is on one other label, the rest on all others alike: with a share c of it
+    # the runner-up stays below the answer while doubt < 1 / (1 + c).
+    c = 0.5 + 0.5 / (k - 1)
+    doubt = 0.98 / (1.0 + c) * _uniform(text, knobs.seed, "doubt") ** 4
+    probabilities = [doubt / 2 / (k - 1)] * k
+    probabilities[_another(answer, k, _uniform(text, knobs.seed, "runner-up"))] += doubt / 2
+    probabilities[answer] = 1.0 - doubt
     return probabilities
 
 
