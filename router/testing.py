@@ -1,10 +1,16 @@
-"""Shipped fakes for tests against the router: a clock to turn, an entry to change."""
+"""Shipped fakes for tests against the router: a clock to turn, a teacher server that breaks."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 
@@ -52,3 +58,165 @@ def sample_entry(**changes: Any) -> Entry:
         text_sha256="00" * 32,
     )
     return msgspec.structs.replace(entry, **changes)
+
+
+class Fault(StrEnum):
+    """What a `FaultServer` does to a request."""
+
+    NONE = "none"
+    HANG = "hang"
+    """Reads the request and never answers."""
+    HALF_OPEN = "half_open"
+    """Accepts the connection and never reads."""
+    RESET = "reset"
+    """Resets the connection instead of answering."""
+    DRIP = "drip"
+    """Answers one byte at a time, ten bytes a second."""
+    TRUNCATED = "truncated"
+    """Announces the whole answer, sends half and closes."""
+    ERROR = "error"
+    THROTTLE = "throttle"
+    THROTTLE_LONG = "throttle_long"
+    """429 with Retry-After: 30."""
+    REJECT = "reject"
+    GARBAGE = "garbage"
+    NOT_AN_OBJECT = "not_an_object"
+    NAN = "nan"
+    """Probabilities that are not numbers."""
+    HUGE = "huge"
+    """An answer of 20 MB."""
+    REDIRECT = "redirect"
+    """Sends the caller elsewhere, as a hijacked name would."""
+
+
+class FaultServer:
+    """vLLM's `/classify` over real HTTP on loopback, with a fault that can be changed at any time.
+
+    `seen` counts requests by the fault they met, `cut_off` those whose caller hung up first, and
+    `bodies` keeps what was received. It answers class 0 and bills one token a word.
+
+        async with FaultServer(["urgent", "not urgent"]) as server:
+            server.fault = Fault.HANG
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        self.fault = Fault.NONE
+        self.latency_s = 0.0
+        self.seen: Counter[Fault] = Counter()
+        self.cut_off = 0
+        self.billed_tokens = 0
+        self.bodies: list[bytes] = []
+        self.port = 0
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """Base URL for a task file."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Start to listen on a free port."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop listening and drop every connection, as a dying process does."""
+        self._server.close()
+        for connection in list(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            if self.fault is Fault.HALF_OPEN:
+                self.seen[Fault.HALF_OPEN] += 1
+                await asyncio.Event().wait()
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.bodies.append(await reader.readexactly(_length_in(head)))
+                fault = self.fault
+                self.seen[fault] += 1
+                if not await self._answer(fault, reader, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(
+        self, fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Send what the fault calls for; whether the connection goes on."""
+        if fault is Fault.HANG or self.latency_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if fault is Fault.HANG else self.latency_s):
+                    await reader.read(1)  # only a caller that hangs up sends anything now
+                    self.cut_off += 1
+                    return False
+        if fault is Fault.RESET:
+            writer.transport.abort()
+            return False
+        status, headers, body = self._reply(fault)
+        head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+        if fault is Fault.TRUNCATED:
+            writer.write(head.encode() + body[: len(body) // 2])
+            await writer.drain()
+            return False
+        if fault is Fault.DRIP:
+            for byte in head.encode() + body:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.1)
+            return True
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return True
+
+    def _reply(self, fault: Fault) -> tuple[str, str, bytes]:
+        elsewhere = "location: http://127.0.0.1:9/elsewhere\r\n"
+        replies = {
+            Fault.ERROR: ("500 Internal Server Error", "", b'{"error": "out of memory"}'),
+            Fault.THROTTLE: ("429 Too Many Requests", "", b'{"error": "slow down"}'),
+            Fault.THROTTLE_LONG: ("429 Too Many Requests", "retry-after: 30\r\n", b"{}"),
+            Fault.REJECT: ("400 Bad Request", "", b'{"error": "no such model"}'),
+            Fault.GARBAGE: ("200 OK", "", b"<html>teapot</html>"),
+            Fault.NOT_AN_OBJECT: ("200 OK", "", b"[1, 2]"),
+            Fault.HUGE: ("200 OK", "", b"[" + b"0," * 10_000_000 + b"0]"),
+            Fault.REDIRECT: ("307 Temporary Redirect", elsewhere, b""),
+        }
+        return replies.get(fault) or ("200 OK", "", self._classified(fault))
+
+    def _classified(self, fault: Fault) -> bytes:
+        texts = json.loads(self.bodies[-1])["input"]
+        texts = [texts] if isinstance(texts, str) else texts
+        tokens = sum(len(text.split()) for text in texts)
+        self.billed_tokens += tokens
+        rest = 0.1 / (len(self.labels) - 1)
+        probs = [0.9, *[rest] * (len(self.labels) - 1)]
+        if fault is Fault.NAN:
+            probs = [float("nan")] * len(self.labels)
+        data = [
+            {"index": i, "label": self.labels[0], "probs": probs, "num_classes": len(probs)}
+            for i in range(len(texts))
+        ]
+        usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+        return json.dumps({"object": "list", "data": data, "usage": usage}).encode()
+
+
+def _length_in(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    return 0
