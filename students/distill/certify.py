@@ -40,9 +40,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from students.certificate import NEVER, Refusal
+from students.certificate import Refusal
 from students.distill.binomial import rows_to_prove, upper_bound
-from students.distill.thresholds import Grid, grid_from_scores, strict_threshold, system_threshold
+from students.distill.thresholds import (
+    OVERALL,
+    Grid,
+    Rows,
+    grid_from_scores,
+    raise_others,
+    strict_thresholds,
+    system_needs,
+)
 from students.errors import BadInputs, NotCertifiable
 from students.task import PromiseSection
 
@@ -126,7 +134,7 @@ def certify(
         NotCertifiable: no threshold keeps the promise; says the feasible best.
         BadInputs: shapes differ, there are no rows, or the strict promise has no grid.
     """
-    rows = _Rows(
+    rows = Rows(
         np.asarray(confidence, float), np.asarray(predicted), np.asarray(teacher), tuple(labels)
     )
     shapes = rows.confidence.shape, rows.predicted.shape, rows.teacher.shape
@@ -145,80 +153,27 @@ def certify(
     return _strict(rows, promise, delta, grid)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    confidence: Floats
-    predicted: Ints
-    teacher: Ints
-    labels: tuple[str, ...]
-
-    @property
-    def disagree(self) -> Bools:
-        differ: Bools = self.predicted != self.teacher
-        return differ
-
-    def kept(self, thresholds: Floats) -> Bools:
-        above: Bools = self.confidence >= thresholds[self.predicted]
-        return above
-
-
-def _system(rows: _Rows, promise: PromiseSection, delta: float) -> Certified:
-    """One threshold for all, raised where a class promise asks for more.
-
-    Every system risk falls as any threshold rises, so the highest of several valid thresholds keeps
-    all promises. An answer j can only lose the teacher's class c if j != c: a promise on c raises
-    the thresholds of all other answers and leaves its own alone.
-    """
+def _system(rows: Rows, promise: PromiseSection, delta: float) -> Certified:
     share = delta / (1 + len(promise.per_class))
-    everything = np.ones(rows.confidence.size, bool)
-    overall = system_threshold(rows.confidence, rows.disagree, promise.alpha, share)
-    if overall is None:
-        raise _system_refusal(rows, everything, promise, promise.agreement, share)
-    thresholds = np.full(len(rows.labels), overall)
-    for name, one in promise.per_class.items():
-        member = rows.teacher == rows.labels.index(name)
-        needed = system_threshold(
-            rows.confidence[member], rows.disagree[member], 1.0 - one.agreement, share
-        )
-        if needed is None:
-            raise _system_refusal(rows, member, promise, one.agreement, share, label=name)
-        others = np.array([label != name for label in rows.labels])
-        thresholds[others] = np.maximum(thresholds[others], needed)
+    needs = system_needs(rows, promise, share)
+    for name, need in needs.items():
+        if need is None:
+            raise _system_refusal(rows, promise, share, name)
+    thresholds = raise_others(rows.labels, needs)
     if not rows.kept(thresholds).any():
-        raise _system_refusal(rows, everything, promise, promise.agreement, share)
-    # Raising thresholds further can only help, so the bound is the one of the lowest threshold.
-    at_lowest = int((rows.disagree & (rows.confidence >= overall)).sum())
-    bound = 1.0 - float(upper_bound(at_lowest, rows.confidence.size, share))
+        raise _system_refusal(rows, promise, share, OVERALL)
+    # Thresholds raised further can only help, so the bound is that of the overall one alone.
+    alone = rows.kept(np.full(len(rows.labels), needs[OVERALL])) & rows.disagree
+    bound = 1.0 - float(upper_bound(alone.sum(), alone.size, share))
     of_class = {name: rows.teacher == rows.labels.index(name) for name in promise.per_class}
     return _certified(rows, thresholds, bound, SYSTEM, delta, promise, of_class)
 
 
-def _strict(rows: _Rows, promise: PromiseSection, delta: float, grid: Grid) -> Certified:
-    """A sequence of its own for each promised class and one for all other answers together.
-
-    Each keeps its share of wrong answers at the overall alpha or below, so their mixture does too.
-    """
-    groups = [
-        (np.array([label == name for label in rows.labels]), one.agreement)
-        for name, one in promise.per_class.items()
-    ]
-    rest = np.array([label not in promise.per_class for label in rows.labels])
-    groups += [(rest, promise.agreement)] if rest.any() else []
-    thresholds = np.full(len(rows.labels), NEVER)
-    for member, agreement in groups:
-        inside = member[rows.predicted]
-        threshold = strict_threshold(
-            rows.confidence[inside],
-            rows.disagree[inside],
-            1.0 - agreement,
-            delta / len(groups),
-            grid.within(member) if promise.per_class else grid,
-            rows.confidence.size,
-        )
-        thresholds[member] = NEVER if threshold is None else threshold
+def _strict(rows: Rows, promise: PromiseSection, delta: float, grid: Grid) -> Certified:
+    thresholds = strict_thresholds(rows, promise, delta, grid)
     kept = rows.kept(thresholds)
     if not kept.any():
-        raise _strict_refusal(rows, promise, delta / len(groups), grid)
+        raise _strict_refusal(rows, promise, delta / (1 + len(promise.per_class)), grid)
     of_class = {
         name: kept & (rows.predicted == rows.labels.index(name)) for name in promise.per_class
     }
@@ -226,7 +181,7 @@ def _strict(rows: _Rows, promise: PromiseSection, delta: float, grid: Grid) -> C
 
 
 def _certified(
-    rows: _Rows,
+    rows: Rows,
     thresholds: Floats,
     bound: float,
     method: str,
@@ -258,15 +213,13 @@ def _certified(
     )
 
 
-def _system_refusal(
-    rows: _Rows,
-    member: Bools,
-    promise: PromiseSection,
-    agreement: float,
-    delta: float,
-    label: str | None = None,
-) -> NotCertifiable:
+def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str) -> NotCertifiable:
     """Say what the surest rows of the promise would support; a description, not a certificate."""
+    overall = name == OVERALL
+    agreement = promise.agreement if overall else promise.per_class[name].agreement
+    member = (
+        np.full(rows.teacher.size, True) if overall else rows.teacher == rows.labels.index(name)
+    )
     score, disagree = rows.confidence[member], rows.disagree[member]
     surest = score >= np.max(score, initial=-math.inf, where=~np.isnan(score))
     wrong, n, alpha = int((surest & disagree).sum()), score.size, 1.0 - agreement
@@ -277,7 +230,7 @@ def _system_refusal(
     return _refused(
         promise,
         agreement=agreement,
-        label=label,
+        label=None if overall else name,
         n_calibration=n,
         raw_disagreement=raw,
         minimum_escalation=max(0.0, raw - alpha),
@@ -288,7 +241,7 @@ def _system_refusal(
 
 
 def _strict_refusal(
-    rows: _Rows, promise: PromiseSection, delta: float, grid: Grid
+    rows: Rows, promise: PromiseSection, delta: float, grid: Grid
 ) -> NotCertifiable:
     """Say what the best point of the grid would support; a description, not a certificate."""
     n, alpha, disagree = rows.confidence.size, promise.alpha, rows.disagree

@@ -1,4 +1,4 @@
-"""The two ways to place one threshold so that a promise provably holds.
+"""The two ways to place thresholds so that a promise provably holds.
 
 Why they are valid is argued in `students.distill.certify`.
 """
@@ -6,14 +6,17 @@ Why they are valid is argued in `students.distill.certify`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from students.certificate import NEVER
 from students.distill.binomial import allowed_disagreements, rows_to_prove
 from students.errors import BadInputs
+from students.task import PromiseSection
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -22,6 +25,30 @@ Bools = npt.NDArray[np.bool_]
 COVERAGES = np.arange(10, 101, 5) / 100
 START_PROBABILITY = 0.99
 """The sequence starts where this surely enough rows are accepted for a test to be passable."""
+
+OVERALL = ""
+"""Stands for the overall promise where promises are keyed by the name of a class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """N calibration rows: confidence (N,), the two answers (N,), and the K labels."""
+
+    confidence: Floats
+    predicted: Ints
+    teacher: Ints
+    labels: tuple[str, ...]
+
+    @property
+    def disagree(self) -> Bools:
+        """Whether student and teacher differ, (N,)."""
+        differ: Bools = self.predicted != self.teacher
+        return differ
+
+    def kept(self, thresholds: Floats) -> Bools:
+        """Whether the student answers, (N,), at thresholds (K,) by predicted class."""
+        above: Bools = self.confidence >= thresholds[self.predicted]
+        return above
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +96,59 @@ def _grid(scores: Floats, predicted: Ints | None = None) -> Grid:
     thresholds = np.unique(np.append(ranked[last] if ranked.size else [], 0.0))[::-1]
     coverages = (ranked[None, :] >= thresholds[:, None]).sum(axis=1) / scores.size
     return Grid(thresholds, coverages, scores, predicted)
+
+
+def system_needs(rows: Rows, promise: PromiseSection, delta: float) -> dict[str, float | None]:
+    """Lowest threshold of the overall promise and of each class promise, None where there is none.
+
+    Each spends `delta`. A class promise is about the rows that the teacher gives the class.
+    """
+    needs = {OVERALL: system_threshold(rows.confidence, rows.disagree, promise.alpha, delta)}
+    for name, one in promise.per_class.items():
+        member = rows.teacher == rows.labels.index(name)
+        needs[name] = system_threshold(
+            rows.confidence[member], rows.disagree[member], 1.0 - one.agreement, delta
+        )
+    return needs
+
+
+def raise_others(labels: Sequence[str], needs: Mapping[str, float | None]) -> Floats:
+    """Combine valid thresholds into one for each class, (K,), that keeps all promises.
+
+    Every system risk falls as any threshold rises, so the highest of valid thresholds is valid. An
+    answer j can only lose the teacher's class c if j differs from c: a promise on c raises the
+    thresholds of all other answers and leaves its own alone.
+    """
+    return np.array(
+        [max(need or 0.0 for name, need in needs.items() if name != label) for label in labels]
+    )
+
+
+def strict_thresholds(rows: Rows, promise: PromiseSection, delta: float, grid: Grid) -> Floats:
+    """Thresholds (K,) from a sequence for each promised class and one for all other answers.
+
+    They share delta equally. Each keeps its share of wrong answers at the overall alpha or below,
+    so their mixture does too. `NEVER` where a sequence fails at once.
+    """
+    groups = [
+        (np.array([label == name for label in rows.labels]), one.agreement)
+        for name, one in promise.per_class.items()
+    ]
+    rest = np.array([label not in promise.per_class for label in rows.labels])
+    groups += [(rest, promise.agreement)] if rest.any() else []
+    thresholds = np.full(len(rows.labels), NEVER)
+    for member, agreement in groups:
+        inside = member[rows.predicted]
+        threshold = strict_threshold(
+            rows.confidence[inside],
+            rows.disagree[inside],
+            1.0 - agreement,
+            delta / len(groups),
+            grid.within(member) if promise.per_class else grid,
+            rows.confidence.size,
+        )
+        thresholds[member] = NEVER if threshold is None else threshold
+    return thresholds
 
 
 def system_threshold(
