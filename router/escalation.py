@@ -17,6 +17,7 @@ from enum import StrEnum
 
 from costmodel.pricing import NO_USAGE, TokenUsage
 from router.bulkhead import Bulkhead
+from router.concurrency import AdaptiveLimit
 from router.policy import Reason
 from router.throttle import AdaptiveThrottle, Clock, RetryBudget
 from students.errors import (
@@ -100,7 +101,7 @@ class EscalationGuard:
 
     Args:
         teacher: who is asked; it makes no retries of its own.
-        max_concurrency: calls in flight at most.
+        max_concurrency: calls in flight at most; fewer while the teacher is congested (`limit`).
         timeout_s: one attempt and its retry together, at most.
         max_wait_s: how long a call may wait for a slot before it is TEACHER_BUSY.
         usage_of_lost: what an attempt consumed whose reply never arrived; by default, the mean of
@@ -118,6 +119,7 @@ class EscalationGuard:
         max_wait_s: float = 0.05,
         throttle: AdaptiveThrottle | None = None,
         retries: RetryBudget | None = None,
+        limit: AdaptiveLimit | None = None,
         usage_of_lost: Callable[[str], TokenUsage] | None = None,
         observe: AttemptObserver | None = None,
         clock: Clock = time.monotonic,
@@ -133,6 +135,9 @@ class EscalationGuard:
         self._rng = rng or random.Random()
         self.throttle = throttle or AdaptiveThrottle(clock=clock, rng=self._rng)
         self._retries = retries or RetryBudget()
+        self._limit = limit or AdaptiveLimit(
+            max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
+        )
         self._typical = _Typical()
         self._usage_of_lost = usage_of_lost or self._typical.usage
         self._observe = observe or _ignore
@@ -232,23 +237,26 @@ class EscalationGuard:
             if usage is None or (usage.requests and not usage.input_tokens):
                 bill.estimated, usage = True, self._usage_of_lost(text)
             bill.usage += usage
-            self._judge(outcome, allowed_s)
-            self._observe(outcome, self._clock() - started)
+            seconds = self._clock() - started
+            self._judge(outcome, seconds, allowed_s)
+            self._observe(outcome, seconds)
 
-    def _judge(self, outcome: Outcome, allowed_s: float) -> None:
-        """Tell the throttle, unless the attempt says nothing about the teacher's health.
+    def _judge(self, outcome: Outcome, seconds: float, allowed_s: float) -> None:
+        """Tell the throttle and the limit, unless the attempt says nothing of the teacher's health.
 
         A client that left says nothing; nor does a time-out after less time than the teacher
         normally takes: else callers in a hurry could close the door for everybody.
         """
-        if outcome in (Outcome.OK, Outcome.REJECTED):
-            self.throttle.record(accepted=True)
-        elif outcome is Outcome.TIMEOUT and allowed_s < 2 * self._typical.seconds:
+        hurried = outcome is Outcome.TIMEOUT and allowed_s < 2 * self._typical.seconds
+        if hurried or outcome is Outcome.CANCELLED:
             return
-        elif outcome is not Outcome.CANCELLED:
-            self.throttle.record(accepted=False)
+        self.throttle.record(accepted=outcome in (Outcome.OK, Outcome.REJECTED))
+        congested = outcome in (Outcome.TIMEOUT, Outcome.THROTTLED, Outcome.UNAVAILABLE)
+        self.bulkhead.limit = self._limit.record(seconds, self.inflight, congested)
 
 
+SLOW_SHARE = 0.8
+"""An answer that took this share of the time-out is a sign of congestion."""
 RETRY_JITTER_S = 0.05
 MAX_RETRY_AFTER_S = 60.0
 """A Retry-After is obeyed up to here, so that one absurd header cannot close the door for a day."""

@@ -262,3 +262,18 @@ async def test_lost_usage_is_estimated_from_normal_answers():
         await guard.ask(TEXT, deadline=_soon())
     error = await _failure(guard, deadline=_soon(0.01))
     assert (error.usage, error.estimated) == (USAGE, True)
+
+
+async def test_congestion_takes_slots_away_and_good_answers_bring_them_back():
+    """429s shrink the bulkhead towards its floor; a healthy teacher gets all its slots again."""
+    guard = _guard_of(TeacherThrottled("429"), max_concurrency=16, rng=random.Random(1))
+    for _ in range(60):
+        await _failure(guard, deadline=_soon(0.02))
+    assert guard.bulkhead.limit < 8
+    guard.teacher = ScriptedTeacher(SCHEMA, "urgent", usage=USAGE, latency_s=0.001)
+    guard.throttle = AdaptiveThrottle()
+    for _ in range(200):
+        await asyncio.gather(
+            *(guard.ask(TEXT, deadline=_soon()) for _ in range(guard.bulkhead.limit))
+        )
+    assert guard.bulkhead.limit == 16
