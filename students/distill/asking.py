@@ -10,9 +10,7 @@ from costmodel.pricing import TokenUsage
 from students.distill.spending import Spending
 from students.errors import (
     TeacherError,
-    TeacherRejected,
     TeacherThrottled,
-    TeacherTimeout,
     TeacherUnavailable,
 )
 from students.teachers.protocol import Teacher, TeacherReply
@@ -119,15 +117,13 @@ class Asker:
 
     async def _once(self, texts: Sequence[str]) -> list[TeacherReply]:
         reserved = await self._spending.reserve(self._at_most(texts))
-        # Unless it was refused outright, a call that broke off may have been computed and billed.
-        paid = None
+        paid = None  # also when cancelled: the call may have been computed and billed
         try:
             replies = await self._teacher.label(texts)
             paid = sum((self._spending.cost(r.usage) for r in replies), start=reserved * 0)
             return replies
         except TeacherError as error:
-            if not _may_be_billed(error):
-                paid = reserved * 0
+            paid = None if error.usage is None else self._spending.cost(error.usage)
             raise
         finally:
             await self._spending.settle(reserved, paid)
@@ -135,9 +131,3 @@ class Asker:
     def _jitter(self, attempt: int) -> float:
         """Full jitter (Brooker 2015): uniform up to an exponentially growing cap."""
         return self._rng.uniform(0.0, min(_BACKOFF_CAP_S, _BACKOFF_S * 2**attempt))
-
-
-def _may_be_billed(error: TeacherError) -> bool:
-    if isinstance(error, TeacherTimeout):
-        return True
-    return not isinstance(error, (TeacherUnavailable, TeacherThrottled, TeacherRejected))

@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from costmodel.pricing import TokenPrice, TokenUsage
+from costmodel.pricing import NO_USAGE, TokenPrice, TokenUsage
 from students.distill.inputs import make_inputs
 from students.distill.labelling import Progress, label_inputs
 from students.errors import (
@@ -141,10 +141,11 @@ async def test_the_budget_is_never_crossed(tmp_path):
 async def test_a_call_that_broke_off_may_have_been_billed(tmp_path):
     """A time-out keeps its reservation as unconfirmed; a refused connection costs nothing."""
     teacher = ScriptedTeacher(
-        SCHEMA, _answer, faults=[TeacherTimeout("late"), TeacherUnavailable("down")]
+        SCHEMA, _answer, faults=[TeacherTimeout("late"), TeacherUnavailable("down", usage=NO_USAGE)]
     )
     labelling = await _label(tmp_path, teacher, n=2, task=_task(tmp_path, max_concurrency=1))
-    assert labelling.unconfirmed_usd > 0
+    # "text 0" has 6 bytes; 7 of "{text}" alone and 512 around it; one token is written.
+    assert labelling.unconfirmed_usd == Decimal(6 + 6 + 512 + 10) / 1_000_000
     assert len(teacher.calls) == 4
 
 
