@@ -19,14 +19,20 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
     "whatif": (
-        "costmodel.commands:whatif",
+        "costmodel.commands.whatif:whatif",
         "Project the bill: per request, per month, break-even.",
     ),
-    "prices": ("costmodel.commands:prices", "Show unit prices with source and date."),
+    "prices": ("costmodel.commands.prices:prices", "Show unit prices with source and date."),
     "loadtest": ("loadtests.commands:loadtest", "Drive a running router, open loop."),
+    "bench": ("router.cli:bench", "Measure the figures of this project on your machine."),
 }
 
-BENCHES: Mapping[str, tuple[str, str]] = {}
+BENCHES: Mapping[str, tuple[str, str]] = {
+    "certificate": (
+        "students.bench.certificate:certificate",
+        "Count broken promises over simulated deployments.",
+    ),
+}
 
 
 class LazyGroup(click.Group):
@@ -66,6 +72,13 @@ main = LazyGroup(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 click.version_option(package_name="raisehand", prog_name="raisehand")(main)
+
+
+bench = LazyGroup(
+    BENCHES,
+    name="bench",
+    help="Measure one figure of this project on your machine, e.g. raisehand bench certificate.",
+)
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -22,7 +22,7 @@ def upper_bound(count: npt.ArrayLike, n: npt.ArrayLike, delta: float) -> Floats:
     Broadcasts over counts and sizes; n = 0 bounds nothing and returns 1.
     """
     k, size = np.broadcast_arrays(np.asarray(count), np.asarray(n))
-    bound = stats.beta.ppf(1 - delta, k + 1, np.maximum(size - k, 1e-300))
+    bound = special.betaincinv(k + 1, np.maximum(size - k, 1), 1 - delta)
     return np.where(k >= size, 1.0, bound)
 
 
@@ -33,9 +33,13 @@ def allowed_disagreements(n: npt.ArrayLike, alpha: float, delta: float) -> Ints:
     upper bound reaches alpha.
     """
     size = np.asarray(n)
-    k = stats.binom.ppf(delta, size, alpha).astype(np.int64)
-    k = np.where(stats.binom.cdf(k, size, alpha) <= delta, k, k - 1)
-    return np.where(size == 0, -1, k)
+    # The inverse is real-valued and right to a few ulp: it and its neighbours are tried.
+    near = np.floor(special.bdtrik(delta, np.maximum(size, 1), alpha)).astype(np.int64)
+    most = np.full(size.shape, -1)
+    for k in (near - 1, near, near + 1):
+        proved = (k >= 0) & (k < size) & (special.bdtr(np.maximum(k, 0), size, alpha) <= delta)
+        most = np.where(proved, k, most)
+    return most
 
 
 def rows_to_prove(
@@ -52,7 +56,7 @@ def rows_to_prove(
         return None
 
     def powerful(n: Ints) -> Bools:
-        passed: Bools = stats.binom.cdf(allowed_disagreements(n, alpha, delta), n, rate) >= power
+        passed: Bools = special.bdtr(allowed_disagreements(n, alpha, delta), n, rate) >= power
         return passed
 
     high = zero

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from students.certificate import NEVER
 from students.distill.binomial import allowed_disagreements, rows_to_prove
@@ -196,5 +196,5 @@ def first_testable(n: int, alpha: float, delta: float, grid: Grid) -> int:
     points to leave out must not depend on the calibration rows, or the sequence is not fixed.
     """
     enough = rows_to_prove(alpha, delta) or 0
-    surely = stats.binom.sf(enough - 1, n, grid.coverages) >= START_PROBABILITY
+    surely = special.bdtrc(enough - 1, n, grid.coverages) >= START_PROBABILITY
     return int(np.argmax(surely)) if surely.any() else grid.thresholds.size - 1
