@@ -22,7 +22,7 @@ from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unava
 from router.escalation import Bill, Escalated, EscalationFailed, EscalationGuard
 from router.ledger import Entry, Ledger
 from router.metrics import Metrics
-from router.policy import Decision, Reason, Route, decide
+from router.policy import OUT_OF_BUDGET, Decision, Reason, Route, decide
 from router.slot import Model, ModelSlot
 from students.labels import FloatArray, LabelSchema
 from students.task import Task
@@ -71,8 +71,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 class Budget(Protocol):
     """How much may be spent on escalations."""
 
-    def allows(self) -> bool:
-        """Whether one more escalation is within the budget now."""
+    def allows(self, value: float) -> bool:
+        """Whether one more escalation is within the budget now.
+
+        `value`, in [0, 1], is what it is worth: the probability that the student is wrong.
+        """
         ...
 
     def spend(self, usd: Decimal | None) -> None:
@@ -127,8 +130,9 @@ class Pipeline:
         """
         run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
         scored = run.scored = await self._score(run)
-        budget_ok = self._budget is None or self._budget.allows()
-        decision = decide(scored.prediction, run.model.raised(ask.threshold), budget_ok)
+        decision = decide(scored.prediction, run.model.raised(ask.threshold))
+        if decision.escalate and not self._affords(scored):
+            decision = OUT_OF_BUDGET
         if decision.reason is Reason.CONFIDENT:
             answer = self._by_student(run, scored, Route.STUDENT, decision.reason)
         else:
@@ -245,6 +249,14 @@ class Pipeline:
         self._ledger.append(entry)
         self._metrics.observe(entry)
         self._spend(entry)
+
+    def _affords(self, scored: Scored) -> bool:
+        if self._budget is None:
+            return True
+        doubt = 1.0
+        if scored.prediction is not None and _is_usable(scored):
+            doubt = 1.0 - scored.prediction.confidence
+        return self._budget.allows(doubt)
 
     def _spend(self, entry: Entry) -> None:
         if self._budget is not None and entry.attempts:

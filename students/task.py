@@ -74,6 +74,9 @@ class TeacherSection(_Section):
     """The provider's terms on training with its outputs, as you read them."""
     max_concurrency: int = Field(default=8, ge=1)
     timeout_s: float = Field(default=10.0, gt=0)
+    max_usd_per_hour: Decimal | None = Field(default=None, ge=0)
+    max_requests_per_second: float | None = Field(default=None, ge=0)
+    """Escalation budget: beyond it only the least sure texts are escalated, then none."""
     on_failure: Literal["student", "error"] = "student"
     """When an escalation gets no answer: the student's answer flagged degraded, or a 503."""
 
