@@ -36,6 +36,14 @@ MIN_CACHED_PREFIX = 1024
 """Tokens a prompt's fixed beginning must have before providers cache it (OpenAI's rule)."""
 
 
+BASELINES = {
+    "teacher_list": "teacher, price given",
+    "teacher_best_terms": "teacher, best known terms",
+    "decision_api": "cheap decision API",
+}
+"""What the cascade is compared with, and what people call it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What an evaluation counted on its test rows: escalated ones, and kept ones that disagree."""

@@ -105,7 +105,7 @@ class Page:
         for row in cells:
             if len(row) != len(headers):
                 raise ValueError(f"a row has {len(row)} cells for {len(headers)} headers: {row}")
-        right = tuple(_is_numeric([row[k] for row in cells]) for k in range(len(headers)))
+        right = tuple(is_numeric([row[k] for row in cells]) for k in range(len(headers)))
         self._blocks.append(_Table(caption, tuple(headers), cells, right))
         return self
 
@@ -141,7 +141,8 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def _is_numeric(cells: Sequence[str]) -> bool:
+def is_numeric(cells: Sequence[str]) -> bool:
+    """Whether every filled cell is a number, an amount or a share."""
     filled = [cell for cell in cells if cell.strip() not in _MISSING]
     return bool(filled) and all(_NUMBER.match(cell.strip()) for cell in filled)
 

@@ -1,0 +1,71 @@
+"""`raisehand prices`: unit prices with their source and date."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import click
+
+from costmodel.machines import MachineRow, find_machine, shipped_machines
+from costmodel.pricing import now
+
+
+@click.command(epilog="Example: raisehand prices anthropic:claude-sonnet-5-5")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def prices(name: str | None, as_json: bool) -> None:
+    """Show unit prices: all hourly machine prices, or one NAME.
+
+    NAME is a machine of the list (aws:c7i.large), a model as genai-prices names it
+    (openai:gpt-4o-mini), or a part of machine names (h100).
+    """
+    at = now()
+    rows = shipped_machines()
+    found = [row for row in rows if name is None or name in f"{row.reference} {row.hardware}"]
+    if name is not None and not found:
+        words = _words(name)
+        click.echo(json.dumps({"name": name, "price": words}) if as_json else words)
+        return
+    if as_json:
+        click.echo(json.dumps([row.model_dump(mode="json") for row in found], indent=1))
+        return
+    _print(found, at.date())
+
+
+def _words(name: str) -> str:
+    from costmodel.rates import ApiPrice
+
+    at = now()
+    if name.split(":")[0] in {row.name.split(":")[0] for row in shipped_machines()}:
+        return find_machine(name, at.date()).words
+    price = ApiPrice.of(name, at)
+    batch = price.batch()
+    return price.words if batch is None else f"{price.words}\n{batch.words}"
+
+
+def _print(rows: list[MachineRow], today: date) -> None:
+    from rich.console import Console
+
+    from costmodel.report.tables import Table
+    from costmodel.report.terminal import print_tables
+
+    sources = sorted({row.source for row in rows})
+    cells = tuple(
+        (
+            row.reference,
+            f"{row.usd_per_hour.normalize():f}",
+            row.hardware,
+            f"{row.checked}{' STALE' if row.stale(today) else ''}",
+            f"[{sources.index(row.source) + 1}]{'' if row.basis == 'listed' else ' ' + row.basis}",
+        )
+        for row in rows
+    )
+    headers = ("name", "$/hour", "hardware", "checked", "source")
+    print_tables(Console(), [Table("Hourly prices", headers, cells)])
+    for number, source in enumerate(sources, 1):
+        click.echo(f"[{number}] {source}")
+    click.echo(
+        "STALE: nobody looked at the source for 90 days. Put your own agreement into the file with "
+        "usd_per_hour. API prices come from genai-prices: raisehand prices openai:gpt-4o-mini"
+    )

@@ -1,0 +1,72 @@
+"""The money page: a projection that a manager can read and an engineer can check."""
+
+from __future__ import annotations
+
+from costmodel.deployment import Deployment
+from costmodel.projection import Projection
+from costmodel.report.figures import break_even_figure, cost_by_rail_figure
+from costmodel.report.page import Headline, Page, Tone
+from costmodel.report.tables import percent, projection_tables, usd
+from costmodel.whatif import verdict
+
+
+def money_page(deployment: Deployment, projection: Projection) -> Page:
+    """Headlines, verdict, figures, then every table."""
+    pays, sentence = verdict(deployment, projection)
+    bundle = f", bundle {deployment.bundle}" if deployment.bundle else ", no bundle: a guess"
+    page = Page(
+        f"What a month of “{deployment.name}” costs",
+        f"Month of 730 hours from {projection.starts}{bundle}",
+    )
+    page.headlines(_headlines(projection)).paragraph(sentence, "good" if pays else "bad")
+    add_figures(page, projection)
+    page.heading("The figures")
+    for table in projection_tables(projection):
+        page.table(table.headers, table.rows, table.caption)
+    return page
+
+
+def add_figures(page: Page, projection: Projection) -> None:
+    """The bill by rail and break-even, with what they show in words."""
+    bills = ", ".join(
+        f"{rail.name.replace('_', ' ')} {usd(rail.usd_per_month)}" for rail in projection.rails
+    )
+    page.figure(
+        cost_by_rail_figure(projection), "The bill by rail", f"Monthly bill by rail: {bills}."
+    )
+    date = projection.break_even.date
+    when = f"earned back on {date}" if date else "never earned back at this traffic"
+    page.figure(
+        break_even_figure(projection),
+        "Break-even",
+        f"Cumulative cost of teacher-only and cascade; the one-off cost is {when}.",
+    )
+
+
+def _headlines(projection: Projection) -> list[Headline]:
+    saving = projection.savings
+    tone: Tone = "good" if saving.low > 0 else "bad"
+    agreement = projection.agreement
+    return [
+        Headline(
+            usd(saving.mid),
+            "saved a month",
+            f"{usd(saving.low)} to {usd(saving.high)}, against the price given",
+            tone,
+        ),
+        Headline(
+            percent(projection.cost_ratio.mid),
+            "of the teacher-only bill",
+            f"{percent(projection.cost_ratio.low)} to {percent(projection.cost_ratio.high)}",
+        ),
+        Headline(
+            percent(agreement.mid),
+            "of answers agree with the teacher",
+            f"at least {percent(agreement.low)}, measured on {projection.n:,} rows",
+        ),
+        Headline(
+            percent(projection.escalation.mid),
+            "of requests escalate",
+            f"{percent(projection.escalation.low)} to {percent(projection.escalation.high)}",
+        ),
+    ]

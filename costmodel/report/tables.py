@@ -1,0 +1,197 @@
+"""A projection as tables of text: the terminal, Markdown and HTML print the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from costmodel.pricing import HOURS_PER_MONTH
+from costmodel.projection import BASELINES, Projection
+
+RAILS = {
+    "teacher_only": "teacher only",
+    "student_only": "student only",
+    "cascade": "cascade (this)",
+    "decision_api": "cheap decision API",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A caption, headers, and rows of text that are as wide as the headers."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def usd(value: Decimal | float) -> str:
+    """An amount for people: sign first, thousands apart, cents below 1,000 dollars."""
+    amount = abs(Decimal(str(value)))
+    digits = 0 if amount >= 1000 else 2 if amount >= 1 or amount == 0 else 4
+    text = f"{amount:,.{digits}f}"
+    sign = "−" if value < 0 and Decimal(text.replace(",", "")) else ""
+    return f"{sign}${text}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share for people, with a true minus sign."""
+    return f"{share:.{digits}%}".replace("-", "−")
+
+
+def span(months: float) -> str:
+    """A time for people: hours, days or months of 730 hours."""
+    hours = months * HOURS_PER_MONTH
+    if hours < 48:
+        return f"{hours:,.1f} hours"
+    return f"{hours / 24:,.1f} days" if months < 2 else f"{months:,.1f} months"
+
+
+def projection_tables(projection: Projection) -> tuple[Table, ...]:
+    """Everything a projection says, from the headline to the unit prices."""
+    return (
+        bill_by_rail(projection),
+        cascade_lines(projection),
+        savings(projection),
+        break_even(projection),
+        assumptions(projection),
+        unit_prices(projection),
+    )
+
+
+def bill_by_rail(projection: Projection) -> Table:
+    """What a month and 1,000 requests cost on each rail."""
+    rows = [
+        (
+            RAILS[rail.name],
+            usd(rail.usd_per_1k),
+            usd(rail.usd_per_month),
+            percent(rail.ratio),
+        )
+        for rail in projection.rails
+    ]
+    return Table(
+        "Bill by rail (a month is 730 hours)",
+        ("rail", "per 1,000 requests", "per month", "of teacher only"),
+        tuple(rows),
+    )
+
+
+def cascade_lines(projection: Projection) -> Table:
+    """The cascade's month, line by line."""
+    rows = [(line.name, usd(line.usd), line.detail) for line in projection.rail("cascade").lines]
+    return Table("The cascade, line by line", ("line", "per month", "how"), tuple(rows))
+
+
+def savings(projection: Projection) -> Table:
+    """Signed savings against every baseline."""
+    rows = [
+        (
+            BASELINES[baseline.name],
+            usd(baseline.usd_per_month),
+            usd(baseline.saving.low),
+            usd(baseline.saving.mid),
+            usd(baseline.saving.high),
+            percent(baseline.saving_share.mid),
+        )
+        for baseline in projection.baselines
+    ]
+    return Table(
+        f"Monthly saving of the cascade, with the 95 % interval that {projection.n:,} evaluated "
+        "rows give (negative: it costs more)",
+        ("against", "costs per month", "saving, low", "saving", "saving, high", "share"),
+        tuple(rows),
+    )
+
+
+def break_even(projection: Projection) -> Table:
+    """When labelling and training are earned back."""
+    got = projection.break_even
+    if got.months is None:
+        when = "never at this traffic: the cascade saves nothing"
+    else:
+        late = span(got.months.late) if got.months.late is not None else "never"
+        when = f"{span(got.months.mid)} ({span(got.months.early)} to {late}), on {got.date}"
+    least = got.minimum_requests_per_day
+    limit = got.escalation_rate
+    rows = [
+        ("paid once: labelling, training, other", usd(got.one_off_usd)),
+        ("earned back after", when),
+        ("requests answered until then", f"{got.requests:,.0f}" if got.requests else "–"),
+        (
+            "least traffic that pays",
+            f"{least:,.0f} requests a day" if least is not None else "no traffic pays",
+        ),
+        ("saving is 0 at an escalation rate of", _limit(limit)),
+    ]
+    return Table("Break-even", ("", "value"), tuple(rows))
+
+
+def assumptions(projection: Projection) -> Table:
+    """What the figures rest on."""
+    e, agreement = projection.escalation, projection.agreement
+    student = projection.student
+    kept = projection.kept_agreement
+    rows = [
+        ("requests a day", f"{projection.requests_per_day:,.0f}"),
+        ("requests a month (730 h)", f"{projection.requests_per_month:,.0f}"),
+        ("month begins", projection.starts),
+        ("evaluated rows", f"{projection.n:,}"),
+        ("escalated", f"{percent(e.mid, 2)} ({percent(e.low, 2)} to {percent(e.high, 2)})"),
+        (
+            "agreement with the teacher, all answers",
+            f"{percent(agreement.mid, 2)} ({percent(agreement.low, 2)} to "
+            f"{percent(agreement.high, 2)})",
+        ),
+        ("agreement, kept answers", percent(kept, 2) if kept is not None else "–"),
+        ("audited, of kept answers", percent(projection.audit_rate, 2)),
+        ("billed teacher calls per escalation", f"{projection.attempts:g}"),
+        ("teacher cost of an escalated request", f"{projection.escalated_cost_factor:.2f} × mean"),
+        ("student machines", f"{student.machines}" if student.machines else "none by the hour"),
+        ("student machines busy", percent(student.utilisation) if student.machines else "–"),
+        (
+            "student, busy share only / as provisioned",
+            f"{usd(student.marginal_usd)} / {usd(student.provisioned_usd)} a month; "
+            "the bill has the latter",
+        ),
+    ]
+    return Table("Assumptions", ("", "value"), tuple(rows))
+
+
+def unit_prices(projection: Projection) -> Table:
+    """Every unit price in words."""
+    rows = [(name.replace("_", " "), words) for name, words in projection.unit_prices.items()]
+    for baseline in projection.baselines:
+        if baseline.name == "teacher_best_terms":
+            rows.append(("teacher, best known terms", baseline.words))
+    return Table("Unit prices", ("who", "price"), tuple(rows))
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """The tables as GitHub Markdown."""
+    parts = []
+    for table in tables:
+        lines = [
+            f"**{table.caption}**",
+            "",
+            _row(table.headers),
+            _row(["---"] * len(table.headers)),
+        ]
+        lines += [_row(row) for row in table.rows]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _limit(rate: float | None) -> str:
+    if rate is None:
+        return "no rate: an escalation costs nothing"
+    if rate > 1:
+        return "none: it pays even if everything escalates"
+    if rate < 0:
+        return "none: it does not pay even if nothing escalates"
+    return percent(rate, 2)

@@ -1,0 +1,48 @@
+"""The command that shows unit prices."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from costmodel.commands.prices import prices
+from costmodel.errors import UnknownPrice
+
+
+def _run(*words: str) -> str:
+    result = CliRunner().invoke(prices, list(words), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_list_shows_names_amounts_and_numbered_sources():
+    """Every machine is listed with the page its price was read from."""
+    shown = _run()
+    assert "aws:c7i.large" in shown
+    assert "0.08925" in shown
+    assert "[1] " in shown
+
+
+def test_json_holds_every_field():
+    """JSON carries source and dates of each row."""
+    rows = json.loads(_run("--json", "h100"))
+    assert rows
+    assert all(row["source"] and row["checked"] for row in rows)
+    assert all("h100" in f"{row['name']} {row['hardware']}".lower() for row in rows)
+
+
+def test_a_model_shows_list_and_batch_price():
+    """A model's price comes from genai-prices, its batch price beside it."""
+    shown = _run("openai:gpt-4o-mini")
+    assert "$0.15 / $0.60" in shown
+    assert "batch price: $0.075 / $0.30" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("openai:gtp-4o", "near matches: openai:gpt-4o"), ("aws:c7j.large", "aws:c7i.large")],
+)
+def test_unknown_names_are_helped(name, words):
+    """A mistyped model or machine gets near matches."""
+    with pytest.raises(UnknownPrice, match=words):
+        CliRunner().invoke(prices, [name], catch_exceptions=False)
