@@ -121,7 +121,7 @@ def length_buckets(
 ) -> list[npt.NDArray[np.int64]]:
     """Divide all rows into batches of like length, in random order: each row exactly once."""
     order = rng.permutation(len(lengths))
-    batches = []
+    batches: list[npt.NDArray[np.int64]] = []
     for start in range(0, len(order), BUCKET * batch_size):
         block = order[start : start + BUCKET * batch_size]
         block = block[np.argsort(lengths[block], kind="stable")]

@@ -1,0 +1,61 @@
+"""One temperature that makes the student's probabilities readable as such.
+
+It changes who is escalated hardly or not at all: confidence is only rescaled. It is fitted on rows
+used neither for training nor for the threshold.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+Floats = npt.NDArray[np.floating]
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+def fit_temperature(logits: Floats, teacher: Floats) -> float:
+    """Find T in [0.05, 20] of least cross-entropy between teacher and softmax(logits / T).
+
+    Args:
+        logits: student's, shape (N, K).
+        teacher: soft labels (N, K); rows are weighed by their label mass.
+
+    Returns:
+        The temperature; 1.0 when there are no rows to fit it on.
+    """
+    if len(logits) == 0:
+        return 1.0
+    scores = np.asarray(logits, np.float64)
+    target = np.asarray(teacher, np.float64)
+    # The loss is convex in 1/T and so has one minimum in log T.
+    found = minimize_scalar(
+        lambda log_t: _cross_entropy(scores / math.exp(log_t), target),
+        bounds=(math.log(COLDEST), math.log(HOTTEST)),
+        method="bounded",
+        options={"xatol": 1e-3},
+    )
+    return float(math.exp(found.x))
+
+
+def calibrated_kl(logits: Floats, teacher: Floats) -> float:
+    """KL(teacher || student) in nats per row, at the student's own best temperature.
+
+    For comparing students that were trained at different temperatures.
+    """
+    if len(logits) == 0:
+        return math.inf
+    target = np.asarray(teacher, np.float64)
+    scaled = np.asarray(logits, np.float64) / fit_temperature(logits, teacher)
+    share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
+    entropy = -(target * np.log(np.maximum(share, 1e-12))).sum() / target.sum()
+    return float(_cross_entropy(scaled, target) - entropy)
+
+
+def _cross_entropy(logits: Floats, target: Floats) -> float:
+    top = logits.max(axis=1, keepdims=True)
+    log_p = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+    return float(-(target * log_p).sum() / target.sum())

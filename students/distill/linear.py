@@ -1,0 +1,231 @@
+"""Train the linear student: hashed n-grams, an EmbeddingBag of logits, the teacher's soft labels.
+
+Door to torch: import this module only inside the functions that train.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from students.distill.calibration import calibrated_kl
+from students.distill.labelled import LabelledSet
+from students.distill.training import Progress, distillation_loss
+from students.runtime import hashing
+from students.runtime.linear import LinearWeights
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LinearRecipe:
+    """How a linear student is trained.
+
+    Attributes:
+        shortest: characters of the shortest n-gram.
+        longest: characters of the longest n-gram.
+        buckets: places of the hash, a power of two.
+        least_texts: a feature seen in fewer training texts is left out.
+        temperature: T of the soft loss.
+        hard_weight: lambda of the hard cross-entropy.
+        epochs: most passes over the rows; early stopping takes fewer.
+        patience: epochs without a better validation KL before it stops.
+        batch_size: rows of a step.
+        lr: learning rate of Adagrad.
+        seed: of shuffling.
+    """
+
+    shortest: int = 3
+    longest: int = 5
+    buckets: int = 1 << 18
+    least_texts: int = 2
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+    epochs: int = 20
+    patience: int = 2
+    batch_size: int = 128
+    lr: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Bags:
+    """Features of N texts, end to end.
+
+    Attributes:
+        features: (M,), rows of the table.
+        weights: (M,), each feature's share of its text's unit vector.
+        offsets: (N + 1,), where each text begins.
+    """
+
+    features: Int32
+    weights: Float32
+    offsets: Int64
+
+    def __len__(self) -> int:
+        return self.offsets.size - 1
+
+    def take(self, texts: Int64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Features (m,), offsets (B,) and weights (m,) of some texts, as EmbeddingBag wants."""
+        lengths = self.offsets[texts + 1] - self.offsets[texts]
+        starts = np.cumsum(lengths) - lengths
+        index = np.repeat(self.offsets[texts] - starts, lengths) + np.arange(lengths.sum())
+        return (
+            torch.from_numpy(self.features[index]).long(),
+            torch.from_numpy(starts),
+            torch.from_numpy(self.weights[index]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The features that training kept, the most frequent first.
+
+    Attributes:
+        slots: (buckets,), row of each bucket in the table, -1 where it was left out.
+        weight: (rows,), inverse document frequency of each row.
+    """
+
+    slots: Int32
+    weight: Float32
+
+    @classmethod
+    def of(cls, texts: Sequence[str], recipe: LinearRecipe) -> Vocabulary:
+        """Keep the features seen in at least `least_texts` texts."""
+        features, offsets = _hashed(texts, recipe)
+        text = np.repeat(np.arange(len(texts)), np.diff(offsets))
+        once = np.unique(text * recipe.buckets + features)
+        seen = np.bincount(once % recipe.buckets, minlength=recipe.buckets)
+        kept = np.flatnonzero(seen >= recipe.least_texts)
+        kept = kept[np.argsort(-seen[kept], kind="stable")]
+        slots = np.full(recipe.buckets, -1, np.int32)
+        slots[kept] = np.arange(kept.size, dtype=np.int32)
+        weight = 1.0 + np.log((1 + len(texts)) / (1 + seen[kept]))
+        return cls(slots, weight.astype(np.float32))
+
+    def bags(self, texts: Sequence[str], recipe: LinearRecipe) -> Bags:
+        """Turn texts into unit vectors over the table's rows."""
+        features, offsets = _hashed(texts, recipe)
+        rows = self.slots[features]
+        before = np.concatenate([[0], np.cumsum(rows >= 0)])
+        rows, ends = rows[rows >= 0], before[offsets]
+        weight = self.weight[rows]
+        # Counts enter linearly: |x|^2 is the sum over occurrences, as in runtime.hashing.logits.
+        running = np.concatenate([[0.0], np.cumsum(weight.astype(np.float64) ** 2)])
+        length = np.sqrt(np.maximum(running[ends[1:]] - running[ends[:-1]], 1e-12))
+        return Bags(rows, (weight / np.repeat(length, np.diff(ends))).astype(np.float32), ends)
+
+
+def _hashed(texts: Sequence[str], recipe: LinearRecipe) -> tuple[Int32, Int64]:
+    data, offsets = hashing.pack(texts)
+    features, ends = hashing.bag(data, offsets, recipe.shortest, recipe.longest, recipe.buckets)
+    return features, ends
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that was tried, judged on the validation rows after temperature scaling."""
+
+    temperature: float
+    hard_weight: float
+    kl: float
+    agreement: float
+    epochs: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    train: Bags
+    targets: torch.Tensor
+    validation: Bags
+    teacher: Float32
+
+
+def train_linear(
+    train: LabelledSet,
+    validation: LabelledSet,
+    recipe: LinearRecipe,
+    temperatures: Sequence[float] = (1.0,),
+    hard_weights: Sequence[float] = (0.0,),
+    progress: Progress | None = None,
+) -> tuple[LinearWeights, tuple[Trial, ...]]:
+    """Train one student for each T and lambda and keep the one of least validation KL.
+
+    Returns:
+        The best weights, and every trial, the best first.
+    """
+    vocabulary = Vocabulary.of(train.texts, recipe)
+    rows = _Rows(
+        vocabulary.bags(train.texts, recipe),
+        torch.from_numpy(train.probabilities),
+        vocabulary.bags(validation.texts, recipe),
+        validation.probabilities,
+    )
+    # With lambda = 1 nothing is soft, so T does not matter.
+    settings = dict.fromkeys((1.0 if w >= 1 else t, w) for t in temperatures for w in hard_weights)
+    found: list[tuple[Trial, LinearWeights]] = []
+    for number, (t, w) in enumerate(settings):
+        setting = replace(recipe, temperature=t, hard_weight=w)
+
+        def step(done: int, number: int = number) -> None:
+            if progress:
+                progress(number * recipe.epochs + done, len(settings) * recipe.epochs)
+
+        table, bias, trial = _fit(rows, vocabulary, setting, step)
+        weights = LinearWeights.of(
+            recipe.shortest, recipe.longest, vocabulary.slots, vocabulary.weight, table, bias
+        )
+        found.append((trial, weights))
+    found.sort(key=lambda pair: pair[0].kl)
+    return found[0][1], tuple(trial for trial, _ in found)
+
+
+def _fit(
+    rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, step: Callable[[int], None]
+) -> tuple[Float32, Float32, Trial]:
+    """Train until the validation KL has not improved for `patience` epochs; return the best."""
+    classes = rows.targets.shape[1]
+    table = nn.EmbeddingBag(max(1, vocabulary.weight.size), classes, mode="sum")  # (rows, K)
+    nn.init.zeros_(table.weight)
+    bias = nn.Parameter(torch.zeros(classes))
+    # Adagrad: a rare feature keeps a large step for when it is seen.
+    optimizer = torch.optim.Adagrad([table.weight, bias], lr=recipe.lr)
+    rng = np.random.default_rng(recipe.seed)
+    everything = np.arange(len(rows.validation))
+    best, best_kl, best_epoch = (table.weight.detach().clone(), bias.detach().clone()), math.inf, 0
+    agreement = 0.0
+    for epoch in range(1, recipe.epochs + 1):
+        order = rng.permutation(len(rows.train))
+        for start in range(0, order.size, recipe.batch_size):
+            batch = order[start : start + recipe.batch_size]
+            logits = table(*rows.train.take(batch)) + bias  # (B, K)
+            loss = distillation_loss(
+                logits, rows.targets[batch], recipe.temperature, recipe.hard_weight
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.no_grad():
+            held_out = (table(*rows.validation.take(everything)) + bias).numpy()
+        kl = calibrated_kl(held_out, rows.teacher)
+        step(epoch)
+        if kl < best_kl:
+            best, best_kl, best_epoch = (
+                (table.weight.detach().clone(), bias.detach().clone()),
+                kl,
+                epoch,
+            )
+            agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
+        elif epoch - best_epoch >= recipe.patience:
+            break
+    step(recipe.epochs)
+    trial = Trial(recipe.temperature, recipe.hard_weight, best_kl, agreement, best_epoch)
+    return best[0].numpy()[: vocabulary.weight.size], best[1].numpy(), trial

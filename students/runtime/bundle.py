@@ -1,0 +1,239 @@
+"""The bundle: one student as a folder of safetensors and one JSON manifest that vouches for it.
+
+    <work_dir>/bundles/<id>/manifest.json, weights.safetensors, ...
+    <work_dir>/bundles/latest              holds the id of the newest
+
+The id is the beginning of the manifest's sha256, so a changed manifest is another bundle. Nothing
+in a bundle is ever executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from costmodel.profile import StudentProfile
+from students.certificate import NEVER, Certificate
+from students.confidence import Kind
+from students.errors import BadBundle
+from students.evaluation import Evaluation
+from students.labels import LabelSchema
+from students.teachers.protocol import TeacherDescriptor
+
+MANIFEST = "manifest.json"
+LATEST = "latest"
+
+Family = Literal["linear", "encoder", "encoder-int8"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabellingBill(_Part):
+    """What the labels behind this student cost, and how well the teacher agrees with itself."""
+
+    n: int
+    usd: Decimal
+    price: str
+    self_agreement_n: int = 0
+    self_agreement_agreed: int = 0
+    labels_sha256: str = ""
+
+
+class Manifest(_Part):
+    """Everything that is known about a student."""
+
+    format: Literal["raisehand-bundle/1"] = "raisehand-bundle/1"
+    task: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    descriptions: tuple[str, ...] = ()
+    family: Family
+    config: dict[str, JsonValue]
+    """What the family needs to run besides its files, and how it was trained."""
+    temperature: float = Field(gt=0)
+    confidence: Kind
+    files: dict[str, str]
+    """sha256 of every other file."""
+    teacher: TeacherDescriptor
+    labelling: LabellingBill | None = None
+    training_s: float = Field(default=0.0, ge=0)
+    certificate: Certificate | None = None
+    evaluation: Evaluation | None = None
+    profile: StudentProfile | None = None
+    versions: dict[str, str] = {}
+    created: str
+
+    @property
+    def artefact_sha256(self) -> str:
+        """Fingerprint of all that decides an answer and its confidence; certificates name it."""
+        return artefact_sha256(
+            self.family, self.config, self.files, self.temperature, self.confidence, self.labels
+        )
+
+    @property
+    def schema_(self) -> LabelSchema:
+        """The labels as the rest of the code wants them."""
+        return LabelSchema(self.labels, self.descriptions)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Certified thresholds (K,); without a certificate everything escalates."""
+        return self.certificate.thresholds if self.certificate else (NEVER,) * len(self.labels)
+
+
+def artefact_sha256(
+    family: str,
+    config: dict[str, JsonValue],
+    files: dict[str, str],
+    temperature: float,
+    confidence: str,
+    labels: tuple[str, ...],
+) -> str:
+    """Fingerprint of a student: weights and everything else its confidence depends on."""
+    parts = [family, config, sorted(files.items()), temperature, confidence, list(labels)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits of the manifest's sha256."""
+        return _id((self.path / MANIFEST).read_bytes())
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle's manifest and check every file against it.
+
+    Raises:
+        BadBundle: something is missing, altered, of another format, or certified for other weights.
+    """
+    try:
+        manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise BadBundle(
+            f"{path} holds no {MANIFEST}; name a bundle folder, or run `raisehand distill`"
+        ) from None
+    except (OSError, ValidationError) as error:
+        raise BadBundle(f"{path / MANIFEST} is not a bundle manifest: {_fault(error)}") from None
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise BadBundle(f"{path} names the file {name!r} outside itself; distil again")
+        found = _sha256(path / name)
+        if found != expected:
+            raise BadBundle(
+                f"{path / name} was altered: its sha256 is {found[:12]}…, the manifest says "
+                f"{expected[:12]}…; distil again or restore the file"
+            )
+    certificate = manifest.certificate
+    if certificate and certificate.artefact_sha256 != manifest.artefact_sha256:
+        raise BadBundle(
+            f"{path} carries a certificate of other weights "
+            f"({certificate.artefact_sha256[:12]}…, this student is "
+            f"{manifest.artefact_sha256[:12]}…); certify this student"
+        )
+    if certificate and len(certificate.thresholds) != len(manifest.labels):
+        raise BadBundle(
+            f"{path} has {len(certificate.thresholds)} thresholds for {len(manifest.labels)} labels"
+        )
+    return Bundle(path, manifest)
+
+
+def write_bundle(
+    bundles: Path,
+    write_files: Callable[[Path], None],
+    describe: Callable[[dict[str, str]], Manifest],
+) -> Bundle:
+    """Write a bundle at once: a temporary folder, renamed when whole, then named by `latest`.
+
+    Args:
+        bundles: the folder of all bundles, `<work_dir>/bundles`.
+        write_files: writes the student's files into the folder it is given.
+        describe: makes the manifest from the sha256 of those files.
+
+    Raises:
+        BadBundle: the disk refused.
+    """
+    try:
+        bundles.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=bundles))
+        try:
+            write_files(partial)
+            files = {p.name: _sha256(p) for p in sorted(partial.iterdir())}
+            content = describe(files).model_dump_json(indent=1).encode()
+            (partial / MANIFEST).write_bytes(content)
+            partial.chmod(0o755)
+            target = bundles / _id(content)
+            if target.exists():
+                shutil.rmtree(target)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        name_latest(bundles, target.name)
+    except OSError as error:
+        raise BadBundle(f"the bundle could not be written to {bundles}: {error}") from None
+    return read_bundle(target)
+
+
+def name_latest(bundles: Path, bundle_id: str) -> None:
+    """Make `latest` name this bundle."""
+    partial = bundles / f".{LATEST}.partial"
+    partial.write_text(bundle_id + "\n", encoding="utf-8")
+    partial.replace(bundles / LATEST)
+
+
+def find_bundle(work_dir: Path, name: str | None = None) -> Bundle:
+    """Read the bundle of this id (or its beginning), or the newest one.
+
+    Raises:
+        BadBundle: there is none, or more than one begins so, or it cannot be trusted.
+    """
+    bundles = work_dir / "bundles"
+    if name is None:
+        try:
+            name = (bundles / LATEST).read_text(encoding="utf-8").strip()
+        except OSError:
+            raise BadBundle(f"{bundles} holds no bundle yet; run `raisehand distill`") from None
+        return read_bundle(bundles / name)
+    matches = sorted(
+        p.parent for p in bundles.glob(f"*/{MANIFEST}") if p.parent.name.startswith(name)
+    )
+    if not name or len(matches) != 1:
+        known = ", ".join(p.parent.name for p in sorted(bundles.glob(f"*/{MANIFEST}"))) or "none"
+        raise BadBundle(f"{len(matches)} bundles begin with {name!r}; there are {known}")
+    return read_bundle(matches[0])
+
+
+def _id(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()[:12]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BadBundle(f"{path} cannot be read ({error.strerror}); distil again") from None
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+    return str(error)

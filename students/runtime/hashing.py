@@ -1,0 +1,220 @@
+"""Hashed n-grams of a text: the same compiled code makes training features and serves.
+
+A text is lower-cased, cut at `CHARACTERS` characters and read as UTF-8. A word is a run of ASCII
+letters, digits and non-ASCII bytes. Its features are the word, the pair with the word before it,
+and its character n-grams (characters, not bytes) with one space on each side. Each is hashed
+(FNV-1a, then a finaliser, so that low bits are good) into one of `buckets` buckets.
+
+The kernels release the GIL and are cached on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+CHARACTERS = 16_384
+"""A longer text is judged by its beginning, so that no text can stall the others."""
+
+UInt8 = npt.NDArray[np.uint8]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _compiled(**options: object) -> Callable[[F], F]:
+    return cast("Callable[[F], F]", njit(nogil=True, cache=True, **options))
+
+
+_OFFSET = np.uint64(0xCBF29CE484222325)
+_PRIME = np.uint64(0x100000001B3)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_WORD = np.uint64(0xA24BAED4963EE407)
+_SPACE = np.uint64(32)
+
+
+def pack(texts: Sequence[str]) -> tuple[UInt8, Int64]:
+    """Lay texts end to end: bytes and N + 1 offsets. Lone surrogates and NULs are just bytes."""
+    encoded = [t[:CHARACTERS].lower().encode("utf-8", "surrogatepass") for t in texts]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    total = 0
+    for i, e in enumerate(encoded, 1):
+        total += len(e)
+        offsets[i] = total
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+@_compiled(inline="always")
+def _finish(h: np.uint64, mask: np.uint64) -> np.int32:
+    h ^= h >> np.uint64(32)
+    h *= _MIX
+    return np.int32((h >> np.uint64(29)) & mask)
+
+
+@_compiled()
+def capacity(size: int, shortest: int, longest: int) -> int:
+    """Most features that `size` bytes can have."""
+    return (2 * size + 2) * max(0, longest - shortest + 1) + size + 2
+
+
+@_compiled()
+def text_features(
+    data: UInt8, start: int, end: int, shortest: int, longest: int, buckets: int, out: Int32
+) -> int:
+    """Write the buckets of the features of data[start:end] to `out`; return how many."""
+    mask = np.uint64(buckets - 1)
+    n = 0
+    before = np.uint64(0)
+    i = start
+    while i < end:
+        if not _is_word(data[i]):
+            i += 1
+            continue
+        j = i
+        h = _OFFSET
+        while j < end and _is_word(data[j]):
+            h = (h ^ np.uint64(data[j])) * _PRIME
+            j += 1
+        word = h ^ _WORD
+        out[n] = _finish(word, mask)
+        n += 1
+        if before != np.uint64(0):
+            out[n] = _finish((before * _PRIME) ^ word, mask)
+            n += 1
+        before = word
+        n = _word_grams(data, i, j, shortest, longest, mask, out, n)
+        i = j
+    return n
+
+
+@_compiled()
+def _word_grams(
+    data: UInt8, i: int, j: int, shortest: int, longest: int, mask: np.uint64, out: Int32, n: int
+) -> int:
+    """Append the n-grams of the word data[i:j]; positions i - 1 and j stand for spaces."""
+    for s in range(i - 1, j):
+        if s >= i and (data[s] & 0xC0) == 0x80:
+            continue  # in the middle of a character
+        h = _OFFSET
+        length = 0
+        e = s
+        while e <= j:
+            h = (h ^ (_SPACE if e < i or e == j else np.uint64(data[e]))) * _PRIME
+            e += 1
+            if i < e < j and (data[e] & 0xC0) == 0x80:
+                continue
+            length += 1
+            if length >= shortest:
+                out[n] = _finish(h, mask)
+                n += 1
+            if length == longest:
+                break
+    return n
+
+
+@_compiled(inline="always")
+def _is_word(c: np.uint8) -> bool:
+    return bool((97 <= c <= 122) or c >= 128 or (48 <= c <= 57))
+
+
+@_compiled()
+def bag(
+    data: UInt8, offsets: Int64, shortest: int, longest: int, buckets: int
+) -> tuple[Int32, Int64]:
+    """Features of every text end to end, and N + 1 offsets into them: what training reads."""
+    n = offsets.size - 1
+    room = 0
+    for t in range(n):
+        room = max(room, capacity(offsets[t + 1] - offsets[t], shortest, longest))
+    scratch = np.empty(room, np.int32)
+    ends = np.zeros(n + 1, np.int64)
+    for t in range(n):
+        ends[t + 1] = ends[t] + text_features(
+            data, offsets[t], offsets[t + 1], shortest, longest, buckets, scratch
+        )
+    features = np.empty(ends[n], np.int32)
+    for t in range(n):
+        text_features(
+            data, offsets[t], offsets[t + 1], shortest, longest, buckets, features[ends[t] :]
+        )
+    return features, ends
+
+
+@_compiled(fastmath={"contract", "reassoc", "nsz"})
+def logits(
+    data: UInt8,
+    offsets: Int64,
+    shortest: int,
+    longest: int,
+    slots: Int32,
+    rows: Float32,
+    bias: Float32,
+    out: Float32,
+) -> None:
+    """Write the logits (N, K) of N texts to `out`; each text is computed on its own.
+
+    Args:
+        data: the packed texts.
+        offsets: N + 1 offsets into `data`.
+        shortest: characters of the shortest n-gram.
+        longest: characters of the longest n-gram.
+        slots: (buckets,), row of each bucket, -1 for a bucket that training left out.
+        rows: (rows, stride >= K + 1); column K is the squared weight of the feature, whose sum
+            under a root is the length of the text's vector.
+        bias: (K,).
+        out: (N, K).
+    """
+    n, k = out.shape
+    stride = rows.shape[1]
+    room = 0
+    for t in range(n):
+        room = max(room, capacity(offsets[t + 1] - offsets[t], shortest, longest))
+    features = np.empty(room, np.int32)
+    total = np.empty(stride, np.float32)
+    for t in range(n):
+        found = text_features(
+            data, offsets[t], offsets[t + 1], shortest, longest, slots.size, features
+        )
+        total[:] = 0.0
+        for f in range(found):
+            row = slots[features[f]]
+            if row >= 0:
+                for c in range(stride):
+                    total[c] += rows[row, c]
+        length = total[k]
+        scale = np.float32(1.0) / np.sqrt(length) if length > 0 else np.float32(0.0)
+        for c in range(k):
+            out[t, c] = total[c] * scale + bias[c]
+
+
+@_compiled()
+def answer(values: Float32, temperature: float, margin: bool, best: Int64, sure: Float32) -> None:
+    """Turn logits (N, K) into probabilities in place, with the label and confidence of each row.
+
+    The arithmetic of `students.confidence.softmax` and `confidence`, without a numpy call per text.
+    """
+    n, k = values.shape
+    for t in range(n):
+        first = 0
+        for c in range(1, k):
+            if values[t, c] > values[t, first]:
+                first = c
+        top = values[t, first]
+        total = np.float32(0.0)
+        second = np.float32(0.0)
+        for c in range(k):
+            e = np.float32(np.exp((values[t, c] - top) / temperature))
+            values[t, c] = e
+            total += e
+            if c != first and e > second:
+                second = e
+        for c in range(k):
+            values[t, c] /= total
+        best[t] = first
+        sure[t] = (np.float32(1.0) - second) / total if margin else values[t, first]

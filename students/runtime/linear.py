@@ -1,0 +1,143 @@
+"""The linear student at serving time: one compiled call from texts to calibrated answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from students.confidence import Kind
+from students.errors import BadBundle
+from students.labels import LabelSchema, Prediction
+from students.runtime import hashing
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+LANES = 8
+"""Rows are padded to this many float32: whole SIMD registers, aligned cache lines."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearWeights:
+    """All that was trained: see `students.runtime.hashing.logits` for how it is used.
+
+    Attributes:
+        shortest: characters of the shortest n-gram.
+        longest: characters of the longest n-gram.
+        slots: (buckets,), row of each bucket, -1 where training left it out.
+        rows: (rows, stride), K columns of logits, then the squared weight of the feature.
+        bias: (K,).
+
+    Raises:
+        BadBundle: the arrays do not fit each other: using them would read foreign memory.
+    """
+
+    shortest: int
+    longest: int
+    slots: Int32
+    rows: Float32
+    bias: Float32
+
+    def __post_init__(self) -> None:
+        buckets, k = self.slots.size, self.bias.size
+        fits = (
+            1 <= self.shortest <= self.longest
+            and self.slots.ndim == 1
+            and buckets.bit_count() == 1
+            and self.rows.ndim == 2
+            and self.rows.shape[1] >= k + 1
+            and self.slots.min() >= -1
+            and self.slots.max() < max(1, self.rows.shape[0])
+            and [a.dtype.name for a in (self.slots, self.rows, self.bias)]
+            == ["int32", "float32", "float32"]
+        )
+        if not fits:
+            raise BadBundle(
+                f"the linear weights do not fit together: slots {self.slots.shape}, rows "
+                f"{self.rows.shape}, bias {self.bias.shape}, n-grams {self.shortest} to "
+                f"{self.longest}; distil again"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        shortest: int,
+        longest: int,
+        slots: Int32,
+        weight: Float32,
+        logits: Float32,
+        bias: Float32,
+    ) -> LinearWeights:
+        """Lay out trained logits (rows, K) of features that weigh `weight` (rows,)."""
+        n, k = logits.shape
+        rows = np.zeros((max(1, n), -(-(k + 1) // LANES) * LANES), np.float32)
+        rows[:n, :k] = logits * weight[:, None]
+        rows[:n, k] = weight**2
+        return cls(shortest, longest, slots, rows, bias)
+
+    def logits(self, texts: Sequence[str]) -> Float32:
+        """Return logits (N, K); each text is computed on its own."""
+        data, offsets = hashing.pack(texts)
+        out = np.empty((len(texts), self.bias.size), np.float32)
+        hashing.logits(
+            data, offsets, self.shortest, self.longest, self.slots, self.rows, self.bias, out
+        )
+        return out
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays as safetensors stores them."""
+        return {"slots": self.slots, "rows": self.rows, "bias": self.bias}
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, npt.NDArray[np.generic]], config: Mapping[str, object]
+    ) -> LinearWeights:
+        """Rebuild from what `tensors` gave and the n-gram lengths of the manifest.
+
+        Raises:
+            BadBundle: something is missing or does not fit.
+        """
+        try:
+            shortest, longest = int(str(config["shortest"])), int(str(config["longest"]))
+            slots, rows, bias = (
+                np.ascontiguousarray(tensors[n]) for n in ("slots", "rows", "bias")
+            )
+        except (KeyError, ValueError) as error:
+            raise BadBundle(f"the linear weights lack {error}; distil again") from None
+        return cls(shortest, longest, slots, rows, bias)
+
+
+class LinearStudent:
+    """Hashed n-grams, one table of logits, a temperature. Implements `Student`."""
+
+    def __init__(
+        self,
+        schema: LabelSchema,
+        weights: LinearWeights,
+        *,
+        temperature: float = 1.0,
+        kind: Kind = "max_probability",
+    ) -> None:
+        if weights.bias.size != len(schema):
+            raise BadBundle(
+                f"the weights answer {weights.bias.size} labels, the manifest names {len(schema)}"
+            )
+        self.schema = schema
+        self._weights = weights
+        self._temperature = temperature
+        self._margin = kind == "margin"
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Answer each text, in order; thread-safe, and free of the GIL while it computes."""
+        values = self._weights.logits(texts)
+        best = np.empty(len(texts), np.int64)
+        sure = np.empty(len(texts), np.float32)
+        hashing.answer(values, self._temperature, self._margin, best, sure)
+        return list(map(Prediction, best.tolist(), sure.tolist(), values))
+
+    def token_count(self, text: str) -> int:
+        """One token for every four characters that are read, and at least one."""
+        return min(len(text), hashing.CHARACTERS) // 4 + 1
