@@ -14,7 +14,10 @@ import click
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands:distill", "Train, calibrate and certify a student."),
-    "evaluate": ("students.commands:evaluate", "Measure a bundle on rows never used before."),
+    "evaluate": (
+        "students.commands.evaluate:evaluate",
+        "Measure a bundle on rows never used before.",
+    ),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
     "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
