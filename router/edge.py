@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from router.batcher import Client, Clock
-from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody
+from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
 from router.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -77,13 +77,15 @@ class Edge:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None or scope["method"] != "POST":
+        if route is None:
             await self._rest(scope, receive, send)
             return
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
         received_at = self._clock()
         try:
+            if scope["method"] != "POST":
+                raise WrongMethod("This path takes POST; see /docs.")
             body = await read_body(receive, self._settings)
             reply = await route.answer(
                 Call(headers, body, request_id, received_at, _client_of(receive), send)
@@ -178,6 +180,8 @@ def refused(refusal: Refusal, error_body: Callable[[Refusal], bytes]) -> Reply:
     if refusal.reason:
         headers.append((b"x-raisehand-route", b"refused"))
         headers.append((b"x-raisehand-reason", refusal.reason.encode("ascii")))
+    if refusal.status == 405:
+        headers.append((b"allow", b"POST"))
     if refusal.status in (408, 413):  # the rest of the body is not going to be read
         headers.append((b"connection", b"close"))
     return Reply(error_body(refusal), refusal.status, headers=headers)

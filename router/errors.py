@@ -4,9 +4,12 @@ RouterError
 ├── BadSettings         a setting or a file that stops the start; names it and what is allowed
 └── Refusal             one request is turned away: `status`, `kind` and `retry_after_s` say how
     ├── BadRequest      400  the body is not what the surface takes
+    ├── Unauthorized    401  no API key, or one that is not known
     ├── UnknownModel    404  no task and no teacher of that name
+    ├── WrongMethod     405  the path takes POST
     ├── BodyTooLarge    413  more bytes than allowed
     ├── SlowBody        408  the body did not arrive in time
+    ├── OverQuota       429  the API key's own rate or budget is used up
     ├── Overloaded      429  the queue is full; come back in a moment
     ├── ClientGone      499  the client hung up before there was an answer
     ├── Unavailable     503  nobody could answer, or the router is draining
@@ -46,11 +49,36 @@ class BadRequest(Refusal):
     kind = "invalid_request_error"
 
 
+class Unauthorized(Refusal):
+    """No API key, or one that is not known; the words do not say which."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class OverQuota(Refusal):
+    """The API key's own limit is reached."""
+
+    status = 429
+    kind = "rate_limit_error"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnknownModel(Refusal):
     """No task and no teacher of that name."""
 
     status = 404
     kind = "not_found_error"
+
+
+class WrongMethod(Refusal):
+    """The path takes another method."""
+
+    status = 405
+    kind = "method_not_allowed"
 
 
 class BodyTooLarge(Refusal):

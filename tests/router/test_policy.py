@@ -14,6 +14,7 @@ THRESHOLDS = (0.9, 0.5)
 
 
 def said(label, confidence):
+    """A prediction of that label."""
     return Prediction(label, confidence, np.array([0.5, 0.5], dtype=np.float32))
 
 

@@ -1,0 +1,84 @@
+"""`raisehand serve`: the router on a port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from router.service import Service
+
+
+@click.command(epilog="Example: raisehand serve --task task.yaml --port 8080")
+@click.option(
+    "--task",
+    "task_paths",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    default=("task.yaml",),
+    show_default=True,
+    help="Task file; give it again for each further task.",
+)
+@click.option(
+    "--bundle", "bundles", multiple=True, help="Bundle id, one for each --task; default: latest."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="0: any free."
+)
+@click.option(
+    "--ledger",
+    "ledger_path",
+    type=click.Path(path_type=Path),
+    help="SQLite file of every decision; default: ledger.sqlite in the first task's work_dir.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
+@click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
+def serve(
+    task_paths: tuple[Path, ...],
+    bundles: tuple[str, ...],
+    host: str,
+    port: int,
+    ledger_path: Path | None,
+    device: str,
+    strict_teacher: bool,
+) -> None:
+    """Answer with the student, ask the teacher when it is not sure, book every decision.
+
+    POST /v1/classify, POST /v1/chat/completions (a drop-in for the teacher's), GET /v1/models,
+    /healthz, /readyz, /metrics, /docs. Limits are set by RAISEHAND_* variables; see the docs.
+    """
+    import asyncio
+
+    from router.app import create_app
+    from router.compose import build_service, check_teachers
+    from router.errors import BadSettings
+    from router.server import address_of, bind
+    from router.server import serve as serve_app
+    from router.settings import load_settings
+    from students.task import load_task
+
+    if bundles and len(bundles) != len(task_paths):
+        raise BadSettings(
+            f"{len(bundles)} --bundle for {len(task_paths)} --task; give one for each, or none"
+        )
+    settings = load_settings()
+    tasks = [load_task(path) for path in task_paths]
+    chosen = list(zip(tasks, bundles or [None] * len(tasks), strict=True))
+    listener = bind(host, port)
+    service = build_service(chosen, settings, ledger_path=ledger_path, device=device)
+    asyncio.run(check_teachers(tasks, strict=strict_teacher))
+    serve_app(
+        create_app(service),
+        service,
+        listener,
+        on_started=lambda: _announce(service, address_of(listener)),
+    )
+
+
+def _announce(service: Service, url: str) -> None:
+    for name, served in service.tasks.items():
+        model = served.pipeline.slot.current
+        click.echo(f"Serving {name} from bundle {model.bundle} at {url}", err=True)

@@ -1,0 +1,174 @@
+"""From task files and bundles to a service: everything is checked here, before the first request.
+
+What is wrong stops the start with one sentence. An unreachable teacher does not: the student can
+answer without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from costmodel.pricebook import price_of
+from costmodel.pricing import MachinePrice, Price, TokenUsage, now
+from router.batcher import Batcher
+from router.budget import EscalationBudget
+from router.errors import BadSettings
+from router.escalation import EscalationGuard
+from router.ledger import Ledger, SqliteLedger
+from router.metrics import Metrics
+from router.passthrough import Passthrough
+from router.pipeline import Pipeline
+from router.service import Served, Service
+from router.settings import Settings
+from router.slot import Model, ModelSlot
+from students.errors import TeacherError
+from students.runtime.bundle import Bundle, find_bundle
+from students.runtime.load import load_student
+from students.task import Task
+from students.teachers import make_teacher
+
+CHECK_S = 5.0
+log = logging.getLogger(__name__)
+
+
+def build_service(
+    tasks: Sequence[tuple[Task, str | None]],
+    settings: Settings,
+    *,
+    ledger_path: Path | None = None,
+    device: str = "cpu",
+) -> Service:
+    """Build what serves the tasks, each with the bundle id given or its latest bundle.
+
+    Raises:
+        BadSettings, BadBundle, BadTask, BadLedger, UnknownPrice: what keeps it from starting.
+    """
+    names = [task.name for task, _ in tasks]
+    if not names or len(set(names)) != len(names):
+        raise BadSettings(f"tasks must be given and have different names; found {names}")
+    models = [load_model(task, bundle_id, settings, device) for task, bundle_id in tasks]
+    ledger = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
+    metrics = Metrics(CollectorRegistry())
+    served = {
+        task.name: _serve_one(task, model, ledger, metrics)
+        for (task, _), model in zip(tasks, models, strict=True)
+    }
+    return Service(served, ledger, metrics, settings)
+
+
+def load_model(task: Task, bundle_id: str | None, settings: Settings, device: str = "cpu") -> Model:
+    """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
+
+    Raises:
+        BadBundle: it is missing or altered.
+        BadSettings: it is not certified, or for other labels or another teacher.
+    """
+    bundle = find_bundle(task.work_dir, bundle_id)
+    _check_fits(task, bundle)
+    student = load_student(bundle, device)
+    batcher = Batcher(
+        student,
+        max_queue=settings.max_queue,
+        max_batch_texts=settings.max_batch_texts,
+        max_batch_tokens=settings.max_batch_tokens,
+    )
+    return Model(bundle.id, student, bundle.manifest.thresholds, batcher)
+
+
+async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:
+    """Prove each teacher's contract; without `strict` a fault is only logged.
+
+    Raises:
+        BadSettings: one fails and `strict` is set.
+    """
+    for task in tasks:
+        teacher = make_teacher(task)
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await teacher.check()
+        except (TeacherError, TimeoutError) as error:
+            fault = str(error) or f"no answer within {CHECK_S:g} s"
+            if strict:
+                raise BadSettings(f"task {task.name}: {fault}") from None
+            log.warning("task %s starts without its teacher: %s", task.name, fault)
+        finally:
+            await teacher.aclose()
+
+
+def _check_fits(task: Task, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    if manifest.labels != task.schema_.names:
+        raise BadSettings(
+            f"bundle {bundle.id} answers {_some(manifest.labels)}, task {task.name} has "
+            f"{_some(task.schema_.names)}; distil again for these labels"
+        )
+    if manifest.certificate is None:
+        raise BadSettings(
+            f"bundle {bundle.id} has no certificate, so there is no threshold that keeps the "
+            "promise; run `raisehand distill` with more labels or a lower promise"
+        )
+    certified, asked = asdict(manifest.teacher), asdict(make_teacher(task).descriptor)
+    changed = [name for name in asked if certified[name] != asked[name]]
+    if changed:
+        differences = ", ".join(f"{n} {certified[n]!r} is now {asked[n]!r}" for n in changed)
+        raise BadSettings(
+            f"bundle {bundle.id} is certified against another teacher than the task's "
+            f"({differences}); label and distil again, or restore the task file"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Served:
+    teacher_price = price_of(task.teacher.price)
+    guard = EscalationGuard(
+        make_teacher(task),
+        max_concurrency=task.teacher.max_concurrency,
+        timeout_s=task.teacher.timeout_s,
+        observe=metrics.attempt,
+    )
+    pipeline = Pipeline(
+        task,
+        ModelSlot(model),
+        guard,
+        ledger,
+        metrics,
+        student_usd=_usd_per_answer(price_of(task.student.price)),
+        teacher_price=teacher_price,
+        budget=_budget_of(task),
+    )
+    passthrough = None
+    if task.teacher.mode == "chat":
+        passthrough = Passthrough(task.teacher, pipeline, time.monotonic)
+    return Served(task, pipeline, passthrough)
+
+
+def _budget_of(task: Task) -> EscalationBudget | None:
+    limits = (task.teacher.max_usd_per_hour, task.teacher.max_requests_per_second)
+    if limits == (None, None):
+        return None
+    return EscalationBudget(usd_per_hour=limits[0], per_second=limits[1])
+
+
+def _usd_per_answer(price: Price) -> Decimal:
+    """Return what one answer of the student costs, whichever text it was.
+
+    Raises:
+        BadSettings: the price is one per token: a student is a machine.
+    """
+    if not isinstance(price, MachinePrice):
+        raise BadSettings(
+            f"student.price is {price.words}; a student runs on a machine: give machine or "
+            "usd_per_hour, with requests_per_second"
+        )
+    return price.cost(TokenUsage(), now()).usd

@@ -1,0 +1,114 @@
+"""The HTTP server: uvicorn with uvloop and httptools, and a drain that loses nothing.
+
+SIGTERM: unready at once, still accepting for `drain_delay_s` (so that a load balancer notices)
+while every answer closes its connection; then no new connections, in-flight requests finish, the
+ledger is stored, exit code 0. A second signal leaves now; the ledger is stored all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from router.app import RouterApp
+from router.errors import BadSettings
+from router.service import Service
+
+BACKLOG = 2_048
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that drains before it stops and exits with 0."""
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._on_started = on_started
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does; remember the loop for the signal handler; say so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self._on_started is not None and self.started:
+            self._on_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; on a second signal leave now."""
+        if self._loop is None or self._service.draining:
+            self.force_exit = self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._service.draining = True
+        self.config.encoded_headers.append((b"connection", b"close"))
+        self.server_state.default_headers.append((b"connection", b"close"))
+        assert self._loop is not None
+        self._loop.call_later(self._service.settings.drain_delay_s, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Open the listening socket; `shared` lets several workers listen on the same port.
+
+    Raises:
+        BadSettings: the address cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise BadSettings(
+            f"cannot listen on {host}:{port} ({error}); free the port or give another --port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the URL that reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(
+    app: RouterApp,
+    service: Service,
+    listener: socket.socket,
+    *,
+    on_started: Callable[[], None] | None = None,
+) -> None:
+    """Serve until a signal says stop; the ledger is stored whatever happens."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,  # above the idle time of common client pools: no reset races
+        timeout_graceful_shutdown=int(service.settings.drain_timeout_s) or 1,
+    )
+    server = DrainingServer(config, service, on_started)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        service.ledger.close()
+    if not server.started:
+        raise BadSettings("the router could not start; the log above says why")

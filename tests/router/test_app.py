@@ -1,0 +1,103 @@
+"""Liveness, readiness, models, metrics, documentation."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from router.settings import Settings
+from students.testing import ScriptedStudent
+
+
+async def test_a_started_router_is_alive_and_ready(rig):
+    """Ready names the bundle of every task; the probe is a real inference, and is not booked."""
+    made = await rig()
+    assert (await made.get("/healthz")).status == 200
+    ready = await made.get("/readyz")
+    assert ready.json == {"status": "ready", "bundles": {"urgent": "bundle000001"}}
+    assert len(made.student.calls) == 1
+    assert made.ledger.entries == []
+
+
+async def test_a_broken_student_is_alive_but_not_ready(rig, task):
+    """A student that fails on everything makes the router unready."""
+    made = await rig(student=ScriptedStudent(task.schema_, RuntimeError("broken")))
+    assert (await made.get("/healthz")).status == 200
+    response = await made.get("/readyz")
+    assert response.status == 503
+    assert "fails" in response.json["error"]["message"]
+
+
+async def test_a_slow_student_is_not_ready_in_time(rig, task):
+    """The probe gives up after its own deadline, with a 503 and a Retry-After."""
+    made = await rig(
+        settings=Settings(probe_timeout_s=0.02, stall_s=0.05),
+        student=ScriptedStudent(task.schema_, "calm", delay_s=0.2),
+    )
+    started = time.monotonic()
+    response = await made.get("/readyz")
+    assert response.status == 503
+    assert response.headers["retry-after"] == "1"
+    assert time.monotonic() - started < 0.15
+
+
+async def test_a_student_that_hangs_fails_liveness(rig, task):
+    """When a batch runs longer than the stall limit, a restart is asked for."""
+    made = await rig(
+        settings=Settings(probe_timeout_s=0.05, stall_s=0.02),
+        student=ScriptedStudent(task.schema_, "calm", delay_s=0.3),
+    )
+    await made.get("/readyz")
+    response = await made.get("/healthz")
+    assert response.status == 503
+
+
+async def test_a_draining_router_is_unready_but_answers(rig):
+    """After SIGTERM: unready for the load balancer, still serving what arrives."""
+    made = await rig()
+    made.service.draining = True
+    assert (await made.get("/readyz")).status == 503
+    assert (await made.get("/healthz")).status == 200
+    assert (await made.post("/v1/classify", {"text": "help"})).status == 200
+
+
+async def test_models_are_the_task_and_its_teacher(rig):
+    """/v1/models has OpenAI's shape."""
+    made = await rig()
+    response = await made.get("/v1/models")
+    assert response.json["object"] == "list"
+    assert {m["id"] for m in response.json["data"]} == {"urgent", "big"}
+
+
+async def test_metrics_name_every_outcome(rig):
+    """/metrics parses, and counts by route and reason."""
+    made = await rig()
+    for text in ("help", "maybe", "poison"):
+        await made.post("/v1/classify", {"text": text})
+    response = await made.get("/metrics")
+    families = {f.name: f for f in text_string_to_metric_families(response.body.decode())}
+    counted = {
+        (s.labels["route"], s.labels["reason"]): s.value
+        for s in families["raisehand_requests"].samples
+        if s.name.endswith("_total")
+    }
+    assert counted == {
+        ("student", "confident"): 1,
+        ("teacher", "low_confidence"): 1,
+        ("teacher", "student_error"): 1,
+    }
+    for name in ("raisehand_queue_depth", "raisehand_teacher_inflight"):
+        assert families[name].samples[0].value == 0
+
+
+async def test_the_documentation_has_the_hot_routes(rig):
+    """The OpenAPI schema describes what the edge answers, with resolvable references."""
+    made = await rig()
+    schema = (await made.get("/openapi.json")).json
+    hot = {"/v1/classify", "/v1/chat/completions"}
+    assert hot <= set(schema["paths"])
+    for path in hot:
+        body = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert body["schema"]["$ref"].rsplit("/", 1)[1] in schema["components"]["schemas"]
+    assert (await made.get("/docs")).status == 200

@@ -1,0 +1,211 @@
+"""The story of one request: who answers, why, what it cost, and what is booked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from decimal import Decimal
+
+import pytest
+
+from costmodel.pricing import NO_USAGE
+from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
+from router.pipeline import Ask
+from router.policy import Reason, Route
+from router.settings import Settings
+from students.errors import TeacherGarbled, TeacherUnavailable
+from students.testing import ScriptedTeacher
+
+STUDENT_USD = Decimal("0.00000002")
+TEACHER_USD = Decimal("0.000022")
+"""20 tokens read at 1 USD, 1 written at 2 USD per million."""
+
+
+def ask(text, **changes):
+    """A request for one text."""
+    return Ask(**({"text": text, "request_id": "r1", "surface": "classify"} | changes))
+
+
+async def test_a_sure_student_answers(rig):
+    """A confident answer is the student's, costs the student's price and never asks the teacher."""
+    made = await rig()
+    answer = await made.pipeline.answer(ask("help"))
+    assert (answer.route, answer.reason) == (Route.STUDENT, Reason.CONFIDENT)
+    assert made.pipeline.schema.names[answer.label] == "urgent"
+    assert answer.usd == STUDENT_USD
+    assert made.teacher.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "confidence"),
+    [
+        ("maybe", Reason.LOW_CONFIDENCE, 0.55),
+        ("nan", Reason.NAN_CONFIDENCE, None),
+        ("poison", Reason.STUDENT_ERROR, None),
+    ],
+)
+async def test_a_student_that_raises_its_hand_costs_both(rig, text, reason, confidence):
+    """Unsure, NaN or broken: the teacher answers and both are paid."""
+    made = await rig()
+    answer = await made.pipeline.answer(ask(text))
+    assert (answer.route, answer.reason) == (Route.TEACHER, reason)
+    assert answer.usd == STUDENT_USD + TEACHER_USD
+    assert answer.confidence == pytest.approx(confidence)
+    assert made.teacher.calls == [(text,)]
+
+
+async def test_every_answer_is_booked_in_full(rig):
+    """The ledger has who, why, how sure, what it cost and a hash instead of the text."""
+    made = await rig()
+    await made.pipeline.answer(ask("maybe", key="team-a"))
+    [entry] = made.ledger.entries
+    assert (entry.task, entry.bundle, entry.surface) == ("urgent", "bundle000001", "classify")
+    assert (entry.route, entry.reason, entry.label) == ("teacher", "low_confidence", "urgent")
+    assert (entry.student_usd, entry.teacher_usd) == (STUDENT_USD, TEACHER_USD)
+    assert (entry.input_tokens, entry.output_tokens, entry.attempts) == (20, 1, 1)
+    assert entry.text_sha256 == hashlib.sha256(b"maybe").hexdigest()
+    assert entry.client == "team-a"
+    assert entry.latency_ms > 0
+
+
+def failing(schema, error=None):
+    """A teacher that always fails."""
+    return ScriptedTeacher(schema, error or TeacherUnavailable("down", usage=NO_USAGE))
+
+
+async def test_without_a_teacher_the_students_answer_is_degraded(rig, task):
+    """on_failure student: the unsure answer comes back, flagged, with the teacher's fault."""
+    made = await rig(teacher=failing(task.schema_, TeacherGarbled("noise", usage=NO_USAGE)))
+    answer = await made.pipeline.answer(ask("maybe"))
+    assert (answer.route, answer.reason) == (Route.DEGRADED, Reason.TEACHER_GARBLED)
+    assert made.pipeline.schema.names[answer.label] == "calm"
+    [entry] = made.ledger.entries
+    assert entry.degraded
+    assert entry.attempts == 1
+
+
+async def test_without_a_teacher_the_request_fails_where_the_task_says_so(rig, make_task):
+    """on_failure error: a 503 that names the reason, booked as refused with the student's cost."""
+    task = make_task(teacher={"on_failure": "error"})
+    made = await rig(task=task, teacher=failing(task.schema_))
+    with pytest.raises(Unavailable, match="no answer") as caught:
+        await made.pipeline.answer(ask("maybe"))
+    [entry] = made.ledger.entries
+    assert entry.route is Route.REFUSED
+    assert caught.value.reason == entry.reason
+    assert entry.student_usd == STUDENT_USD
+
+
+@pytest.mark.parametrize("text", ["poison", "nan"])
+async def test_a_broken_student_has_no_answer_to_degrade_to(rig, task, text):
+    """Student and teacher both failed: 503, never a made-up label."""
+    made = await rig(teacher=failing(task.schema_))
+    with pytest.raises(Unavailable):
+        await made.pipeline.answer(ask(text))
+
+
+async def test_a_full_queue_is_refused_and_counted_not_booked(rig):
+    """A refusal that cost nothing is in the metrics only: an overload does not fill the ledger."""
+    made = await rig(settings=Settings(max_queue=1))
+    results = await asyncio.gather(
+        *[made.pipeline.answer(ask("help")) for _ in range(3)], return_exceptions=True
+    )
+    assert [type(r) for r in results[1:]] == [Overloaded, Overloaded]
+    assert len(made.ledger.entries) == 1
+    labels = {"task": "urgent", "route": "refused", "reason": "queue_full"}
+    assert made.count("raisehand_requests_total", labels) == 2
+
+
+async def test_a_deadline_that_passed_is_refused(rig):
+    """No time left before the student: 504, reason deadline."""
+    made = await rig()
+    with pytest.raises(DeadlinePassed) as caught:
+        await made.pipeline.answer(ask("help", deadline=made.pipeline.clock() - 1))
+    assert caught.value.reason == Reason.DEADLINE
+    assert made.student.calls == []
+
+
+async def test_a_late_teacher_does_not_hold_the_request(rig, task):
+    """The deadline goes on to the teacher: 30 ms given, the degraded answer is there in 60."""
+    made = await rig(teacher=ScriptedTeacher(task.schema_, "urgent", latency_s=5))
+    started = made.pipeline.clock()
+    answer = await made.pipeline.answer(ask("maybe", deadline=started + 0.03))
+    assert made.pipeline.clock() - started < 0.06
+    assert (answer.route, answer.reason) == (Route.DEGRADED, Reason.TEACHER_TIMEOUT)
+
+
+async def test_a_client_that_left_is_not_answered(rig):
+    """A client known to be gone before the forward costs nothing."""
+    made = await rig()
+    client = made.Cycle([], disconnected=True)
+    with pytest.raises(ClientGone):
+        await made.pipeline.answer(ask("help", client=client))
+    assert made.student.calls == []
+
+
+async def test_a_cancelled_escalation_is_billed(rig, task):
+    """A request cancelled while the teacher works leaves its cost in the ledger."""
+    made = await rig(teacher=ScriptedTeacher(task.schema_, "urgent", latency_s=5))
+    running = asyncio.create_task(made.pipeline.answer(ask("maybe")))
+    while not made.teacher.calls:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    [entry] = made.ledger.entries
+    assert (entry.route, entry.reason) == (Route.REFUSED, Reason.CLIENT_GONE)
+    assert entry.attempts == 1
+    assert entry.estimated
+    assert entry.teacher_usd > 0
+
+
+class Purse:
+    """A budget for so many escalations."""
+
+    def __init__(self, left):
+        self.left = left
+        self.spent = []
+
+    def allows(self, value):
+        """Whether anything is left."""
+        return self.left > 0
+
+    def spend(self, usd):
+        """Take one out."""
+        self.left -= 1
+        self.spent.append(usd)
+
+
+async def test_the_escalation_budget_is_a_cap(rig):
+    """When it is spent, unsure answers are degraded with that reason, sure ones go on."""
+    made = await rig(budget=Purse(1))
+    answers = [await made.pipeline.answer(ask(t)) for t in ("maybe", "maybe", "help")]
+    assert [a.reason for a in answers] == [
+        Reason.LOW_CONFIDENCE,
+        Reason.ESCALATION_BUDGET,
+        Reason.CONFIDENT,
+    ]
+    assert answers[1].route is Route.DEGRADED
+    assert len(made.teacher.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("threshold", "route"),
+    [(None, Route.STUDENT), (0.0, Route.STUDENT), (0.95, Route.STUDENT), (0.99, Route.TEACHER)],
+)
+async def test_a_request_may_ask_for_more_certainty_never_for_less(rig, threshold, route):
+    """The higher of the certified and the requested threshold decides."""
+    made = await rig()
+    answer = await made.pipeline.answer(ask("help", threshold=threshold))
+    assert answer.route is route
+    low = await made.pipeline.answer(ask("maybe", threshold=0.0))
+    assert low.route is Route.TEACHER
+
+
+async def test_an_unknown_price_is_none_not_zero(rig):
+    """An escalation to an unpriced teacher has no cost, is booked as such, and is counted."""
+    made = await rig(teacher_price=None)
+    answer = await made.pipeline.answer(ask("maybe"))
+    assert answer.usd is None
+    assert made.ledger.entries[0].teacher_usd is None
+    assert made.count("raisehand_unpriced_requests_total") == 1
