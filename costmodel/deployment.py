@@ -1,24 +1,16 @@
-"""What money needs to know of one deployment: of its task file, of its bundle, and of the future.
-
-This package cannot import what reads task files and bundles; it takes the few fields that it
-needs from the files themselves. A task file says who is paid how and how much traffic there is, a
-bundle's manifest what its evaluation counted and what its labels cost.
-"""
+"""What money needs to know of one deployment, each field open to a what-if."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AliasPath, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
 from costmodel.pricing import PriceSpec
-from costmodel.profile import RiskCoveragePoint
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -97,7 +89,8 @@ class Deployment(_Section):
     audit_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_cost_ratio: Positive | None = None
     evaluation: CountTerms
-    usage: UsageTerms = UsageTerms()
+    usage: UsageTerms | None = None
+    """None: nobody counted the teacher's tokens."""
     fleet: FleetTerms = FleetTerms()
     operation: OperationTerms = OperationTerms()
     one_off: OneOffTerms = OneOffTerms()
@@ -108,86 +101,6 @@ class Deployment(_Section):
     certified_threshold: float | None = None
 
 
-class _Share(BaseModel):
-    count: int
-    n: int
-
-
-class _Curve(RiskCoveragePoint):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    kept: int
-    disagreements: int
-
-
-class _Evaluation(BaseModel):
-    n: int
-    escalation: _Share
-    cascade_agreement: _Share
-    thresholds: tuple[float, ...] = ()
-    risk_coverage: tuple[_Curve, ...] = ()
-
-
-class _Usage(BaseModel):
-    input_tokens: int
-    output_tokens: int
-    requests: int = Field(ge=1)
-
-
-class _Manifest(BaseModel):
-    """The few fields of a bundle's manifest.json that are about money."""
-
-    evaluation: _Evaluation
-    labelling_usd: Decimal = Field(
-        default=Decimal(0), validation_alias=AliasPath("labelling", "usd")
-    )
-    usage: _Usage | None = Field(default=None, validation_alias=AliasPath("labelling", "usage"))
-
-
-_FROM_TASK = {
-    "name": None,
-    "teacher": ("price",),
-    "student": ("price", "min_machines"),
-    "traffic": ("requests_per_day",),
-    "audit_rate": None,
-    "max_cost_ratio": None,
-}
-
-
-def read_deployment(
-    task_path: Path, bundle: str | None = None, changes: Mapping[str, Any] | None = None
-) -> Deployment:
-    """Read a task file and the manifest of one of its bundles, then apply a what-if.
-
-    Args:
-        task_path: the task file.
-        bundle: a bundle's id; the latest one if not given.
-        changes: dotted field to value, e.g. {"traffic.requests_per_day": 1e6}; with `evaluation.n`
-            and `evaluation.escalated` no bundle is needed.
-
-    Raises:
-        BadProjection: a file is missing or unreadable, or a field or value does not exist.
-    """
-    changes = changes or {}
-    task = _read_yaml(task_path)
-    raw: dict[str, Any] = {}
-    for key, inner in _FROM_TASK.items():
-        if key in task:
-            value = task[key]
-            if inner is not None and isinstance(value, dict):
-                value = {name: value[name] for name in inner if name in value}
-            raw[key] = value
-    if not any(field.startswith("evaluation.") for field in changes):
-        folder = task_path.resolve().parent / str(task.get("work_dir", ".raisehand")) / "bundles"
-        raw |= _from_manifest(*_read_manifest(folder, bundle))
-    for field, value in changes.items():
-        _set(raw, field, value)
-    try:
-        return Deployment.model_validate(raw)
-    except ValidationError as error:
-        raise BadProjection(f"{task_path}: {_first_fault(error)}") from None
-
-
 def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:
     """Apply a what-if to a deployment.
 
@@ -196,11 +109,11 @@ def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployme
     """
     raw = deployment.model_dump(exclude_unset=True)
     for field, value in changes.items():
-        _set(raw, field, value)
+        change(raw, field, value)
     try:
         return Deployment.model_validate(raw)
     except ValidationError as error:
-        raise BadProjection(_first_fault(error)) from None
+        raise BadProjection(first_fault(error)) from None
 
 
 def at_threshold(deployment: Deployment, threshold: float) -> Deployment:
@@ -246,7 +159,8 @@ def _value(text: str) -> Any:
             return text
 
 
-def _set(raw: dict[str, Any], field: str, value: Any) -> None:
+def change(raw: dict[str, Any], field: str, value: Any) -> None:
+    """Put a value at a dotted field."""
     *parents, leaf = field.split(".")
     place = raw
     for parent in parents:
@@ -269,63 +183,8 @@ def _drop_other_forms(price: dict[str, Any], leaf: str) -> None:
         price.pop("requests_per_second", None)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadProjection(f"{path} does not exist; name a task file, e.g. task.yaml") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadProjection(f"{path} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise BadProjection(f"{path} holds a {type(raw).__name__}; a task file is a mapping")
-    return raw
-
-
-def _read_manifest(folder: Path, bundle: str | None) -> tuple[str, _Manifest]:
-    latest = folder / "latest"
-    if bundle is None:
-        if not latest.is_file():
-            raise BadProjection(
-                f"there is no bundle in {folder}; run `raisehand distill`, or project a guess with "
-                "--set evaluation.n=1000 --set evaluation.escalated=100"
-            )
-        bundle = latest.read_text(encoding="utf-8").strip()
-    path = folder / bundle / "manifest.json"
-    try:
-        return bundle, _Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        known = sorted(p.parent.name for p in folder.glob("*/manifest.json"))
-        raise BadProjection(
-            f"there is no bundle {bundle!r}; there is {', '.join(known) or 'none'} in {folder}"
-        ) from None
-    except (OSError, ValueError) as error:
-        what = _first_fault(error) if isinstance(error, ValidationError) else str(error)
-        raise BadProjection(f"{path} cannot be used: {' '.join(what.split())}") from None
-
-
-def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
-    counted = manifest.evaluation
-    raw: dict[str, Any] = {
-        "bundle": bundle,
-        "evaluation": {
-            "n": counted.n,
-            "escalated": counted.escalation.count,
-            "disagreements": counted.n - counted.cascade_agreement.count,
-        },
-        "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
-        "one_off": {"labelling_usd": manifest.labelling_usd},
-    }
-    if len(set(counted.thresholds)) == 1:
-        raw["certified_threshold"] = counted.thresholds[0]
-    if manifest.usage is not None:
-        raw["usage"] = {
-            "input_tokens": manifest.usage.input_tokens / manifest.usage.requests,
-            "output_tokens": manifest.usage.output_tokens / manifest.usage.requests,
-        }
-    return raw
-
-
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """The first fault in one sentence: field, what is wrong, what was found."""
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"]) or "the file"
     if fault["type"] == "extra_forbidden":

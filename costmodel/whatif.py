@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from costmodel.deployment import Deployment
+from costmodel.deployment import Deployment, UsageTerms
+from costmodel.errors import BadProjection
 from costmodel.pricebook import price_of
 from costmodel.pricing import TokenUsage, now
 from costmodel.projection import (
@@ -65,6 +66,13 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
 def teacher_usage(deployment: Deployment) -> TeacherUsage:
     """The teacher's tokens of a million mean requests, and of as many escalated ones."""
     usage = deployment.usage
+    if usage is None:
+        if deployment.teacher.price.requests_per_second is None:
+            raise BadProjection(
+                "nobody counted the teacher's tokens (the labels of this bundle are gone); give "
+                "--set usage.input_tokens=… --set usage.output_tokens=…"
+            )
+        usage = UsageTerms()
 
     def tokens(factor: float) -> TokenUsage:
         read = round(usage.input_tokens * factor * _SAMPLE)

@@ -41,10 +41,11 @@ def whatif(
 
     Counts come from the bundle's evaluation, prices and traffic from the task file.
     """
-    from costmodel.deployment import at_threshold, parse_changes, read_deployment
+    from costmodel.deployment import at_threshold, parse_changes
     from costmodel.report.money import money_page
     from costmodel.report.tables import markdown, projection_tables
     from costmodel.report.terminal import print_tables
+    from costmodel.taskfile import read_deployment
     from costmodel.whatif import project_deployment, verdict
 
     deployment = read_deployment(task_path, bundle, parse_changes(settings))

@@ -38,14 +38,16 @@ MANIFEST = {
             for threshold, kept, wrong in POINTS
         ],
     },
-    "labelling": {
-        "usd": "1.37",
-        "usage": {
-            "input_tokens": 412_000,
-            "output_tokens": 16_000,
-            "cached_input_tokens": 0,
-            "requests": 8_000,
-        },
+    "labelling": {"n": 8000, "usd": "1.37", "price": "words", "labels_sha256": "5ab1e5"},
+}
+
+LABELS = {
+    "labels_sha256": "5ab1e5",
+    "usage": {
+        "input_tokens": 412_000,
+        "output_tokens": 16_000,
+        "cached_input_tokens": 0,
+        "requests": 8_000,
     },
 }
 
@@ -57,6 +59,7 @@ def task_file(tmp_path):
     bundle.mkdir(parents=True)
     (bundle / "manifest.json").write_text(json.dumps(MANIFEST))
     (bundle.parent / "latest").write_text("abc123\n")
+    (tmp_path / ".raisehand" / "labels.json").write_text(json.dumps(LABELS))
     path = tmp_path / "task.yaml"
     path.write_text(TASK)
     return path

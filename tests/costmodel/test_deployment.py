@@ -9,10 +9,11 @@ from costmodel.deployment import (
     Deployment,
     at_threshold,
     parse_changes,
-    read_deployment,
     with_changes,
 )
 from costmodel.errors import BadProjection
+from costmodel.taskfile import read_deployment
+from costmodel.whatif import project_deployment
 from students.task import StudentSection, Task, TrafficSection
 
 
@@ -139,3 +140,30 @@ def test_a_bad_task_file_is_one_sentence(tmp_path, text):
     with pytest.raises(BadProjection) as caught:
         read_deployment(path)
     assert str(path) in str(caught.value)
+
+
+def test_tokens_of_other_labels_are_not_taken(task_file):
+    """labels.json of a later labelling says nothing about this bundle's teacher calls."""
+    labels = task_file.parent / ".raisehand" / "labels.json"
+    labels.write_text(labels.read_text().replace("5ab1e5", "other"))
+    got = read_deployment(task_file)
+    assert got.usage is None
+    with pytest.raises(BadProjection, match="nobody counted the teacher's tokens"):
+        project_deployment(got)
+
+
+def test_the_fields_read_here_are_those_that_are_written():
+    """Manifest and labelling record really have the fields that money reads."""
+    from students.distill.record import LabellingRecord, Usage
+    from students.evaluation import CurvePoint, Evaluation, Share
+    from students.runtime.bundle import LabellingBill, Manifest
+
+    assert {"evaluation", "labelling"} <= set(Manifest.model_fields)
+    assert {"usd", "labels_sha256"} <= set(LabellingBill.model_fields)
+    assert {"n", "escalation", "cascade_agreement", "thresholds", "risk_coverage"} <= set(
+        Evaluation.model_fields
+    )
+    assert {"count", "n"} <= set(Share.model_fields)
+    assert {"threshold", "kept", "disagreements"} <= set(CurvePoint.model_fields)
+    assert {"labels_sha256", "usage"} <= set(LabellingRecord.model_fields)
+    assert {"input_tokens", "output_tokens", "requests"} <= set(Usage.model_fields)
