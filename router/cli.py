@@ -19,8 +19,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Measure a bundle on rows never used before.",
     ),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
-    "serve": ("router.commands:serve", "Route: the student by default, the teacher when unsure."),
+    "serve": (
+        "router.commands.serve:serve",
+        "Route: the student by default, the teacher when unsure.",
+    ),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
+    "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",
         "Project the bill: per request, per month, break-even.",
