@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from decimal import Decimal
 
-from router.throttle import Clock
+from router.throttle import Clock, TokenBucket
 
 _LEARNING_RATE = 0.05
 
@@ -36,8 +36,8 @@ class EscalationBudget:
     ) -> None:
         usd_per_s = None if usd_per_hour is None else float(usd_per_hour) / 3600.0
         self._clock = clock
-        self._usd = _Bucket(usd_per_s, burst_s, clock())
-        self._calls = _Bucket(per_second, burst_s, clock())
+        self._usd = TokenBucket(usd_per_s, burst_s, clock())
+        self._calls = TokenBucket(per_second, burst_s, clock())
         self._demand = _Demand()
         self._usd_per_call = 0.0
 
@@ -72,26 +72,6 @@ class EscalationBudget:
             by_usd = self._usd.per_s / self._usd_per_call
         by_calls = float("inf") if self._calls.per_s is None else self._calls.per_s
         return min(by_usd, by_calls)
-
-
-class _Bucket:
-    """Filled at `per_s` up to `per_s * burst_s`; None never empties."""
-
-    def __init__(self, per_s: float | None, burst_s: float, now: float) -> None:
-        self.per_s = per_s
-        self._size = (per_s or 0.0) * burst_s
-        self._level = self._size
-        self._at = now
-
-    def fill(self, now: float) -> float:
-        if self.per_s is None:
-            return 1.0
-        self._level = min(self._size, self._level + self.per_s * (now - self._at))
-        self._at = now
-        return self._level / self._size if self._size else 0.0
-
-    def take(self, amount: float) -> None:
-        self._level -= amount
 
 
 class _Demand:

@@ -79,6 +79,12 @@ class Metrics:
             buckets=TEACHER_SECONDS,
             registry=registry,
         )
+        self._turned_away = Counter(
+            "raisehand_turned_away_total",
+            "Requests turned away at the door, by the kind of refusal.",
+            ("kind",),
+            registry=registry,
+        )
         self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def observe(self, entry: Entry) -> None:
@@ -108,6 +114,10 @@ class Metrics:
         """Count one attempt on the teacher; an `EscalationGuard` takes this as `observe`."""
         self._attempts[outcome].inc()
         self._attempt_seconds.observe(seconds)
+
+    def turned_away(self, kind: str) -> None:
+        """Count a request that was refused before it reached a task; `kind` is of `errors`."""
+        self._turned_away.labels(kind).inc()
 
     def watch(self, readings: Iterable[Reading]) -> None:
         """Read these values at every scrape."""
