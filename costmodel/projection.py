@@ -17,6 +17,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from costmodel.errors import BadProjection
+from costmodel.intervals import binomial_interval
 from costmodel.pricebook import mean_cost
 from costmodel.pricing import HOURS_PER_MONTH, Price, TokenUsage, now
 from costmodel.rails import (
@@ -30,7 +31,6 @@ from costmodel.rails import (
     student_bill,
 )
 from costmodel.rates import ApiPrice
-from costmodel.uncertainty import binomial_interval
 
 MIN_CACHED_PREFIX = 1024
 """Tokens a prompt's fixed beginning must have before providers cache it (OpenAI's rule)."""

@@ -83,6 +83,9 @@ class StudentBill(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     machines: int
+    min_machines: int
+    requests_per_machine: float
+    """Requests of a month that one more machine adds room for, peaks included; 0 if not rented."""
     utilisation: float
     marginal_usd: Usd
     provisioned_usd: Usd
@@ -118,13 +121,22 @@ def student_bill(
     marginal = usd_per_request * requests
     if not isinstance(price, MachinePrice):
         return StudentBill(
-            machines=0, utilisation=0.0, marginal_usd=marginal, provisioned_usd=marginal
+            machines=0,
+            min_machines=0,
+            requests_per_machine=0.0,
+            utilisation=0.0,
+            marginal_usd=marginal,
+            provisioned_usd=marginal,
         )
-    rate = float(requests) / (HOURS_PER_MONTH * float(SECONDS_PER_HOUR))
-    machines = fleet.machines(rate, float(price.requests_per_second))
+    seconds = HOURS_PER_MONTH * float(SECONDS_PER_HOUR)
+    rate = float(requests) / seconds
+    one = float(price.requests_per_second)
+    machines = fleet.machines(rate, one)
     return StudentBill(
         machines=machines,
-        utilisation=rate / (machines * float(price.requests_per_second)),
+        min_machines=fleet.min_machines,
+        requests_per_machine=one * fleet.max_utilisation / fleet.peak_to_mean * seconds,
+        utilisation=rate / (machines * one),
         marginal_usd=marginal,
         provisioned_usd=price.usd_per_hour * machines * HOURS_PER_MONTH,
     )
