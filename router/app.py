@@ -19,6 +19,7 @@ from router.chat import Chat
 from router.classify import Classify
 from router.edge import Edge, HotRoute, native_error, openai_error
 from router.errors import Refusal
+from router.gate import KeyGate
 from router.openapi import describe
 from router.routes import cold_routes, refuse, refuse_http
 from router.service import Service
@@ -27,7 +28,7 @@ from router.service import Service
 class RouterApp(FastAPI):
     """A FastAPI application behind an edge."""
 
-    edge: Edge | None = None
+    edge: Edge | KeyGate | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope, the hot routes without FastAPI's layers."""
@@ -44,7 +45,10 @@ class RouterApp(FastAPI):
 
 
 def create_app(service: Service) -> RouterApp:
-    """Build the application of a service; the service starts and drains with it."""
+    """Build the application of a service; the service starts and drains with it.
+
+    Where the service has keys, whoever presents none of them gets no further than the probes.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,5 +71,8 @@ def create_app(service: Service) -> RouterApp:
         "/v1/chat/completions": HotRoute(Chat(service), openai_error),
     }
     clock = next(iter(service.tasks.values())).pipeline.clock
-    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock)
+    turned_away = service.metrics.turned_away
+    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock, turned_away)
+    if service.keys is not None:
+        app.edge = KeyGate(service.keys, app.edge, turned_away)
     return app

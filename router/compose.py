@@ -22,7 +22,9 @@ from router.batcher import Batcher
 from router.budget import EscalationBudget
 from router.errors import BadSettings
 from router.escalation import EscalationGuard
-from router.ledger import Ledger, SqliteLedger
+from router.gate import SpendingLedger
+from router.keys import KeyRing, KeySpec, start_of_day
+from router.ledger import Ledger, SqliteLedger, read_spending
 from router.metrics import Metrics
 from router.passthrough import Passthrough
 from router.pipeline import Pipeline
@@ -44,6 +46,7 @@ def build_service(
     settings: Settings,
     *,
     ledger_path: Path | None = None,
+    keys: Sequence[KeySpec] | None = None,
     device: str = "cpu",
 ) -> Service:
     """Build what serves the tasks, each with the bundle id given or its latest bundle.
@@ -55,13 +58,19 @@ def build_service(
     if not names or len(set(names)) != len(names):
         raise BadSettings(f"tasks must be given and have different names; found {names}")
     models = [load_model(task, bundle_id, settings, device) for task, bundle_id in tasks]
-    ledger = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
+    file = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
+    ledger: Ledger = file
+    ring = None
+    if keys is not None:
+        spent = read_spending(file.path, start_of_day(time.time()))
+        ring = KeyRing(keys, spent_today=spent)
+        ledger = SpendingLedger(file, ring)
     metrics = Metrics(CollectorRegistry())
     served = {
         task.name: _serve_one(task, model, ledger, metrics)
         for (task, _), model in zip(tasks, models, strict=True)
     }
-    return Service(served, ledger, metrics, settings)
+    return Service(served, ledger, metrics, settings, keys=ring)
 
 
 def load_model(task: Task, bundle_id: str | None, settings: Settings, device: str = "cpu") -> Model:

@@ -19,6 +19,7 @@ import msgspec
 
 from router.batcher import Client, Clock
 from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
+from router.keys import SCOPE_KEY, Key
 from router.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Call(msgspec.Struct):
     client: Client | None
     send: Send
     """For an endpoint that streams its own answer and returns None."""
+    key: Key | None = None
+    """Who asks, where API keys are required."""
 
 
 class Reply(msgspec.Struct):
@@ -66,8 +69,14 @@ class Edge:
     """Answers the hot routes, sends the rest on."""
 
     def __init__(
-        self, routes: Mapping[str, HotRoute], rest: App, settings: Settings, clock: Clock
+        self,
+        routes: Mapping[str, HotRoute],
+        rest: App,
+        settings: Settings,
+        clock: Clock,
+        turned_away: Callable[[str], None],
     ) -> None:
+        self._turned_away = turned_away
         self._routes = routes
         self._rest = rest
         self._settings = settings
@@ -88,14 +97,25 @@ class Edge:
                 raise WrongMethod("This path takes POST; see /docs.")
             body = await read_body(receive, self._settings)
             reply = await route.answer(
-                Call(headers, body, request_id, received_at, _client_of(receive), send)
+                Call(
+                    headers,
+                    body,
+                    request_id,
+                    received_at,
+                    _client_of(receive),
+                    send,
+                    scope.get(SCOPE_KEY),
+                )
             )
         except ClientGone:
             return
         except Refusal as refusal:
+            if not refusal.reason:  # those with a reason are counted where they are booked
+                self._turned_away(refusal.kind)
             reply = refused(refusal, route.error_body)
         except Exception:
             log.exception("request %s failed in a way nobody foresaw", request_id)
+            self._turned_away(_UNFORESEEN.kind)
             reply = refused(_UNFORESEEN, route.error_body)
         if reply is not None:
             await send_reply(send, reply, request_id)

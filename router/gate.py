@@ -7,11 +7,9 @@ from typing import Any, Protocol
 
 from router.edge import App, Receive, Send, native_error, openai_error, refused, send_reply
 from router.errors import OverQuota, Unauthorized
-from router.keys import KeyRing
+from router.keys import SCOPE_KEY, KeyRing
 from router.ledger import Entry, Ledger
 
-KEY = "raisehand.key"
-"""Where in the ASGI scope the gate leaves the `Key` for those behind it."""
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without a key; every other path is shut, known or not."""
 _SECRET = (b"authorization", b"x-api-key")
@@ -54,7 +52,7 @@ class KeyGate:
             await send_reply(send, reply, "-")
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SECRET]
-        scope[KEY] = key
+        scope[SCOPE_KEY] = key
         await self._app(scope, receive, send)
 
 

@@ -25,6 +25,8 @@ from router.errors import BadSettings, OverQuota, Unauthorized
 from router.throttle import Clock, TokenBucket
 
 PREFIX = "rh-"
+SCOPE_KEY = "raisehand.key"
+"""Where in an ASGI scope the gate leaves the `Key` for those behind it."""
 BURST_S = 1.0
 _UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <key>`."
 

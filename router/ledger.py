@@ -313,6 +313,22 @@ def read_totals(path: Path, since: float = 0.0) -> Totals:
     return Totals(by_route, by_reason)
 
 
+def read_spending(path: Path, since: float) -> dict[str, Decimal]:
+    """Add up what each API key's answers cost since a Unix time, by its name.
+
+    Raises:
+        BadLedger: there is no such file, or it is not a ledger.
+    """
+    cost = "coalesce(student_pusd, 0) + coalesce(teacher_pusd, 0)"
+    with closing(_open_existing(path)) as connection:
+        rows = connection.execute(
+            f"select client, sum(({cost}) / 1000000), sum(({cost}) % 1000000) from entries "
+            "where at >= ? and client <> '' group by client",
+            (since,),
+        )
+        return {client: _usd(whole, rest) for client, whole, rest in rows}
+
+
 def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
     """Yield the entries of a ledger file in the order they were written.
 

@@ -52,7 +52,8 @@ class Passthrough:
             Overloaded: the teacher has as many calls as it may have.
             Unavailable: it cannot be reached.
         """
-        ask = Ask(call.body.decode("utf-8", "replace"), call.request_id, SURFACE)
+        key = call.key.name if call.key else ""
+        ask = Ask(call.body.decode("utf-8", "replace"), call.request_id, SURFACE, key=key)
         bulkhead = self._pipeline.guard.bulkhead
         if not await bulkhead.acquire():
             self._book(ask, call, Bill(), Reason.TEACHER_BUSY)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from router.edge import Call
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
+from router.keys import KeyRing
 from router.ledger import Ledger
 from router.metrics import Metrics, Reading
 from router.passthrough import Passthrough
@@ -37,12 +38,14 @@ class Service:
         metrics: Metrics,
         settings: Settings,
         *,
+        keys: KeyRing | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tasks = tasks
         self.ledger = ledger
         self.metrics = metrics
         self.settings = settings
+        self.keys = keys
         self.draining = False
         self._on_close = on_close
 
@@ -123,6 +126,8 @@ class Service:
             deadline=call.received_at + deadline_ms / 1000.0,
             threshold=threshold,
             client=call.client,
+            key=call.key.name if call.key else "",
+            priority=call.key.priority if call.key else 0,
         )
 
     def fault_of(self, text: str) -> str | None:

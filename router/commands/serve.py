@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="SQLite file of every decision; default: ledger.sqlite in the first task's work_dir.",
 )
+@click.option(
+    "--keys",
+    "keys_path",
+    type=click.Path(path_type=Path),
+    help="Ask for the API keys of this file, made by `raisehand keys add`; default: ask for none.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
 def serve(
@@ -42,6 +48,7 @@ def serve(
     host: str,
     port: int,
     ledger_path: Path | None,
+    keys_path: Path | None,
     device: str,
     strict_teacher: bool,
 ) -> None:
@@ -55,6 +62,7 @@ def serve(
     from router.app import create_app
     from router.compose import build_service, check_teachers
     from router.errors import BadSettings
+    from router.keys import load_keys
     from router.server import address_of, bind
     from router.server import serve as serve_app
     from router.settings import load_settings
@@ -68,7 +76,8 @@ def serve(
     tasks = [load_task(path) for path in task_paths]
     chosen = list(zip(tasks, bundles or [None] * len(tasks), strict=True))
     listener = bind(host, port)
-    service = build_service(chosen, settings, ledger_path=ledger_path, device=device)
+    keys = None if keys_path is None else load_keys(keys_path)
+    service = build_service(chosen, settings, ledger_path=ledger_path, keys=keys, device=device)
     asyncio.run(check_teachers(tasks, strict=strict_teacher))
     serve_app(
         create_app(service),

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from router.gate import KEY, KeyGate, SpendingLedger
-from router.keys import KeyRing, KeySpec, sha256_of
+from router.gate import KeyGate, SpendingLedger
+from router.keys import SCOPE_KEY, KeyRing, KeySpec, sha256_of
 from router.ledger import MemoryLedger
 from router.testing import sample_entry
 
@@ -55,7 +55,7 @@ async def test_a_known_key_gets_in_and_leaves_its_secret_at_the_door():
     status, _, _ = await door(headers=[*GOOD, (b"accept", b"*/*")])
     [scope] = door.inside.scopes
     assert status == 200
-    assert (scope[KEY].name, scope[KEY].priority) == ("team-a", 3)
+    assert (scope[SCOPE_KEY].name, scope[SCOPE_KEY].priority) == ("team-a", 3)
     assert scope["headers"] == [(b"accept", b"*/*")]
 
 
