@@ -20,6 +20,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from costmodel.doubt import Doubt
 from costmodel.errors import BadScenario
 from costmodel.pricing import PriceSpec
 from costmodel.profile import StudentProfile
@@ -108,6 +109,8 @@ class Quality(_Section):
     """Without a curve: the same for the answers it is not sure of."""
     length_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """Spearman correlation of length and unsureness."""
+    rows: int = Field(default=1000, ge=1)
+    """Evaluated rows that all of this rests on: they set the width of every interval."""
 
     @model_validator(mode="after")
     def _curve_is_a_curve(self) -> Self:
@@ -251,6 +254,8 @@ class Scenario(_Section):
     baselines: dict[str, PriceSpec] = {}
     """Other APIs that could do the job alone: the cheap rails of the bill."""
     one_off: OneOff = OneOff()
+    doubt: Doubt = Doubt()
+    """How far inputs may be off that nothing above measures; only intervals use it."""
 
     @property
     def duration_s(self) -> float:
