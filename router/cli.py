@@ -13,7 +13,7 @@ import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
-    "distill": ("students.commands:distill", "Train, calibrate and certify a student."),
+    "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),
     "evaluate": (
         "students.commands.evaluate:evaluate",
         "Measure a bundle on rows never used before.",
