@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from costmodel.deployment import read_deployment
 from costmodel.projection import Projection
 from costmodel.report.figures import break_even_figure, cost_by_rail_figure, new_figure
 from costmodel.report.page import Headline, Page
 from costmodel.report.tables import percent, projection_tables, usd
+from costmodel.taskfile import read_deployment
 from costmodel.whatif import project_deployment, verdict
 from students.certificate import Certificate
 from students.distill.record import load_labels

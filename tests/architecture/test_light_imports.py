@@ -22,10 +22,7 @@ LIGHT = [
 
 
 def _heavy_modules_after(code: str) -> list[str]:
-    script = (
-        f"{code}\nimport sys\n"
-        f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
-    )
+    script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
