@@ -60,6 +60,7 @@ class Chat:
             for name in {served.task.name, served.task.teacher.model}:
                 self._by_model.setdefault(name, []).append(served)
         self._words = {served.task.name: served.task.answers for served in _tasks(service)}
+        self._prompts = {served.task.name: served.task.prompt for served in _tasks(service)}
 
     async def __call__(self, call: Call) -> Reply | None:
         """Answer one call, or stream the teacher's answer and return None.
@@ -95,7 +96,7 @@ class Chat:
         if request.logprobs:
             return None
         for served in self._by_model.get(request.model, ()):
-            text = match(served.task.teacher.prompt, request.messages)
+            text = match(self._prompts[served.task.name], request.messages)
             if text is None or not _same_extras(request, served.task.teacher.extra_body):
                 continue
             if served.passthrough is None or self._service.fault_of(text) is None:

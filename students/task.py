@@ -37,7 +37,11 @@ class _Section(BaseModel):
 
 
 class Prompt(_Section):
-    """What a chat teacher is asked; `{text}` stands for the input and must occur once in `user`."""
+    """What a chat teacher is asked.
+
+    `{text}` stands for the input and must occur once in `user`. `{labels}`, in either part, stands
+    for the list of answers with their descriptions; with it, option order can be averaged out.
+    """
 
     system: str = ""
     user: str = "{text}"
@@ -49,19 +53,39 @@ class Prompt(_Section):
             raise ValueError(f"{{text}} occurs {value.count('{text}')} times; it must occur once")
         return value
 
+    @property
+    def lists_options(self) -> bool:
+        """Whether the teacher is shown the list of answers."""
+        return "{labels}" in self.system + self.user
+
 
 class TeacherSection(_Section):
     """Where the teacher is, how it is asked and what it costs."""
 
-    mode: Literal["classify", "chat"] = "chat"
-    base_url: HttpUrl
+    mode: Literal["classify", "decisions", "chat", "text", "local"] = "chat"
+    """classify, local: an owned classifier, behind `/classify` or started here from `model_path`.
+    decisions: `/v1/systemone` or `/v1/decisions`. chat: logprobs of the answer's first token.
+    text: the answer alone, a hard label."""
+    base_url: HttpUrl = HttpUrl("http://127.0.0.1:9101")
+    """Required in every mode but local."""
+    model_path: Path | None = None
+    """Local mode: folder of a Hugging Face sequence classifier, served in a process of its own."""
     model: str
     revision: str = "unknown"
     """Whatever identifies these exact weights; a change de-certifies."""
     api_key_env: str | None = None
     prompt: Prompt = Prompt()
     answers: dict[str, str] = {}
-    """Chat mode: the word the teacher answers for each label; default the label itself."""
+    """The word the teacher uses for each label; default the label itself."""
+    answer_with: Literal["word", "letter"] = "word"
+    """Chat mode: `letter` lists the options as A, B, C in `{labels}` and reads the letter; with
+    more than 20 labels it asks for a group of labels first and then within the likely groups."""
+    option_orders: Literal["auto", "one", "both"] = "auto"
+    """Chat mode: ask with the options forward and reversed and average; auto does so for 2 labels
+    if the prompt lists them."""
+    samples: int = Field(default=1, ge=1, le=32)
+    """Text mode: answers drawn with shuffled options; their shares are the soft label."""
+    decisions_route: Literal["systemone", "decisions"] = "systemone"
     top_logprobs: int = Field(default=20, ge=1, le=20)
     max_tokens: int = Field(default=1, ge=1, le=16)
     """Chat mode: how far to read; more than 1 only for a server that starts with white space."""
@@ -79,6 +103,18 @@ class TeacherSection(_Section):
     """Escalation budget: beyond it only the least sure texts are escalated, then none."""
     on_failure: Literal["student", "error"] = "student"
     """When an escalation gets no answer: the student's answer flagged degraded, or a 503."""
+
+    @model_validator(mode="after")
+    def _mode_has_what_it_needs(self) -> Self:
+        if self.mode == "local" and self.model_path is None:
+            raise ValueError("mode local needs model_path, the folder of the classifier")
+        if self.mode != "local" and "base_url" not in self.model_fields_set:
+            raise ValueError(f"mode {self.mode} needs base_url, e.g. http://127.0.0.1:8000")
+        if self.mode == "chat" and self.answer_with == "letter" and not self.prompt.lists_options:
+            raise ValueError(
+                "answer_with: letter needs {labels} in the prompt, to show the letters"
+            )
+        return self
 
 
 class InputsSection(_Section):
@@ -194,6 +230,11 @@ class Task(_Section):
                 raise ValueError(
                     f"promise.per_class names {name!r}, which is not one of {list(schema.names)}"
                 )
+        if self.teacher.answer_with == "letter" and len(schema) > 400:
+            raise ValueError(
+                f"{len(schema)} labels are more than two levels of 20 letters can tell apart; "
+                "use teacher.mode classify"
+            )
         words = self.answers
         if len(set(words)) != len(words):
             raise ValueError(f"teacher.answers are not distinct: {list(words)}")
@@ -203,6 +244,14 @@ class Task(_Section):
     def schema_(self) -> LabelSchema:
         """The labels as the rest of the code wants them."""
         return LabelSchema.of(self.labels)
+
+    @property
+    def prompt(self) -> Prompt:
+        """The teacher's prompt with `{labels}` filled in, as an application would send it."""
+        from students.teachers.template import fill, option_list
+
+        schema = self.schema_
+        return fill(self.teacher.prompt, option_list(self.answers, schema.descriptions))
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -235,10 +284,14 @@ def load_task(path: Path) -> Task:
         raise BadTask(f"{path}: {_faults(error)}") from None
     base = path.resolve().parent
     encoder = task.student.encoder_path
+    model = task.teacher.model_path
     return task.model_copy(
         update={
             "inputs": task.inputs.model_copy(update={"path": base / task.inputs.path}),
             "work_dir": base / task.work_dir,
+            "teacher": task.teacher.model_copy(
+                update={"model_path": base / model if model else None}
+            ),
             "student": task.student.model_copy(
                 update={"encoder_path": base / encoder if encoder else None}
             ),

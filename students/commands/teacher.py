@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import click
@@ -28,6 +32,7 @@ import click
 @click.option(
     "--max-length", default=512, show_default=True, type=click.IntRange(8), help="Tokens."
 )
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def teacher(
     folder: Path,
     name: str | None,
@@ -36,6 +41,7 @@ def teacher(
     task_path: Path | None,
     device: str,
     max_length: int,
+    until_stdin_closes: bool,
 ) -> None:
     """Serve a local classifier with vLLM's /classify contract, in this process.
 
@@ -48,6 +54,8 @@ def teacher(
     from students.teachers.local import LocalClassifier
     from students.teachers.local_app import create_app
 
+    if until_stdin_closes:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     task = load_task(task_path) if task_path else None
     app = create_app(
         LocalClassifier(folder, device=device, max_length=max_length),
@@ -55,3 +63,9 @@ def teacher(
         task,
     )
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+
+
+def _end_with_stdin() -> None:
+    """End this server when the process that holds the other end of its stdin has ended."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)

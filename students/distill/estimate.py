@@ -10,6 +10,7 @@ from students.distill.cache import ReplyCache
 from students.distill.inputs import Inputs
 from students.distill.labelling import REPEATS, repeat_sample
 from students.task import Task
+from students.teachers.bounds import calls_per_text
 from students.teachers.protocol import TeacherDescriptor
 
 CHARACTERS_PER_TOKEN = 4
@@ -59,12 +60,12 @@ def estimate_labelling(
         written = sum(kept.usage.output_tokens for kept in known.values()) / len(known)
         basis = f"tokens as in {len(known):,} answers already there"
     else:
-        prompt = task.teacher.prompt
-        chat = task.teacher.mode == "chat"
-        around = len(prompt.system) + len(prompt.user) if chat else 0
+        asks = task.teacher.mode not in ("classify", "local")
+        calls = calls_per_text(task)
+        around = len(task.prompt.system) + len(task.prompt.user) if asks else 0
         characters = sum(map(len, inputs.texts)) / n + around
-        mean = characters / CHARACTERS_PER_TOKEN + (10 if chat else 2)
-        written = task.teacher.max_tokens if chat else 0
+        mean = calls * (characters / CHARACTERS_PER_TOKEN + (10 if asks else 2))
+        written = calls * task.teacher.max_tokens if asks else 0
         basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
     each = price.cost(TokenUsage(round(mean), round(written)), now()).usd
     tokens = round(mean * questions)

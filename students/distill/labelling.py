@@ -27,6 +27,7 @@ from students.distill.spending import Spending
 from students.errors import StudentsError, TeacherGarbled, TeacherRejected
 from students.labels import LabelSchema
 from students.task import Task
+from students.teachers.bounds import largest_usage
 from students.teachers.protocol import Teacher, TeacherDescriptor
 
 REPEATS = 200
@@ -239,20 +240,6 @@ class _Run:
             )
 
 
-def largest_usage(task: Task, texts: Sequence[str]) -> TokenUsage:
-    """Bound what one call about these texts can consume.
-
-    No tokenizer in use makes more tokens than the text has bytes; the template around a message
-    and special tokens come on top.
-    """
-    chat = task.teacher.mode == "chat"
-    prompt = task.teacher.prompt
-    around = len((prompt.system + prompt.user).encode()) + 512 if chat else 16
-    tokens = sum(len(text.encode("utf-8", "surrogatepass")) + around for text in texts)
-    written = task.teacher.max_tokens * len(texts) if chat else 0
-    return TokenUsage(tokens, written, requests=len(texts))
-
-
 def repeat_sample(n: int, repeats: int = REPEATS, seed: int = 0) -> list[int]:
     """Return the rows that are asked twice: a random sample, the same for the same seed."""
     rng = np.random.default_rng(seed)
@@ -263,7 +250,7 @@ def _jobs(
     task: Task, inputs: Inputs, sample: Sequence[int], known: Sequence[dict[int, Kept]]
 ) -> Iterator[_Job]:
     """Yield what is not known: first the labels, then the second askings."""
-    size = task.teacher.texts_per_call if task.teacher.mode == "classify" else 1
+    size = task.teacher.texts_per_call if task.teacher.mode in ("classify", "local") else 1
     for repeat, rows in enumerate((range(len(inputs)), sample)):
         todo = [i for i in rows if i not in known[repeat]]
         for start in range(0, len(todo), size):

@@ -18,10 +18,23 @@ def make_teacher(task: Task) -> Teacher:
     Raises:
         BadTask: its API key is not in the environment.
     """
-    if task.teacher.mode == "classify":
+    mode = task.teacher.mode
+    if mode == "classify":
         from students.teachers.classify import ClassifyTeacher
 
         return ClassifyTeacher(task)
+    if mode == "local":
+        from students.teachers.process import LocalTeacher
+
+        return LocalTeacher(task)
+    if mode == "decisions":
+        from students.teachers.decisions import DecisionsTeacher
+
+        return DecisionsTeacher(task)
+    if mode == "text":
+        from students.teachers.text import TextTeacher
+
+        return TextTeacher(task)
     from students.teachers.chat import ChatTeacher
 
     return ChatTeacher(task)

@@ -8,35 +8,64 @@ anything else is kept as `other`; a model that thinks before it answers is refus
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from students.errors import TeacherGarbled, TeacherRejected
+from costmodel.pricing import NO_USAGE, TokenUsage
+from students.errors import TeacherError, TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.template import prompt_sha256, render
 from students.teachers.tokens import prove_distinct
 
 _PROBE = "Is this a test?"
+_UNREAD = 0.02
+"""Label mass that may stay unread in groups without a second question."""
+_MOST_GROUPS = 3
 _REASONING = (
     "the teacher thinks before it answers, so its first token is no answer; switch that off, e.g. "
     "teacher.extra_body: {chat_template_kwargs: {enable_thinking: false}}"
 )
 
 
-class ChatTeacher:
-    """POST /v1/chat/completions with logprobs, one text a request."""
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What one or more questions gave: p (K,), p_other, whether bounded, the bill, raw choices."""
 
-    def __init__(self, task: Task, client: TeacherClient | None = None) -> None:
+    p: tuple[float, ...]
+    other: float
+    truncated: bool
+    usage: TokenUsage
+    raw: tuple[object, ...]
+    said: str
+
+
+class ChatTeacher:
+    """POST /v1/chat/completions with logprobs; one text is one question, or the few it takes.
+
+    Args:
+        task: the task; its prompt, answers and labels.
+        client: the connection pool to use.
+        orders: option orders to ask in and average (True is reversed); default as the task says.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        client: TeacherClient | None = None,
+        orders: Sequence[bool] | None = None,
+    ) -> None:
         self.schema = task.schema_
         section = task.teacher
-        self._section = section
-        self._words = task.answers
-        self._prompt = section.prompt
+        self._task = task
+        self._orders = order_of(task) if orders is None else tuple(orders)
         parameters = {
             "max_tokens": section.max_tokens,
             "temperature": 0,
@@ -46,12 +75,13 @@ class ChatTeacher:
         }
         if "max_completion_tokens" in section.extra_body:
             del parameters["max_tokens"]
+        asked = {"answer_with": section.answer_with, "reversed": self._orders, **parameters}
         self.descriptor = TeacherDescriptor(
             mode="chat",
             model=section.model,
             revision=section.revision,
-            prompt_sha256=prompt_sha256(self._prompt, self._words),
-            parameters=json.dumps(parameters, sort_keys=True),
+            prompt_sha256=prompt_sha256(task.prompt, task.answers),
+            parameters=json.dumps(asked, sort_keys=True),
         )
         self._body = {"model": section.model, **parameters}
         self._url = openai_url(section, "/chat/completions")
@@ -64,16 +94,16 @@ class ChatTeacher:
         return [await self._ask(text, timeout_s) for text in texts]
 
     async def check(self) -> None:
-        """Prove that the words can be told apart by their first token, then ask one question."""
+        """Prove that answers can be told apart by their first token, then ask one question."""
+        first = first_questions(self._task, self._orders[:1])[0]
+        limit = "max_tokens" if "max_tokens" in self._body else "max_completion_tokens"
         await prove_distinct(
-            self._words,
+            first.answers,
             self._client,
-            model=self._section.model,
-            tokenize_url=server_url(self._section, "/tokenize"),
+            model=self._task.teacher.model,
+            tokenize_url=server_url(self._task.teacher, "/tokenize"),
             chat_url=self._url,
-            body={**self._body, "max_tokens": 8}
-            if "max_tokens" in self._body
-            else {**self._body, "max_completion_tokens": 8},
+            body={**self._body, limit: 8},
         )
         await self._ask(_PROBE, None)
 
@@ -82,19 +112,99 @@ class ChatTeacher:
         await self._client.aclose()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
-        body = {**self._body, "messages": render(self._prompt, text)}
+        questions = first_questions(self._task, self._orders)
+        readings = await _together([self._answer(text, q, timeout_s) for q in questions])
+        n = len(readings)
+        p = tuple(sum(column) / n for column in zip(*(r.p for r in readings), strict=True))
+        distribution = LabelDistribution(
+            p, sum(r.other for r in readings) / n, any(r.truncated for r in readings)
+        )
+        word = self._task.answers[distribution.argmax]
+        said = readings[0].said
+        # With one token to speak, a longer word is cut: complete it. With letters, or when several
+        # readings were averaged, the label's word is the answer. Anything else is kept as said.
+        own = self._task.teacher.answer_with == "word" and n == 1
+        kept = own and said and not word.casefold().startswith(said.casefold())
+        raw = json.dumps([choice for r in readings for choice in r.raw], separators=(",", ":"))
+        usage = sum((r.usage for r in readings), NO_USAGE)
+        return TeacherReply(distribution, usage, said if kept else word, raw)
+
+    async def _answer(self, text: str, asked: Question, timeout_s: float | None) -> _Reading:
+        """Put one question; where its answers are groups, go on within the likely ones."""
+        body = {**self._body, "messages": render(asked.prompt, text)}
         reply = await self._client.post(self._url, body, timeout_s)
         usage = usage_of(reply)
         with billed(usage):
             choice = first_choice(reply)
             refuse_reasoning(reply, choice)
-            distribution = read_distribution(answer_token(choice), self._words)
-        word = self._words[distribution.argmax]
+            read = read_distribution(answer_token(choice), asked.answers)
+        groups = asked.labels
+        likely = _likely_groups(groups, read.probabilities)
+        within = [question(self._task, [(k,) for k in groups[g]]) for g in likely]
+        try:
+            inner = await _together([self._answer(text, q, timeout_s) for q in within])
+        except TeacherError as error:
+            error.usage = None if error.usage is None else error.usage + usage
+            raise
         said = str(choice["message"].get("content") or "").strip()
-        # With one token to speak, a longer word is cut: complete it, keep anything else as said.
-        cut = not said or word.casefold().startswith(said.casefold())
-        raw = json.dumps(choice, separators=(",", ":"))
-        return TeacherReply(distribution, usage, word if cut else said, raw)
+        outer = _Reading(read.probabilities, read.other, read.truncated, usage, (choice,), said)
+        return _spread(outer, groups, dict(zip(likely, inner, strict=True)), len(self.schema))
+
+
+def _likely_groups(groups: Sequence[Sequence[int]], p: Sequence[float]) -> list[int]:
+    """Return the groups worth a second question: they hold nearly all of the label mass."""
+    likely: list[int] = []
+    left = sum(p)
+    for g in sorted(range(len(groups)), key=lambda g: -p[g]):
+        if len(likely) == _MOST_GROUPS or left <= _UNREAD:
+            break
+        left -= p[g]
+        if len(groups[g]) > 1:
+            likely.append(g)
+    return likely
+
+
+def _spread(
+    outer: _Reading, groups: Sequence[Sequence[int]], inner: Mapping[int, _Reading], k: int
+) -> _Reading:
+    """Multiply out: p(label) = p(group) · p(label | group).
+
+    A group without a second question shares its mass equally among its labels; if such groups
+    hold more than `_UNREAD`, the answer is flagged truncated.
+    """
+    p = [0.0] * k
+    other, unread = outer.other, 0.0
+    for g, labels in enumerate(groups):
+        mass = outer.p[g]
+        within = inner.get(g)
+        if within is None and len(labels) > 1:
+            unread += mass
+        if within is not None:
+            other += mass * within.other
+        for label in labels:
+            p[label] = mass * (within.p[label] if within is not None else 1 / len(labels))
+    return _Reading(
+        tuple(p),
+        other,
+        outer.truncated or unread > _UNREAD or any(r.truncated for r in inner.values()),
+        sum((r.usage for r in inner.values()), outer.usage),
+        (*outer.raw, *(choice for r in inner.values() for choice in r.raw)),
+        outer.said,
+    )
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, _Reading]]) -> list[_Reading]:
+    """Await all calls; if one fails, raise its error with the bill of all of them on it."""
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    failed = [r for r in done if isinstance(r, BaseException)]
+    if not failed:
+        return [r for r in done if isinstance(r, _Reading)]
+    error = next((e for e in failed if not isinstance(e, TeacherError)), failed[0])
+    if isinstance(error, TeacherError):
+        bills = [r.usage for r in done if isinstance(r, (_Reading, TeacherError))]
+        known = [bill for bill in bills if bill is not None]
+        error.usage = sum(known, NO_USAGE) if len(known) == len(bills) else None
+    raise error
 
 
 def first_choice(reply: Mapping[str, Any]) -> dict[str, Any]:

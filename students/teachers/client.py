@@ -125,13 +125,13 @@ class TeacherClient:
 
 
 def usage_of(reply: dict[str, Any]) -> TokenUsage:
-    """Read the `usage` object of an OpenAI-style reply; what is absent counts 0 tokens."""
+    """Read `usage` with the names of chat completions or of decisions; what is absent counts 0."""
     usage = reply.get("usage") or {}
     try:
-        details = usage.get("prompt_tokens_details") or {}
+        details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
         return TokenUsage(
-            input_tokens=int(usage.get("prompt_tokens") or 0),
-            output_tokens=int(usage.get("completion_tokens") or 0),
+            input_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
+            output_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
             cached_input_tokens=int(details.get("cached_tokens") or 0),
         )
     except (TypeError, ValueError, AttributeError):

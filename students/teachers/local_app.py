@@ -240,7 +240,7 @@ def _asked_text(task: Task | None, request: ChatRequest) -> str:
         raise Refusal(400, "this server was started without --task, so it knows no prompt")
     if request.top_logprobs and not request.logprobs:
         raise Refusal(400, "top_logprobs needs logprobs: true", "top_logprobs")
-    text = match(task.teacher.prompt, request.messages)
+    text = match(task.prompt, request.messages)
     if text is None:
         raise Refusal(
             400,

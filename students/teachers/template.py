@@ -22,6 +22,31 @@ def render(prompt: Prompt, text: str) -> list[Message]:
     return [*messages, {"role": "user", "content": prompt.user.replace("{text}", text)}]
 
 
+def option_list(
+    words: Sequence[str], descriptions: Sequence[str], names: Sequence[str] | None = None
+) -> str:
+    """Write the options one a line; `names` are the letters that stand for them."""
+    lines = []
+    for i, (word, description) in enumerate(zip(words, descriptions, strict=True)):
+        mark = f"{names[i]}: " if names else "- "
+        lines.append(mark + word + (f" - {description}" if description else ""))
+    if names:
+        lines.append("Answer with the letter of one option only.")
+    return "\n".join(lines)
+
+
+def fill(prompt: Prompt, options: str) -> Prompt:
+    """Put the option list where the prompt says `{labels}`."""
+    if not prompt.lists_options:
+        return prompt
+    # A description that spells "{text}" must not become a second place for the text.
+    options = options.replace("{text}", "{ text }")
+    return Prompt(
+        system=prompt.system.replace("{labels}", options),
+        user=prompt.user.replace("{labels}", options),
+    )
+
+
 def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:
     """Return the text that `render` would turn into these messages, or None.
 

@@ -23,6 +23,7 @@ from students.errors import (
 )
 from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
+from students.teachers.bounds import largest_usage
 from students.testing import ScriptedTeacher
 
 SCHEMA = LabelSchema(("calm", "urgent"))
@@ -144,8 +145,8 @@ async def test_a_call_that_broke_off_may_have_been_billed(tmp_path):
         SCHEMA, _answer, faults=[TeacherTimeout("late"), TeacherUnavailable("down", usage=NO_USAGE)]
     )
     labelling = await _label(tmp_path, teacher, n=2, task=_task(tmp_path, max_concurrency=1))
-    # "text 0" has 6 bytes; 7 of "{text}" alone and 512 around it; one token is written.
-    assert labelling.unconfirmed_usd == Decimal(6 + 6 + 512 + 10) / 1_000_000
+    most = largest_usage(_task(tmp_path), ["text 0"])
+    assert labelling.unconfirmed_usd == PRICE.cost(most, datetime.now(UTC)).usd
     assert len(teacher.calls) == 4
 
 
