@@ -7,6 +7,7 @@ RouterError
     ├── Unauthorized    401  no API key, or one that is not known
     ├── UnknownModel    404  no task and no teacher of that name
     ├── WrongMethod     405  the path takes POST
+    ├── Conflict        409  the router's state does not allow it now (admin)
     ├── BodyTooLarge    413  more bytes than allowed
     ├── SlowBody        408  the body did not arrive in time
     ├── OverQuota       429  the API key's own rate or budget is used up
@@ -79,6 +80,13 @@ class WrongMethod(Refusal):
 
     status = 405
     kind = "method_not_allowed"
+
+
+class Conflict(Refusal):
+    """What an operator asked for cannot be done to this router now."""
+
+    status = 409
+    kind = "conflict"
 
 
 class BodyTooLarge(Refusal):

@@ -82,6 +82,11 @@ class Budget(Protocol):
         """Book what an escalation cost; None when it has no known price."""
         ...
 
+    @property
+    def fill(self) -> float:
+        """How much of it is left: 1 is all, 0 or less nothing."""
+        ...
+
 
 class Pipeline:
     """Answers the requests of one task.
@@ -117,7 +122,9 @@ class Pipeline:
         self._metrics = metrics
         self._student_usd = student_usd
         self._teacher_price = teacher_price
-        self._budget = budget
+        self.budget = budget
+        self.threshold: float | None = None
+        """An operator's: ask the teacher below this confidence, whatever the certificate allows."""
         self._degrades = task.teacher.on_failure == "student"
         self.clock = clock
         self._wall = wall
@@ -130,7 +137,7 @@ class Pipeline:
         """
         run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
         scored = run.scored = await self._score(run)
-        decision = decide(scored.prediction, run.model.raised(ask.threshold))
+        decision = decide(scored.prediction, run.model.raised(self._asked_for(ask)))
         if decision.escalate and not self._affords(scored):
             decision = OUT_OF_BUDGET
         if decision.reason is Reason.CONFIDENT:
@@ -250,17 +257,22 @@ class Pipeline:
         self._metrics.observe(entry)
         self._spend(entry)
 
+    def _asked_for(self, ask: Ask) -> float | None:
+        if self.threshold is None:
+            return ask.threshold
+        return max(self.threshold, ask.threshold or 0.0)
+
     def _affords(self, scored: Scored) -> bool:
-        if self._budget is None:
+        if self.budget is None:
             return True
         doubt = 1.0
         if scored.prediction is not None and _is_usable(scored):
             doubt = 1.0 - scored.prediction.confidence
-        return self._budget.allows(doubt)
+        return self.budget.allows(doubt)
 
     def _spend(self, entry: Entry) -> None:
-        if self._budget is not None and entry.attempts:
-            self._budget.spend(entry.teacher_usd)
+        if self.budget is not None and entry.attempts:
+            self.budget.spend(entry.teacher_usd)
 
     def _entry(
         self,

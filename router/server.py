@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 
 from router.app import RouterApp
+from router.edge import App
 from router.errors import BadSettings
 from router.service import Service
 
@@ -25,10 +27,15 @@ class DrainingServer(uvicorn.Server):
     """A uvicorn server that drains before it stops and exits with 0."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, on_started: Callable[[], None] | None = None
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        on_started: Callable[[], None] | None = None,
+        admin: Admin | None = None,
     ) -> None:
         super().__init__(config)
         self._service = service
+        self._admin = admin
         self._on_started = on_started
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -36,8 +43,16 @@ class DrainingServer(uvicorn.Server):
         """Start as uvicorn does; remember the loop for the signal handler; say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self._admin is not None and self.started:
+            self._admin.start()
         if self._on_started is not None and self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does, the admin port last."""
+        await super().shutdown(sockets)
+        if self._admin is not None:
+            await self._admin.stop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; on a second signal leave now."""
@@ -55,6 +70,35 @@ class DrainingServer(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+class Admin(uvicorn.Server):
+    """The admin port: in the same loop, without signals of its own."""
+
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, http="httptools", ws="none", lifespan="off", access_log=False,
+                log_level="warning", server_header=False,
+            )
+        )  # fmt: skip
+        self._listener = listener
+        self._running: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the main server."""
+        yield
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        self.should_exit = True
+        if self._running is not None:
+            await self._running
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -90,6 +134,7 @@ def serve(
     listener: socket.socket,
     *,
     on_started: Callable[[], None] | None = None,
+    admin: Admin | None = None,
 ) -> None:
     """Serve until a signal says stop; the ledger is stored whatever happens."""
     config = uvicorn.Config(
@@ -105,7 +150,7 @@ def serve(
         timeout_keep_alive=75,  # above the idle time of common client pools: no reset races
         timeout_graceful_shutdown=int(service.settings.drain_timeout_s) or 1,
     )
-    server = DrainingServer(config, service, on_started)
+    server = DrainingServer(config, service, on_started, admin)
     try:
         server.run(sockets=[listener])
     finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from router.errors import BadSettings
+
+MIN_TOKEN_CHARS = 16
 
 
 class Settings(BaseSettings):
@@ -33,10 +35,19 @@ class Settings(BaseSettings):
     """A batch that takes longer means the student hangs: liveness fails."""
     probe_timeout_s: float = Field(default=1.0, gt=0)
     """/readyz fails when its own inference takes longer."""
+    admin_token: SecretStr | None = None
+    """What the admin port asks for; at least 16 characters."""
     drain_delay_s: float = Field(default=0.0, ge=0)
     """After SIGTERM: unready, but still accepting, for the load balancer to notice."""
     drain_timeout_s: float = Field(default=30.0, gt=0)
     """After that: in-flight requests may take this long."""
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < MIN_TOKEN_CHARS:
+            raise ValueError(f"it is shorter than {MIN_TOKEN_CHARS} characters; make a longer one")
+        return token
 
 
 def load_settings() -> Settings:
@@ -49,7 +60,9 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         faults = (
-            f"RAISEHAND_{str(fault['loc'][0]).upper()}: {fault['msg']} (found {fault['input']!r})"
+            f"RAISEHAND_{field.upper()}: {fault['msg']}"
+            + ("" if field == "admin_token" else f" (found {fault['input']!r})")
             for fault in error.errors()
+            for field in [str(fault["loc"][0])]
         )
         raise BadSettings("; ".join(faults)) from None

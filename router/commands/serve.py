@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    import socket
+
+    from router.server import Admin
     from router.service import Service
+    from router.settings import Settings
 
 
 @click.command(epilog="Example: raisehand serve --task task.yaml --port 8080")
@@ -40,6 +44,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Ask for the API keys of this file, made by `raisehand keys add`; default: ask for none.",
 )
+@click.option(
+    "--admin-port",
+    type=click.IntRange(0, 65_535),
+    help="Also listen here for operators, who need the token in RAISEHAND_ADMIN_TOKEN.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
 def serve(
@@ -49,6 +58,7 @@ def serve(
     port: int,
     ledger_path: Path | None,
     keys_path: Path | None,
+    admin_port: int | None,
     device: str,
     strict_teacher: bool,
 ) -> None:
@@ -79,12 +89,33 @@ def serve(
     keys = None if keys_path is None else load_keys(keys_path)
     service = build_service(chosen, settings, ledger_path=ledger_path, keys=keys, device=device)
     asyncio.run(check_teachers(tasks, strict=strict_teacher))
+    admin = None
+    if admin_port is not None:
+        admin = _admin(service, settings, bind(host, admin_port), device)
     serve_app(
         create_app(service),
         service,
         listener,
+        admin=admin,
         on_started=lambda: _announce(service, address_of(listener)),
     )
+
+
+def _admin(service: Service, settings: Settings, listener: socket.socket, device: str) -> Admin:
+    from router.admin import create_admin
+    from router.compose import load_model
+    from router.errors import BadSettings
+    from router.server import Admin, address_of
+
+    if settings.admin_token is None:
+        raise BadSettings("--admin-port needs RAISEHAND_ADMIN_TOKEN, a secret of your choice")
+    app = create_admin(
+        service,
+        lambda task, bundle: load_model(task, bundle, settings, device),
+        settings.admin_token.get_secret_value(),
+    )
+    click.echo(f"Operators: {address_of(listener)}/state", err=True)
+    return Admin(app, listener)
 
 
 def _announce(service: Service, url: str) -> None:

@@ -166,6 +166,12 @@ async def call(app, method, path, chunks, headers=(), cycle=None):
 
 
 @pytest.fixture
+def request_asgi():
+    """Make one ASGI request of any application."""
+    return call
+
+
+@pytest.fixture
 async def rig():
     """Build rigs; each is started, and closed when the test is over."""
     rigs = []
