@@ -24,6 +24,7 @@ from router.edge import App
 from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownModel
 from router.gate import KeyGate
 from router.keys import KeyRing, KeySpec, sha256_of
+from router.monitor import State
 from router.routes import refuse, refuse_http
 from router.service import Served, Service
 from router.slot import Model
@@ -86,6 +87,9 @@ class TaskState:
     teacher_limit: int
     teacher_refusal_probability: float
     escalation_budget_fill: float | None
+    audits: State | None
+    """What audits say of the current bundle's certificate."""
+    audits_lost: int
 
 
 def create_admin(service: Service, load: Load, token: str) -> App:
@@ -121,6 +125,8 @@ def state_of(served: Served) -> TaskState:
         teacher_limit=guard.bulkhead.limit,
         teacher_refusal_probability=guard.throttle.refusal_probability,
         escalation_budget_fill=pipeline.budget.fill if pipeline.budget else None,
+        audits=slot.current.watch.monitor.state if slot.current.watch else None,
+        audits_lost=pipeline.auditor.lost if pipeline.auditor else 0,
     )
 
 

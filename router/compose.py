@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from costmodel.pricebook import price_of
 from costmodel.pricing import MachinePrice, Price, TokenUsage, now
+from router.audit import Auditor, open_watch
 from router.batcher import Batcher
 from router.budget import EscalationBudget
 from router.errors import BadSettings
@@ -38,6 +39,8 @@ from students.task import Task
 from students.teachers import make_teacher
 
 CHECK_S = 5.0
+AUDITS = "audits"
+"""Folder in the work_dir: what audits have shown of each bundle."""
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,12 @@ def load_model(task: Task, bundle_id: str | None, settings: Settings, device: st
         max_batch_texts=settings.max_batch_texts,
         max_batch_tokens=settings.max_batch_tokens,
     )
-    return Model(bundle.id, student, bundle.manifest.thresholds, batcher)
+    certificate = bundle.manifest.certificate
+    assert certificate is not None, "checked by _check_fits"
+    watch = open_watch(
+        task.work_dir / AUDITS, bundle.id, certificate.promise, certificate.agreement
+    )
+    return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
 
 
 async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:
@@ -155,11 +163,18 @@ def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Se
         student_usd=_usd_per_answer(price_of(task.student.price)),
         teacher_price=teacher_price,
         budget=_budget_of(task),
+        auditor=_auditor_of(task),
     )
     passthrough = None
     if task.teacher.mode == "chat":
         passthrough = Passthrough(task.teacher, pipeline, time.monotonic)
     return Served(task, pipeline, passthrough)
+
+
+def _auditor_of(task: Task) -> Auditor | None:
+    if task.audit_rate == 0:
+        return None
+    return Auditor(task.audit_rate, max_in_flight=max(1, task.teacher.max_concurrency // 4))
 
 
 def _budget_of(task: Task) -> EscalationBudget | None:

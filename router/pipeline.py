@@ -1,5 +1,7 @@
 """THE STORY of one request: batch → student → decide → (teacher) → ledger, metrics → answer.
 
+A share of the answers kept is audited in shadow (`router.audit`) and booked when that is done.
+
 A surface has parsed the request into an `Ask`; it words the `Answer` that comes back. Whatever
 goes wrong on the way is a decision with a named reason, booked like any other.
 """
@@ -17,12 +19,13 @@ import msgspec
 
 from costmodel.errors import UnknownPrice
 from costmodel.pricing import NO_USAGE, Price, TokenUsage, now
+from router.audit import AUDIT_PRIORITY, Auditor, Watch
 from router.batcher import Client, Clock, Scored
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from router.escalation import Bill, Escalated, EscalationFailed, EscalationGuard
 from router.ledger import Entry, Ledger
 from router.metrics import Metrics
-from router.policy import OUT_OF_BUDGET, Decision, Reason, Route, decide
+from router.policy import KEEP, OUT_OF_BUDGET, PROMISE_BROKEN, Decision, Reason, Route, decide
 from router.slot import Model, ModelSlot
 from students.labels import FloatArray, LabelSchema
 from students.task import Task
@@ -98,6 +101,7 @@ class Pipeline:
         student_usd: what one answer of the student costs; None when unpriced.
         teacher_price: what the teacher charges; None when unpriced.
         budget: caps escalations; None for no cap beyond the guard's.
+        auditor: draws requests for shadow audits; None audits nothing.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class Pipeline:
         student_usd: Decimal | None,
         teacher_price: Price | None,
         budget: Budget | None = None,
+        auditor: Auditor | None = None,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
     ) -> None:
@@ -123,6 +128,7 @@ class Pipeline:
         self._student_usd = student_usd
         self._teacher_price = teacher_price
         self.budget = budget
+        self.auditor = auditor
         self.threshold: float | None = None
         """An operator's: ask the teacher below this confidence, whatever the certificate allows."""
         self._degrades = task.teacher.on_failure == "student"
@@ -138,14 +144,25 @@ class Pipeline:
         run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
         scored = run.scored = await self._score(run)
         decision = decide(scored.prediction, run.model.raised(self._asked_for(ask)))
+        if decision is KEEP and run.model.watch is not None and run.model.watch.alarmed:
+            decision = PROMISE_BROKEN
         if decision.escalate and not self._affords(scored):
             decision = OUT_OF_BUDGET
         if decision.reason is Reason.CONFIDENT:
             answer = self._by_student(run, scored, Route.STUDENT, decision.reason)
         else:
             answer = await self._by_teacher(run, scored, decision)
-        self._book(run, answer)
+        if not self._audits(run, answer):
+            self._book(run, answer)
         return answer
+
+    async def close(self) -> None:
+        """Finish the audits that run and keep their evidence."""
+        if self.auditor is not None:
+            await self.auditor.close()
+        for model in self.slot.models:
+            if model.watch is not None:
+                model.watch.save()
 
     def book_passthrough(self, ask: Ask, bill: Bill, started: float, failed: Reason | None) -> None:
         """Book a request that went past the student; `failed` says why it got no whole answer."""
@@ -188,6 +205,34 @@ class Pipeline:
             return self._by_student(run, scored, Route.DEGRADED, failed)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
         raise self._refuse(run, failed, refusal(_WHY_NOT.format(failed)))
+
+    def _audits(self, run: _Run, answer: Answer) -> bool:
+        """Whether this answer is audited in shadow, and therefore booked later."""
+        watch = run.model.watch
+        if self.auditor is None or watch is None or not self.auditor.wants():
+            return False
+        run.propensity, run.answered_at = self.auditor.rate, self.clock()
+        if answer.route is Route.TEACHER:
+            watch.escalated(run.propensity)
+        return answer.route is Route.STUDENT and self.auditor.start(self._audit(run, answer, watch))
+
+    async def _audit(self, run: _Run, answer: Answer, watch: Watch) -> None:
+        """Ask the teacher about an answer that was kept; the client has it already."""
+        run.bill = Bill()
+        try:
+            asked = await self.guard.ask(
+                run.ask.text,
+                deadline=self.clock() + self.guard.timeout_s,
+                bill=run.bill,
+                priority=AUDIT_PRIORITY,
+            )
+            run.audited = True
+            watch.audited(asked.reply.distribution.argmax != answer.label, run.propensity)
+        except EscalationFailed:
+            assert self.auditor is not None
+            self.auditor.lost += 1
+        finally:
+            self._book(run, answer)
 
     def _by_student(self, run: _Run, scored: Scored, route: Route, reason: Reason) -> Answer:
         prediction = scored.prediction
@@ -299,10 +344,10 @@ class Pipeline:
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,
             attempts=bill.attempts,
-            latency_ms=(self.clock() - run.started) * 1000.0,
+            latency_ms=((run.answered_at or self.clock()) - run.started) * 1000.0,
             degraded=route is Route.DEGRADED,
-            audited=False,
-            propensity=0.0,
+            audited=run.audited,
+            propensity=run.propensity,
             text_sha256=hashlib.sha256(ask.text.encode()).hexdigest(),
             client=ask.key,
             estimated=bill.estimated,
@@ -318,6 +363,9 @@ class _Run(msgspec.Struct):
     scored: Scored | None = None
     bill: Bill = FREE
     asked_at: float = 0.0
+    answered_at: float = 0.0
+    audited: bool = False
+    propensity: float = 0.0
 
 
 def _is_usable(scored: Scored) -> bool:

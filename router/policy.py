@@ -32,6 +32,8 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     STUDENT_ERROR = "student_error"
     NAN_CONFIDENCE = "nan_confidence"
+    PROMISE_BROKEN = "promise_broken"
+    """Audits say that the certificate no longer holds: everything escalates."""
     TEACHER_UNAVAILABLE = "teacher_unavailable"
     TEACHER_TIMEOUT = "teacher_timeout"
     TEACHER_THROTTLED = "teacher_throttled"
@@ -64,6 +66,7 @@ KEEP = Decision(False, Reason.CONFIDENT)
 UNSURE = Decision(True, Reason.LOW_CONFIDENCE)
 BROKEN = Decision(True, Reason.STUDENT_ERROR)
 NOT_A_NUMBER = Decision(True, Reason.NAN_CONFIDENCE)
+PROMISE_BROKEN = Decision(True, Reason.PROMISE_BROKEN)
 OUT_OF_BUDGET = Decision(False, Reason.ESCALATION_BUDGET)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from router.audit import Watch
 from router.edge import Call
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
 from router.keys import KeyRing
@@ -67,8 +68,35 @@ class Service:
                     lambda: self.ledger.dropped,
                     counter=True,
                 ),
+                Reading(
+                    "raisehand_promise_broken",
+                    "Bundles whose audits say that their certificate no longer holds.",
+                    lambda: sum(watch.alarmed for watch in self.watches()),
+                ),
+                Reading(
+                    "raisehand_audit_e_value",
+                    "Largest evidence of any bundle against its certificate; alarm at 20.",
+                    lambda: max((w.monitor.state.e_value for w in self.watches()), default=1.0),
+                ),
+                Reading(
+                    "raisehand_audits_lost_total",
+                    "Answers drawn for an audit that could not be compared.",
+                    lambda: sum(
+                        s.pipeline.auditor.lost for s in self.tasks.values() if s.pipeline.auditor
+                    ),
+                    counter=True,
+                ),
             ]
         )
+
+    def watches(self) -> list[Watch]:
+        """What is audited, over all tasks."""
+        return [
+            model.watch
+            for served in self.tasks.values()
+            for model in served.pipeline.slot.models
+            if model.watch is not None
+        ]
 
     def queue_depth(self) -> int:
         """Texts that wait for a student, over all tasks."""
@@ -174,6 +202,7 @@ class Service:
         self.draining = True
         for served in self.tasks.values():
             await served.pipeline.slot.close()
+            await served.pipeline.close()
             await served.pipeline.guard.teacher.aclose()
             if served.passthrough is not None:
                 await served.passthrough.aclose()

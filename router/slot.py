@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from router.audit import Watch
 from router.batcher import Batcher
 from router.errors import BadSettings
 from students.runtime.protocol import Student
@@ -17,12 +18,16 @@ from students.runtime.protocol import Student
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One loaded bundle. `thresholds` has shape (K,), by predicted label."""
+    """One loaded bundle. `thresholds` has shape (K,), by predicted label.
+
+    `watch` audits its certificate; None where nothing is audited.
+    """
 
     bundle: str
     student: Student
     thresholds: tuple[float, ...]
     batcher: Batcher
+    watch: Watch | None = None
 
     def raised(self, threshold: float | None) -> Sequence[float]:
         """Thresholds for a request that asks for more certainty; it can never ask for less."""
