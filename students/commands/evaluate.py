@@ -24,11 +24,23 @@ BATCH = 256
     "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
 )
 @click.option("--bundle", "bundle_id", help="Id of the bundle, or its beginning; default newest.")
+@click.option(
+    "--labels",
+    "labels_dir",
+    type=click.Path(path_type=Path),
+    help="Folder of labels.npz and labels.json; default the task's work_dir.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with plots."
 )
-def evaluate(task_path: Path, bundle_id: str | None, as_json: bool, html_path: Path | None) -> None:
+def evaluate(
+    task_path: Path,
+    bundle_id: str | None,
+    labels_dir: Path | None,
+    as_json: bool,
+    html_path: Path | None,
+) -> None:
     """Answer the test rows with the bundle itself and print what it is worth.
 
     Agreement with the teacher, accuracy against gold where there is gold, how well the confidence
@@ -41,7 +53,7 @@ def evaluate(task_path: Path, bundle_id: str | None, as_json: bool, html_path: P
 
     task = load_task(task_path)
     bundle = find_bundle(task.work_dir, bundle_id)
-    labelled, record = load_labels(task.work_dir)
+    labelled, record = load_labels(labels_dir or task.work_dir)
     test = check_test_rows(bundle, labelled, record.split_rows()["test"].tolist())
     agreement = record.self_agreement
     measured = measure(load_student(bundle), bundle, task, test, (agreement.agreed, agreement.n))
@@ -68,8 +80,8 @@ def check_test_rows(bundle: Bundle, labelled: LabelledSet, rows: list[int]) -> L
     made_from = manifest.labelling.labels_sha256 if manifest.labelling else ""
     if manifest.labels != labelled.schema.names or (made_from and made_from != labelled.sha256):
         raise BadInputs(
-            f"bundle {bundle.id} was made from other labels than the ones in the work_dir, so its "
-            "test rows may be rows it was trained on; run `raisehand distill` on these labels"
+            f"bundle {bundle.id} was made from other labels than these, so their test rows may be "
+            "rows it was trained on; name its labels with --labels, or run `raisehand distill`"
         )
     return labelled.take(np.array(rows, np.int64))
 
