@@ -7,6 +7,7 @@ this 56, of which most is the kernel's: the generator must cost less than what i
 from __future__ import annotations
 
 import ssl
+import time
 from collections import deque
 from http.client import HTTPException
 from typing import NamedTuple
@@ -23,6 +24,8 @@ class Reply(NamedTuple):
     status: int
     head: HTTPResponse
     body: bytes
+    reads: tuple[tuple[float, int], ...] = ()
+    """Streams: (instant, bytes of the body so far) at each read."""
 
     def header(self, name: str) -> str:
         """Return a header by its name in any case; the first if it is repeated, "" if missing."""
@@ -49,8 +52,8 @@ class Connections:
         self._head = head.encode("latin-1") + b"content-length: "
         self._idle: deque[socket.socket] = deque()
 
-    def post(self, body: bytes, timeout_s: float) -> Reply:
-        """Send `body`, return the reply.
+    def post(self, body: bytes, timeout_s: float, *, timed: bool = False) -> Reply:
+        """Send `body`, return the reply; `timed` keeps the instant of every read.
 
         Raises:
             gevent.Timeout: no complete reply within `timeout_s`.
@@ -63,15 +66,18 @@ class Connections:
             connection = self._take()
             connection.sendall(request)
             parser = HTTPResponse("POST")
+            reads: list[tuple[float, int]] = []
             while not parser.message_complete:
                 data = connection.recv(65536)
                 parser.feed(data)
+                if timed:
+                    reads.append((time.monotonic(), len(parser._body_buffer)))
                 if not data and not parser.message_complete:
                     raise ConnectionLost("the server closed the connection before the reply")
             if parser.should_keep_alive():
                 self._idle.append(connection)
                 connection = None
-            return Reply(parser.get_code(), parser, bytes(parser._body_buffer))
+            return Reply(parser.get_code(), parser, bytes(parser._body_buffer), tuple(reads))
         except (OSError, HTTPException) as error:
             raise ConnectionLost(str(error)) from error
         finally:

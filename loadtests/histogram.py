@@ -72,6 +72,12 @@ class Histogram:
         n = self.n
         return float(self.counts[seconds >= _MIDDLES].sum()) / n if n else math.nan
 
+    def cdf(self) -> list[tuple[float, float]]:
+        """Return (seconds, share of durations up to them) for each bucket that is not empty."""
+        filled = np.flatnonzero(self.counts)
+        shares = np.cumsum(self.counts[filled]) / max(1, self.n)
+        return list(zip(_MIDDLES[filled].tolist(), shares.tolist(), strict=True))
+
     def dump(self) -> dict[str, object]:
         """Return JSON-able content: the buckets that are not empty."""
         filled = np.flatnonzero(self.counts)

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from loadtests.schedule import Schedule
 from loadtests.spec import LoadSpec
 from loadtests.tally import Tally
 
@@ -36,6 +39,16 @@ class Plan:
     def read_spec(self) -> LoadSpec:
         """Return what is to be done."""
         return LoadSpec.model_validate_json((self.directory / "plan.json").read_bytes())
+
+    def write_schedule(self, schedule: Schedule) -> None:
+        """Say what is to be sent when."""
+        with (self.directory / "schedule.npz").open("wb") as file:
+            np.savez(file, offsets_s=schedule.offsets_s, rows=schedule.rows)
+
+    def read_schedule(self, processes: int) -> Schedule:
+        """Return what this worker is to send when."""
+        with np.load(self.directory / "schedule.npz", allow_pickle=False) as arrays:
+            return Schedule(arrays["offsets_s"], arrays["rows"]).share(self.worker, processes)
 
     def write_ready(self) -> None:
         """Say that this worker could send."""

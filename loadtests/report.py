@@ -12,6 +12,7 @@ from loadtests.histogram import Histogram
 from loadtests.slo import Check, Measured, Slo, judge
 from loadtests.spec import LoadSpec
 from loadtests.tally import Tally
+from loadtests.watch import Usage
 
 DEFAULT_SLO = Slo()
 
@@ -64,6 +65,26 @@ class SendLag(BaseModel):
     max: float | None
 
 
+class Interval(BaseModel):
+    """What was due in one stretch of the measured window; rates are per second."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at_s: float
+    length_s: float
+    requested_rps: float
+    offered_rps: float
+    achieved_rps: float
+    """By the moment of the answer."""
+    good_rps: float
+    failed: int
+    p50_ms: float | None
+    p99_ms: float | None
+    routes: Mapping[str, int]
+    usd: Decimal
+    generator_cpu: float | None
+
+
 class LoadReport(BaseModel):
     """One load test. Everything but `unmeasured_*` is of the measured window alone.
 
@@ -79,6 +100,8 @@ class LoadReport(BaseModel):
     """Arrivals that were really sent, per second of the window."""
     achieved_rps: float
     """Valid answers that arrived within the window, per second."""
+    goodput_rps: float
+    """Answers, not degraded, within `spec.deadline_ms` of their instant, per second."""
     scheduled: int
     sent: int
     succeeded: int
@@ -90,6 +113,12 @@ class LoadReport(BaseModel):
     latency_ms: Mapping[str, Latency]
     """Valid answers by route; `failed` requests; and `all` that were scheduled, where a failed or
     dropped one counts as later than any answer."""
+    stages_ms: Mapping[str, Latency]
+    """From Server-Timing; `rest` is what no stage explains: HTTP, network, waiting to be sent."""
+    first_token_ms: Latency
+    token_gap_ms: Latency
+    cdf_ms: Mapping[str, tuple[tuple[float, float], ...]]
+    """By route: (milliseconds, share of the answers up to them)."""
     routes: Mapping[str, int]
     reasons: Mapping[str, int]
     """`route reason` → answers."""
@@ -106,6 +135,9 @@ class LoadReport(BaseModel):
     generator_cpu: float
     """Mean share of a core of the busiest process; the limit is `spec.max_generator_cpu`."""
     generator_cpu_peak: float
+    intervals: tuple[Interval, ...]
+    usage: tuple[Usage, ...]
+    """The server's processes, where they run on this machine."""
     valid: bool
     invalid_reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
@@ -122,7 +154,9 @@ class LoadReport(BaseModel):
         return self.valid and all(check.passed for check in self.checks)
 
 
-def report_of(spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO) -> LoadReport:
+def report_of(
+    spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO, usage: tuple[Usage, ...] = ()
+) -> LoadReport:
     """Turn the workers' merged tally into a report and judge it."""
     by_route = {route: _sum(intervals.values()) for route, intervals in tally.latency.items()}
     everything = _sum(by_route.values())
@@ -132,9 +166,10 @@ def report_of(spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO) -> LoadRepor
     lag = tally.send_lag
     report = LoadReport(
         spec=spec,
-        requested_rps=spec.rate,
+        requested_rps=spec.requested_rps,
         offered_rps=sent / spec.duration_s,
         achieved_rps=tally.finished.total() / spec.duration_s,
+        goodput_rps=tally.good.total() / spec.duration_s,
         scheduled=scheduled,
         sent=sent,
         succeeded=everything.n,
@@ -151,6 +186,13 @@ def report_of(spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO) -> LoadRepor
             **{route: Latency.of(histogram) for route, histogram in sorted(by_route.items())},
             "failed": Latency.of(tally.failed_latency),
         },
+        stages_ms={stage: Latency.of(h) for stage, h in tally.stages.items()},
+        first_token_ms=Latency.of(tally.first_token),
+        token_gap_ms=Latency.of(tally.token_gap),
+        cdf_ms={
+            route: tuple((round(1000 * at, 4), share) for at, share in histogram.cdf())
+            for route, histogram in sorted(by_route.items())
+        },
         routes=routes,
         reasons=dict(sorted(tally.decisions.items())),
         escalation_rate=(1.0 - routes["student"] / everything.n if routes.get("student") else None),
@@ -161,6 +203,8 @@ def report_of(spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO) -> LoadRepor
         distinct_inputs=len(tally.rows),
         generator_cpu=sum(cpu) / len(cpu) if cpu else math.nan,
         generator_cpu_peak=max(cpu, default=math.nan),
+        intervals=tuple(_interval(spec, tally, k) for k in sorted(tally.scheduled)),
+        usage=usage,
         valid=True,
         invalid_reasons=(),
     )
@@ -201,6 +245,28 @@ def _faults(report: LoadReport) -> list[str]:
             f"{spec.max_generator_cpu:.0%} is allowed: use more processes or a lower rate"
         )
     return found
+
+
+def _interval(spec: LoadSpec, tally: Tally, k: int) -> Interval:
+    at_s = k * tally.interval_s
+    length_s = min(tally.interval_s, spec.duration_s - at_s)
+    routes = {route: found[k] for route, found in tally.latency.items() if k in found}
+    answered = _sum(routes.values())
+    due = Latency.of(answered, tally.scheduled[k] - answered.n)
+    return Interval(
+        at_s=at_s,
+        length_s=length_s,
+        requested_rps=tally.scheduled[k] / length_s,
+        offered_rps=tally.sent[k] / length_s,
+        achieved_rps=tally.finished[k] / length_s,
+        good_rps=tally.good[k] / length_s,
+        failed=tally.sent[k] - answered.n,
+        p50_ms=due.p50,
+        p99_ms=due.p99,
+        routes={route: histogram.n for route, histogram in sorted(routes.items())},
+        usd=tally.usd.get(k, Decimal(0)),
+        generator_cpu=tally.cpu.get(k),
+    )
 
 
 def _measured(latency: Latency) -> Measured:

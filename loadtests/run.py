@@ -1,4 +1,4 @@
-"""THE STORY of one load test: try the target → start Locust → release the schedule → merge → judge.
+"""THE STORY of one load test: lay out → try the target → start Locust → release → merge → judge.
 
 Locust patches the whole process when it is imported, so it runs in processes of its own.
 """
@@ -20,10 +20,12 @@ from loadtests.errors import GeneratorFailed
 from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.report import DEFAULT_SLO, LoadReport, report_of
 from loadtests.rows import read_rows
+from loadtests.schedule import lay_out
 from loadtests.slo import Slo
 from loadtests.spec import LoadSpec
 from loadtests.tally import Tally, interval_s
 from loadtests.target import try_target
+from loadtests.watch import Usage, Watch
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 STARTUP_S = 60.0
@@ -55,18 +57,23 @@ def run_load(
         DeadTarget: the target does not answer one request before the test.
         GeneratorFailed: a Locust process died; nothing is reported from a broken generator.
     """
-    return report_of(spec, measure(spec, progress=progress), slo)
+    tally, usage = measure(spec, progress=progress)
+    return report_of(spec, tally, slo, usage)
 
 
-def measure(spec: LoadSpec, *, progress: Callable[[Progress], None] = lambda _: None) -> Tally:
-    """Run one load test and return the merged counts of its workers; raises as `run_load`."""
+def measure(
+    spec: LoadSpec, *, progress: Callable[[Progress], None] = lambda _: None
+) -> tuple[Tally, tuple[Usage, ...]]:
+    """Run one load test; return the merged counts of its workers and what the server used."""
     spec = spec.model_copy(update={"inputs": spec.inputs.resolve()})
     rows = read_rows(spec.inputs, spec.text, spec.encoding)
+    schedule = lay_out(spec, rows)
     tried_usd = try_target(spec, rows[0].text)
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as name:
         plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
-        with _workers(plans) as workers:
+        plans[0].write_schedule(schedule)
+        with _workers(plans) as workers, Watch(spec.url) as watch:
             _wait(workers, plans, STARTUP_S, lambda: all(plan.is_ready for plan in plans))
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)
@@ -88,7 +95,7 @@ def measure(spec: LoadSpec, *, progress: Callable[[Progress], None] = lambda _: 
             _merge_samples(plans, spec.samples)
     tally.unmeasured_sent += 1
     tally.unmeasured_usd += tried_usd or 0
-    return tally
+    return tally, watch.usage(start)
 
 
 @contextlib.contextmanager

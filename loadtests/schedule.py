@@ -1,64 +1,95 @@
-"""When requests leave and what they carry: fixed before the first is sent, from the seed alone.
+"""When requests leave and what they carry: all fixed before the first is sent, from the seed.
 
-Every process computes the whole schedule and takes each n-th arrival, so that the merged traffic
-is the same whatever the number of processes.
+Gaps come from `costmodel.workload`, so that a load test and a simulation of one seed see the same
+traffic; the shape then stretches time. Each process takes every n-th arrival of the one schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from loadtests.rows import Row
 from loadtests.spec import LoadSpec
 
-BLOCK = 4096
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Arrivals in order.
+
+    `offsets_s` (N,) counts from the measured window, the warm-up is negative; `rows` (N,) are
+    positions in the list of rows, not the file's row numbers.
+    """
+
+    offsets_s: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+
+    def share(self, worker: int, processes: int) -> Schedule:
+        """Return the arrivals that one of `processes` workers sends."""
+        return Schedule(self.offsets_s[worker::processes], self.rows[worker::processes])
 
 
-class Arrival(NamedTuple):
-    """One request to send. `offset_s` counts from the measured window; warm-up is negative."""
-
-    offset_s: float
-    row: int
-    """Position in the list of rows (not the file's row number)."""
-
-
-def arrivals(spec: LoadSpec, n_rows: int, worker: int = 0) -> Iterator[Arrival]:
-    """Yield the arrivals of one worker in order, first the warm-up, then the measured window."""
-    warmup_seed, window_seed, row_seed = np.random.SeedSequence(spec.seed).spawn(3)
-    rows = np.arange(n_rows)
-    if spec.order == "shuffled":
-        np.random.default_rng(row_seed).shuffle(rows)
-    # The warm-up takes rows from the end, so that the window starts at the first and, when the
-    # file is long enough, asks nothing that the warm-up has asked.
-    warmup = np.concatenate(
-        [*instants(spec, spec.warmup_s, np.random.default_rng(warmup_seed)), np.empty(0)]
+def lay_out(spec: LoadSpec, rows: list[Row]) -> Schedule:
+    """Fix the schedule of a whole test."""
+    at, work = spec.shape.work(spec.duration_s)
+    warmup = spec.warmup_s * spec.shape.points(spec.duration_s)[1][0]
+    points, ranks = _steady(spec, warmup + float(work[-1]))
+    # The gaps were drawn at an even rate; time is stretched until the rate is the shape's.
+    since = points - warmup
+    offsets = np.where(
+        since < 0,
+        since / max(warmup, 1e-12) * spec.warmup_s,
+        np.interp(since, work, at),
     )
-    for i in range(worker, len(warmup), spec.processes):
-        yield Arrival(float(warmup[i]) - spec.warmup_s, int(rows[(i - len(warmup)) % n_rows]))
-    i = 0
-    for block in instants(spec, spec.duration_s, np.random.default_rng(window_seed)):
-        for offset in block.tolist():
-            if i % spec.processes == worker:
-                yield Arrival(offset, int(rows[i % n_rows]))
-            i += 1
+    inside = offsets < spec.duration_s
+    return Schedule(
+        offsets[inside],
+        _by_length(rows, ranks[inside])
+        if spec.arrivals == "replay"
+        else _in_turn(spec, rows, offsets[inside]),
+    )
 
 
-def instants(
-    spec: LoadSpec, length_s: float, rng: np.random.Generator
-) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield blocks of ascending instants in [0, length_s)."""
-    start, sent = 0.0, 0
-    while True:
-        if spec.arrivals == "constant":
-            block = np.arange(sent, sent + BLOCK) / spec.rate
-        else:
-            block = start + np.cumsum(rng.exponential(1.0 / spec.rate, BLOCK))
-        inside = block[block < length_s]
-        if len(inside):
-            yield inside
-        if len(inside) < BLOCK:
-            return
-        start, sent = float(block[-1]), sent + BLOCK
+def _steady(
+    spec: LoadSpec, length_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the instants (N,) in [0, length_s) at an even rate, and each one's rank of length."""
+    if spec.arrivals == "constant":
+        instants = np.arange(int(np.ceil(length_s * spec.rate - 1e-9))) / spec.rate
+        return instants, np.zeros(len(instants))
+    from costmodel.workload import Trace, Workload, arrivals
+
+    workload = Workload(
+        per_second=spec.rate,
+        arrivals=spec.arrivals,
+        cv=spec.cv,
+        trace=Trace(path=spec.trace) if spec.trace else None,
+    )
+    drawn = [
+        (a.at_s, a.length_rank) for a in arrivals(workload, seed=spec.seed, duration_s=length_s)
+    ]
+    table = np.array(drawn, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _in_turn(
+    spec: LoadSpec, rows: list[Row], offsets: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Use all rows before any is repeated, the first one at the start of the measured window.
+
+    The warm-up takes rows from the end: when there are rows enough, it asks none that the window
+    asks.
+    """
+    order = np.arange(len(rows))
+    if spec.order == "shuffled":
+        np.random.default_rng(spec.seed).shuffle(order)
+    turn = np.arange(len(offsets)) - int((offsets < 0).sum())
+    return order[turn % len(rows)]
+
+
+def _by_length(rows: list[Row], ranks: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Give each arrival of a trace the text whose length has the same rank among the rows."""
+    by_length = np.argsort([len(row.text) for row in rows], kind="stable")
+    return by_length[np.minimum((ranks * len(rows)).astype(np.int64), len(rows) - 1)]

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from loadtests.errors import BadLoadSpec
+from loadtests.shape import Shape
 
-Surface = Literal["classify", "chat"]
+Surface = Literal["classify", "chat", "chat-stream", "systemone"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -36,16 +37,26 @@ class LoadSpec(BaseModel):
     """Chat: the `model` field of the request."""
     system: str = ""
     user: str = "{text}"
-    """Chat: the messages that the application sends; `{text}` stands for the input."""
+    """Chat: the messages that the application sends; `{text}` stands for the input. System one:
+    `user` is the state and `system` the instructions."""
+    labels: tuple[str, ...] = ()
+    """System one: the options of the question."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the bearer key."""
     rate: Positive
-    """Requests per second, all processes together."""
-    arrivals: Literal["constant", "poisson"] = "poisson"
+    """Requests per second, all processes together; `shape` multiplies it."""
+    arrivals: Literal["constant", "poisson", "gamma", "replay"] = "poisson"
+    cv: Annotated[float, Field(gt=0, le=20)] = 2.0
+    """gamma: coefficient of variation of the gaps; 1 is Poisson, 2 is vLLM's burstiness 0.25."""
+    trace: Path | None = None
+    """replay: a CSV like the Azure LLM traces, stretched to `rate`."""
+    shape: Shape = Shape()
     duration_s: Positive = 20.0
     warmup_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     seed: int = Field(default=0, ge=0)
     timeout_s: Positive = 10.0
+    deadline_ms: Positive = 1000.0
+    """An answer later than this after its instant is no goodput."""
     processes: int = Field(default=1, ge=1, le=64)
     concurrency: int = Field(default=2000, ge=1, le=50_000)
     """Requests in flight per process beyond which an arrival is dropped, which voids the run."""
@@ -77,6 +88,18 @@ class LoadSpec(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _options_for_systemone(self) -> Self:
+        if self.surface == "systemone" and len(self.labels) < 2:
+            raise ValueError("surface systemone asks a choice question; give at least 2 labels")
+        return self
+
+    @model_validator(mode="after")
+    def _trace_with_replay(self) -> Self:
+        if (self.arrivals == "replay") != (self.trace is not None):
+            raise ValueError("arrivals: replay and trace: belong together; give both or neither")
+        return self
+
+    @model_validator(mode="after")
     def _loopback_unless_allowed(self) -> Self:
         host = urlsplit(self.url).hostname or ""
         if not self.allow_remote and not _is_loopback(host):
@@ -89,7 +112,12 @@ class LoadSpec(BaseModel):
     @property
     def expected_requests(self) -> int:
         """Arrivals of the measured window, on average."""
-        return max(1, round(self.rate * self.duration_s))
+        return max(1, round(self.requested_rps * self.duration_s))
+
+    @property
+    def requested_rps(self) -> float:
+        """The mean rate of the measured window, with the shape in it."""
+        return self.rate * self.shape.mean_factor(self.duration_s)
 
 
 def load_spec(**settings: object) -> LoadSpec:

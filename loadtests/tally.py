@@ -18,7 +18,11 @@ from loadtests.spec import LoadSpec
 
 UNROUTED = "unrouted"
 """Route of an answer without an x-raisehand-route header."""
+DEGRADED = "degraded"
+"""Route of the student's answer to a question that should have gone to the teacher."""
 MAX_INTERVALS = 240
+_COUNTERS = ("scheduled", "sent", "finished", "good", "dropped")
+_HISTOGRAMS = ("failed_latency", "send_lag", "first_token", "token_gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,11 @@ class Outcome:
     label: str | None = None
     confidence: float | None = None
     usd: Decimal | None = None
+    stages: tuple[tuple[str, float], ...] = ()
+    """Seconds by stage, from Server-Timing."""
+    first_token_s: float | None = None
+    """Streams: from the scheduled instant to the first word."""
+    token_gaps_s: tuple[float, ...] = ()
 
     def sample(self) -> dict[str, object]:
         """Return the JSON line that `samples` files hold."""
@@ -72,6 +81,8 @@ class Tally:
     sent: Counter[int] = field(default_factory=Counter)
     finished: Counter[int] = field(default_factory=Counter)
     """Valid answers by the interval in which they arrived, whatever was asked when."""
+    good: Counter[int] = field(default_factory=Counter)
+    """Valid answers that were not degraded and came within the deadline, by due interval."""
     dropped: Counter[int] = field(default_factory=Counter)
     failed: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     latency: dict[str, dict[int, Histogram]] = field(
@@ -80,6 +91,10 @@ class Tally:
     """Valid answers by route and by the interval in which they were due."""
     failed_latency: Histogram = field(default_factory=Histogram)
     send_lag: Histogram = field(default_factory=Histogram)
+    stages: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """Seconds by stage of the answer, and `rest`: HTTP, network, waiting to be sent."""
+    first_token: Histogram = field(default_factory=Histogram)
+    token_gap: Histogram = field(default_factory=Histogram)
     decisions: Counter[str] = field(default_factory=Counter)
     """`route reason` → answers."""
     usd: dict[int, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
@@ -100,10 +115,10 @@ class Tally:
         if offset_s >= 0:
             self.dropped[int(offset_s / self.interval_s)] += 1
 
-    def record(self, outcome: Outcome, duration_s: float) -> None:
+    def record(self, outcome: Outcome, spec: LoadSpec) -> None:
         """Count one finished request."""
         end_s = outcome.offset_s + outcome.latency_s
-        if outcome.failure is None and 0 <= end_s < duration_s:
+        if outcome.failure is None and 0 <= end_s < spec.duration_s:
             self.finished[int(end_s / self.interval_s)] += 1
         if outcome.offset_s < 0:
             self.unmeasured_sent += 1
@@ -121,20 +136,37 @@ class Tally:
             return
         if outcome.usd is None:
             self.unpriced += 1
+        if outcome.route != DEGRADED and outcome.latency_s * 1000 <= spec.deadline_ms:
+            self.good[interval] += 1
         self.latency[outcome.route][interval].record(outcome.latency_s)
         self.decisions[f"{outcome.route} {outcome.reason}".strip()] += 1
+        self._record_parts(outcome)
+
+    def _record_parts(self, outcome: Outcome) -> None:
+        rest = outcome.latency_s
+        for stage, seconds in outcome.stages:
+            self.stages[stage].record(seconds)
+            rest -= seconds
+        if outcome.stages:
+            self.stages["rest"].record(rest)
+        if outcome.first_token_s is not None:
+            self.first_token.record(outcome.first_token_s)
+        for gap in outcome.token_gaps_s:
+            self.token_gap.record(gap)
 
     def add(self, other: Tally) -> None:
         """Take in another worker's counts."""
-        for name in ("scheduled", "sent", "finished", "dropped", "decisions"):
+        for name in (*_COUNTERS, "decisions"):
             getattr(self, name).update(getattr(other, name))
+        for name in _HISTOGRAMS:
+            getattr(self, name).add(getattr(other, name))
+        for stage, histogram in other.stages.items():
+            self.stages[stage].add(histogram)
         for kind, counts in other.failed.items():
             self.failed[kind].update(counts)
         for route, intervals in other.latency.items():
             for interval, histogram in intervals.items():
                 self.latency[route][interval].add(histogram)
-        self.failed_latency.add(other.failed_latency)
-        self.send_lag.add(other.send_lag)
         for interval, usd in other.usd.items():
             self.usd[interval] += usd
         self.unpriced += other.unpriced
@@ -148,17 +180,14 @@ class Tally:
         """Return JSON-able content."""
         return {
             "interval_s": self.interval_s,
-            "scheduled": self.scheduled,
-            "sent": self.sent,
-            "finished": self.finished,
-            "dropped": self.dropped,
+            **{name: getattr(self, name) for name in _COUNTERS},
+            **{name: getattr(self, name).dump() for name in _HISTOGRAMS},
+            "stages": {stage: h.dump() for stage, h in self.stages.items()},
             "failed": self.failed,
             "latency": {
                 route: {interval: h.dump() for interval, h in intervals.items()}
                 for route, intervals in self.latency.items()
             },
-            "failed_latency": self.failed_latency.dump(),
-            "send_lag": self.send_lag.dump(),
             "decisions": self.decisions,
             "usd": {interval: str(usd) for interval, usd in self.usd.items()},
             "unpriced": self.unpriced,
@@ -172,15 +201,17 @@ class Tally:
     def load(cls, content: Mapping[str, Any]) -> Tally:
         """Rebuild from `dump`, after JSON has made every key a string."""
         tally = cls(content["interval_s"])
-        for name in ("scheduled", "sent", "finished", "dropped"):
+        for name in _COUNTERS:
             getattr(tally, name).update({int(k): v for k, v in content[name].items()})
+        for name in _HISTOGRAMS:
+            setattr(tally, name, Histogram.load(content[name]))
+        for stage, histogram in content["stages"].items():
+            tally.stages[stage] = Histogram.load(histogram)
         for kind, counts in content["failed"].items():
             tally.failed[kind].update({int(k): v for k, v in counts.items()})
         for route, intervals in content["latency"].items():
             for interval, histogram in intervals.items():
                 tally.latency[route][int(interval)] = Histogram.load(histogram)
-        tally.failed_latency = Histogram.load(content["failed_latency"])
-        tally.send_lag = Histogram.load(content["send_lag"])
         tally.decisions.update(content["decisions"])
         for interval, usd in content["usd"].items():
             tally.usd[int(interval)] = Decimal(usd)

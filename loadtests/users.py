@@ -9,7 +9,6 @@ instant. An arrival that finds `concurrency` requests in flight is a drop, and a
 from __future__ import annotations
 
 import gc
-import math
 import os
 import time
 from pathlib import Path
@@ -21,12 +20,12 @@ from gevent.queue import SimpleQueue
 from locust import User, constant, task
 
 from loadtests.connection import ConnectionLost, Connections, Reply
+from loadtests.outcome import outcome_of
 from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.rows import read_rows
-from loadtests.schedule import Arrival, arrivals
 from loadtests.spec import LoadSpec
-from loadtests.surface import PATHS, body_of, label_of
-from loadtests.tally import UNROUTED, Outcome, Tally, decimal_of, interval_s
+from loadtests.surface import PATHS, body_of
+from loadtests.tally import Outcome, Tally, interval_s
 from loadtests.timer import Timer
 
 SENDS_BEFORE_YIELD = 16
@@ -50,11 +49,13 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         self.bodies = [body_of(self.spec, row.text) for row in rows]
         self.connections = Connections(self.spec.url, PATHS[self.spec.surface], headers(self.spec))
         self.tally = Tally(interval_s(self.spec))
-        self.queue: SimpleQueue[Arrival] = SimpleQueue()
+        self.queue: SimpleQueue[tuple[float, int]] = SimpleQueue()
         self.senders = self.flying = self.answered = self.failed = self.dropped = 0
         self.samples: IO[bytes] | None = None
         if self.spec.samples is not None:
             self.samples = self.plan.samples.open("wb")
+        self.schedule = self.plan.read_schedule(self.spec.processes)
+        self.streamed = self.spec.surface == "chat-stream"
         gc.collect()
         gc.freeze()
 
@@ -80,88 +81,63 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
     def _send_all(self, start: float) -> None:
         self.start = start
         timer, unyielded = Timer(), 0
-        for arrival in arrivals(self.spec, len(self.bodies), self.plan.worker):
-            due, now = start + arrival.offset_s, time.monotonic()
+        offsets, rows = self.schedule.offsets_s.tolist(), self.schedule.rows.tolist()
+        for offset_s, row in zip(offsets, rows, strict=True):
+            due, now = start + offset_s, time.monotonic()
             if due > now:
                 timer.sleep_until(max(due, now + SHORTEST_SLEEP_S))
                 unyielded = 0
             elif unyielded >= SENDS_BEFORE_YIELD:
                 gevent.sleep(0)
                 unyielded = 0
-            self.tally.arrive(arrival.offset_s)
+            self.tally.arrive(offset_s)
             if self.flying >= self.spec.concurrency:
                 self.dropped += 1
-                self.tally.drop(arrival.offset_s)
+                self.tally.drop(offset_s)
                 continue
             self.flying += 1
             if self.flying > self.senders:
                 self.senders += 1
                 gevent.spawn(self._send_forever)
-            self.queue.put(arrival)
+            self.queue.put((offset_s, row))
             unyielded += 1
         timer.close()
 
     def _send_forever(self) -> None:
         while True:
-            arrival = self.queue.get()
+            offset_s, row = self.queue.get()
             try:
-                self._send(arrival, self.start + arrival.offset_s)
+                self._send(offset_s, row)
             finally:
                 self.flying -= 1
 
-    def _send(self, arrival: Arrival, due: float) -> None:
+    def _send(self, offset_s: float, row: int) -> None:
+        due = self.start + offset_s
         lag_s = time.monotonic() - due
         failure: str | None = None
         reply: Reply | None = None
         try:
-            reply = self.connections.post(self.bodies[arrival.row], self.spec.timeout_s)
+            reply = self.connections.post(
+                self.bodies[row], self.spec.timeout_s, timed=self.streamed
+            )
         except gevent.Timeout:
             failure = "timeout"
         except ConnectionLost:
             failure = "connection"
         latency_s = time.monotonic() - due
-        row_index = self.row_indices[arrival.row]
+        index = self.row_indices[row]
         outcome = (
-            Outcome(arrival.offset_s, row_index, lag_s, latency_s, 0, failure)
+            Outcome(offset_s, index, lag_s, latency_s, 0, failure)
             if reply is None
-            else self._judge(reply, arrival, row_index, lag_s, latency_s)
+            else outcome_of(self.spec.surface, reply, offset_s, index, lag_s, latency_s, due)
         )
-        self.tally.record(outcome, self.spec.duration_s)
+        self.tally.record(outcome, self.spec)
         if outcome.failure is None:
             self.answered += 1
         else:
             self.failed += 1
         if self.samples is not None and outcome.offset_s >= 0:
             self.samples.write(msgspec.json.encode(outcome.sample()) + b"\n")
-
-    def _judge(
-        self, reply: Reply, arrival: Arrival, row_index: int, lag_s: float, latency_s: float
-    ) -> Outcome:
-        label, failure = None, None
-        if reply.status != 200:
-            failure = f"http_{reply.status}"
-        else:
-            label = label_of(self.spec.surface, reply.body)
-            if label is None:
-                failure = "garbled"
-        header = reply.header
-        try:
-            confidence = float(header("x-raisehand-confidence") or "nan")
-        except ValueError:
-            confidence = math.nan
-        return Outcome(
-            arrival.offset_s,
-            row_index,
-            lag_s,
-            latency_s,
-            reply.status,
-            failure,
-            header("x-raisehand-route") or UNROUTED,
-            header("x-raisehand-reason"),
-            label,
-            confidence if math.isfinite(confidence) else None,
-            decimal_of(header("x-raisehand-cost-usd")),
-        )
 
     def _watch(self, start: float) -> None:
         """Measure this process's CPU in each interval of the window; tell how far it is."""

@@ -39,7 +39,7 @@ def tally_of(outcomes, scheduled=2000, dropped=0):
     for i in range(dropped):
         tally.drop(i / 100)
     for each in outcomes:
-        tally.record(each, SPEC.duration_s)
+        tally.record(each, SPEC)
     tally.cpu = {0: 0.2, 1: 0.4}
     return Tally.load(json.loads(json.dumps(tally.dump())))
 
