@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from costmodel.report.page import Headline, Page
-from students.certificate import Certificate
+from students.certificate import Certificate, ClassPromise
 from students.evaluation import Evaluation, Interval, Paired, Quality, Share
 
 if TYPE_CHECKING:
@@ -77,9 +77,8 @@ def _student_rows(e: Evaluation) -> list[Row]:
         ceiling = e.agreement.rate / e.self_agreement.rate
         rows.insert(1, ("Student", "agreement / teacher self-agreement", f"{ceiling:.3f}"))
     if e.retention is not None:
-        rows.append(
-            ("Student", "gain in macro-F1 over majority that is kept", f"{e.retention:.1%}")
-        )
+        kept = ("Student", "gain in macro-F1 over majority that is kept", f"{e.retention:.1%}")
+        rows.insert(-2, kept)
     return rows
 
 
@@ -155,6 +154,26 @@ def _promise_rows(e: Evaluation, certificate: Certificate | None) -> list[Row]:
             f"teacher {c.teacher_model} ({c.teacher_revision}), artefact {c.artefact_sha256[:12]}, "
             f"use {c.use} of these rows, {c.date}",
         ),
+        *(row for one in c.per_class for row in _class_rows(e, one)),
+    ]
+
+
+def _class_rows(e: Evaluation, one: ClassPromise) -> list[Row]:
+    (measured,) = (row for row in e.classes if row.label == one.label)
+    if e.promise == "system":
+        lost = share_words(measured.missed) if measured.missed else "no such rows"
+        on_test = (f"texts the teacher calls {one.label!r}, answered otherwise, on test", lost)
+    else:
+        precision = "none" if measured.precision is None else f"{measured.precision:.2%}"
+        on_test = (f"precision of {one.label!r} before escalation, on test", precision)
+    return [
+        (
+            "Promise",
+            f"certified on {one.label!r}",
+            f"≥ {one.agreement_lower_bound:.4f}; calibration: n = {one.n:,}, "
+            f"disagreed {one.disagreements:,}",
+        ),
+        ("Promise", *on_test),
     ]
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from students.certificate import Certificate
+from students.certificate import Certificate, ClassPromise
 from students.distill.evaluation import evaluate
 from students.distill.labelled import LabelledSet
 from students.labels import LabelSchema
@@ -80,6 +80,23 @@ def test_a_bundle_without_certificate_says_that_it_proves_nothing():
     assert ("Promise", "certificate", "none: this bundle proves nothing") in metric_rows(
         measured, None
     )
+
+
+def test_a_promise_on_a_class_is_shown_with_what_the_test_rows_say():
+    """The certified class has its n, its disagreements and the share missed on test."""
+    measured, _ = _measured()
+    one = ClassPromise(
+        label="urgent", agreement=0.98, n=170, disagreements=1, agreement_lower_bound=0.98
+    )
+    certificate = CERTIFICATE.model_copy(update={"per_class": (one,)})
+    rows = {metric: value for _, metric, value in metric_rows(measured, certificate)}
+    assert rows["certified on 'urgent'"] == "≥ 0.9800; calibration: n = 170, disagreed 1"
+    missed = measured.classes[0].missed
+    assert (
+        f"({missed.count:,} of {missed.n:,})"
+        in rows["texts the teacher calls 'urgent', answered otherwise, on test"]
+    )
+    assert "of all texts that the teacher calls 'urgent', at most 2.0%" in certificate.statement
 
 
 def test_without_gold_the_block_says_agreement_only():
