@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
 from costmodel.pricing import PriceSpec
+from costmodel.profile import StudentProfile
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -21,9 +22,13 @@ class _Section(BaseModel):
 
 
 class TeacherTerms(_Section):
-    """How the teacher is paid."""
+    """How the teacher is paid; how long it takes and how many calls it takes at once."""
 
     price: PriceSpec
+    max_concurrency: int = Field(default=8, ge=1)
+    timeout_s: Positive = 10.0
+    latency_s: Positive = 0.6
+    """Mean time of a call, for the simulator; nobody measured it unless you did."""
 
 
 class StudentTerms(_Section):
@@ -99,6 +104,8 @@ class Deployment(_Section):
     curve: tuple[tuple[float, int, int], ...] = ()
     """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
     certified_threshold: float | None = None
+    profile: StudentProfile | None = None
+    """How fast the student is, for the simulator."""
 
 
 def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:
@@ -145,11 +152,12 @@ def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
             raise BadProjection(
                 f"{setting!r} is not field=value, e.g. traffic.requests_per_day=1e6"
             )
-        changes[field.strip()] = _value(text)
+        changes[field.strip()] = parse_value(text)
     return changes
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Read a value as YAML, and 1e6 as the number that people mean by it."""
     try:
         return float(text) if "e" in text.lower() else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError):

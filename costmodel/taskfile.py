@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.deployment import Deployment, change, first_fault
 from costmodel.errors import BadProjection
-from costmodel.profile import RiskCoveragePoint
+from costmodel.profile import RiskCoveragePoint, StudentProfile
 
 
 class _Share(BaseModel):
@@ -58,6 +58,7 @@ class _Manifest(BaseModel):
 
     evaluation: _Evaluation
     labelling: _Labelling | None = None
+    profile: StudentProfile | None = None
 
 
 class _LabellingRecord(BaseModel):
@@ -69,7 +70,7 @@ class _LabellingRecord(BaseModel):
 
 _FROM_TASK = {
     "name": None,
-    "teacher": ("price",),
+    "teacher": ("price", "max_concurrency", "timeout_s"),
     "student": ("price", "min_machines"),
     "traffic": ("requests_per_day",),
     "audit_rate": None,
@@ -160,6 +161,8 @@ def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
     }
     if manifest.labelling is not None:
         raw["one_off"] = {"labelling_usd": manifest.labelling.usd}
+    if manifest.profile is not None:
+        raw["profile"] = manifest.profile.model_dump()
     if len(set(counted.thresholds)) == 1:
         raw["certified_threshold"] = counted.thresholds[0]
     return raw

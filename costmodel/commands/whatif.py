@@ -4,59 +4,96 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.errors import BadScenario
+
+if TYPE_CHECKING:
+    from costmodel.deployment import Deployment
+    from costmodel.report.tables import Table
+    from costmodel.study import Study
+
+FILE = click.Path(path_type=Path)
+
 
 @click.command(
-    epilog="Example: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6"
+    epilog="Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
+    "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4"
 )
-@click.option(
-    "--task", "task_path", type=click.Path(path_type=Path), required=True, help="The task file."
-)
+@click.argument("scenario_path", metavar="[SCENARIO]", required=False, type=FILE)
+@click.option("--task", "task_path", type=FILE, help="Task file: project its latest bundle.")
 @click.option("--bundle", help="Id of the bundle whose evaluation counts; default the latest.")
+@click.option(
+    "--from-ledger",
+    "ledger_path",
+    type=FILE,
+    help="With --task: traffic, escalation and tokens from the router's own ledger.",
+)
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
-    help="Change a field first, e.g. student.min_machines=4. May be repeated.",
+    help="Change a field first, e.g. policy.audit_rate=0. May be repeated.",
 )
 @click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="As if the student answered from here on."
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="FIELD=A,B,…",
+    help="A scenario: answer every combination of the values. May be repeated.",
 )
-@click.option("--html", type=click.Path(path_type=Path), help="Also write a page for a browser.")
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="With --task: as if this were the threshold."
+)
+@click.option("--seed", default=0, show_default=True, help="Of every random draw.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option("--html", type=FILE, help="Also write a page for a browser.")
+@click.option("--csv", "csv_path", type=FILE, help="A scenario: also write one row per scenario.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def whatif(
-    task_path: Path,
-    bundle: str | None,
-    settings: tuple[str, ...],
-    threshold: float | None,
-    html: Path | None,
-    as_markdown: bool,
-    as_json: bool,
-) -> None:
-    """Project a month's bill on every rail, the savings with their interval, and break-even.
+@click.option("--serve", is_flag=True, help="With --task: open a page with sliders, on loopback.")
+@click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
+def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -> None:
+    """Project a month's bill on every rail, the savings with their band, and break-even.
 
-    Counts come from the bundle's evaluation, prices and traffic from the task file.
+    With --task, counts come from the bundle's evaluation and prices from the task file: closed
+    form, at once. With a SCENARIO file every request is simulated: queues, limits, bursts, hours.
     """
-    from costmodel.deployment import at_threshold, parse_changes
+    if (scenario_path is None) == (task_path is None):
+        raise click.UsageError("give either a SCENARIO file or --task task.yaml")
+    if scenario_path is not None:
+        for name, option in (("bundle", "--bundle"), ("ledger_path", "--from-ledger"),
+                             ("threshold", "--threshold"), ("serve", "--serve")):  # fmt: skip
+            if options[name]:
+                raise click.UsageError(f"{option} belongs to --task, not to a scenario file")
+        _scenario(scenario_path, options)
+    else:
+        assert task_path is not None
+        for name, option in (("sweeps", "--sweep"), ("csv_path", "--csv")):
+            if options[name]:
+                raise click.UsageError(f"{option} needs a scenario file")
+        _task(task_path, options)
+
+
+def _task(path: Path, options: dict[str, Any]) -> None:
     from costmodel.report.money import money_page
-    from costmodel.report.tables import markdown, projection_tables
-    from costmodel.report.terminal import print_tables
-    from costmodel.taskfile import read_deployment
+    from costmodel.report.tables import projection_tables
     from costmodel.whatif import project_deployment, verdict
 
-    deployment = read_deployment(task_path, bundle, parse_changes(settings))
-    if threshold is not None:
-        deployment = at_threshold(deployment, threshold)
+    deployment = _deployment(path, options)
+    if options["serve"]:
+        from costmodel.serve import serve
+
+        serve(deployment, port=options["port"], seed=options["seed"])
+        return
     projection = project_deployment(deployment)
     _, sentence = verdict(deployment, projection)
-    if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(money_page(deployment, projection).html(), encoding="utf-8")
-    if as_json:
+    if options["html"]:
+        _write(options["html"], money_page(deployment, projection).html())
+    if options["as_json"]:
         shown = {
             "task": deployment.name,
             "bundle": deployment.bundle,
@@ -65,10 +102,96 @@ def whatif(
             "projection": projection.model_dump(mode="json"),
         }
         click.echo(json.dumps(shown, indent=1, allow_nan=False))
-    elif as_markdown:
-        click.echo(markdown(projection_tables(projection)) + f"\n{sentence}")
-    else:
-        from rich.console import Console
+        return
+    _print(projection_tables(projection), sentence, as_markdown=options["as_markdown"])
 
-        print_tables(Console(), projection_tables(projection))
-        click.secho(sentence, bold=True)
+
+def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
+    from costmodel.deployment import at_threshold, parse_changes, with_changes
+    from costmodel.taskfile import read_deployment
+
+    changes = parse_changes(options["settings"])
+    if options["ledger_path"]:
+        from costmodel.traffic_log import observed, read_traffic
+
+        measured = read_deployment(path, options["bundle"])
+        deployment = observed(measured, read_traffic(options["ledger_path"]))
+        deployment = with_changes(deployment, changes)
+    else:
+        deployment = read_deployment(path, options["bundle"], changes)
+    if options["threshold"] is not None:
+        deployment = at_threshold(deployment, options["threshold"])
+    return deployment
+
+
+def _scenario(path: Path, options: dict[str, Any]) -> None:
+    from costmodel.deployment import parse_changes
+    from costmodel.report.scenario import comparison, csv_text, study_json, study_page, study_tables
+    from costmodel.report.scenario import verdict as judge
+    from costmodel.scenario import load
+
+    base = load(path, parse_changes(options["settings"]))
+    studies = _studies(base, options)
+    if options["html"]:
+        _write(options["html"], study_page(studies).html())
+    if options["csv_path"]:
+        _write(options["csv_path"], csv_text(studies))
+    if options["as_json"]:
+        shown = [study_json(one) for one in studies]
+        click.echo(json.dumps(shown if options["sweeps"] else shown[0], indent=1))
+        return
+    tables = [comparison(studies)] if options["sweeps"] else study_tables(studies[0])
+    _print(tables, judge(studies[0])[1], as_markdown=options["as_markdown"])
+
+
+def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from costmodel.study import compare, study
+
+    axes = _axes(options["sweeps"])
+    expected = base.workload.mean_per_s * base.duration_s
+    for values in axes.values():
+        expected *= len(values)
+    columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.completed:,.0f} requests"))
+    bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    with bar:
+        job = bar.add_task("simulating", total=expected)
+
+        def told(done: int) -> None:
+            bar.update(job, completed=done)
+
+        shared = {"seed": options["seed"], "workers": options["workers"], "progress": told}
+        return compare(base, axes, **shared) if axes else [study(base, **shared)]
+
+
+def _axes(sweeps: tuple[str, ...]) -> dict[str, list[object]]:
+    from costmodel.deployment import parse_value
+
+    axes: dict[str, list[object]] = {}
+    for words in sweeps:
+        field, equals, values = words.partition("=")
+        if not equals or not values.strip():
+            raise BadScenario(f"--sweep {words!r} is not FIELD=A,B, e.g. student.replicas=2,4")
+        axes[field.strip()] = [parse_value(value) for value in values.split(",")]
+    return axes
+
+
+def _print(tables: Any, sentence: str, *, as_markdown: bool) -> None:
+    from costmodel.report.tables import markdown
+    from costmodel.report.terminal import print_tables
+
+    shown: list[Table] = list(tables)
+    if as_markdown:
+        click.echo(markdown(shown) + f"\n{sentence}")
+        return
+    from rich.console import Console
+
+    print_tables(Console(), shown)
+    click.secho(sentence, bold=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")

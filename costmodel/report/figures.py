@@ -5,14 +5,20 @@ Colours are readable on light and on dark paper; black becomes the page's ink.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.projection import Projection
+from costmodel.rails import Rail
 from costmodel.report.tables import RAILS, usd
+from costmodel.uncertainty import INPUTS, Uncertain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from costmodel.simulator import Result
+    from costmodel.study import ParetoPoint
 
 TEACHER, STUDENT, IDLE, AUDIT, OTHER = "#4f6fd8", "#1f9e78", "#8fcfb8", "#d9902f", "#9a7fd1"
 _COLOURS = {
@@ -24,6 +30,7 @@ _COLOURS = {
     "student machines, busy": STUDENT,
     "student machines, idle": IDLE,
     "retraining, monitoring": OTHER,
+    "teacher machines": TEACHER,
     "decision API, every request": "#8a94a3",
 }
 _MONTHS_SHOWN = 12.0
@@ -43,9 +50,14 @@ def new_figure(width: float = 7.2, height: float = 4.0) -> tuple[Figure, Axes]:
 
 def cost_by_rail_figure(projection: Projection) -> Figure:
     """One bar per rail, stacked by line of the bill, with the month's total at its end."""
+    return rails_figure(projection.rails)
+
+
+def rails_figure(rails: Sequence[Rail]) -> Figure:
+    """The same for any rails."""
     figure, axes = new_figure()
     seen: set[str] = set()
-    for row, rail in enumerate(projection.rails):
+    for row, rail in enumerate(rails):
         left = 0.0
         for line in rail.lines:
             label = None if line.name in seen else line.name
@@ -55,7 +67,7 @@ def cost_by_rail_figure(projection: Projection) -> Figure:
         axes.annotate(
             usd(rail.usd_per_month), (left, row), (5, 0), textcoords="offset points", va="center"
         )
-    axes.set_yticks(range(len(projection.rails)), [RAILS[rail.name] for rail in projection.rails])
+    axes.set_yticks(range(len(rails)), [RAILS[rail.name] for rail in rails])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.16)
@@ -100,6 +112,115 @@ def break_even_figure(projection: Projection) -> Figure:
     axes.yaxis.set_major_formatter(lambda value, _: _short(value))
     axes.legend(frameon=False, loc="upper left")
     return figure
+
+
+def tornado_figure(uncertain: Uncertain) -> Figure:
+    """The month's saving with each input at its P10 and at its P90, widest bar on top."""
+    figure, axes = new_figure(height=max(2.2, 0.9 + 0.5 * len(uncertain.tornado)))
+    middle = uncertain.saving_usd.p50
+    for row, swing in enumerate(uncertain.tornado):
+        for end, value, colour in (
+            (swing.saving_at_low, swing.low, STUDENT),
+            (swing.saving_at_high, swing.high, TEACHER),
+        ):
+            axes.barh(row, end - middle, left=middle, color=colour)
+            side = 4 if end >= middle else -4
+            axes.annotate(
+                f"{value:.3g}", (end, row), (side, 0), textcoords="offset points",
+                va="center", ha="left" if side > 0 else "right", fontsize="small",
+            )  # fmt: skip
+    axes.axvline(middle, color="black", linewidth=0.8)
+    names = [INPUTS[swing.input] for swing in uncertain.tornado]
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.15)
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.set_xlabel("saving per month; green: input at its P10, blue: at its P90")
+    return figure
+
+
+def pareto_figure(points: Sequence[ParetoPoint], chosen: ParetoPoint) -> Figure:
+    """Cost against agreement over thresholds, with the point that was chosen."""
+    figure, axes = new_figure()
+    axes.plot(
+        [100 * p.agreement for p in points],
+        [100 * p.cost_ratio for p in points],
+        "o-",
+        color=STUDENT,
+        label="thresholds, closed form",
+    )
+    for point in points:
+        axes.annotate(
+            f"{point.threshold:g}",
+            (100 * point.agreement, 100 * point.cost_ratio),
+            (-4, 6),
+            textcoords="offset points",
+            fontsize="small",
+            ha="right",
+        )
+    axes.plot(
+        [100 * chosen.agreement],
+        [100 * chosen.cost_ratio],
+        "D",
+        color=AUDIT,
+        markersize=9,
+        label="chosen",
+    )
+    axes.set_xlabel("agreement with the teacher, % of all answers")
+    axes.set_ylabel("cost, % of teacher only")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def day_figure(result: Result) -> Figure:
+    """Traffic, latency and utilisation over the simulated time."""
+    from matplotlib.figure import Figure
+
+    windows = result.timeline
+    long = result.seconds > 2 * 86_400
+    scale, unit = (86_400.0, "days") if long else (3600.0, "hours")
+    if result.seconds < 2 * 3600:
+        scale, unit = 60.0, "minutes"
+    at = [(w.start_s + w.seconds / 2) / scale for w in windows]
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    rate, latency, busy = figure.subplots(3, 1, sharex=True)
+    rate.plot(at, [w.counts["requests"] / w.seconds for w in windows], color="black", label="all")
+    rate.plot(
+        at,
+        [w.counts["wanted_teacher"] / w.seconds for w in windows],
+        color=TEACHER,
+        label="escalated",
+    )
+    rate.set_ylabel("requests / s")
+    latency.plot(at, [1000 * w.p50_s for w in windows], color=STUDENT, label="p50")
+    latency.plot(at, [1000 * w.p99_s for w in windows], color=AUDIT, label="p99")
+    latency.set_yscale("log")
+    latency.set_ylabel("latency, ms")
+    busy.plot(at, [100 * w.student_utilisation for w in windows], color=STUDENT, label="student")
+    slots = _slots(result)
+    busy.plot(
+        at,
+        [100 * w.teacher_busy_s / (slots * w.seconds) for w in windows],
+        color=TEACHER,
+        label="teacher",
+    )
+    busy.set_ylabel("busy, %")
+    busy.set_xlabel(unit)
+    for axes in (rate, latency, busy):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=True, alpha=0.25)
+        axes.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
+    rate.set_ylim(bottom=0)
+    busy.set_ylim(bottom=0)
+    return figure
+
+
+def _slots(result: Result) -> int:
+    teacher = result.scenario.teacher
+    return teacher.max_concurrency if teacher.kind == "api" else teacher.replicas
 
 
 def _time_unit(months: float) -> tuple[float, str]:

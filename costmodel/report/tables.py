@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from costmodel.pricing import HOURS_PER_MONTH
 from costmodel.projection import BASELINES, Projection
+from costmodel.rails import Line, Rail
 
 RAILS = {
     "teacher_only": "teacher only",
@@ -62,6 +63,11 @@ def projection_tables(projection: Projection) -> tuple[Table, ...]:
 
 def bill_by_rail(projection: Projection) -> Table:
     """What a month and 1,000 requests cost on each rail."""
+    return rails_table(projection.rails)
+
+
+def rails_table(rails: Sequence[Rail]) -> Table:
+    """The same for any rails."""
     rows = [
         (
             RAILS[rail.name],
@@ -69,7 +75,7 @@ def bill_by_rail(projection: Projection) -> Table:
             usd(rail.usd_per_month),
             percent(rail.ratio),
         )
-        for rail in projection.rails
+        for rail in rails
     ]
     return Table(
         "Bill by rail (a month is 730 hours)",
@@ -80,7 +86,12 @@ def bill_by_rail(projection: Projection) -> Table:
 
 def cascade_lines(projection: Projection) -> Table:
     """The cascade's month, line by line."""
-    rows = [(line.name, usd(line.usd), line.detail) for line in projection.rail("cascade").lines]
+    return lines_table(projection.rail("cascade").lines)
+
+
+def lines_table(lines: Sequence[Line]) -> Table:
+    """The same for any lines."""
+    rows = [(line.name, usd(line.usd), line.detail) for line in lines]
     return Table("The cascade, line by line", ("line", "per month", "how"), tuple(rows))
 
 

@@ -1,0 +1,347 @@
+"""The report of a scenario: what its month costs, why, how sure that is, what would break it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from costmodel.report.figures import (
+    break_even_figure,
+    day_figure,
+    pareto_figure,
+    rails_figure,
+    tornado_figure,
+)
+from costmodel.report.page import Headline, Page, Tone
+from costmodel.report.tables import (
+    Table,
+    break_even,
+    lines_table,
+    percent,
+    rails_table,
+    usd,
+)
+from costmodel.study import Study, chosen_point, records
+from costmodel.uncertainty import INPUTS
+
+
+def study_tables(study: Study) -> tuple[Table, ...]:
+    """Everything a study says, from the bill to the unit prices."""
+    cascade = next(rail for rail in study.bill.rails if rail.name == "cascade")
+    return (
+        rails_table(study.bill.rails),
+        lines_table(cascade.lines),
+        savings(study),
+        break_even(study.projection),
+        service(study),
+        doubts(study),
+        limits(study),
+        averages(study),
+        assumptions(study),
+        unit_prices(study),
+    )
+
+
+def savings(study: Study) -> Table:
+    """Signed savings against everything else one could do."""
+    rows = [
+        (
+            one.against,
+            usd(one.usd_per_month),
+            usd(one.low),
+            usd(one.mid),
+            usd(one.high),
+            percent(one.mid / float(one.usd_per_month)) if one.usd_per_month else "–",
+        )
+        for one in study.savings
+    ]
+    return Table(
+        "Monthly saving of the cascade (negative: it costs more); P10 and P90 from "
+        f"{study.uncertain.draws:,} draws",
+        ("against", "costs per month", "P10", "saving", "P90", "share"),
+        tuple(rows),
+    )
+
+
+def service(study: Study) -> Table:
+    """What users see: over all arrivals, refusals included."""
+    result = study.result
+    everyone, student, teacher = (result.routes[name] for name in ("all", "student", "teacher"))
+    rows = [
+        ("answered by the student", percent(result.counts["student"] / _n(study))),
+        ("answered by the teacher", percent(result.counts["teacher"] / _n(study))),
+        ("degraded answers", percent(result.degraded_rate, 3)),
+        ("refused", percent(result.refused_rate, 3)),
+        ("agreement with the teacher", percent(result.agreement, 2)),
+        ("p50 / p99, all answers", f"{_ms(everyone.p50_s)} / {_ms(everyone.p99_s)}"),
+        ("p50 / p99, student", f"{_ms(student.p50_s)} / {_ms(student.p99_s)}"),
+        ("p50 / p99, teacher", f"{_ms(teacher.p50_s)} / {_ms(teacher.p99_s)}"),
+        ("student busy", percent(result.student_utilisation)),
+        ("teacher busy", percent(result.teacher_utilisation)),
+        ("calls throttled by the teacher", f"{result.counts['calls_throttled']:,}"),
+    ]
+    return Table("Service over the simulated time", ("", "value"), tuple(rows))
+
+
+def doubts(study: Study) -> Table:
+    """What moves the saving."""
+    rows = [
+        (
+            INPUTS[swing.input],
+            f"{swing.low:.4g} to {swing.high:.4g}",
+            usd(swing.saving_at_low),
+            usd(swing.saving_at_high),
+        )
+        for swing in study.uncertain.tornado
+    ]
+    return Table(
+        "What moves the saving (each input alone, others as projected; prices, lengths and "
+        "traffic are factors)",
+        ("input", "P10 to P90", "saving at P10", "saving at P90"),
+        tuple(rows),
+    )
+
+
+def limits(study: Study) -> Table:
+    """What would have to be true for the cascade not to pay."""
+    rows = []
+    for one in study.uncertain.limits:
+        beyond = "no value does that" if one.limit is None else _side(one.now, one.limit)
+        chance = percent(one.probability, 2) if one.limit is not None else "–"
+        rows.append((INPUTS[one.input], f"{one.now:.4g}", beyond, chance))
+    return Table(
+        "What would have to be true for this not to pay (against the teacher as priced); overall "
+        f"probability of a loss {percent(study.uncertain.probability_of_loss, 2)}",
+        ("input", "now", "saving is 0 at", "share of draws beyond"),
+        tuple(rows),
+    )
+
+
+def averages(study: Study) -> Table:
+    """The simulated bill beside the closed form that knows only means."""
+    closed = study.projection
+    rows = []
+    for rail in study.bill.rails:
+        mean = float(closed.rail(rail.name).usd_per_month)
+        simulated = float(rail.usd_per_month)
+        rows.append(
+            (
+                rail.name.replace("_", " "),
+                usd(simulated),
+                usd(mean),
+                percent(simulated / mean - 1, 2),
+            )
+        )
+    return Table(
+        "Simulated month beside the closed form: what averages hide",
+        ("rail", "simulated", "closed form", "difference"),
+        tuple(rows),
+    )
+
+
+def assumptions(study: Study) -> Table:
+    """What the figures rest on."""
+    scenario, result = study.scenario, study.result
+    policy = scenario.policy
+    rule = (
+        f"threshold {policy.threshold:g}"
+        if policy.threshold is not None
+        else f"escalate {percent(policy.escalation_rate or 0.0)}"
+    )
+    once = scenario.one_off
+    rows = [
+        ("simulated", f"{scenario.days:g} days, {_n(study):,} requests, seed {result.seed}"),
+        ("month", f"730 hours, {float(study.bill.requests):,.0f} requests"),
+        ("begins", f"{scenario.start:%Y-%m-%d %H:%M} UTC"),
+        ("policy", f"{rule}, audits {percent(policy.audit_rate, 2)} of kept answers"),
+        ("escalated, by request / by token", f"{percent(result.escalation_rate, 2)} / "
+         f"{percent(result.token_weighted_escalation, 2)}"),
+        ("evaluated rows behind the quality", f"{scenario.quality.rows:,}"),
+        ("student machines", f"{study.bill.student.machines}, on average"),
+        ("paid once", f"{once.labelled_texts:,} labelled texts, training {usd(once.training_usd)}, "
+         f"other {usd(once.other_usd)}"),
+        ("doubts", _doubt_words(study)),
+    ]  # fmt: skip
+    return Table("Assumptions", ("", "value"), tuple(rows))
+
+
+def unit_prices(study: Study) -> Table:
+    """Every unit price in words."""
+    rows = [
+        ("teacher", study.projection.unit_prices["teacher"]),
+        ("student", study.prices.student.words),
+        ("teacher, best known terms", study.projection.baselines[1].words),
+        *((name, price.words) for name, price in study.prices.baselines.items()),
+    ]
+    return Table("Unit prices", ("who", "price"), tuple(rows))
+
+
+def comparison(studies: Sequence[Study]) -> Table:
+    """One row per scenario of a sweep."""
+    rows = [
+        (
+            one.scenario.name.rpartition("[")[2].rstrip("]"),
+            usd(one.bill.cascade),
+            usd(one.savings[0].mid),
+            percent(one.cost_ratio),
+            percent(one.result.escalation_rate),
+            percent(one.result.agreement, 2),
+            _ms(one.result.routes["all"].p99_s),
+            percent(one.result.degraded_rate + one.result.refused_rate, 2),
+        )
+        for one in studies
+    ]
+    return Table(
+        "Scenarios side by side, same traffic",
+        ("scenario", "cascade per month", "saving", "of teacher", "escalated", "agreement",
+         "p99", "degraded or refused"),
+        tuple(rows),
+    )  # fmt: skip
+
+
+def csv_text(studies: Sequence[Study]) -> str:
+    """The figures of each scenario as CSV with a header."""
+    import csv
+    import io
+
+    rows = records(studies)
+    target = io.StringIO()
+    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return target.getvalue()
+
+
+def study_json(study: Study) -> dict[str, object]:
+    """Everything of a study as plain JSON values."""
+    result = study.result
+    return {
+        "scenario": study.scenario.model_dump(mode="json", exclude_unset=True),
+        "verdict": verdict(study)[1],
+        "figures": records([study])[0],
+        "rails": [rail.model_dump(mode="json") for rail in study.bill.rails],
+        "savings": [
+            {
+                "against": one.against,
+                "usd_per_month": round(float(one.usd_per_month), 6),
+                "p10": one.low,
+                "mid": one.mid,
+                "p90": one.high,
+                "words": one.words,
+            }
+            for one in study.savings
+        ],
+        "counts": result.counts,
+        "latency_s": {name: asdict(route) for name, route in result.routes.items()},
+        "pareto": [asdict(point) for point in study.pareto],
+        "uncertain": study.uncertain.model_dump(mode="json"),
+        "projection": study.projection.model_dump(mode="json"),
+    }
+
+
+def verdict(study: Study) -> tuple[bool, str]:
+    """Whether it pays, in one sentence that a manager can repeat."""
+    listed = study.savings[0]
+    if listed.high <= 0:
+        return False, "It does not pay: the cascade costs more than asking the teacher everything."
+    if listed.low <= 0:
+        return False, "It may not pay: the band of the saving includes 0."
+    losing = [one.against for one in study.savings if one.mid < 0]
+    if losing:
+        other = " and than: ".join(losing)
+        return True, f"It pays against the teacher as priced, but it costs MORE than: {other}."
+    return True, "It pays against every alternative named."
+
+
+def study_page(studies: Sequence[Study]) -> Page:
+    """One page: the first scenario in full, the others of a sweep side by side."""
+    study = studies[0]
+    pays, sentence = verdict(study)
+    page = Page(
+        f"What if: {study.scenario.name}",
+        f"A month of 730 hours from {study.scenario.start:%Y-%m-%d}, simulated request by request",
+    )
+    page.headlines(_headlines(study)).paragraph(sentence, "good" if pays else "bad")
+    if len(studies) > 1:
+        table = comparison(studies)
+        page.table(table.headers, table.rows, table.caption)
+    page.figure(
+        rails_figure(study.bill.rails),
+        "The bill by rail",
+        "Monthly bill: " + ", ".join(f"{r.name} {usd(r.usd_per_month)}" for r in study.bill.rails),
+    )
+    page.figure(
+        break_even_figure(study.projection), "Break-even", "Cumulative cost, teacher and cascade."
+    )
+    page.figure(
+        tornado_figure(study.uncertain),
+        "What moves the saving",
+        "Tornado, widest first: " + ", ".join(INPUTS[s.input] for s in study.uncertain.tornado),
+    )
+    if study.pareto:
+        chosen = chosen_point(study)
+        page.figure(
+            pareto_figure(study.pareto, chosen),
+            "Cost against quality",
+            f"Chosen: {percent(chosen.agreement, 2)} agreement at {percent(chosen.cost_ratio)} of "
+            "the teacher's cost.",
+        )
+    page.heading("Over the simulated time")
+    page.figure(
+        day_figure(study.result),
+        "Traffic, latency and utilisation",
+        f"p99 of all answers {_ms(study.result.routes['all'].p99_s)}; student busy "
+        f"{percent(study.result.student_utilisation)} on average.",
+    )
+    page.heading("The figures")
+    for table in study_tables(study):
+        page.table(table.headers, table.rows, table.caption)
+    return page
+
+
+def _headlines(study: Study) -> list[Headline]:
+    saving, result = study.savings[0], study.result
+    tone: Tone = "good" if saving.low > 0 else "bad"
+    return [
+        Headline(
+            usd(saving.mid), "saved a month", f"P10 {usd(saving.low)}, P90 {usd(saving.high)}", tone
+        ),
+        Headline(
+            percent(study.cost_ratio),
+            "of the teacher-only bill",
+            f"{usd(study.bill.cascade)} a month",
+        ),
+        Headline(
+            percent(result.agreement, 2),
+            "of answers agree with the teacher",
+            f"{percent(result.escalation_rate)} escalate",
+        ),
+        Headline(
+            _ms(result.routes["all"].p99_s),
+            "p99 of all answers",
+            f"{percent(result.refused_rate + result.degraded_rate, 2)} refused or degraded",
+        ),
+    ]
+
+
+def _doubt_words(study: Study) -> str:
+    doubt = study.scenario.doubt
+    return (
+        f"traffic ±{percent(doubt.traffic, 0)}, lengths ±{percent(doubt.lengths, 0)}, escalated "
+        f"requests' cost ±{percent(doubt.escalated_factor, 0)} (one standard deviation each), "
+        f"prices × {doubt.teacher_price.low:g}–{doubt.teacher_price.high:g} (teacher), "
+        f"{doubt.student_price.low:g}–{doubt.student_price.high:g} (student)"
+    )
+
+
+def _side(now: float, limit: float) -> str:
+    return f"{'above' if limit > now else 'below'} {limit:.4g}"
+
+
+def _n(study: Study) -> int:
+    return study.result.counts["requests"]
+
+
+def _ms(seconds: float) -> str:
+    ms = seconds * 1000
+    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
