@@ -5,7 +5,8 @@ CostModelError
 ├── BadPriceList      a list of hourly prices that breaks its own rules
 ├── BadUsage          negative, boolean or non-finite token counts
 ├── BadProjection     counts or traffic that no month can have
-└── BadScenario       a scenario file that cannot be simulated
+├── BadScenario       a scenario file that cannot be simulated
+└── Unstable          a queue that grows for ever: more work than capacity
 """
 
 
@@ -33,3 +34,7 @@ class BadProjection(CostModelError):
 
 class BadScenario(CostModelError):
     """A scenario that names the field, what was found and what is allowed."""
+
+
+class Unstable(CostModelError):
+    """Work arrives faster than it can be done, so there is no long-run answer."""

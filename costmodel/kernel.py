@@ -5,8 +5,10 @@ while the last batch ran, draws how sure the student is, is kept, escalated, deg
 and, when the teacher is asked, competes there for slots and rate limits. Statistics are counters,
 sums and logarithmic histograms; memory grows with what is in flight, never with requests.
 
-All compiled code stands in this one file on purpose: numba's on-disk cache notices a change of the
-file a function is in, and not of the files it calls.
+Everything scalar lives in numpy records (`p` what the run is told, `x` its state, `rows` what it
+tells): compiled code reads a record through a pointer, where a tuple of arrays would be copied and
+counted at every call. All compiled code stands in this one file because numba's on-disk cache
+notices a change of the file a function is in, and not of the files it calls.
 
 Random numbers are splitmix64 counters (Steele, Lea & Flood, OOPSLA 2014), one stream for each
 purpose. Two scenarios with one seed therefore see the same arrivals, lengths and confidences: a
@@ -15,10 +17,14 @@ what-if is a paired comparison.
 Units: seconds, tokens, requests per second.
 """
 
+# numpy records have fields mypy cannot see: `p`, `x` and the like are Any.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,54 +33,106 @@ from numba.extending import intrinsic
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]
 
-# --- codes -----------------------------------------------------------------------------------
+# --- what a run is told ----------------------------------------------------------------------
 
 EVERY_GAP, POISSON, GAMMA, REPLAY = 0, 1, 2, 3
 CONSTANT, EXPONENTIAL, LOGNORMAL, TABLE = 0, 1, 2, 3
-SERVERS, CONTINUOUS = 0, 1
+SLOTS, CONTINUOUS = 0, 1
 
-KEEP, UNSURE, BROKEN, NOT_A_NUMBER, OUT_OF_BUDGET = 0, 1, 2, 3, 4
-"""Codes of `decide`, the twin of `router.policy.decide`; named in `costmodel.policy_twin`."""
+TABLES = (
+    "rate",  # mean arrivals per second in each window
+    "hardness",  # factor on the share of unsure requests, by window
+    "bursts",  # rate factor calm, in a burst; mean seconds calm, of a burst
+    "spells",  # the same for hardness
+    "replay",  # trace rows: gap in mean gaps, tokens, output tokens, rank of length
+    "tokens",  # quantiles of student tokens; every table of quantiles is evenly spaced in rank
+    "output",  # quantiles of the teacher's output tokens
+    "student_noise_table",
+    "overhead",  # quantiles of the seconds around the student that occupy no replica
+    "confidence",  # quantiles of confidence, least sure first
+    "disagreement",  # chance that a kept answer differs from the teacher's, by cell of rank
+    "teacher_noise_table",
+)
+_WHOLE = (
+    "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
+    "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
+    "max_attempts", "pending_limit", "engines", "max_running",
+)  # fmt: skip
+_REAL = (
+    # traffic
+    "window_s", "gap_shape", "start_s", "count_from_s", "until_s", "row_s",
+    # student
+    "fixed_s", "per_request_s", "per_token_s", "student_sigma", "max_batch_tokens",
+    "student_failure_rate", "check_s", "target", "start_delay_s",
+    # policy
+    "threshold", "length_correlation", "audit_rate", "budget_per_s", "budget_burst", "deadline_s",
+    "teacher_timeout_s",
+    # teacher
+    "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
+    "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
+    "reject_s", "backoff_s", "kv_tokens", "step_s", "step_per_request_s", "step_per_context_s",
+    "step_per_prefill_s", "prefill_budget",
+)  # fmt: skip
+_TOLD = np.dtype(
+    [(name, "i8") for name in _WHOLE]
+    + [(name, "f8") for name in _REAL]
+    + [(f"{name}_{end}", "i8") for name in TABLES for end in ("at", "n")]
+)
 
-ROUTES = 3
-STUDENT, TEACHER, DEGRADED = 0, 1, 2
+
+class Told(NamedTuple):
+    """All that a run is told: scalars in one record, tables in one array."""
+
+    record: Records
+    tables: Floats
+
+
+def tell(fields: Mapping[str, float | Floats]) -> Told:
+    """Pack named scalars and tables; what is not named is 0 or empty.
+
+    Raises:
+        KeyError: a name the kernel does not know.
+    """
+    record = np.zeros(1, _TOLD)
+    tables: list[Floats] = []
+    at = 0
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):
+            flat = np.ascontiguousarray(value, dtype=np.float64).ravel()
+            record[f"{name}_at"], record[f"{name}_n"] = at, flat.size
+            at += flat.size
+            tables.append(flat)
+        elif name in _WHOLE or name in _REAL:
+            record[name] = value
+        else:
+            raise KeyError(name)
+    return Told(record, np.concatenate([*tables, np.zeros(1)]))
+
+
+# --- what a run tells ------------------------------------------------------------------------
 
 COUNTS = (
     "requests", "student", "teacher", "degraded", "refused",
-    "wanted_teacher", "disagreements", "audits",
+    "wanted_teacher", "disagreements", "audits", "audits_lost",
     "queue_full", "deadline", "escalation_budget",
     "teacher_busy", "teacher_throttled", "teacher_unavailable", "teacher_timeout",
     "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
-    "batches", "student_tokens", "wanted_tokens", "student_failed", "audits_lost",
+    "batches", "student_tokens", "wanted_tokens", "student_failed",
 )  # fmt: skip
-"""Columns of `Stats.counts`. Token columns count every billed attempt, audits in their own."""
-(
-    REQUESTS, KEPT, ANSWERED, DEGRADED_N, REFUSED,
-    WANTED, DISAGREED, AUDITS,
-    QUEUE_FULL, DEADLINE, BUDGET,
-    BUSY, THROTTLED, UNAVAILABLE, TIMEOUT,
-    CALLS, CALLS_FAILED, CALLS_CANCELLED, CALLS_THROTTLED,
-    INPUT, OUTPUT, AUDIT_CALLS, AUDIT_INPUT, AUDIT_OUTPUT,
-    BATCHES, STUDENT_TOKENS, WANTED_TOKENS, STUDENT_FAILED, AUDITS_LOST,
-) = range(len(COUNTS))  # fmt: skip
+"""Whole columns of a row. Token columns count every billed attempt, audits in their own."""
+SUMS = (
+    "student_busy_s", "student_paid_s", "teacher_busy_s", "student_s", "teacher_s", "degraded_s",
+    "in_student_wait_s", "in_student_s", "in_teacher_wait_s", "in_teacher_s",
+)  # fmt: skip
+"""Columns of seconds: capacity; end-to-end latency summed by route; time in each stage summed."""
+ROW = np.dtype([(name, "i8") for name in COUNTS] + [(name, "f8") for name in SUMS])
 
-SUMS = ("student_busy_s", "student_paid_s", "teacher_busy_s", "kept_s", "answered_s", "degraded_s")
-"""Columns of `Stats.sums`, in seconds; the last three are sums of end-to-end latencies."""
-STUDENT_BUSY, STUDENT_PAID, TEACHER_BUSY, LATENCY = 0, 1, 2, 3
-
+STUDENT, TEACHER, DEGRADED = 0, 1, 2
 STAGES = ("student_wait", "student", "teacher_wait", "teacher")
 S_WAIT, S_STAY, T_WAIT, T_STAY = 0, 1, 2, 3
-
-# little: seconds in the stage summed over customers, area under the number present, customers
-L_STUDENT_SUM, L_STUDENT_AREA, L_TEACHER_SUM, L_TEACHER_AREA, L_TEACHER_N, LAST_EVENT = range(6)
-
-STREAMS = 13
-(
-    R_GAP, R_BURST, R_LENGTH, R_MIX, R_RANK, R_SPELL,
-    R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_RETRY, R_OVERHEAD, R_OUTPUT,
-) = range(STREAMS)  # fmt: skip
 
 SUB_BITS = 7
 """128 bins per factor of two: a quantile is read within 1/256 = 0.4 % of its value."""
@@ -83,169 +141,92 @@ OCTAVES = 48
 BINS = 1 + OCTAVES * 2**SUB_BITS
 _SHIFT = 52 - SUB_BITS
 _FIRST_BIN = (1023 + LOWEST_EXPONENT) << SUB_BITS
-RELATIVE_ERROR = 0.5 / 2**SUB_BITS
 
+STATE = np.dtype(
+    [
+        # arrivals
+        ("clock", "f8"), ("window", "i8"), ("bursting", "i8"), ("burst_end", "f8"),
+        ("trace_row", "i8"), ("spell", "i8"), ("spell_end", "f8"),
+        # fleet
+        ("head", "i8"), ("queued", "i8"), ("working", "i8"), ("idle", "i8"), ("on", "i8"),
+        ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("paid_to", "f8"),
+        ("budget_left", "f8"), ("budget_at", "f8"),
+        # teacher
+        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("slots_busy", "i8"), ("events", "i8"),
+        ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
+        # Little's law, over the whole run, warm-up included: seconds summed over customers, and,
+        # accounted separately, the area under the number present
+        ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),
+        ("there", "i8"), ("there_at", "f8"), ("teacher_area", "f8"), ("teacher_sum", "f8"),
+    ]
+)  # fmt: skip
+
+
+class Stats(NamedTuple):
+    """Arrays a run fills; the last row (R) takes what arrives during the warm-up."""
+
+    rows: Records
+    """(R + 1,) of `ROW`: the timeline."""
+    latency: npt.NDArray[np.int32]
+    """(R + 1, 3, BINS) histograms of end-to-end latency by route."""
+    stages: Ints
+    """(2, len(STAGES), BINS) histograms of the stages; [1] is the warm-up's."""
+    state: Records
+    """(1,) of `STATE` at the end."""
+
+
+def new_stats(rows: int) -> Stats:
+    """Zeroed arrays for a timeline of so many rows."""
+    return Stats(
+        np.zeros(rows + 1, ROW),
+        np.zeros((rows + 1, 3, BINS), np.int32),
+        np.zeros((2, len(STAGES), BINS), np.int64),
+        np.zeros(1, STATE),
+    )
+
+
+_REQUEST = np.dtype([("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8")])
+_EVENT = np.dtype([("at", "f8"), ("who", "i8")])
+_CALL = np.dtype(
+    [
+        ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
+        ("read", "i8"), ("written", "i8"), ("tries", "i8"), ("status", "i8"),
+        ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
+    ]
+)  # fmt: skip
+_ENGINE = np.dtype(
+    [
+        ("running", "i8"), ("step", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"),
+        ("stepping", "i8"), ("context", "f8"), ("reserved", "f8"),
+    ]
+)  # fmt: skip
+_OK, _LATE, _FAILED, _REJECTED, _RETRY, _NO_SLOT = 0, 1, 2, 3, 4, 5
+INF = np.inf
+
+# --- random numbers, tables, heaps, histograms -----------------------------------------------
+
+STREAMS = 13
+(
+    R_GAP, R_BURST, R_LENGTH, R_MIX, R_RANK, R_SPELL, R_OUTPUT,
+    R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_RETRY, R_OVERHEAD,
+) = range(STREAMS)  # fmt: skip
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX2 = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
 _TO_UNIT = 1.0 / 9007199254740992.0
-INF = np.inf
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-# --- what a run is told ----------------------------------------------------------------------
+def _compiled(function: F) -> F:
+    """Compile at the first call; keep the machine code on disk; hold no lock."""
+    return cast(F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
-class Traffic(NamedTuple):
-    """Arrivals and what they look like. Tables of quantiles are evenly spaced in rank."""
-
-    rate: Floats
-    """Mean arrivals per second in each window, shape (W,)."""
-    hardness: Floats
-    """Factor on the share of requests the student is unsure about, shape (W,)."""
-    window_s: float
-    gap_kind: int
-    gap_shape: float
-    """Gamma shape, 1 / CV squared."""
-    bursts: Floats
-    """Rate factor calm, rate factor in a burst, mean seconds calm, mean seconds of a burst."""
-    spells: Floats
-    """The same for hardness: calm, hard, mean seconds calm, mean seconds hard."""
-    replay: Floats
-    """Trace: gap in mean gaps, student tokens, teacher output tokens, length rank; shape (N, 4)."""
-    tokens: Floats
-    output: Floats
-    start_s: float
-    count_from_s: float
-    """Requests that arrive earlier warm the system and are not counted."""
-    until_s: float
-    row_s: float
-    """Width of the rows of the timeline."""
-
-
-class Student(NamedTuple):
-    """A fleet of equal replicas behind one queue. A batch takes fixed + requests + tokens."""
-
-    fixed_s: float
-    per_request_s: float
-    per_token_s: float
-    noise: int
-    sigma: float
-    noise_table: Floats
-    max_batch: int
-    max_tokens: float
-    padded: bool
-    queue_limit: int
-    failure_rate: float
-    replicas: int
-    min_replicas: int
-    max_replicas: int
-    check_s: float
-    target: float
-    start_delay_s: float
-    calm_checks: int
-    overhead: Floats
-    """Quantiles of the seconds around the student (HTTP, loop) that occupy no replica."""
-
-
-class Policy(NamedTuple):
-    """What the router decides with."""
-
-    threshold: float
-    confidence: Floats
-    """Confidence at ranks 0..1 of the traffic, least sure first."""
-    disagreement: Floats
-    """Chance that a kept answer differs from the teacher's, by cell of rank."""
-    length_correlation: float
-    audit_rate: float
-    budget_per_s: float
-    budget_burst: float
-    deadline_s: float
-    teacher_timeout_s: float
-    degrade: bool
-
-
-class Teacher(NamedTuple):
-    """Slots (an API or c servers), or replicas that batch continuously, one step at a time."""
-
-    kind: int
-    servers: int
-    base_s: float
-    per_input_s: float
-    per_output_s: float
-    noise: int
-    sigma: float
-    noise_table: Floats
-    prompt_tokens: float
-    token_ratio: float
-    calls_per_s: float
-    calls_burst: float
-    tokens_per_s: float
-    tokens_burst: float
-    failure_rate: float
-    reject_s: float
-    max_attempts: int
-    backoff_s: float
-    pending_limit: int
-    replicas: int
-    max_running: int
-    kv_tokens: float
-    step_s: float
-    step_per_request_s: float
-    step_per_context_s: float
-    step_per_prefill_s: float
-    prefill_budget: float
-
-
-class Stats(NamedTuple):
-    """What a run tells, by row of the timeline (R rows)."""
-
-    counts: Ints
-    """(R, len(COUNTS))."""
-    sums: Floats
-    """(R, len(SUMS))."""
-    latency: npt.NDArray[np.int32]
-    """(R, ROUTES, BINS) histograms of end-to-end latency."""
-    stages: Ints
-    """(len(STAGES), BINS) histograms of the stages."""
-    totals: Floats
-    """(len(STAGES), 2): sum of seconds, customers."""
-    little: Floats
-
-
-class _Desk(NamedTuple):
-    """The teacher's side of the loop: calls in flight and the calendar of their events."""
-
-    f: Floats
-    i: Ints
-    state: Ints
-    real: Floats
-    at: Floats
-    who: Ints
-    rep: Ints
-    rep_f: Floats
-    fin: Floats
-    fin_who: Ints
-
-
-# columns of _Desk.f and .i
-_ARRIVED, _OFFERED, _DEADLINE, _BEGUN = 0, 1, 2, 3
-_IN, _OUT, _TRY, _STATUS, _AUDIT, _NEXT, _ROW, _WRONG, _BARE = 0, 1, 2, 3, 4, 5, 6, 7, 8
-_FREE, _HEAD, _TAIL, _SLOTS_BUSY, _EVENTS, _PRESENT = 0, 1, 2, 3, 4, 5
-_CALLS_LEFT, _TOKENS_LEFT, _FILLED_AT, _SEEN, _AREA = 0, 1, 2, 3, 4
-# _Desk.rep, by replica
-_RUNNING, _STEP, _RHEAD, _RTAIL, _RQUEUE, _STEPPING = 0, 1, 2, 3, 4, 5
-_CONTEXT, _RESERVED = 0, 1
-# statuses of a call
-_OK, _LATE, _FAILED, _REJECTED, _RETRY, _NO_SLOT = 0, 1, 2, 3, 4, 5
-
-
-_hot = njit(cache=True, error_model="numpy", inline="always")
-"""On the path of every request: a call would cost more than the work, for its many arguments."""
-_cold = njit(cache=True, error_model="numpy")
-
-
-# --- random numbers, heaps, histograms -------------------------------------------------------
+def streams(seed: int) -> npt.NDArray[np.uint64]:
+    """Counters of the random streams of one seed, shape (STREAMS,)."""
+    return np.asarray(np.random.SeedSequence(seed).generate_state(STREAMS, np.uint64), np.uint64)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -258,7 +239,7 @@ def _bits(typingctx: Any, x: Any) -> Any:
     return types.int64(types.float64), codegen
 
 
-@_hot
+@_compiled
 def _uniform(rng: Any, stream: int) -> float:
     """Draw from [0, 1)."""
     rng[stream] += _GOLDEN
@@ -269,18 +250,18 @@ def _uniform(rng: Any, stream: int) -> float:
     return float(z >> _S11) * _TO_UNIT
 
 
-@_hot
+@_compiled
 def _exponential(rng: Any, stream: int) -> float:
     return -math.log(1.0 - _uniform(rng, stream))
 
 
-@_cold
+@_compiled
 def _normal(rng: Any, stream: int) -> float:
     radius = math.sqrt(2.0 * _exponential(rng, stream))
     return radius * math.cos(2.0 * math.pi * _uniform(rng, stream))
 
 
-@_cold
+@_compiled
 def _gamma(rng: Any, stream: int, shape: float) -> float:
     """Draw with mean 1 (Marsaglia & Tsang, ACM TOMS 26, 2000; boosted below shape 1)."""
     k = shape if shape >= 1.0 else shape + 1.0
@@ -300,22 +281,21 @@ def _gamma(rng: Any, stream: int, shape: float) -> float:
     return draw / shape
 
 
-@_hot
-def _quantile(table: Floats, rank: float) -> float:
+@_compiled
+def _quantile(tables: Floats, at: int, n: int, rank: float) -> float:
     """Read a table of quantiles, straight lines between its points."""
-    last = table.size - 1
-    if last == 0:
-        return table[0]
-    x = rank * last
-    cell = int(x)
-    if cell >= last:
-        return table[last]
-    low = table[cell]
-    return low + (x - cell) * (table[cell + 1] - low)
+    if n == 1:
+        return tables[at]
+    place = rank * (n - 1)
+    cell = min(int(place), n - 2)
+    low = tables[at + cell]
+    return low + (place - cell) * (tables[at + cell + 1] - low)
 
 
-@_hot
-def _noise(kind: int, sigma: float, table: Floats, rng: Any, stream: int) -> float:
+@_compiled
+def _noise(
+    kind: int, sigma: float, tables: Floats, at: int, n: int, rng: Any, stream: int
+) -> float:
     """Draw a factor of mean 1."""
     if kind == CONSTANT:
         return 1.0
@@ -323,70 +303,64 @@ def _noise(kind: int, sigma: float, table: Floats, rng: Any, stream: int) -> flo
         return _exponential(rng, stream)
     if kind == LOGNORMAL:
         return math.exp(sigma * _normal(rng, stream) - 0.5 * sigma * sigma)
-    return _quantile(table, _uniform(rng, stream))
+    return _quantile(tables, at, n, _uniform(rng, stream))
 
 
-@_hot
-def _push(at: Floats, who: Ints, n: int, t: float, item: int) -> int:
+@_compiled
+def _push(heap: Any, n: int, at: float, who: int) -> int:
     """Put an event on a binary heap of n; return the new size."""
     i = n
     while i > 0:
         parent = (i - 1) >> 1
-        if at[parent] <= t:
+        if heap[parent].at <= at:
             break
-        at[i] = at[parent]
-        who[i] = who[parent]
+        heap[i].at = heap[parent].at
+        heap[i].who = heap[parent].who
         i = parent
-    at[i] = t
-    who[i] = item
+    heap[i].at = at
+    heap[i].who = who
     return n + 1
 
 
-@_hot
-def _pop(at: Floats, who: Ints, n: int) -> int:
+@_compiled
+def _pop(heap: Any, n: int) -> int:
     """Remove the earliest event, which the caller has read; return the new size."""
     n -= 1
-    t = at[n]
-    item = who[n]
+    at, who = heap[n].at, heap[n].who
     i = 0
     while True:
         child = 2 * i + 1
         if child >= n:
             break
-        if child + 1 < n and at[child + 1] < at[child]:
+        if child + 1 < n and heap[child + 1].at < heap[child].at:
             child += 1
-        if at[child] >= t:
+        if heap[child].at >= at:
             break
-        at[i] = at[child]
-        who[i] = who[child]
+        heap[i].at = heap[child].at
+        heap[i].who = heap[child].who
         i = child
-    at[i] = t
-    who[i] = item
+    heap[i].at = at
+    heap[i].who = who
     return n
 
 
-@_hot
+@_compiled
 def _bin(seconds: float) -> int:
     """Histogram bin: the exponent and the first bits of the mantissa; bin 0 is (almost) zero."""
-    b = (_bits(seconds) >> _SHIFT) - _FIRST_BIN + 1
-    if b < 0 or seconds <= 0.0:
+    if seconds <= 0.0:
         return 0
-    return min(b, BINS - 1)
-
-
-@_hot
-def _stage(stats: Stats, stage: int, seconds: float) -> None:
-    stats.stages[stage, _bin(seconds)] += 1
-    stats.totals[stage, 0] += seconds
-    stats.totals[stage, 1] += 1.0
+    b = (_bits(seconds) >> _SHIFT) - _FIRST_BIN + 1
+    return min(max(b, 0), BINS - 1)
 
 
 # --- the router's decision -------------------------------------------------------------------
 
+KEEP, UNSURE, BROKEN, NOT_A_NUMBER, OUT_OF_BUDGET = 0, 1, 2, 3, 4
 
-@_hot
+
+@_compiled
 def decide(failed: bool, confidence: float, threshold: float, budget_ok: bool) -> int:
-    """Decide as `router.policy.decide` does; return one of the five codes."""
+    """Decide as `router.policy.decide` does; return one of the five codes above."""
     if failed:
         wanted = BROKEN
     elif not math.isfinite(confidence):
@@ -400,102 +374,102 @@ def decide(failed: bool, confidence: float, threshold: float, budget_ok: bool) -
 
 # --- arrivals --------------------------------------------------------------------------------
 
-_CLOCK, _WINDOW, _BURSTING, _BURST_END, _ROW_OF_TRACE, _SPELL, _SPELL_END, _ARRIVALS = range(8)
 
-
-@_hot
-def _gap(traffic: Traffic, walk: Floats, rng: Any) -> float:
+@_compiled
+def _gap(p: Any, tables: Floats, x: Any, rng: Any) -> float:
     """Next gap between arrivals, in mean gaps."""
-    kind = traffic.gap_kind
-    if kind == POISSON:
+    if p.gap_kind == POISSON:
         return _exponential(rng, R_GAP)
-    if kind == GAMMA:
-        return _gamma(rng, R_GAP, traffic.gap_shape)
-    if kind == REPLAY:
-        row = int(walk[_ROW_OF_TRACE]) + 1
-        if row >= traffic.replay.shape[0]:
-            row = 0
-        walk[_ROW_OF_TRACE] = row
-        return traffic.replay[row, 0]
+    if p.gap_kind == GAMMA:
+        return _gamma(rng, R_GAP, p.gap_shape)
+    if p.gap_kind == REPLAY:
+        x.trace_row += 1
+        if 4 * x.trace_row >= p.replay_n:
+            x.trace_row = 0
+        return tables[p.replay_at + 4 * x.trace_row]
     return 1.0
 
 
-@_cold
-def _flip(walk: Floats, phase: int, end: int, table: Floats, rng: Any, stream: int) -> None:
-    """Enter the other phase of a two-state process and draw how long it lasts."""
-    walk[phase] = 1.0 - walk[phase]
-    walk[end] += table[2 + int(walk[phase])] * _exponential(rng, stream)
-
-
-@_hot
-def _next_arrival(traffic: Traffic, walk: Floats, rng: Any) -> float:
+@_compiled
+def _next_arrival(p: Any, tables: Floats, x: Any, rng: Any) -> float:
     """Move to the next arrival by spending the gap at the rate of each window and phase.
 
     Exact for any renewal gap: time is changed by the integrated rate, never thinned.
     """
-    need = _gap(traffic, walk, rng)
-    t = walk[_CLOCK]
-    while True:
-        w = int(walk[_WINDOW])
-        if w >= traffic.rate.size or t >= traffic.until_s:
-            return INF
-        rate = traffic.rate[w] * traffic.bursts[int(walk[_BURSTING])]
-        window_end = (w + 1) * traffic.window_s
-        burst_end = walk[_BURST_END]
-        end = min(window_end, burst_end)
-        room = (end - t) * rate
+    need = _gap(p, tables, x, rng)
+    t = x.clock
+    while x.window < p.rate_n and t < p.until_s:
+        rate = tables[p.rate_at + x.window] * tables[p.bursts_at + x.bursting]
+        window_end = (x.window + 1) * p.window_s
+        room = (min(window_end, x.burst_end) - t) * rate
         if need < room:
             t += need / rate
-            walk[_CLOCK] = t
-            return t if t < traffic.until_s else INF
+            x.clock = t
+            return t if t < p.until_s else INF
         need -= room
-        t = end
-        if burst_end <= window_end:
-            _flip(walk, _BURSTING, _BURST_END, traffic.bursts, rng, R_BURST)
+        if x.burst_end <= window_end:
+            t = x.burst_end
+            x.bursting = 1 - x.bursting
+            x.burst_end += tables[p.bursts_at + 2 + x.bursting] * _exponential(rng, R_BURST)
         else:
-            walk[_WINDOW] += 1.0
+            t = window_end
+            x.window += 1
+    x.clock = t
+    return INF
 
 
-@_hot
-def _lengths(traffic: Traffic, walk: Floats, rng: Any) -> tuple[float, float, float]:
+@_compiled
+def _hardness(p: Any, tables: Floats, x: Any, t: float, rng: Any) -> float:
+    while x.spell_end <= t:
+        x.spell = 1 - x.spell
+        x.spell_end += tables[p.spells_at + 2 + x.spell] * _exponential(rng, R_SPELL)
+    return tables[p.hardness_at + x.window] * tables[p.spells_at + x.spell]
+
+
+@_compiled
+def _lengths(p: Any, tables: Floats, x: Any, rng: Any) -> tuple[float, float, float]:
     """Rank of the length, student tokens and the teacher's output tokens of this arrival."""
-    if traffic.gap_kind == REPLAY:
-        row = traffic.replay[int(walk[_ROW_OF_TRACE])]
-        return row[3], row[1], row[2]
+    if p.gap_kind == REPLAY:
+        at = p.replay_at + 4 * x.trace_row
+        return tables[at + 3], tables[at + 1], tables[at + 2]
     u = _uniform(rng, R_LENGTH)
-    tokens = math.floor(_quantile(traffic.tokens, u) + 0.5)
-    if traffic.output.size == 1:
-        return u, tokens, traffic.output[0]
-    return u, tokens, _quantile(traffic.output, _uniform(rng, R_OUTPUT))
+    tokens = math.floor(_quantile(tables, p.tokens_at, p.tokens_n, u) + 0.5)
+    output = tables[p.output_at]
+    if p.output_n > 1:
+        output = _quantile(tables, p.output_at, p.output_n, _uniform(rng, R_OUTPUT))
+    return u, tokens, output
 
 
-@_cold
-def start_walk(traffic: Traffic, rng: Any) -> Floats:
-    """State of the arrival process at the start of the clock."""
-    walk = np.zeros(8)
-    walk[_CLOCK] = traffic.start_s
-    walk[_WINDOW] = math.floor(traffic.start_s / traffic.window_s)
-    walk[_ROW_OF_TRACE] = -1.0
-    # a two-state process starts in its long-run mixture, not always in the calm state
-    for phase, end, table, stream in (
-        (_BURSTING, _BURST_END, traffic.bursts, R_BURST),
-        (_SPELL, _SPELL_END, traffic.spells, R_SPELL),
-    ):
-        share = 0.0 if table[2] == INF else table[3] / (table[2] + table[3])
-        walk[phase] = 0.0 if _uniform(rng, stream) < share else 1.0
-        walk[end] = traffic.start_s
-        _flip(walk, phase, end, table, rng, stream)
-    return walk
+@_compiled
+def _start(p: Any, tables: Floats, x: Any, rng: Any) -> None:
+    """Set the clock; two-state processes start in their long-run mixture, not always calm."""
+    t = p.start_s
+    x.clock = x.here_at = x.there_at = x.filled_at = x.paid_to = x.budget_at = t
+    x.burst_end = x.spell_end = INF
+    x.window = int(t / p.window_s)
+    x.trace_row = -1
+    b, s = p.bursts_at, p.spells_at
+    if tables[b + 2] < INF:
+        bursting = _uniform(rng, R_BURST) * (tables[b + 2] + tables[b + 3]) < tables[b + 3]
+        x.bursting = 1 if bursting else 0
+        x.burst_end = t + tables[b + 2 + x.bursting] * _exponential(rng, R_BURST)
+    if tables[s + 2] < INF:
+        hard = _uniform(rng, R_SPELL) * (tables[s + 2] + tables[s + 3]) < tables[s + 3]
+        x.spell = 1 if hard else 0
+        x.spell_end = t + tables[s + 2 + x.spell] * _exponential(rng, R_SPELL)
 
 
-@_cold
-def draw(traffic: Traffic, walk: Floats, rng: Any, block: Floats) -> int:
+@_compiled
+def draw(told: Any, tables: Floats, state: Any, rng: Any, block: Floats, first: bool) -> int:
     """Fill a block (N, 4) with arrivals: second, tokens, output tokens, length rank; return n."""
+    p, x = told[0], state[0]
+    if first:
+        _start(p, tables, x, rng)
     for n in range(block.shape[0]):
-        at = _next_arrival(traffic, walk, rng)
+        at = _next_arrival(p, tables, x, rng)
         if at == INF:
             return n
-        u, tokens, output = _lengths(traffic, walk, rng)
+        u, tokens, output = _lengths(p, tables, x, rng)
         block[n, 0] = at
         block[n, 1] = tokens
         block[n, 2] = output
@@ -503,697 +477,631 @@ def draw(traffic: Traffic, walk: Floats, rng: Any, block: Floats) -> int:
     return block.shape[0]
 
 
-def streams(seed: int) -> npt.NDArray[np.uint64]:
-    """Counters of the random streams of one seed, shape (STREAMS,)."""
-    return np.random.SeedSequence(seed).generate_state(STREAMS, np.uint64)
+# --- outcomes --------------------------------------------------------------------------------
 
 
-@_hot
-def _hardness(traffic: Traffic, walk: Floats, t: float, rng: Any) -> float:
-    while walk[_SPELL_END] <= t:
-        _flip(walk, _SPELL, _SPELL_END, traffic.spells, rng, R_SPELL)
-    return traffic.hardness[int(walk[_WINDOW])] * traffic.spells[int(walk[_SPELL])]
+@_compiled
+def _row(p: Any, t: float, rows: Any) -> int:
+    """Row of the timeline that a moment belongs to; the last one while warming up."""
+    if t < p.count_from_s:
+        return rows.shape[0] - 1
+    return min(int((t - p.count_from_s) / p.row_s), rows.shape[0] - 2)
+
+
+@_compiled
+def _stage(stages: Ints, rows: Any, row: int, stage: int, seconds: float) -> None:
+    warming = 1 if row == rows.shape[0] - 1 else 0
+    stages[warming, stage, _bin(seconds)] += 1
+
+
+@_compiled
+def _degrade(
+    p: Any, tables: Floats, rng: Any, rows: Any, latency: Any, row: int, seconds: float,
+    wrong: int, bare: int,
+) -> None:  # fmt: skip
+    """The teacher was wanted and did not answer: the student's answer, flagged, or an error."""
+    r = rows[row]
+    if p.degrade == 0 or bare == 1:
+        r.refused += 1
+        return
+    r.degraded += 1
+    r.disagreements += wrong
+    seconds += _quantile(tables, p.overhead_at, p.overhead_n, _uniform(rng, R_OVERHEAD))
+    r.degraded_s += seconds
+    latency[row, DEGRADED, _bin(seconds)] += 1
 
 
 # --- the teacher -----------------------------------------------------------------------------
 
 
-@_cold
-def _present(desk: _Desk, t: float, change: int) -> None:
-    """Account the time-integral of the number of calls present, then change that number."""
-    desk.real[_AREA] += desk.state[_PRESENT] * (t - desk.real[_SEEN])
-    desk.real[_SEEN] = t
-    desk.state[_PRESENT] += change
+@_compiled
+def _there(x: Any, t: float, change: int) -> None:
+    """Account the area under the number of calls present, then change that number."""
+    x.teacher_area += x.there * (t - x.there_at)
+    x.there_at = t
+    x.there += change
 
 
-@_hot
-def _answer(stats: Stats, student: Student, row: int, route: int, seconds: float, rng: Any) -> None:
-    """Book the end-to-end latency of one answered request."""
-    if row < 0:
-        return
-    if student.overhead.size > 1:
-        seconds += _quantile(student.overhead, _uniform(rng, R_OVERHEAD))
-    stats.counts[row, KEPT + route] += 1
-    stats.sums[row, LATENCY + route] += seconds
-    stats.latency[row, route, _bin(seconds)] += 1
-
-
-@_cold
-def _degrade(
-    stats: Stats, student: Student, policy: Policy, row: int, reason: int,
-    seconds: float, wrong: int, bare: bool, rng: Any,
-) -> None:  # fmt: skip
-    """The teacher was wanted and did not answer: the student's answer, flagged, or an error."""
-    if row < 0:
-        return
-    stats.counts[row, reason] += 1
-    if policy.degrade and not bare:
-        stats.counts[row, DISAGREED] += wrong
-        _answer(stats, student, row, DEGRADED, seconds, rng)
-    else:
-        stats.counts[row, REFUSED] += 1
-
-
-@_cold
+@_compiled
 def _leave(
-    slot: int, t: float, status: int, student: Student, policy: Policy, desk: _Desk,
-    stats: Stats, rng: Any,
+    slot: int, t: float, status: int, p: Any, tables: Floats, x: Any, rng: Any, calls: Any,
+    rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """End one teacher call at time t and free its place."""
-    row = desk.i[slot, _ROW]
-    stats.little[L_TEACHER_SUM] += t - desk.f[slot, _OFFERED]
-    stats.little[L_TEACHER_N] += 1.0
-    if row >= 0:
-        _stage(stats, T_STAY, t - desk.f[slot, _OFFERED])
-    if desk.i[slot, _AUDIT] == 1:
-        if row >= 0 and status != _OK:
-            stats.counts[row, AUDITS_LOST] += 1
+    call = calls[slot]
+    row = call.row
+    r = rows[row]
+    stay = t - call.offered
+    x.teacher_sum += stay
+    r.in_teacher_s += stay
+    _stage(stages, rows, row, T_STAY, stay)
+    if call.audit == 1:
+        if status != _OK:
+            r.audits_lost += 1
     elif status == _OK:
-        _answer(stats, student, row, TEACHER, t - desk.f[slot, _ARRIVED], rng)
+        seconds = t - call.arrived
+        seconds += _quantile(tables, p.overhead_at, p.overhead_n, _uniform(rng, R_OVERHEAD))
+        r.teacher += 1
+        r.teacher_s += seconds
+        latency[row, TEACHER, _bin(seconds)] += 1
     else:
-        reason = TIMEOUT
-        if status == _FAILED:
-            reason = UNAVAILABLE
+        if status == _LATE:
+            r.teacher_timeout += 1
+        elif status == _FAILED:
+            r.teacher_unavailable += 1
         elif status == _REJECTED:
-            reason = THROTTLED
-        elif status == _NO_SLOT:
-            reason = BUSY
-        _degrade(
-            stats, student, policy, row, reason, t - desk.f[slot, _ARRIVED],
-            desk.i[slot, _WRONG], desk.i[slot, _BARE] == 1, rng,
-        )  # fmt: skip
-    desk.i[slot, _NEXT] = desk.state[_FREE]
-    desk.state[_FREE] = slot
+            r.teacher_throttled += 1
+        else:
+            r.teacher_busy += 1
+        _degrade(p, tables, rng, rows, latency, row, t - call.arrived, call.wrong, call.bare)
+    call.next = x.free
+    x.free = slot
 
 
-@_cold
-def _bill(slot: int, call: int, desk: _Desk, stats: Stats) -> None:
-    """Count one attempt that reached the teacher; audits in columns of their own."""
-    row = desk.i[slot, _ROW]
-    if row < 0:
-        return
-    audit = desk.i[slot, _AUDIT] == 1
-    calls, read, written = (
-        (AUDIT_CALLS, AUDIT_INPUT, AUDIT_OUTPUT) if audit else (CALLS, INPUT, OUTPUT)
-    )
-    stats.counts[row, calls] += 1
-    stats.counts[row, read] += desk.i[slot, _IN]
-    if call != CALLS_FAILED:
-        stats.counts[row, written] += desk.i[slot, _OUT]
-    if call != CALLS:
-        stats.counts[row, call] += 1
+@_compiled
+def _bill(call: Any, failed: bool, cancelled: bool, rows: Any) -> None:
+    """Count one attempt that reached the teacher; audits in columns of their own.
+
+    An attempt that failed is billed what was sent; one that was cancelled, what was sent and all
+    that would have been written: the safe side.
+    """
+    r = rows[call.row]
+    written = 0 if failed else call.written
+    if call.audit == 1:
+        r.audit_calls += 1
+        r.audit_input_tokens += call.read
+        r.audit_output_tokens += written
+    else:
+        r.teacher_calls += 1
+        r.input_tokens += call.read
+        r.output_tokens += written
+    if failed:
+        r.calls_failed += 1
+    elif cancelled:
+        r.calls_cancelled += 1
 
 
-@_cold
-def _allowed(teacher: Teacher, desk: _Desk, t: float, tokens: int) -> bool:
+@_compiled
+def _allowed(p: Any, x: Any, t: float, tokens: int) -> bool:
     """Spend from the two token buckets of the rate limit, or say no."""
-    real = desk.real
-    past = t - real[_FILLED_AT]
-    real[_FILLED_AT] = t
-    if teacher.calls_per_s < INF:
-        left = real[_CALLS_LEFT] + past * teacher.calls_per_s
-        real[_CALLS_LEFT] = min(teacher.calls_burst, left)
-        if real[_CALLS_LEFT] < 1.0:
-            return False
-    if teacher.tokens_per_s < INF:
-        left = real[_TOKENS_LEFT] + past * teacher.tokens_per_s
-        real[_TOKENS_LEFT] = min(teacher.tokens_burst, left)
-        if real[_TOKENS_LEFT] < tokens:
-            return False
-        real[_TOKENS_LEFT] -= tokens
-    real[_CALLS_LEFT] -= 1.0
+    past = t - x.filled_at
+    x.filled_at = t
+    if p.calls_per_s < INF:
+        x.calls_left = min(p.calls_burst, x.calls_left + past * p.calls_per_s)
+    if p.tokens_per_s < INF:
+        x.tokens_left = min(p.tokens_burst, x.tokens_left + past * p.tokens_per_s)
+    if x.calls_left < 1.0 or x.tokens_left < tokens:
+        return False
+    if p.calls_per_s < INF:
+        x.calls_left -= 1.0
+    if p.tokens_per_s < INF:
+        x.tokens_left -= tokens
     return True
 
 
-@_cold
+@_compiled
 def _attempt(
-    slot: int, t: float, traffic: Traffic, teacher: Teacher, desk: _Desk, stats: Stats, rng: Any
-) -> None:
+    slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    rows: Any,
+) -> None:  # fmt: skip
     """Try once: the outcome is known now and happens when its event comes up."""
-    desk.i[slot, _TRY] += 1
-    row = desk.i[slot, _ROW]
-    read, written = desk.i[slot, _IN], desk.i[slot, _OUT]
-    if not _allowed(teacher, desk, t, read + written):
-        status, seconds = _REJECTED, teacher.reject_s
-        if row >= 0:
-            stats.counts[row, CALLS_THROTTLED] += 1
+    call = calls[slot]
+    call.tries += 1
+    if _allowed(p, x, t, call.read + call.written):
+        noise = _noise(
+            p.teacher_noise, p.teacher_sigma, tables, p.teacher_noise_table_at,
+            p.teacher_noise_table_n, rng, R_TEACHER,
+        )  # fmt: skip
+        work = p.base_s + p.per_input_s * call.read + p.per_output_s * call.written
+        end = t + work * noise
+        failed = False
+        if p.teacher_failure_rate > 0.0:
+            failed = _uniform(rng, R_RETRY) < p.teacher_failure_rate
+        late = end > call.deadline
+        _bill(call, failed, late, rows)
+        call.status = _FAILED if failed else _OK
     else:
-        seconds = (
-            teacher.base_s + teacher.per_input_s * read + teacher.per_output_s * written
-        ) * _noise(teacher.noise, teacher.sigma, teacher.noise_table, rng, R_TEACHER)
-        failed = teacher.failure_rate > 0.0 and _uniform(rng, R_RETRY) < teacher.failure_rate
-        status = _FAILED if failed else _OK
-        late = t + seconds > desk.f[slot, _DEADLINE]
-        _bill(slot, CALLS_CANCELLED if late else (CALLS_FAILED if failed else CALLS), desk, stats)
-    end = t + seconds
-    if end > desk.f[slot, _DEADLINE]:
-        end, status = desk.f[slot, _DEADLINE], _LATE
-    at = _row(traffic, t, stats.sums.shape[0])
-    if at >= 0:
-        stats.sums[at, TEACHER_BUSY] += end - t
-    desk.i[slot, _STATUS] = status
-    desk.state[_EVENTS] = _push(desk.at, desk.who, desk.state[_EVENTS], end, slot)
+        end = t + p.reject_s
+        call.status = _REJECTED
+        rows[call.row].calls_throttled += 1
+    if end > call.deadline:
+        end = call.deadline
+        call.status = _LATE
+    rows[_row(p, t, rows)].teacher_busy_s += end - t
+    x.events = _push(events, x.events, end, slot)
 
 
-@_cold
+@_compiled
 def _begin(
-    slot: int, t: float, traffic: Traffic, teacher: Teacher, desk: _Desk, stats: Stats, rng: Any
-) -> None:
+    slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    rows: Any, stages: Ints,
+) -> None:  # fmt: skip
     """Give a waiting call a slot."""
-    desk.state[_SLOTS_BUSY] += 1
-    if desk.i[slot, _ROW] >= 0:
-        _stage(stats, T_WAIT, t - desk.f[slot, _OFFERED])
-    _attempt(slot, t, traffic, teacher, desk, stats, rng)
+    x.slots_busy += 1
+    _waited(calls[slot], t, rows, stages)
+    _attempt(slot, t, p, tables, x, rng, calls, events, rows)
 
 
-@_cold
+@_compiled
+def _waited(call: Any, t: float, rows: Any, stages: Ints) -> None:
+    wait = t - call.offered
+    rows[call.row].in_teacher_wait_s += wait
+    _stage(stages, rows, call.row, T_WAIT, wait)
+
+
+@_compiled
+def _expire(
+    slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, rows: Any,
+    latency: Any, stages: Ints,
+) -> None:  # fmt: skip
+    """A call whose deadline passed while it queued: it left then, and is noticed at t."""
+    left = calls[slot].deadline
+    _there(x, t, -1)
+    x.teacher_area -= t - left
+    _leave(slot, left, _NO_SLOT, p, tables, x, rng, calls, rows, latency, stages)
+
+
+@_compiled
 def _slot_event(
-    slot: int, t: float, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """An attempt ended, or the pause before the next one did."""
-    status = desk.i[slot, _STATUS]
+    call = calls[slot]
+    status = call.status
     if status == _RETRY:
-        _attempt(slot, t, traffic, teacher, desk, stats, rng)
+        _attempt(slot, t, p, tables, x, rng, calls, events, rows)
         return
-    if status in (_FAILED, _REJECTED) and desk.i[slot, _TRY] < teacher.max_attempts:
-        pause = teacher.backoff_s * 2.0 ** (desk.i[slot, _TRY] - 1) * _uniform(rng, R_RETRY)
-        if t + pause < desk.f[slot, _DEADLINE]:
-            desk.i[slot, _STATUS] = _RETRY
-            desk.state[_EVENTS] = _push(desk.at, desk.who, desk.state[_EVENTS], t + pause, slot)
+    if status in (_FAILED, _REJECTED) and call.tries < p.max_attempts:
+        pause = p.backoff_s * 2.0 ** (call.tries - 1) * _uniform(rng, R_RETRY)
+        if t + pause < call.deadline:
+            call.status = _RETRY
+            x.events = _push(events, x.events, t + pause, slot)
             return
-    _present(desk, t, -1)
-    desk.state[_SLOTS_BUSY] -= 1
-    _leave(slot, t, status, student, policy, desk, stats, rng)
-    while desk.state[_HEAD] >= 0:
-        waiting = desk.state[_HEAD]
-        desk.state[_HEAD] = desk.i[waiting, _NEXT]
-        if desk.f[waiting, _DEADLINE] > t:
-            _begin(waiting, t, traffic, teacher, desk, stats, rng)
+    _there(x, t, -1)
+    x.slots_busy -= 1
+    _leave(slot, t, status, p, tables, x, rng, calls, rows, latency, stages)
+    while x.first >= 0:
+        waiting = x.first
+        x.first = calls[waiting].next
+        if calls[waiting].deadline > t:
+            _begin(waiting, t, p, tables, x, rng, calls, events, rows, stages)
             return
-        _expire(waiting, t, student, policy, desk, stats, rng)
+        _expire(waiting, t, p, tables, x, rng, calls, rows, latency, stages)
 
 
-@_cold
-def _expire(
-    slot: int, t: float, student: Student, policy: Policy, desk: _Desk, stats: Stats, rng: Any
-) -> None:
-    """A call whose deadline passed while it queued: it left then, and is noticed at t."""
-    left = desk.f[slot, _DEADLINE]
-    _present(desk, t, -1)
-    desk.real[_AREA] -= t - left
-    _leave(slot, left, _NO_SLOT, student, policy, desk, stats, rng)
-
-
-@_cold
+@_compiled
 def _step(
-    rep: int, t: float, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    e: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """Begin one engine step: admit what fits, decode one token for each running request."""
-    n, context = desk.rep[rep, _RUNNING], desk.rep_f[rep, _CONTEXT]
-    prefill = 0.0
-    while desk.rep[rep, _RHEAD] >= 0 and desk.rep[rep, _RUNNING] < teacher.max_running:
-        slot = desk.rep[rep, _RHEAD]
-        if desk.f[slot, _DEADLINE] > t:
-            need = float(desk.i[slot, _IN] + desk.i[slot, _OUT])
-            running = desk.rep[rep, _RUNNING]
-            full = desk.rep_f[rep, _RESERVED] + need > teacher.kv_tokens
-            if running > 0 and (full or prefill + desk.i[slot, _IN] > teacher.prefill_budget):
+    engine = engines[e]
+    decoding, context, prefill = engine.running, engine.context, 0.0
+    while engine.first >= 0 and engine.running < p.max_running:
+        slot = engine.first
+        call = calls[slot]
+        if call.deadline > t:
+            need = call.read + call.written
+            full = engine.reserved + need > p.kv_tokens or prefill + call.read > p.prefill_budget
+            if full and engine.running > 0:
                 break
-            desk.rep_f[rep, _RESERVED] += need
-            prefill += desk.i[slot, _IN]
-            if desk.i[slot, _ROW] >= 0:
-                _stage(stats, T_WAIT, t - desk.f[slot, _OFFERED])
-            last_step = float(desk.rep[rep, _STEP] + desk.i[slot, _OUT])
-            desk.rep[rep, _RUNNING] = _push(
-                desk.fin[rep], desk.fin_who[rep], running, last_step, slot
-            )
-            desk.rep[rep, _RHEAD] = desk.i[slot, _NEXT]
+            engine.reserved += need
+            prefill += call.read
+            engine.first = call.next
+            _waited(call, t, rows, stages)
+            engine.running = _push(ends[e], engine.running, float(engine.step + call.written), slot)
         else:
-            desk.rep[rep, _RHEAD] = desk.i[slot, _NEXT]
-            _expire(slot, t, student, policy, desk, stats, rng)
-        desk.rep[rep, _RQUEUE] -= 1
-    desk.rep_f[rep, _CONTEXT] = context + prefill
-    if desk.rep[rep, _RUNNING] == 0:
-        desk.rep[rep, _STEPPING] = 0
-        return
-    seconds = (
-        teacher.step_s
-        + teacher.step_per_request_s * n
-        + teacher.step_per_context_s * context
-        + teacher.step_per_prefill_s * prefill
-    ) * _noise(teacher.noise, teacher.sigma, teacher.noise_table, rng, R_TEACHER)
-    at = _row(traffic, t, stats.sums.shape[0])
-    if at >= 0:
-        stats.sums[at, TEACHER_BUSY] += seconds
-    desk.rep[rep, _STEPPING] = 1
-    desk.state[_EVENTS] = _push(
-        desk.at, desk.who, desk.state[_EVENTS], t + seconds, desk.f.shape[0] + rep
-    )
+            engine.first = call.next
+            _expire(slot, t, p, tables, x, rng, calls, rows, latency, stages)
+        engine.queued -= 1
+    engine.context = context + prefill
+    engine.stepping = 1 if engine.running > 0 else 0
+    if engine.running > 0:
+        noise = _noise(
+            p.teacher_noise, p.teacher_sigma, tables, p.teacher_noise_table_at,
+            p.teacher_noise_table_n, rng, R_TEACHER,
+        )  # fmt: skip
+        seconds = noise * (
+            p.step_s
+            + p.step_per_request_s * decoding
+            + p.step_per_context_s * context
+            + p.step_per_prefill_s * prefill
+        )
+        rows[_row(p, t, rows)].teacher_busy_s += seconds
+        x.events = _push(events, x.events, t + seconds, calls.shape[0] + e)
 
 
-@_cold
+@_compiled
 def _step_end(
-    rep: int, t: float, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    e: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """Finish a step: everyone got a token; those with all of theirs leave."""
-    desk.rep[rep, _STEP] += 1
-    desk.rep_f[rep, _CONTEXT] += desk.rep[rep, _RUNNING]
-    step = desk.rep[rep, _STEP]
-    while desk.rep[rep, _RUNNING] > 0 and desk.fin[rep, 0] <= step:
-        slot = desk.fin_who[rep, 0]
-        desk.rep[rep, _RUNNING] = _pop(desk.fin[rep], desk.fin_who[rep], desk.rep[rep, _RUNNING])
-        held = desk.i[slot, _IN] + desk.i[slot, _OUT]
-        desk.rep_f[rep, _CONTEXT] -= held
-        desk.rep_f[rep, _RESERVED] -= held
-        late = t > desk.f[slot, _DEADLINE]
-        _bill(slot, CALLS_CANCELLED if late else CALLS, desk, stats)
-        _present(desk, t, -1)
-        _leave(slot, t, _LATE if late else _OK, student, policy, desk, stats, rng)
-    _step(rep, t, traffic, student, policy, teacher, desk, stats, rng)
+    engine = engines[e]
+    engine.step += 1
+    engine.context += engine.running
+    while engine.running > 0 and ends[e, 0].at <= engine.step:
+        slot = ends[e, 0].who
+        engine.running = _pop(ends[e], engine.running)
+        call = calls[slot]
+        engine.context -= call.read + call.written
+        engine.reserved -= call.read + call.written
+        late = t > call.deadline
+        _bill(call, False, late, rows)
+        _there(x, t, -1)
+        status = _LATE if late else _OK
+        _leave(slot, t, status, p, tables, x, rng, calls, rows, latency, stages)
+    _step(e, t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
 
 
-@_cold
+@_compiled
 def _advance(
-    until: float, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    until: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """Let the teacher's side run up to a moment."""
-    while desk.state[_EVENTS] > 0 and desk.at[0] <= until:
-        t, who = desk.at[0], desk.who[0]
-        desk.state[_EVENTS] = _pop(desk.at, desk.who, desk.state[_EVENTS])
-        if who >= desk.f.shape[0]:
-            _step_end(who - desk.f.shape[0], t, traffic, student, policy, teacher, desk, stats, rng)
+    while x.events > 0 and events[0].at <= until:
+        t, who = events[0].at, events[0].who
+        x.events = _pop(events, x.events)
+        if who < calls.shape[0]:
+            _slot_event(who, t, p, tables, x, rng, calls, events, rows, latency, stages)
         else:
-            _slot_event(who, t, traffic, student, policy, teacher, desk, stats, rng)
+            _step_end(
+                who - calls.shape[0], t, p, tables, x, rng, calls, events, engines, ends, rows,
+                latency, stages,
+            )  # fmt: skip
 
 
-@_cold
+@_compiled
 def _ask(
-    t: float, arrived: float, tokens: float, output: float, row: int, wrong: int, bare: bool,
-    audit: bool, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    t: float, request: Any, row: int, wrong: int, bare: int, audit: int, p: Any, tables: Floats,
+    x: Any, rng: Any, calls: Any, events: Any, engines: Any, ends: Any, rows: Any, latency: Any,
+    stages: Ints,
 ) -> None:  # fmt: skip
     """Hand one request to the teacher's side."""
-    _advance(t, traffic, student, policy, teacher, desk, stats, rng)
-    slot = desk.state[_FREE]
+    _advance(t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
+    slot = x.free
     if slot < 0:
-        if audit:
-            if row >= 0:
-                stats.counts[row, AUDITS_LOST] += 1
+        if audit == 1:
+            rows[row].audits_lost += 1
         else:
-            _degrade(stats, student, policy, row, BUSY, t - arrived, wrong, bare, rng)
+            rows[row].teacher_busy += 1
+            _degrade(p, tables, rng, rows, latency, row, t - request.arrived, wrong, bare)
         return
-    desk.state[_FREE] = desk.i[slot, _NEXT]
-    desk.f[slot, _ARRIVED] = arrived
-    desk.f[slot, _OFFERED] = t
-    deadline = t + policy.teacher_timeout_s
-    desk.f[slot, _DEADLINE] = deadline if audit else min(deadline, arrived + policy.deadline_s)
-    desk.i[slot, _IN] = int(teacher.prompt_tokens + teacher.token_ratio * tokens + 0.5)
-    desk.i[slot, _OUT] = max(1, int(output + 0.5))
-    desk.i[slot, _TRY] = 0
-    desk.i[slot, _AUDIT] = 1 if audit else 0
-    desk.i[slot, _ROW] = row
-    desk.i[slot, _WRONG] = wrong
-    desk.i[slot, _BARE] = 1 if bare else 0
-    desk.i[slot, _NEXT] = -1
-    _present(desk, t, 1)
-    if teacher.kind == CONTINUOUS:
-        _join(slot, t, traffic, student, policy, teacher, desk, stats, rng)
-    elif desk.state[_SLOTS_BUSY] < teacher.servers:
-        _begin(slot, t, traffic, teacher, desk, stats, rng)
-    elif desk.state[_HEAD] < 0:
-        desk.state[_HEAD] = desk.state[_TAIL] = slot
+    call = calls[slot]
+    x.free = call.next
+    call.arrived, call.offered = request.arrived, t
+    call.deadline = t + p.teacher_timeout_s
+    if audit == 0:
+        call.deadline = min(call.deadline, request.arrived + p.deadline_s)
+    call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
+    call.written = max(1, int(request.output + 0.5))
+    call.tries, call.next = 0, -1
+    call.audit, call.wrong, call.bare, call.row = audit, wrong, bare, row
+    _there(x, t, 1)
+    if p.teacher_kind == CONTINUOUS:
+        _join(slot, t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
+    elif x.slots_busy < p.slots:
+        _begin(slot, t, p, tables, x, rng, calls, events, rows, stages)
+    elif x.first < 0:
+        x.first = x.last = slot
     else:
-        desk.i[desk.state[_TAIL], _NEXT] = slot
-        desk.state[_TAIL] = slot
+        calls[x.last].next = slot
+        x.last = slot
 
 
-@_cold
+@_compiled
 def _join(
-    slot: int, t: float, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    desk: _Desk, stats: Stats, rng: Any,
+    slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
+    engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
-    """Queue at the replica with the fewest requests, as a least-loaded balancer would."""
+    """Queue at the engine with the fewest requests, as a least-loaded balancer would."""
     best = 0
-    for r in range(1, teacher.replicas):
-        load = desk.rep[r, _RUNNING] + desk.rep[r, _RQUEUE]
-        if load < desk.rep[best, _RUNNING] + desk.rep[best, _RQUEUE]:
-            best = r
-    if desk.rep[best, _RHEAD] < 0:
-        desk.rep[best, _RHEAD] = slot
+    for e in range(1, engines.shape[0]):
+        if engines[e].running + engines[e].queued < engines[best].running + engines[best].queued:
+            best = e
+    engine = engines[best]
+    if engine.first < 0:
+        engine.first = slot
     else:
-        desk.i[desk.rep[best, _RTAIL], _NEXT] = slot
-    desk.rep[best, _RTAIL] = slot
-    desk.rep[best, _RQUEUE] += 1
-    if desk.rep[best, _STEPPING] == 0:
-        _step(best, t, traffic, student, policy, teacher, desk, stats, rng)
-
-
-@_cold
-def _new_desk(teacher: Teacher) -> _Desk:
-    places = teacher.pending_limit
-    links = np.zeros((places, 9), dtype=np.int64)
-    for k in range(places):
-        links[k, _NEXT] = k + 1
-    links[places - 1, _NEXT] = -1
-    state = np.zeros(6, dtype=np.int64)
-    state[_HEAD] = -1
-    replicas = teacher.replicas if teacher.kind == CONTINUOUS else 1
-    running = teacher.max_running if teacher.kind == CONTINUOUS else 1
-    rep = np.zeros((replicas, 6), dtype=np.int64)
-    rep[:, _RHEAD] = -1
-    real = np.zeros(5)
-    real[_CALLS_LEFT] = teacher.calls_burst
-    real[_TOKENS_LEFT] = teacher.tokens_burst
-    return _Desk(
-        np.zeros((places, 4)), links, state, real,
-        np.empty(places + replicas + 1), np.empty(places + replicas + 1, dtype=np.int64),
-        rep, np.zeros((replicas, 2)),
-        np.empty((replicas, running + 1)), np.empty((replicas, running + 1), dtype=np.int64),
-    )  # fmt: skip
+        calls[engine.last].next = slot
+    engine.last = slot
+    engine.queued += 1
+    if engine.stepping == 0:
+        _step(best, t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
 
 
 # --- the student -----------------------------------------------------------------------------
 
 
-class _Fleet(NamedTuple):
-    """Student replicas, the queue in front of them and what each is working on."""
-
-    queue: Floats
-    """(capacity, 4) ring: arrived, tokens, rank, output tokens."""
-    batch: Floats
-    """(replicas, max_batch, 4): the same, of the batch each replica runs."""
-    size: Ints
-    at: Floats
-    who: Ints
-    idle: Ints
-    starting: Floats
-    state: Ints
-    real: Floats
+@_compiled
+def _here(x: Any, t: float, change: int) -> None:
+    """Account the area under the number of requests at the student, then change that number."""
+    x.student_area += x.here * (t - x.here_at)
+    x.here_at = t
+    x.here += change
 
 
-_QHEAD, _QUEUED, _WORKING, _IDLE, _ON, _PRESENT_S, _COLD, _CALM = 0, 1, 2, 3, 4, 5, 6, 7
-_LAST, _AREA_S, _WORK_SINCE_CHECK, _PAID_SINCE, _BUDGET_LEFT, _BUDGET_AT = 0, 1, 2, 3, 4, 5
-
-
-@_cold
-def _new_fleet(student: Student, start: float, budget: float) -> _Fleet:
-    capacity = 1
-    while capacity < student.queue_limit + 1:
-        capacity *= 2
-    most = student.max_replicas
-    state = np.zeros(8, dtype=np.int64)
-    idle = np.empty(most, dtype=np.int64)
-    for k in range(student.replicas):
-        idle[k] = student.replicas - 1 - k
-    state[_IDLE] = state[_ON] = student.replicas
-    real = np.zeros(6)
-    real[_LAST] = real[_PAID_SINCE] = real[_BUDGET_AT] = start
-    real[_BUDGET_LEFT] = budget
-    return _Fleet(
-        np.empty((capacity, 4)), np.empty((most, student.max_batch, 4)),
-        np.zeros(most, dtype=np.int64), np.empty(most + 1), np.empty(most + 1, dtype=np.int64),
-        idle, np.full(most, INF), state, real,
-    )  # fmt: skip
-
-
-@_hot
-def _row(traffic: Traffic, t: float, rows: int) -> int:
-    """Row of the timeline that a moment belongs to; -1 while warming up."""
-    if t < traffic.count_from_s:
-        return -1
-    return min(int((t - traffic.count_from_s) / traffic.row_s), rows - 1)
-
-
-@_hot
-def _fleet_present(fleet: _Fleet, t: float, change: int) -> None:
-    fleet.real[_AREA_S] += fleet.state[_PRESENT_S] * (t - fleet.real[_LAST])
-    fleet.real[_LAST] = t
-    fleet.state[_PRESENT_S] += change
-
-
-@_hot
-def _start_batch(
-    t: float, traffic: Traffic, student: Student, policy: Policy, fleet: _Fleet, stats: Stats,
-    rng: Any,
-) -> None:  # fmt: skip
-    """An idle replica takes what queued, oldest first, within the budgets of one batch."""
-    state = fleet.state
-    mask = fleet.queue.shape[0] - 1
-    rep = fleet.idle[state[_IDLE] - 1]
-    rows = stats.counts.shape[0]
-    n, tokens, longest = 0, 0.0, 0.0
-    while state[_QUEUED] > 0 and n < student.max_batch:
-        item = fleet.queue[state[_QHEAD]]
-        if t - item[0] >= policy.deadline_s:
-            row = _row(traffic, item[0], rows)
-            stats.little[L_STUDENT_SUM] += t - item[0]
-            _fleet_present(fleet, t, -1)
-            if row >= 0:
-                stats.counts[row, DEADLINE] += 1
-                stats.counts[row, REFUSED] += 1
-        else:
-            longest = max(longest, item[1])
-            work = (n + 1) * longest if student.padded else tokens + item[1]
-            if n > 0 and work > student.max_tokens:
-                break
-            tokens = work
-            fleet.batch[rep, n, 0] = item[0]
-            fleet.batch[rep, n, 1] = item[1]
-            fleet.batch[rep, n, 2] = item[2]
-            fleet.batch[rep, n, 3] = item[3]
-            n += 1
-            if item[0] >= traffic.count_from_s:
-                _stage(stats, S_WAIT, t - item[0])
-        state[_QHEAD] = (state[_QHEAD] + 1) & mask
-        state[_QUEUED] -= 1
-    if n == 0:
-        return
-    seconds = (student.fixed_s + student.per_request_s * n + student.per_token_s * tokens) * _noise(
-        student.noise, student.sigma, student.noise_table, rng, R_STUDENT
-    )
-    row = _row(traffic, t, rows)
-    if row >= 0:
-        stats.sums[row, STUDENT_BUSY] += seconds
-        stats.counts[row, BATCHES] += 1
-    fleet.real[_WORK_SINCE_CHECK] += seconds
-    fleet.size[rep] = n
-    state[_IDLE] -= 1
-    state[_WORKING] = _push(fleet.at, fleet.who, state[_WORKING], t + seconds, rep)
-
-
-@_hot
-def _within_budget(policy: Policy, fleet: _Fleet, t: float) -> bool:
-    """Spend one escalation from the token bucket, or say no."""
-    if policy.budget_per_s == INF:
-        return True
-    real = fleet.real
-    left = real[_BUDGET_LEFT] + (t - real[_BUDGET_AT]) * policy.budget_per_s
-    real[_BUDGET_LEFT] = min(policy.budget_burst, left)
-    real[_BUDGET_AT] = t
-    if real[_BUDGET_LEFT] < 1.0:
-        return False
-    real[_BUDGET_LEFT] -= 1.0
-    return True
-
-
-@_hot
-def _end_batch(
-    t: float, rep: int, traffic: Traffic, student: Student, policy: Policy, teacher: Teacher,
-    fleet: _Fleet, desk: _Desk, stats: Stats, rng: Any,
-) -> None:  # fmt: skip
-    """A batch is done: decide each of its requests."""
-    n = fleet.size[rep]
-    rows = stats.counts.shape[0]
-    cells = policy.disagreement.size
-    _fleet_present(fleet, t, -n)
-    for k in range(n):
-        arrived = fleet.batch[rep, k, 0]
-        tokens = fleet.batch[rep, k, 1]
-        rank = fleet.batch[rep, k, 2]
-        output = fleet.batch[rep, k, 3]
-        stay = t - arrived
-        stats.little[L_STUDENT_SUM] += stay
-        row = _row(traffic, arrived, rows)
-        counted = row >= 0
-        if counted:
-            _stage(stats, S_STAY, stay)
-        failed = student.failure_rate > 0.0 and _uniform(rng, R_STUDENT) < student.failure_rate
-        confidence = _quantile(policy.confidence, rank)
-        risk = policy.disagreement[int(rank * cells)]
-        wrong = 1 if _uniform(rng, R_WRONG) < risk else 0
-        code = decide(failed, confidence, policy.threshold, True)
-        if code == KEEP:
-            if counted:
-                stats.counts[row, DISAGREED] += wrong
-            _answer(stats, student, row, STUDENT, stay, rng)
-            if policy.audit_rate > 0.0 and _uniform(rng, R_AUDIT) < policy.audit_rate:
-                if counted:
-                    stats.counts[row, AUDITS] += 1
-                _ask(
-                    t, arrived, tokens, output, row, wrong, False, True,
-                    traffic, student, policy, teacher, desk, stats, rng,
-                )  # fmt: skip
-            continue
-        if counted:
-            stats.counts[row, WANTED] += 1
-            stats.counts[row, WANTED_TOKENS] += int(tokens)
-            if failed:
-                stats.counts[row, STUDENT_FAILED] += 1
-        code = decide(failed, confidence, policy.threshold, _within_budget(policy, fleet, t))
-        if code == OUT_OF_BUDGET:
-            _degrade(stats, student, policy, row, BUDGET, stay, wrong, failed, rng)
-        else:
-            _ask(
-                t, arrived, tokens, output, row, wrong, failed, False,
-                traffic, student, policy, teacher, desk, stats, rng,
-            )  # fmt: skip
-
-
-@_cold
-def _pay(t: float, traffic: Traffic, fleet: _Fleet, stats: Stats) -> None:
-    """Book the replica-seconds that were switched on since the last booking."""
-    since = max(fleet.real[_PAID_SINCE], traffic.count_from_s)
-    if t > since:
-        row = _row(traffic, since, stats.sums.shape[0])
-        stats.sums[row, STUDENT_PAID] += (fleet.state[_ON]) * (t - since)
-    fleet.real[_PAID_SINCE] = t
-
-
-@_cold
-def _rescale(t: float, traffic: Traffic, student: Student, fleet: _Fleet, stats: Stats) -> None:
-    """Autoscale as a horizontal autoscaler does: replicas x utilisation / target, with patience."""
-    _pay(t, traffic, fleet, stats)
-    state = fleet.state
-    ready = state[_ON] - state[_COLD]
-    used = fleet.real[_WORK_SINCE_CHECK] / (student.check_s * max(1, ready))
-    if state[_QUEUED] > student.max_batch:
-        used = max(used, 2.0 * student.target)
-    fleet.real[_WORK_SINCE_CHECK] = 0.0
-    wanted = int(math.ceil(ready * used / student.target - 1e-9))
-    wanted = min(max(wanted, student.min_replicas), student.max_replicas)
-    if wanted > state[_ON]:
-        state[_CALM] = 0
-        for rep in range(student.max_replicas):
-            if state[_ON] < wanted and fleet.starting[rep] == INF and fleet.size[rep] == -1:
-                fleet.starting[rep] = t + student.start_delay_s
-                state[_ON] += 1
-                state[_COLD] += 1
-    elif wanted < state[_ON]:
-        state[_CALM] += 1
-        if state[_CALM] >= student.calm_checks:
-            while state[_ON] > wanted and state[_IDLE] > 0:
-                rep = fleet.idle[0]
-                for k in range(state[_IDLE] - 1):
-                    fleet.idle[k] = fleet.idle[k + 1]
-                state[_IDLE] -= 1
-                state[_ON] -= 1
-                fleet.size[rep] = -1
-    else:
-        state[_CALM] = 0
-
-
-@_hot
-def _arrive(
-    t: float, walk: Floats, traffic: Traffic, student: Student, policy: Policy, fleet: _Fleet,
-    stats: Stats, rng: Any,
-) -> None:  # fmt: skip
+@_compiled
+def _arrive(t: float, p: Any, tables: Floats, x: Any, rng: Any, queue: Any, rows: Any) -> None:
     """A request: draw what it is, and queue it or turn it away."""
-    state = fleet.state
-    u, tokens, output = _lengths(traffic, walk, rng)
+    u, tokens, output = _lengths(p, tables, x, rng)
     rank = _uniform(rng, R_RANK)
     # rank mixing: with probability rho the longest is the least sure, else independent;
     # both marginals stay exact and Spearman's correlation of length and unsureness is rho
-    if policy.length_correlation != 0.0:
-        mixed = _uniform(rng, R_MIX) < abs(policy.length_correlation)
-        if mixed:
-            rank = 1.0 - u if policy.length_correlation > 0.0 else u
-    rank = min(rank / _hardness(traffic, walk, t, rng), 1.0 - 1e-12)
-    row = _row(traffic, t, stats.counts.shape[0])
-    if row >= 0:
-        stats.counts[row, REQUESTS] += 1
-        stats.counts[row, STUDENT_TOKENS] += int(tokens)
-    if state[_QUEUED] >= student.queue_limit:
-        if row >= 0:
-            stats.counts[row, QUEUE_FULL] += 1
-            stats.counts[row, REFUSED] += 1
+    if p.length_correlation != 0.0 and _uniform(rng, R_MIX) < abs(p.length_correlation):
+        rank = 1.0 - u if p.length_correlation > 0.0 else u
+    rank = min(rank / _hardness(p, tables, x, t, rng), 1.0 - 1e-12)
+    r = rows[_row(p, t, rows)]
+    r.requests += 1
+    r.student_tokens += int(tokens)
+    if x.queued >= p.queue_limit:
+        r.queue_full += 1
+        r.refused += 1
         return
-    _fleet_present(fleet, t, 1)
-    item = fleet.queue[(state[_QHEAD] + state[_QUEUED]) & (fleet.queue.shape[0] - 1)]
-    item[0] = t
-    item[1] = tokens
-    item[2] = rank
-    item[3] = output
-    state[_QUEUED] += 1
+    _here(x, t, 1)
+    item = queue[(x.head + x.queued) & (queue.shape[0] - 1)]
+    item.arrived, item.tokens, item.rank, item.output = t, tokens, rank, output
+    x.queued += 1
+
+
+@_compiled
+def _start_batch(
+    t: float, p: Any, tables: Floats, x: Any, rng: Any, queue: Any, batch: Any, size: Ints,
+    idle: Ints, done: Any, rows: Any, stages: Ints,
+) -> None:  # fmt: skip
+    """An idle replica takes what queued, oldest first, within the budgets of one batch."""
+    replica = idle[x.idle - 1]
+    n, tokens, longest = 0, 0.0, 0.0
+    while x.queued > 0 and n < p.max_batch:
+        item = queue[x.head]
+        wait = t - item.arrived
+        row = _row(p, item.arrived, rows)
+        r = rows[row]
+        if wait >= p.deadline_s:
+            x.student_sum += wait
+            _here(x, t, -1)
+            r.deadline += 1
+            r.refused += 1
+        else:
+            longest = max(longest, item.tokens)
+            work = (n + 1) * longest if p.padded == 1 else tokens + item.tokens
+            if n > 0 and work > p.max_batch_tokens:
+                break
+            tokens = work
+            place = batch[replica, n]
+            place.arrived, place.tokens = item.arrived, item.tokens
+            place.rank, place.output = item.rank, item.output
+            n += 1
+            r.in_student_wait_s += wait
+            _stage(stages, rows, row, S_WAIT, wait)
+        x.head = (x.head + 1) & (queue.shape[0] - 1)
+        x.queued -= 1
+    if n == 0:
+        return
+    seconds = (p.fixed_s + p.per_request_s * n + p.per_token_s * tokens) * _noise(
+        p.student_noise, p.student_sigma, tables, p.student_noise_table_at,
+        p.student_noise_table_n, rng, R_STUDENT,
+    )  # fmt: skip
+    now = rows[_row(p, t, rows)]
+    now.student_busy_s += seconds
+    now.batches += 1
+    x.work_s += seconds
+    size[replica] = n
+    x.idle -= 1
+    x.working = _push(done, x.working, t + seconds, replica)
+
+
+@_compiled
+def _within_budget(p: Any, x: Any, t: float) -> bool:
+    """Spend one escalation from the token bucket, or say no."""
+    if p.budget_per_s == INF:
+        return True
+    x.budget_left = min(p.budget_burst, x.budget_left + (t - x.budget_at) * p.budget_per_s)
+    x.budget_at = t
+    if x.budget_left < 1.0:
+        return False
+    x.budget_left -= 1.0
+    return True
+
+
+@_compiled
+def _end_batch(
+    t: float, n: int, requests: Any, p: Any, tables: Floats, x: Any, rng: Any, calls: Any,
+    events: Any, engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
+) -> None:  # fmt: skip
+    """A batch is done: decide each of its requests."""
+    _here(x, t, -n)
+    for k in range(n):
+        request = requests[k]
+        stay = t - request.arrived
+        row = _row(p, request.arrived, rows)
+        r = rows[row]
+        x.student_sum += stay
+        r.in_student_s += stay
+        _stage(stages, rows, row, S_STAY, stay)
+        failed = False
+        if p.student_failure_rate > 0.0:
+            failed = _uniform(rng, R_STUDENT) < p.student_failure_rate
+        confidence = _quantile(tables, p.confidence_at, p.confidence_n, request.rank)
+        risk = tables[p.disagreement_at + int(request.rank * p.disagreement_n)]
+        wrong = 1 if _uniform(rng, R_WRONG) < risk else 0
+        if decide(failed, confidence, p.threshold, True) == KEEP:
+            r.student += 1
+            r.disagreements += wrong
+            seconds = stay
+            if p.overhead_n > 1:
+                u = _uniform(rng, R_OVERHEAD)
+                seconds += _quantile(tables, p.overhead_at, p.overhead_n, u)
+            r.student_s += seconds
+            latency[row, STUDENT, _bin(seconds)] += 1
+            if p.audit_rate > 0.0 and _uniform(rng, R_AUDIT) < p.audit_rate:
+                r.audits += 1
+                _ask(
+                    t, request, row, wrong, 0, 1, p, tables, x, rng, calls, events, engines,
+                    ends, rows, latency, stages,
+                )  # fmt: skip
+            continue
+        bare = 1 if failed else 0
+        r.wanted_teacher += 1
+        r.wanted_tokens += int(request.tokens)
+        r.student_failed += bare
+        if decide(failed, confidence, p.threshold, _within_budget(p, x, t)) == OUT_OF_BUDGET:
+            r.escalation_budget += 1
+            _degrade(p, tables, rng, rows, latency, row, stay, wrong, bare)
+        else:
+            _ask(
+                t, request, row, wrong, bare, 0, p, tables, x, rng, calls, events, engines, ends,
+                rows, latency, stages,
+            )  # fmt: skip
+
+
+# --- autoscaling -----------------------------------------------------------------------------
+
+
+@_compiled
+def _pay(t: float, p: Any, x: Any, rows: Any) -> None:
+    """Book the replica-seconds that were switched on since the last booking."""
+    rows[_row(p, x.paid_to, rows)].student_paid_s += x.on * (t - x.paid_to)
+    x.paid_to = t
+
+
+@_compiled
+def _rescale(t: float, p: Any, x: Any, starting: Floats, size: Ints, idle: Ints, rows: Any) -> None:
+    """Start and stop replicas as a horizontal autoscaler does: ready x utilisation / target.
+
+    A replica that is switched off has size -1; one that starts has a finite `starting`.
+    """
+    for replica in range(p.max_replicas):
+        if starting[replica] <= t:
+            starting[replica] = INF
+            size[replica] = 0
+            idle[x.idle] = replica
+            x.idle += 1
+            x.cold -= 1
+    _pay(t, p, x, rows)
+    ready = x.on - x.cold
+    used = x.work_s / (p.check_s * max(1, ready))
+    if x.queued > p.max_batch:
+        used = max(used, 2.0 * p.target)
+    x.work_s = 0.0
+    wanted = int(math.ceil(ready * used / p.target - 1e-9))  # noqa: RUF046  numba: ceil is a float
+    wanted = min(max(wanted, p.min_replicas), p.max_replicas)
+    x.calm = x.calm + 1 if wanted < x.on else 0
+    for replica in range(p.max_replicas):
+        if x.on < wanted and size[replica] == -1 and starting[replica] == INF:
+            starting[replica] = t + p.start_delay_s
+            x.on += 1
+            x.cold += 1
+    while x.calm >= p.calm_checks and x.on > wanted and x.idle > 0:
+        size[idle[0]] = -1
+        for k in range(x.idle - 1):
+            idle[k] = idle[k + 1]
+        x.idle -= 1
+        x.on -= 1
 
 
 # --- the loop --------------------------------------------------------------------------------
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def run(
-    traffic: Traffic, student: Student, policy: Policy, teacher: Teacher, rng: Any,
-    stats: Stats, progress: Ints,
-) -> None:  # fmt: skip
+def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
     """Run to the last arrival and then until everyone has left.
 
     Args:
-        traffic: see `Traffic`; the other three likewise.
-        student: the fleet.
-        policy: the decision.
-        teacher: the teacher.
-        rng: shape (STREAMS,) uint64 counters, changed in place.
-        stats: zeroed arrays, filled in place.
-        progress: shape (2,): arrivals so far; the run stops early when [1] is set.
+        told: see `tell`.
+        seed: of all streams.
+        stats: from `new_stats`, filled in place.
+        progress: shape (2,): arrivals so far; the run stops early when [1] is set. Holds no lock:
+            another thread may watch and stop it.
     """
-    fleet = _new_fleet(student, traffic.start_s, policy.budget_burst)
-    fleet.size[student.replicas :] = -1
-    desk = _new_desk(teacher)
-    desk.real[_SEEN] = desk.real[_FILLED_AT] = traffic.start_s
-    walk = start_walk(traffic, rng)
-    state = fleet.state
-    arrival = _next_arrival(traffic, walk, rng)
-    check = traffic.start_s + student.check_s
+    p = told.record[0]
+    fleet, places = int(p["max_replicas"]), int(p["pending_limit"])
+    continuous = p["teacher_kind"] == CONTINUOUS
+    engines = np.zeros(int(p["engines"]) if continuous else 1, _ENGINE)
+    engines["first"] = -1
+    calls = np.zeros(places, _CALL)
+    calls["next"] = np.r_[1:places, -1]
+    size = np.zeros(fleet, np.int64)
+    size[int(p["fleet"]) :] = -1
+    x = stats.state
+    x["idle"] = x["on"] = p["fleet"]
+    x["first"] = -1
+    x["budget_left"], x["calls_left"], x["tokens_left"] = (
+        p["budget_burst"], p["calls_burst"], p["tokens_burst"],
+    )  # fmt: skip
+    _loop(
+        told.record, told.tables, x, streams(seed),
+        np.zeros(1 << int(p["queue_limit"]).bit_length(), _REQUEST),
+        np.zeros((fleet, int(p["max_batch"])), _REQUEST), size,
+        np.arange(fleet)[::-1].copy() - (fleet - int(p["fleet"])),
+        np.full(fleet, INF), np.zeros(fleet + 1, _EVENT), calls,
+        np.zeros(places + len(engines) + 1, _EVENT), engines,
+        np.zeros((len(engines), int(p["max_running"]) + 1 if continuous else 1), _EVENT),
+        stats.rows, stats.latency, stats.stages, progress,
+    )  # fmt: skip
+
+
+@_compiled
+def _loop(
+    told: Any, tables: Floats, state: Any, rng: Any, queue: Any, batch: Any, size: Ints,
+    idle: Ints, starting: Floats, done: Any, calls: Any, events: Any, engines: Any, ends: Any,
+    rows: Any, latency: Any, stages: Ints, progress: Ints,
+) -> None:  # fmt: skip
+    """Take the earliest of: an arrival, a batch's end, an autoscaler's check."""
+    p, x = told[0], state[0]
+    _start(p, tables, x, rng)
+    arrival = _next_arrival(p, tables, x, rng)
+    check = p.start_s + p.check_s
     seen = 0
-    while arrival < INF or state[_WORKING] > 0:
-        done = fleet.at[0] if state[_WORKING] > 0 else INF
-        if check <= arrival and check <= done:
-            for rep in range(student.max_replicas):
-                if fleet.starting[rep] <= check:
-                    fleet.starting[rep] = INF
-                    fleet.size[rep] = 0
-                    fleet.idle[state[_IDLE]] = rep
-                    state[_IDLE] += 1
-                    state[_COLD] -= 1
-            _rescale(check, traffic, student, fleet, stats)
-            while state[_QUEUED] > 0 and state[_IDLE] > 0:
-                _start_batch(check, traffic, student, policy, fleet, stats, rng)
-            check = check + student.check_s if arrival < INF else INF
-        elif arrival <= done:
-            _arrive(arrival, walk, traffic, student, policy, fleet, stats, rng)
-            if state[_IDLE] > 0 and state[_QUEUED] > 0:
-                _start_batch(arrival, traffic, student, policy, fleet, stats, rng)
-            stats.little[LAST_EVENT] = arrival
-            arrival = _next_arrival(traffic, walk, rng)
+    while arrival < INF or x.working > 0:
+        end = done[0].at if x.working > 0 else INF
+        if check <= arrival and check <= end:
+            t = check
+            _rescale(t, p, x, starting, size, idle, rows)
+            check = t + p.check_s if arrival < INF else INF
+        elif arrival <= end:
+            t = arrival
+            _arrive(t, p, tables, x, rng, queue, rows)
+            arrival = _next_arrival(p, tables, x, rng)
             seen += 1
             if seen & 0xFFFF == 0:
                 progress[0] = seen
                 if progress[1] != 0:
                     arrival = INF
         else:
-            rep = fleet.who[0]
-            state[_WORKING] = _pop(fleet.at, fleet.who, state[_WORKING])
-            _end_batch(done, rep, traffic, student, policy, teacher, fleet, desk, stats, rng)
-            fleet.size[rep] = 0
-            fleet.idle[state[_IDLE]] = rep
-            state[_IDLE] += 1
-            if state[_QUEUED] > 0:
-                _start_batch(done, traffic, student, policy, fleet, stats, rng)
-    _pay(traffic.until_s, traffic, fleet, stats)
-    _advance(INF, traffic, student, policy, teacher, desk, stats, rng)
-    stats.little[L_STUDENT_AREA] = fleet.real[_AREA_S]
-    stats.little[L_TEACHER_AREA] = desk.real[_AREA]
+            t = end
+            replica = done[0].who
+            x.working = _pop(done, x.working)
+            _end_batch(
+                t, size[replica], batch[replica], p, tables, x, rng, calls, events, engines,
+                ends, rows, latency, stages,
+            )  # fmt: skip
+            size[replica] = 0
+            idle[x.idle] = replica
+            x.idle += 1
+        while x.queued > 0 and x.idle > 0:
+            _start_batch(t, p, tables, x, rng, queue, batch, size, idle, done, rows, stages)
+    _pay(p.until_s, p, x, rows)
+    _advance(INF, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
     progress[0] = seen

@@ -19,13 +19,18 @@ from costmodel.scenario import ApiTeacher, HostedTeacher, Noise, Quality, Scenar
 from costmodel.workload import NO_BURSTS, WINDOW_S, traffic
 
 Floats = npt.NDArray[np.float64]
+Fields = dict[str, float | Floats]
+"""Named scalars and tables for `kernel.tell`."""
 Progress = Callable[[int], None]
 """Called now and then with the number of requests simulated so far."""
 
 ROWS = 120
 """At most so many rows of a timeline."""
+STRETCH_WARMUP_S = 120.0
+"""Traffic simulated and not counted before a stretch of time that runs in parallel."""
 CURVE = 1024
 """Cells of the confidence curve."""
+ROUTES = ("student", "teacher", "degraded")
 _OPEN = float("inf")
 
 
@@ -241,22 +246,14 @@ class _Job:
     seed: int
     stretch: int
     of: int
-    rows: int
-    told: kernel.Traffic
+    told: kernel.Told
     stats: kernel.Stats
     progress: npt.NDArray[np.int64]
 
     def run(self) -> float:
         begun = time.perf_counter()
-        kernel.run(
-            self.told,
-            student_of(self.scenario),
-            policy_of(self.scenario),
-            teacher_of(self.scenario),
-            kernel.streams(self.seed if self.of == 1 else (self.seed << 16) + self.stretch + 1),
-            self.stats,
-            self.progress,
-        )
+        seed = self.seed if self.of == 1 else (self.seed << 16) + self.stretch + 1
+        kernel.run(self.told, seed, self.stats, self.progress)
         return time.perf_counter() - begun
 
 
@@ -271,35 +268,25 @@ def _plan(scenario: Scenario, seed: int, stretches: int) -> list[_Job]:
     middle = (np.arange(max(1, math.ceil((shift + span) / WINDOW_S))) + 0.5) * WINDOW_S
     hardness = scenario.drift.hardness(np.maximum(middle - shift, 0.0))
     spells = scenario.drift.spells.table() if scenario.drift.spells else NO_BURSTS
+    rule = student_of(scenario) | policy_of(scenario) | teacher_of(scenario)
     jobs = []
     for k in range(stretches):
         begin = until[k] - span / stretches
-        lead = min(begin, max(shift, 120.0 if k else 0.0))
-        told = traffic(
+        lead = min(begin, max(shift, STRETCH_WARMUP_S if k else 0.0))
+        arriving = traffic(
             scenario.workload,
-            duration_s=until[-1],
+            until_s=until[k],
             start_s=begin - lead,
-            count_from_s=begin,
-            row_s=span / stretches / rows,
+            zero_s=shift,
             hardness=hardness,
             spells=spells,
             output=scenario.teacher.output_tokens,
-        )._replace(until_s=until[k])
-        jobs.append(
-            _Job(scenario, seed, k, stretches, rows, told, _new_stats(rows), np.zeros(2, np.int64))
         )
+        counted: Fields = {"count_from_s": begin, "row_s": span / stretches / rows}
+        told = kernel.tell(arriving | counted | rule)
+        stats, seen = kernel.new_stats(rows), np.zeros(2, np.int64)
+        jobs.append(_Job(scenario, seed, k, stretches, told, stats, seen))
     return jobs
-
-
-def _new_stats(rows: int) -> kernel.Stats:
-    return kernel.Stats(
-        counts=np.zeros((rows, len(kernel.COUNTS)), dtype=np.int64),
-        sums=np.zeros((rows, len(kernel.SUMS))),
-        latency=np.zeros((rows, kernel.ROUTES, kernel.BINS), dtype=np.int32),
-        stages=np.zeros((len(kernel.STAGES), kernel.BINS), dtype=np.int64),
-        totals=np.zeros((len(kernel.STAGES), 2)),
-        little=np.zeros(6),
-    )
 
 
 def _gather(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> list[Result]:
@@ -344,33 +331,33 @@ def _noise(noise: Noise) -> tuple[int, float, Floats]:
     return _NOISES[noise.kind], math.sqrt(math.log1p(noise.cv**2)), np.ones(1)
 
 
-def student_of(scenario: Scenario) -> kernel.Student:
+def student_of(scenario: Scenario) -> Fields:
     """The fleet as the kernel takes it."""
     fleet, scale = scenario.student, scenario.student.autoscaling
     kind, sigma, table = _noise(fleet.noise)
     most = scale.max_replicas if scale else fleet.replicas
     least = scale.min_replicas if scale else fleet.replicas
-    return kernel.Student(
-        fixed_s=fleet.fixed_s,
-        per_request_s=fleet.per_request_s,
-        per_token_s=fleet.per_token_s,
-        noise=kind,
-        sigma=sigma,
-        noise_table=table,
-        max_batch=fleet.max_batch,
-        max_tokens=fleet.max_batch_tokens,
-        padded=fleet.padded,
-        queue_limit=fleet.queue_limit,
-        failure_rate=fleet.failure_rate,
-        replicas=min(max(fleet.replicas, least), most),
-        min_replicas=least,
-        max_replicas=most,
-        check_s=scale.check_s if scale else _OPEN,
-        target=scale.target_utilisation if scale else 1.0,
-        start_delay_s=scale.start_delay_s if scale else 0.0,
-        calm_checks=scale.calm_checks if scale else 1,
-        overhead=np.asarray(fleet.overhead_s, dtype=np.float64),
-    )
+    return {
+        "fixed_s": fleet.fixed_s,
+        "per_request_s": fleet.per_request_s,
+        "per_token_s": fleet.per_token_s,
+        "student_noise": kind,
+        "student_sigma": sigma,
+        "student_noise_table": table,
+        "max_batch": fleet.max_batch,
+        "max_batch_tokens": fleet.max_batch_tokens,
+        "padded": fleet.padded,
+        "queue_limit": fleet.queue_limit,
+        "student_failure_rate": fleet.failure_rate,
+        "fleet": min(max(fleet.replicas, least), most),
+        "min_replicas": least,
+        "max_replicas": most,
+        "check_s": scale.check_s if scale else _OPEN,
+        "target": scale.target_utilisation if scale else 1.0,
+        "start_delay_s": scale.start_delay_s if scale else 0.0,
+        "calm_checks": scale.calm_checks if scale else 1,
+        "overhead": np.asarray(fleet.overhead_s, dtype=np.float64),
+    }
 
 
 def confidence_curve(quality: Quality) -> tuple[Floats, Floats]:
@@ -389,7 +376,7 @@ def confidence_curve(quality: Quality) -> tuple[Floats, Floats]:
     return confidence, np.clip(-np.diff(mass) * CURVE, 0.0, 1.0)
 
 
-def policy_of(scenario: Scenario) -> kernel.Policy:
+def policy_of(scenario: Scenario) -> Fields:
     """The rule as the kernel takes it."""
     policy, quality = scenario.policy, scenario.quality
     if quality.risk_coverage:
@@ -408,21 +395,21 @@ def policy_of(scenario: Scenario) -> kernel.Policy:
     # a rate of 1 means everything, also a confidence of exactly 1
     if policy.escalation_rate == 1.0:
         threshold = _OPEN
-    return kernel.Policy(
-        threshold=threshold,
-        confidence=confidence,
-        disagreement=wrong,
-        length_correlation=quality.length_correlation,
-        audit_rate=policy.audit_rate,
-        budget_per_s=policy.budget_per_s or _OPEN,
-        budget_burst=policy.budget_burst,
-        deadline_s=policy.deadline_s,
-        teacher_timeout_s=scenario.teacher.timeout_s,
-        degrade=policy.on_failure == "student",
-    )
+    return {
+        "threshold": threshold,
+        "confidence": confidence,
+        "disagreement": wrong,
+        "length_correlation": quality.length_correlation,
+        "audit_rate": policy.audit_rate,
+        "budget_per_s": policy.budget_per_s or _OPEN,
+        "budget_burst": policy.budget_burst,
+        "deadline_s": policy.deadline_s,
+        "teacher_timeout_s": scenario.teacher.timeout_s,
+        "degrade": policy.on_failure == "student",
+    }
 
 
-def teacher_of(scenario: Scenario) -> kernel.Teacher:
+def teacher_of(scenario: Scenario) -> Fields:
     """The teacher as the kernel takes it."""
     teacher = scenario.teacher
     kind, sigma, table = _noise(teacher.noise)
@@ -438,35 +425,35 @@ def teacher_of(scenario: Scenario) -> kernel.Teacher:
             f"{api.limit_burst_s:g} s never admits the longest call of {longest:.0f} tokens; "
             "raise either"
         )
-    return kernel.Teacher(
-        kind=kernel.SERVERS if teacher.kind == "api" else kernel.CONTINUOUS,
-        servers=api.max_concurrency,
-        base_s=api.latency_s,
-        per_input_s=api.per_input_token_s,
-        per_output_s=api.per_output_token_s,
-        noise=kind,
-        sigma=sigma,
-        noise_table=table,
-        prompt_tokens=teacher.prompt_tokens,
-        token_ratio=teacher.tokens_per_student_token,
-        calls_per_s=calls,
-        calls_burst=max(1.0, calls * api.limit_burst_s),
-        tokens_per_s=tokens,
-        tokens_burst=tokens * api.limit_burst_s,
-        failure_rate=api.failure_rate,
-        reject_s=api.reject_s,
-        max_attempts=api.max_attempts,
-        backoff_s=api.backoff_s,
-        pending_limit=teacher.pending_limit,
-        replicas=hosted.replicas,
-        max_running=hosted.max_running,
-        kv_tokens=hosted.kv_tokens,
-        step_s=hosted.step_s,
-        step_per_request_s=hosted.step_per_request_s,
-        step_per_context_s=hosted.step_per_context_token_s,
-        step_per_prefill_s=hosted.step_per_prefill_token_s,
-        prefill_budget=hosted.prefill_tokens_per_step,
-    )
+    return {
+        "teacher_kind": kernel.SLOTS if teacher.kind == "api" else kernel.CONTINUOUS,
+        "slots": api.max_concurrency,
+        "base_s": api.latency_s,
+        "per_input_s": api.per_input_token_s,
+        "per_output_s": api.per_output_token_s,
+        "teacher_noise": kind,
+        "teacher_sigma": sigma,
+        "teacher_noise_table": table,
+        "prompt_tokens": teacher.prompt_tokens,
+        "token_ratio": teacher.tokens_per_student_token,
+        "calls_per_s": calls,
+        "calls_burst": max(1.0, calls * api.limit_burst_s),
+        "tokens_per_s": tokens,
+        "tokens_burst": tokens * api.limit_burst_s,
+        "teacher_failure_rate": api.failure_rate,
+        "reject_s": api.reject_s,
+        "max_attempts": api.max_attempts,
+        "backoff_s": api.backoff_s,
+        "pending_limit": teacher.pending_limit,
+        "engines": hosted.replicas,
+        "max_running": hosted.max_running,
+        "kv_tokens": hosted.kv_tokens,
+        "step_s": hosted.step_s,
+        "step_per_request_s": hosted.step_per_request_s,
+        "step_per_context_s": hosted.step_per_context_token_s,
+        "step_per_prefill_s": hosted.step_per_prefill_token_s,
+        "prefill_budget": hosted.prefill_tokens_per_step,
+    }
 
 
 # --- the kernel's arrays → result ------------------------------------------------------------
@@ -497,72 +484,63 @@ def _latency(histogram: npt.NDArray[np.integer] | Floats, total_s: float) -> Lat
 
 def _result(jobs: Sequence[_Job], wall_s: float) -> Result:
     scenario = jobs[0].scenario
-    counts = np.concatenate([job.stats.counts for job in jobs])
-    sums = np.concatenate([job.stats.sums for job in jobs])
-    latency = np.concatenate([job.stats.latency for job in jobs])
-    row_s = scenario.duration_s / len(counts)
+    rows = np.concatenate([job.stats.rows[:-1] for job in jobs])
+    latency = np.concatenate([job.stats.latency[:-1] for job in jobs])
+    row_s = scenario.duration_s / len(rows)
     if scenario.student.autoscaling is None:
-        sums[:, kernel.STUDENT_PAID] = scenario.student.replicas * row_s
-    stages = np.sum([job.stats.stages for job in jobs], axis=0)
-    totals = np.sum([job.stats.totals for job in jobs], axis=0)
+        rows["student_paid_s"] = scenario.student.replicas * row_s
+    stages = np.sum([job.stats.stages[0] for job in jobs], axis=0)
     by_route = latency.sum(axis=0, dtype=np.int64)
-    route_s = sums[:, kernel.LATENCY :].sum(axis=0)
     routes = {
-        name: _latency(by_route[r], float(route_s[r]))
-        for r, name in enumerate(("student", "teacher", "degraded"))
+        name: _latency(by_route[r], float(rows[f"{name}_s"].sum())) for r, name in enumerate(ROUTES)
     }
     everyone = by_route.sum(axis=0)
-    routes["all"] = _latency(everyone, float(route_s.sum()))
+    routes["all"] = _latency(everyone, sum(float(rows[f"{name}_s"].sum()) for name in ROUTES))
     return Result(
         scenario=scenario,
         seed=jobs[0].seed,
         seconds=scenario.duration_s,
-        counts=dict(zip(kernel.COUNTS, counts.sum(axis=0).tolist(), strict=True)),
+        counts={name: int(rows[name].sum()) for name in kernel.COUNTS},
         stages={
-            name: _latency(stages[k], float(totals[k, 0])) for k, name in enumerate(kernel.STAGES)
+            name: _latency(stages[k], float(rows[f"in_{name}_s"].sum()))
+            for k, name in enumerate(kernel.STAGES)
         },
         routes=routes,
-        student_busy_s=float(sums[:, kernel.STUDENT_BUSY].sum()),
-        student_paid_s=float(sums[:, kernel.STUDENT_PAID].sum()),
-        teacher_busy_s=float(sums[:, kernel.TEACHER_BUSY].sum()),
+        student_busy_s=float(rows["student_busy_s"].sum()),
+        student_paid_s=float(rows["student_paid_s"].sum()),
+        teacher_busy_s=float(rows["teacher_busy_s"].sum()),
         little=_little(jobs),
-        timeline=tuple(_windows(counts, sums, latency, row_s)),
+        timeline=tuple(
+            _window(rows[k], latency[k].sum(axis=0), k * row_s, row_s) for k in range(len(rows))
+        ),
         wall_s=wall_s,
         histogram=everyone.astype(np.float64),
     )
 
 
 def _little(jobs: Sequence[_Job]) -> Little:
-    worst = [0.0, 0.0]
+    worst = {"student": 0.0, "teacher": 0.0}
     for job in jobs:
-        little = job.stats.little
-        for k, (total, area) in enumerate(((little[0], little[1]), (little[2], little[3]))):
-            worst[k] = max(
-                worst[k], abs(total - area) / max(abs(total), 1e-12) if total else abs(area)
-            )
-    return Little(*worst)
+        x = job.stats.state[0]
+        for stage in worst:
+            total, area = float(x[f"{stage}_sum"]), float(x[f"{stage}_area"])
+            worst[stage] = max(worst[stage], abs(total - area) / max(total, 1e-9))
+    return Little(worst["student"], worst["teacher"])
 
 
-def _windows(
-    counts: npt.NDArray[np.int64], sums: Floats, latency: npt.NDArray[np.int32], row_s: float
-) -> list[Window]:
-    windows = []
-    for k in range(len(counts)):
-        histogram = latency[k].sum(axis=0)
-        total = float(sums[k, kernel.LATENCY :].sum())
-        answers = int(histogram.sum())
-        paid = float(sums[k, kernel.STUDENT_PAID])
-        windows.append(
-            Window(
-                start_s=k * row_s,
-                seconds=row_s,
-                counts=dict(zip(kernel.COUNTS, counts[k].tolist(), strict=True)),
-                student_utilisation=float(sums[k, kernel.STUDENT_BUSY]) / paid if paid else 0.0,
-                p50_s=quantile(histogram, 0.5),
-                p99_s=quantile(histogram, 0.99),
-                mean_s=total / answers if answers else 0.0,
-                student_paid_s=paid,
-                teacher_busy_s=float(sums[k, kernel.TEACHER_BUSY]),
-            )
-        )
-    return windows
+def _window(
+    row: np.void, histogram: npt.NDArray[np.integer], start_s: float, seconds: float
+) -> Window:
+    answers = int(histogram.sum())
+    paid, total = float(row["student_paid_s"]), sum(float(row[f"{name}_s"]) for name in ROUTES)
+    return Window(
+        start_s=start_s,
+        seconds=seconds,
+        counts={name: int(row[name]) for name in kernel.COUNTS},
+        student_utilisation=float(row["student_busy_s"]) / paid if paid else 0.0,
+        p50_s=quantile(histogram, 0.5),
+        p99_s=quantile(histogram, 0.99),
+        mean_s=total / answers if answers else 0.0,
+        student_paid_s=paid,
+        teacher_busy_s=float(row["teacher_busy_s"]),
+    )

@@ -16,16 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from costmodel.errors import BadScenario
-
-if TYPE_CHECKING:
-    from costmodel.kernel import Traffic
 
 Floats = npt.NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -173,9 +170,12 @@ class Workload(_Section):
         assert self.trace is not None
         return read_trace(self.trace).per_s
 
-    def rates(self, until_s: float) -> Floats:
-        """Arrivals per second in each window of WINDOW_S up to `until_s`, shape (W,)."""
-        middle = (np.arange(max(1, math.ceil(until_s / WINDOW_S))) + 0.5) * WINDOW_S
+    def rates(self, until_s: float, zero_s: float = 0.0) -> Floats:
+        """Arrivals per second in each window of WINDOW_S up to `until_s`, shape (W,).
+
+        Hour 0 of day 0 is at `zero_s`.
+        """
+        middle = (np.arange(max(1, math.ceil(until_s / WINDOW_S))) + 0.5) * WINDOW_S - zero_s
         rate = np.full(middle.size, self.mean_per_s)
         if self.hourly is not None:
             shape = np.asarray(self.hourly) / np.mean(self.hourly)
@@ -261,53 +261,47 @@ class Arrival:
 def traffic(
     workload: Workload,
     *,
-    duration_s: float,
+    until_s: float,
     start_s: float = 0.0,
-    count_from_s: float | None = None,
-    row_s: float | None = None,
+    zero_s: float = 0.0,
     hardness: Floats | None = None,
     spells: Floats = NO_BURSTS,
     output: Lengths | None = None,
-) -> Traffic:
-    """Lay a workload out as the arrays the kernel draws from.
+) -> dict[str, float | Floats]:
+    """Lay a workload out as the fields the kernel draws from (see `kernel.tell`).
 
     Args:
         workload: what arrives.
-        duration_s: the clock stops taking arrivals at this second of the workload.
-        start_s: where in the workload the clock starts.
-        count_from_s: earlier arrivals only warm the system; default `start_s`.
-        row_s: width of a row of the timeline; default one row.
+        until_s: the clock takes no arrival at or after this second of the workload.
+        start_s: where the clock starts.
+        zero_s: where hour 0 of day 0 of the workload's shape is on that clock.
         hardness: factor on the share of unsure requests by window of WINDOW_S.
         spells: two-state process on that share, as `Bursts.table` lays it out.
         output: tokens of a teacher's answer.
     """
     from costmodel import kernel
 
-    rate = workload.rates(duration_s)
-    begin = start_s if count_from_s is None else count_from_s
     kinds = {
         "poisson": kernel.POISSON,
         "gamma": kernel.GAMMA,
         "even": kernel.EVERY_GAP,
         "replay": kernel.REPLAY,
     }
-    rows = read_trace(workload.trace).rows if workload.trace else np.zeros((1, 4))
-    return kernel.Traffic(
-        rate=rate,
-        hardness=np.ones(rate.size) if hardness is None else hardness,
-        window_s=WINDOW_S,
-        gap_kind=kinds[workload.arrivals],
-        gap_shape=1 / workload.cv**2,
-        bursts=workload.bursts.table() if workload.bursts else NO_BURSTS,
-        spells=spells,
-        replay=rows,
-        tokens=workload.tokens.table(),
-        output=(output or Lengths(mean=1)).table(),
-        start_s=start_s,
-        count_from_s=begin,
-        until_s=duration_s,
-        row_s=row_s or max(duration_s - begin, 1e-9),
-    )
+    rate = workload.rates(until_s, zero_s)
+    return {
+        "rate": rate,
+        "hardness": np.ones(rate.size) if hardness is None else hardness,
+        "window_s": WINDOW_S,
+        "gap_kind": kinds[workload.arrivals],
+        "gap_shape": 1 / workload.cv**2,
+        "bursts": workload.bursts.table() if workload.bursts else NO_BURSTS,
+        "spells": spells,
+        "replay": read_trace(workload.trace).rows if workload.trace else np.zeros((1, 4)),
+        "tokens": workload.tokens.table(),
+        "output": (output or Lengths(mean=1)).table(),
+        "start_s": start_s,
+        "until_s": until_s,
+    }
 
 
 def arrivals(
@@ -316,12 +310,12 @@ def arrivals(
     """Yield the arrivals of a workload in time order, the same as the simulator's for this seed."""
     from costmodel import kernel
 
-    told = traffic(workload, duration_s=duration_s, output=output)
-    rng = kernel.streams(seed)
-    walk = kernel.start_walk(told, rng)
+    told = kernel.tell(traffic(workload, until_s=duration_s, output=output))
+    state, rng = np.zeros(1, kernel.STATE), kernel.streams(seed)
     block = np.empty((1024, 4))
-    n = len(block)
+    n, first = len(block), True
     while n == len(block):
-        n = kernel.draw(told, walk, rng, block)
+        n = kernel.draw(told.record, told.tables, state, rng, block, first)
+        first = False
         for at, tokens, out, rank in block[:n].tolist():
             yield Arrival(at, int(tokens), max(1, round(out)), rank)
