@@ -104,8 +104,8 @@ class EscalationGuard:
         max_concurrency: calls in flight at most; fewer while the teacher is congested (`limit`).
         timeout_s: one attempt and its retry together, at most.
         max_wait_s: how long a call may wait for a slot before it is TEACHER_BUSY.
-        usage_of_lost: what an attempt consumed whose reply never arrived; by default, the mean of
-            this teacher's recent answers per character of text.
+        usage_of_lost: what an attempt consumed whose reply never arrived (a tokenizer knows best);
+            by default a line through what this teacher's recent answers used by length of text.
         observe: told of every attempt (metrics).
         clock: monotonic seconds; deadlines are read on it.
     """
@@ -263,7 +263,7 @@ MAX_RETRY_AFTER_S = 60.0
 GRACE_S = 1.0
 """Seconds that the teacher's own client is given beyond the deadline; it never gets to use them."""
 _LEARNING_RATE = 0.05
-_CHARS_PER_TOKEN = 4
+CHARS_PER_TOKEN = 4
 """Rule of thumb until the first answer was seen."""
 _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
     TeacherTimeout: (Outcome.TIMEOUT, Reason.TEACHER_TIMEOUT),
@@ -280,9 +280,11 @@ class _Typical:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._input_per_char = 1 / _CHARS_PER_TOKEN
-        self._output = 1.0
         self._answers = 0
+        # Smoothed means of characters x, input tokens y, output tokens, x² and xy: the line
+        # through them is overhead of the prompt plus tokens per character.
+        self._x = self._y = self._xx = self._xy = 0.0
+        self._output = 1.0
 
     def learn(self, text: str, usage: TokenUsage, seconds: float) -> None:
         self._answers += 1
@@ -290,12 +292,21 @@ class _Typical:
         self.seconds += rate * (seconds - self.seconds)
         if not usage.input_tokens:
             return
-        per_char = usage.input_tokens / max(1, len(text))
-        self._input_per_char += rate * (per_char - self._input_per_char)
+        x, y = len(text), usage.input_tokens
+        self._x += rate * (x - self._x)
+        self._y += rate * (y - self._y)
+        self._xx += rate * (x * x - self._xx)
+        self._xy += rate * (x * y - self._xy)
         self._output += rate * (usage.output_tokens - self._output)
 
     def usage(self, text: str) -> TokenUsage:
-        return TokenUsage(round(self._input_per_char * len(text)), round(self._output))
+        if not self._y:
+            return TokenUsage(max(1, len(text) // CHARS_PER_TOKEN), 1)
+        variance = self._xx - self._x**2
+        slope = (self._xy - self._x * self._y) / variance if variance > 1.0 else 0.0
+        return TokenUsage(
+            max(1, round(self._y + slope * (len(text) - self._x))), round(self._output)
+        )
 
 
 def _failure(error: TeacherError) -> tuple[Outcome, Reason]:

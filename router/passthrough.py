@@ -12,11 +12,11 @@ import logging
 import aiohttp
 import msgspec
 
-from costmodel.pricing import NO_USAGE, TokenUsage
+from costmodel.pricing import TokenUsage
 from router.batcher import Clock
 from router.edge import Call, Headers, Send
 from router.errors import ClientGone, Overloaded, Refusal, Unavailable
-from router.escalation import Bill
+from router.escalation import CHARS_PER_TOKEN, Bill
 from router.pipeline import Ask, Pipeline
 from router.policy import Reason
 from students.task import TeacherSection
@@ -27,6 +27,7 @@ SURFACE = "chat"
 CONNECT_S = 5.0
 TAIL_BYTES = 65_536
 """Enough of an answer's end to hold the usage of a stream, or all of a short answer."""
+_EVENT = b"data: {"
 _FORWARDED = (b"accept", b"content-type", b"user-agent", b"authorization")
 _RETURNED = ("content-type", "retry-after", "x-request-id", "openai-processing-ms")
 
@@ -69,8 +70,9 @@ class Passthrough:
             await self._session.close()
 
     async def _exchange(self, ask: Ask, call: Call) -> None:
-        bill = Bill(attempts=1, usage=NO_USAGE, estimated=True)
+        bill = Bill(attempts=1)
         failed: Reason | None = Reason.CLIENT_GONE
+        sent = True
         relay = _Relay(call)
         try:
             async with self._client().post(
@@ -84,13 +86,14 @@ class Passthrough:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             failed = _reason_of(error)
             log.warning("passthrough %s failed: %s", call.request_id, type(error).__name__)
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
             if not relay.started:
-                bill.estimated = failed is Reason.TEACHER_TIMEOUT
                 raise _because(Unavailable("The teacher cannot be reached."), failed) from error
         finally:
-            usage = relay.usage()
-            if usage is not None:
-                bill.usage, bill.estimated = usage, False
+            if sent and relay.status in (None, 200):
+                reported = relay.usage()
+                bill.usage = reported or relay.usage_so_far(call.body)
+                bill.estimated = reported is None
             self._book(ask, call, bill, failed)
 
     def _book(self, ask: Ask, call: Call, bill: Bill, failed: Reason | None) -> None:
@@ -128,7 +131,11 @@ class _Relay:
         self._send: Send = call.send
         self._tail = bytearray()
         self._streamed = False
+        self._events = 0
+        self._bytes = 0
+        self._seam = b""
         self.started = False
+        self.status: int | None = None
 
     async def start(self, response: aiohttp.ClientResponse) -> None:
         headers: Headers = [
@@ -141,6 +148,7 @@ class _Relay:
             (b"x-raisehand-reason", Reason.PASSTHROUGH.encode()),
         ]
         self._streamed = response.content_type == "text/event-stream"
+        self.status = response.status
         await self._send(
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )
@@ -150,6 +158,10 @@ class _Relay:
         client = self._call.client
         if client is not None and client.disconnected:
             raise ClientGone("The client hung up.")
+        joined = self._seam + chunk
+        self._events += joined.count(_EVENT)
+        self._seam = joined[-len(_EVENT) + 1 :]
+        self._bytes += len(chunk)
         self._tail += chunk
         del self._tail[:-TAIL_BYTES]
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -167,6 +179,14 @@ class _Relay:
                 if usage is not None:
                     return usage
         return None
+
+    def usage_so_far(self, question: bytes) -> TokenUsage:
+        """Estimate what was consumed where the answer does not say (cut off, or not asked to).
+
+        An event of a stream is a token; elsewhere four bytes are one.
+        """
+        output = self._events if self._streamed else self._bytes // CHARS_PER_TOKEN
+        return TokenUsage(max(1, len(question) // CHARS_PER_TOKEN), output)
 
 
 class _PromptDetails(msgspec.Struct):

@@ -90,10 +90,12 @@ class Fault(StrEnum):
 
 
 class FaultServer:
-    """vLLM's `/classify` over real HTTP on loopback, with a fault that can be changed at any time.
+    """A teacher over real HTTP on loopback, with a fault that can be changed at any time.
 
-    `seen` counts requests by the fault they met, `cut_off` those whose caller hung up first, and
-    `bodies` keeps what was received. It answers class 0 and bills one token a word.
+    vLLM's `/classify` (always class 0) and streamed chat completions of `stream_words` words. One
+    word is one token. What was read and not refused is billed, also when the answer was lost:
+    `billed_input` and `billed_output` are its invoice. `seen` counts requests by the fault they
+    met, `cut_off` those whose caller hung up first; `heads` and `bodies` keep what was received.
 
         async with FaultServer(["urgent", "not urgent"]) as server:
             server.fault = Fault.HANG
@@ -105,7 +107,11 @@ class FaultServer:
         self.latency_s = 0.0
         self.seen: Counter[Fault] = Counter()
         self.cut_off = 0
-        self.billed_tokens = 0
+        self.stream_words = 20
+        self.stream_pause_s = 0.005
+        self.billed_input = 0
+        self.billed_output = 0
+        self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
         self.port = 0
         self._connections: set[asyncio.Task[None]] = set()
@@ -142,10 +148,14 @@ class FaultServer:
                 self.seen[Fault.HALF_OPEN] += 1
                 await asyncio.Event().wait()
             while head := await reader.readuntil(b"\r\n\r\n"):
-                self.bodies.append(await reader.readexactly(_length_in(head)))
+                body = await reader.readexactly(_length_in(head))
+                self.heads.append(head)
+                self.bodies.append(body)
                 fault = self.fault
+                if fault not in REFUSALS:
+                    self.billed_input += _words_in(body)
                 self.seen[fault] += 1
-                if not await self._answer(fault, reader, writer):
+                if not await self._answer(fault, body, reader, writer):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -156,10 +166,14 @@ class FaultServer:
             writer.close()
 
     async def _answer(
-        self, fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        fault: Fault,
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> bool:
         """Send what the fault calls for; whether the connection goes on."""
-        if fault is Fault.HANG or self.latency_s:
+        if fault is Fault.HANG or (self.latency_s and fault not in REFUSALS):
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if fault is Fault.HANG else self.latency_s):
                     await reader.read(1)  # only a caller that hangs up sends anything now
@@ -168,24 +182,28 @@ class FaultServer:
         if fault is Fault.RESET:
             writer.transport.abort()
             return False
-        status, headers, body = self._reply(fault)
-        head = f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+        if fault is Fault.NONE and b'"messages"' in body:
+            return await self._stream(body, writer)
+        status, headers, reply = self._reply(fault, body)
+        head = f"HTTP/1.1 {status}\r\ncontent-length: {len(reply)}\r\n{headers}\r\n"
         if fault is Fault.TRUNCATED:
-            writer.write(head.encode() + body[: len(body) // 2])
+            writer.write(head.encode() + reply[: len(reply) // 2])
             await writer.drain()
             return False
         if fault is Fault.DRIP:
-            for byte in head.encode() + body:
+            for byte in head.encode() + reply:
                 writer.write(bytes([byte]))
                 await writer.drain()
                 await asyncio.sleep(0.1)
             return True
-        writer.write(head.encode() + body)
+        writer.write(head.encode() + reply)
         await writer.drain()
         return True
 
-    def _reply(self, fault: Fault) -> tuple[str, str, bytes]:
+    def _reply(self, fault: Fault, body: bytes) -> tuple[str, str, bytes]:
         elsewhere = "location: http://127.0.0.1:9/elsewhere\r\n"
+        if fault is Fault.HUGE:
+            return "200 OK", "", b"[" + b"0," * 10_000_000 + b"0]"
         replies = {
             Fault.ERROR: ("500 Internal Server Error", "", b'{"error": "out of memory"}'),
             Fault.THROTTLE: ("429 Too Many Requests", "", b'{"error": "slow down"}'),
@@ -193,26 +211,47 @@ class FaultServer:
             Fault.REJECT: ("400 Bad Request", "", b'{"error": "no such model"}'),
             Fault.GARBAGE: ("200 OK", "", b"<html>teapot</html>"),
             Fault.NOT_AN_OBJECT: ("200 OK", "", b"[1, 2]"),
-            Fault.HUGE: ("200 OK", "", b"[" + b"0," * 10_000_000 + b"0]"),
             Fault.REDIRECT: ("307 Temporary Redirect", elsewhere, b""),
         }
-        return replies.get(fault) or ("200 OK", "", self._classified(fault))
+        return replies.get(fault) or ("200 OK", "", self._classified(fault, body))
 
-    def _classified(self, fault: Fault) -> bytes:
-        texts = json.loads(self.bodies[-1])["input"]
-        texts = [texts] if isinstance(texts, str) else texts
-        tokens = sum(len(text.split()) for text in texts)
-        self.billed_tokens += tokens
+    def _classified(self, fault: Fault, body: bytes) -> bytes:
+        tokens = _words_in(body)
         rest = 0.1 / (len(self.labels) - 1)
         probs = [0.9, *[rest] * (len(self.labels) - 1)]
         if fault is Fault.NAN:
             probs = [float("nan")] * len(self.labels)
         data = [
             {"index": i, "label": self.labels[0], "probs": probs, "num_classes": len(probs)}
-            for i in range(len(texts))
+            for i in range(len(_texts_in(body)))
         ]
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
         return json.dumps({"object": "list", "data": data, "usage": usage}).encode()
+
+    async def _stream(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Stream words until the caller hangs up; close, as the length is not known before."""
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        )
+        for i in range(self.stream_words):
+            await asyncio.sleep(self.stream_pause_s)
+            if writer.transport.is_closing():
+                self.cut_off += 1
+                return False
+            delta = {"choices": [{"index": 0, "delta": {"content": f"word{i} "}}]}
+            self.billed_output += 1
+            writer.write(b"data: " + json.dumps(delta).encode() + b"\n\n")
+        if json.loads(body).get("stream_options", {}).get("include_usage"):
+            usage = {"prompt_tokens": _words_in(body), "completion_tokens": self.stream_words}
+            last = json.dumps({"choices": [], "usage": usage})
+            writer.write(b"data: " + last.encode() + b"\n\n")
+        writer.write(b"data: [DONE]\n\n")
+        await writer.drain()
+        return False
+
+
+REFUSALS = {Fault.ERROR, Fault.THROTTLE, Fault.THROTTLE_LONG, Fault.REJECT, Fault.REDIRECT}
+"""Faults in which the teacher does no work: answered at once, and not billed."""
 
 
 def _length_in(head: bytes) -> int:
@@ -220,3 +259,15 @@ def _length_in(head: bytes) -> int:
         if line.startswith(b"content-length:"):
             return int(line.split(b":")[1])
     return 0
+
+
+def _texts_in(body: bytes) -> list[str]:
+    request = json.loads(body)
+    if "messages" in request:
+        return [message["content"] for message in request["messages"]]
+    texts = request["input"]
+    return [texts] if isinstance(texts, str) else texts
+
+
+def _words_in(body: bytes) -> int:
+    return sum(len(text.split()) for text in _texts_in(body))

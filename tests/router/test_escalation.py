@@ -229,6 +229,18 @@ async def test_known_and_unknown_usage_of_failures():
     assert (known.usage, known.estimated) == (TokenUsage(9, 9), False)
 
 
+async def test_the_estimate_follows_the_length_of_the_text():
+    """Overhead of the prompt plus tokens per character are learnt from answers of some lengths."""
+    guard = _guard_of(usage_of_lost=None)
+    for n in (10, 40, 25, 60, 80, 15):
+        guard.teacher.usage = TokenUsage(30 + n, 1)
+        await guard.ask("x" * 4 * n, deadline=_soon())
+    guard.teacher = ScriptedTeacher(SCHEMA, "urgent", faults=repeat(60.0))
+    with pytest.raises(EscalationFailed) as caught:
+        await guard.ask("x" * 4 * 50, deadline=_soon(0.01))
+    assert abs(caught.value.usage.input_tokens - 80) <= 1
+
+
 async def test_an_answer_without_a_count_is_estimated():
     """A 200 that reports no tokens was not free: a normal answer is billed, and marked."""
     guard = _guard_of()

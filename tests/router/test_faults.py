@@ -69,7 +69,7 @@ async def _failure(guard, within_s=0.25):
 async def test_a_healthy_server_answers(guard, server):
     """Without a fault the answer and its usage come back."""
     answer = await guard.ask(TEXT, deadline=time.monotonic() + 5)
-    assert (answer.reply.wording, answer.usage.input_tokens) == ("urgent", server.billed_tokens)
+    assert (answer.reply.wording, answer.usage.input_tokens) == ("urgent", server.billed_input)
 
 
 @pytest.mark.parametrize(
