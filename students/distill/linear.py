@@ -6,7 +6,9 @@ Door to torch: import this module only inside the functions that train.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from students.distill.calibration import calibrated_kl
 from students.distill.labelled import LabelledSet
 from students.distill.training import Progress, distillation_loss
 from students.runtime import hashing
+from students.runtime.bundle import Trial
 from students.runtime.linear import LinearWeights
 
 Float32 = npt.NDArray[np.float32]
@@ -43,16 +46,16 @@ class LinearRecipe:
         seed: of shuffling.
     """
 
-    shortest: int = 3
-    longest: int = 5
+    shortest: int = 2
+    longest: int = 4
     buckets: int = 1 << 18
     least_texts: int = 2
     temperature: float = 1.0
     hard_weight: float = 0.0
     epochs: int = 20
     patience: int = 2
-    batch_size: int = 128
-    lr: float = 0.5
+    batch_size: int = 64
+    lr: float = 0.2
     seed: int = 0
 
 
@@ -130,17 +133,6 @@ def _hashed(texts: Sequence[str], recipe: LinearRecipe) -> tuple[Int32, Int64]:
     return features, ends
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One setting that was tried, judged on the validation rows after temperature scaling."""
-
-    temperature: float
-    hard_weight: float
-    kl: float
-    agreement: float
-    epochs: int
-
-
 @dataclass(frozen=True, eq=False)
 class _Rows:
     train: Bags
@@ -170,21 +162,31 @@ def train_linear(
         validation.probabilities,
     )
     # With lambda = 1 nothing is soft, so T does not matter.
-    settings = dict.fromkeys((1.0 if w >= 1 else t, w) for t in temperatures for w in hard_weights)
-    found: list[tuple[Trial, LinearWeights]] = []
-    for number, (t, w) in enumerate(settings):
-        setting = replace(recipe, temperature=t, hard_weight=w)
+    settings = [
+        replace(recipe, temperature=t, hard_weight=w)
+        for t, w in dict.fromkeys(
+            (1.0 if w >= 1 else t, w) for t in temperatures for w in hard_weights
+        )
+    ]
+    done = [0] * len(settings)
 
-        def step(done: int, number: int = number) -> None:
+    def fit(number: int) -> tuple[Trial, LinearWeights]:
+        def step(epoch: int) -> None:
+            done[number] = epoch
             if progress:
-                progress(number * recipe.epochs + done, len(settings) * recipe.epochs)
+                progress(sum(done), len(settings) * recipe.epochs)
 
-        table, bias, trial = _fit(rows, vocabulary, setting, step)
-        weights = LinearWeights.of(
+        table, bias, trial = _fit(rows, vocabulary, settings[number], step)
+        return trial, LinearWeights.of(
             recipe.shortest, recipe.longest, vocabulary.slots, vocabulary.weight, table, bias
         )
-        found.append((trial, weights))
-    found.sort(key=lambda pair: pair[0].kl)
+
+    # The steps are too small for torch's own threads: one core for each setting is many times
+    # faster than all cores for one.
+    with ThreadPoolExecutor(
+        min(len(settings), os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        found = sorted(pool.map(fit, range(len(settings))), key=lambda pair: pair[0].kl)
     return found[0][1], tuple(trial for trial, _ in found)
 
 
@@ -227,5 +229,11 @@ def _fit(
         elif epoch - best_epoch >= recipe.patience:
             break
     step(recipe.epochs)
-    trial = Trial(recipe.temperature, recipe.hard_weight, best_kl, agreement, best_epoch)
+    trial = Trial(
+        temperature=recipe.temperature,
+        hard_weight=recipe.hard_weight,
+        kl=best_kl,
+        agreement=agreement,
+        epochs=best_epoch,
+    )
     return best[0].numpy()[: vocabulary.weight.size], best[1].numpy(), trial

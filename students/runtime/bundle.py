@@ -13,7 +13,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -51,6 +52,19 @@ class LabellingBill(_Part):
     labels_sha256: str = ""
 
 
+class Trial(_Part):
+    """One setting that was trained, judged on the validation rows after temperature scaling."""
+
+    temperature: float
+    """T of the soft loss."""
+    hard_weight: float
+    """lambda of the hard cross-entropy."""
+    kl: float
+    """KL(teacher || student) in nats per row."""
+    agreement: float
+    epochs: int
+
+
 class Manifest(_Part):
     """Everything that is known about a student."""
 
@@ -60,7 +74,7 @@ class Manifest(_Part):
     descriptions: tuple[str, ...] = ()
     family: Family
     config: dict[str, JsonValue]
-    """What the family needs to run besides its files, and how it was trained."""
+    """What running it needs besides its files."""
     temperature: float = Field(gt=0)
     confidence: Kind
     files: dict[str, str]
@@ -68,6 +82,8 @@ class Manifest(_Part):
     teacher: TeacherDescriptor
     labelling: LabellingBill | None = None
     training_s: float = Field(default=0.0, ge=0)
+    trials: tuple[Trial, ...] = ()
+    """The chosen setting first."""
     certificate: Certificate | None = None
     evaluation: Evaluation | None = None
     profile: StudentProfile | None = None
@@ -155,39 +171,49 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest)
 
 
-def write_bundle(
-    bundles: Path,
-    write_files: Callable[[Path], None],
-    describe: Callable[[dict[str, str]], Manifest],
-) -> Bundle:
-    """Write a bundle at once: a temporary folder, renamed when whole, then named by `latest`.
+@contextmanager
+def draft(bundles: Path) -> Iterator[Path]:
+    """Give a new empty folder beside the bundles to put a student's files into.
 
-    Args:
-        bundles: the folder of all bundles, `<work_dir>/bundles`.
-        write_files: writes the student's files into the folder it is given.
-        describe: makes the manifest from the sha256 of those files.
+    It is gone after the block unless `publish` made it a bundle.
 
     Raises:
         BadBundle: the disk refused.
     """
     try:
         bundles.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=bundles))
-        try:
-            write_files(partial)
-            files = {p.name: _sha256(p) for p in sorted(partial.iterdir())}
-            content = describe(files).model_dump_json(indent=1).encode()
-            (partial / MANIFEST).write_bytes(content)
-            partial.chmod(0o755)
-            target = bundles / _id(content)
-            if target.exists():
-                shutil.rmtree(target)
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        name_latest(bundles, target.name)
+        folder = Path(tempfile.mkdtemp(prefix=".draft-", dir=bundles))
     except OSError as error:
-        raise BadBundle(f"the bundle could not be written to {bundles}: {error}") from None
+        raise BadBundle(f"no bundle can be written to {bundles}: {error.strerror}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each file of a student, manifest left out."""
+    return {p.name: _sha256(p) for p in sorted(folder.iterdir()) if p.name != MANIFEST}
+
+
+def publish(folder: Path, manifest: Manifest) -> Bundle:
+    """Turn a draft into a bundle with one rename, and make `latest` name it.
+
+    Raises:
+        BadBundle: the disk refused, or the manifest does not fit the files.
+    """
+    content = manifest.model_dump_json(indent=1).encode()
+    target = folder.parent / _id(content)
+    try:
+        (folder / MANIFEST).write_bytes(content)
+        folder.chmod(0o755)
+        read_bundle(folder)
+        if target.exists():
+            shutil.rmtree(target)
+        folder.rename(target)
+        name_latest(folder.parent, target.name)
+    except OSError as error:
+        raise BadBundle(f"the bundle could not be written to {folder.parent}: {error}") from None
     return read_bundle(target)
 
 

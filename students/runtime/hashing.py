@@ -207,14 +207,14 @@ def answer(values: Float32, temperature: float, margin: bool, best: Int64, sure:
                 first = c
         top = values[t, first]
         total = np.float32(0.0)
-        second = np.float32(0.0)
         for c in range(k):
             e = np.float32(np.exp((values[t, c] - top) / temperature))
             values[t, c] = e
             total += e
-            if c != first and e > second:
-                second = e
+        second = np.float32(0.0)
         for c in range(k):
             values[t, c] /= total
+            if c != first:
+                second = max(second, values[t, c])
         best[t] = first
-        sure[t] = (np.float32(1.0) - second) / total if margin else values[t, first]
+        sure[t] = values[t, first] - second if margin else values[t, first]

@@ -1,0 +1,177 @@
+"""`raisehand distill`: from the teacher's labels to a certified bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from students.distill.run import Distilled
+    from students.runtime.bundle import Bundle, LabellingBill
+    from students.task import Task
+
+
+@click.command(epilog="Example: raisehand distill --task task.yaml")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option(
+    "--labels",
+    "labels_dir",
+    type=click.Path(path_type=Path),
+    help="Folder of labels.npz and labels.json; default the task's work_dir.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
+    """Train a student on the teacher's labels, calibrate it and certify its threshold.
+
+    Writes a bundle below the task's work_dir. Exit code 3 when the promise cannot be certified:
+    the bundle is then written without a certificate and answers nothing by itself.
+    """
+    from students.errors import NotCertifiable
+    from students.task import load_task
+
+    task = load_task(task_path)
+    distilled = _distill(task, labels_dir or task.work_dir)
+    if as_json:
+        click.echo(_json(distilled))
+    else:
+        _print(distilled)
+    if distilled.refusal:
+        raise NotCertifiable(
+            f"{distilled.refusal.statement}. Bundle {distilled.bundle.id} is written without a "
+            "certificate: a router would ask the teacher about everything",
+            distilled.refusal,
+        )
+
+
+def _distill(task: Task, labels_dir: Path) -> Distilled:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from students.distill.record import load_labels
+    from students.distill.run import distill
+    from students.runtime.bundle import LabellingBill
+    from students.teachers.protocol import TeacherDescriptor
+
+    labelled, record = load_labels(labels_dir)
+    who = record.teacher
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("read", total=1)
+
+        def report(stage: str, done: int, total: int) -> None:
+            nonlocal bar
+            if bars.tasks[-1].description != stage:
+                bars.update(bar, completed=bars.tasks[-1].total)
+                bar = bars.add_task(stage, total=total)
+            bars.update(bar, completed=done, total=total)
+
+        return distill(
+            task,
+            labelled,
+            record.split_rows(),
+            teacher=TeacherDescriptor(
+                who.mode, who.model, who.revision, who.prompt_sha256, who.parameters
+            ),
+            labelling=LabellingBill(
+                n=record.n,
+                usd=record.usd,
+                price=record.price,
+                self_agreement_n=record.self_agreement.n,
+                self_agreement_agreed=record.self_agreement.agreed,
+                labels_sha256=record.labels_sha256,
+            ),
+            report=report,
+        )
+
+
+def _json(distilled: Distilled) -> str:
+    import json
+
+    bundle, refusal = distilled.bundle, distilled.refusal
+    manifest = bundle.manifest
+    certificate = manifest.certificate
+    return json.dumps(
+        {
+            "bundle": bundle.id,
+            "path": str(bundle.path),
+            "statement": certificate.statement if certificate else None,
+            "refusal": refusal.model_dump(mode="json") if refusal else None,
+            **manifest.model_dump(mode="json", exclude={"labels", "descriptions", "files"}),
+        },
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def _print(distilled: Distilled) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    bundle = distilled.bundle
+    table = Table(
+        title=f"{bundle.manifest.task}: bundle {bundle.id}",
+        title_justify="left",
+        show_header=False,
+        pad_edge=False,
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(bundle):
+        table.add_row(name, value)
+    console = Console()
+    console.print(table)
+    if bundle.manifest.certificate:
+        console.print(bundle.manifest.certificate.statement)
+    console.print(f"Written to {bundle.path}", soft_wrap=True)
+
+
+def _rows(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    rows = [
+        ("Student", f"{manifest.family}, trained in {manifest.training_s:.1f} s"),
+        ("Teacher", f"{manifest.teacher.model} (revision {manifest.teacher.revision})"),
+    ]
+    rows += [("Labels", _bill(manifest.labelling))] if manifest.labelling else []
+    for trial in manifest.trials:
+        rows.append(
+            (
+                "Chosen" if trial is manifest.trials[0] else "Tried",
+                f"T = {trial.temperature:g}, λ = {trial.hard_weight:g}: validation KL "
+                f"{trial.kl:.4f}, agreement {trial.agreement:.1%}, {trial.epochs} epochs",
+            )
+        )
+    rows.append(("Calibration", f"temperature {manifest.temperature:.3f}"))
+    if (e := manifest.evaluation) is not None:
+        s, c, x = e.agreement, e.cascade_agreement, e.escalation
+        rows += [
+            ("Student alone", f"agrees {s.rate:.1%} [{s.low:.1%}, {s.high:.1%}] of {s.n:,} tests"),
+            ("Cascade", f"agrees {c.rate:.1%} [{c.low:.1%}, {c.high:.1%}] of {c.n:,} tests"),
+            ("Escalation", f"{x.rate:.1%} [{x.low:.1%}, {x.high:.1%}] of {x.n:,} tests"),
+        ]
+    if (p := manifest.profile) is not None:
+        rows.append(("Speed", f"{p.texts_per_s:,.0f} texts/s ({p.machine})"))
+    return rows
+
+
+def _bill(labelling: LabellingBill) -> str:
+    words = f"{labelling.n:,} for ${labelling.usd:.2f} ({labelling.price})"
+    if labelling.self_agreement_n:
+        rate = labelling.self_agreement_agreed / labelling.self_agreement_n
+        words += f"; asked twice, the teacher agrees with itself {rate:.1%}"
+    return words

@@ -1,0 +1,265 @@
+"""THE STORY of one distillation: train → calibrate → certify → evaluate → profile → bundle.
+
+Everything after training is measured on the files of the draft bundle, loaded and run as the
+router will: what is certified is what is served.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from costmodel.pricing import now
+from students.certificate import Certificate, ClassPromise, Refusal
+from students.distill.calibration import fit_temperature
+from students.distill.certify import Certified, certify, grid_from_scores
+from students.distill.evaluation import evaluate
+from students.distill.labelled import LabelledSet
+from students.distill.profiling import profile_student
+from students.distill.scoring import share
+from students.distill.students import Trained, train_student
+from students.distill.uses import USES_FILE, take_use
+from students.errors import BadInputs, NotCertifiable
+from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
+from students.runtime.load import load_student
+from students.runtime.protocol import Student
+from students.task import Task
+from students.teachers.protocol import TeacherDescriptor
+
+Report = Callable[[str, int, int], None]
+"""Called with what is being done, how much is done and how much there is."""
+
+STAGES = ("train", "calibrate", "certify", "evaluate", "profile", "write")
+NEEDED = ("train", "validation", "temperature", "calibration", "test")
+BATCH = 256
+PROFILED_TEXTS = 1024
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A bundle, and why it carries no certificate if it carries none."""
+
+    bundle: Bundle
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the student says of N texts: (N, K), (N,), (N,)."""
+
+    probabilities: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+
+
+def distill(
+    task: Task,
+    labelled: LabelledSet,
+    splits: Mapping[str, npt.NDArray[np.int64]],
+    *,
+    teacher: TeacherDescriptor,
+    labelling: LabellingBill | None = None,
+    report: Report = lambda stage, done, total: None,
+    clock: Callable[[], datetime] = now,
+) -> Distilled:
+    """Make a student of the teacher's labels, prove what can be proved and write the bundle.
+
+    Args:
+        task: labels, promise, student and work_dir.
+        labelled: the teacher's soft labels.
+        splits: rows of `labelled` for train, validation, temperature, calibration and test.
+        teacher: who labelled them.
+        labelling: what that cost.
+        report: progress.
+        clock: for dates.
+
+    Raises:
+        BadInputs: a split has no rows, or the labels are not those of the task.
+    """
+    part = _take(task, labelled, splits)
+    start = time.perf_counter()
+    trained = train_student(
+        part["train"], part["validation"], task.student, lambda n, of: report("train", n, of)
+    )
+    with draft(task.work_dir / "bundles") as folder:
+        trained.save(folder)
+        manifest = _describe(task, trained, folder, teacher, labelling, clock)
+        manifest = manifest.model_copy(update={"training_s": time.perf_counter() - start})
+        return prove(task, manifest, folder, part, report, clock)
+
+
+def prove(
+    task: Task,
+    manifest: Manifest,
+    folder: Path,
+    part: Mapping[str, LabelledSet],
+    report: Report = lambda stage, done, total: None,
+    clock: Callable[[], datetime] = now,
+) -> Distilled:
+    """Calibrate, certify, evaluate and profile the files in a draft folder, and publish them."""
+    report("calibrate", 0, 1)
+    temperature = _temperature(manifest, folder, part["temperature"])
+    manifest = manifest.model_copy(update={"temperature": temperature})
+    student = load_student(Bundle(folder, manifest))
+    report("certify", 0, 1)
+    certificate, refusal = _certify(task, manifest, student, part, clock)
+    manifest = manifest.model_copy(update={"certificate": certificate})
+    report("evaluate", 0, 1)
+    bill = manifest.labelling
+    evaluation = evaluate(
+        answer(student, part["test"].texts).probabilities,
+        part["test"],
+        manifest.thresholds,
+        manifest.confidence,
+        task.promise,
+        self_agreement=share(bill.self_agreement_agreed, bill.self_agreement_n)
+        if bill and bill.self_agreement_n
+        else None,
+    )
+    report("profile", 0, 1)
+    texts = part["test"].texts[:PROFILED_TEXTS]
+    profile = profile_student(student, texts, evaluation.risk_coverage)
+    report("write", 0, 1)
+    update = {"evaluation": evaluation, "profile": profile}
+    bundle = publish(folder, manifest.model_copy(update=update))
+    report("write", 1, 1)
+    return Distilled(bundle, refusal)
+
+
+def answer(student: Student, texts: Sequence[str]) -> Answers:
+    """Ask the student as the router does, in batches."""
+    predictions = [
+        p for i in range(0, len(texts), BATCH) for p in student.predict(texts[i : i + BATCH])
+    ]
+    return Answers(
+        np.array([p.probabilities for p in predictions], np.float32).reshape(
+            len(texts), len(student.schema)
+        ),
+        np.array([p.label for p in predictions], np.int64),
+        np.array([p.confidence for p in predictions], np.float64),
+    )
+
+
+def _take(
+    task: Task, labelled: LabelledSet, splits: Mapping[str, npt.NDArray[np.int64]]
+) -> dict[str, LabelledSet]:
+    if labelled.schema.names != task.schema_.names:
+        raise BadInputs(
+            f"the labels were made for {', '.join(labelled.schema.names[:5])}, the task has "
+            f"{', '.join(task.schema_.names[:5])}; run `raisehand label` for this task"
+        )
+    for name in NEEDED:
+        if len(splits.get(name, ())) == 0:
+            raise BadInputs(
+                f"no labelled row is in the split {name!r}, and a student needs all of "
+                f"{', '.join(NEEDED)}; label more inputs, or correct the column inputs.split"
+            )
+    return {name: labelled.take(splits[name]) for name in NEEDED}
+
+
+def _describe(
+    task: Task,
+    trained: Trained,
+    folder: Path,
+    teacher: TeacherDescriptor,
+    labelling: LabellingBill | None,
+    clock: Callable[[], datetime],
+) -> Manifest:
+    return Manifest(
+        task=task.name,
+        labels=task.schema_.names,
+        descriptions=task.schema_.descriptions,
+        family=trained.family,
+        config=trained.config,
+        temperature=1.0,
+        confidence=task.student.confidence,
+        files=hash_files(folder),
+        teacher=teacher,
+        labelling=labelling,
+        trials=trained.trials,
+        versions={
+            name: metadata.version(name) for name in ("raisehand", "torch", "numpy", *trained.uses)
+        },
+        created=clock().isoformat(timespec="seconds"),
+    )
+
+
+def _temperature(manifest: Manifest, folder: Path, rows: LabelledSet) -> float:
+    """Fit on the student's log probabilities at T = 1: logits up to a constant per row."""
+    raw = answer(load_student(Bundle(folder, manifest)), rows.texts).probabilities
+    smallest = np.finfo(np.float32).tiny
+    return fit_temperature(np.log(np.maximum(raw, smallest)), rows.probabilities)
+
+
+def _certify(
+    task: Task,
+    manifest: Manifest,
+    student: Student,
+    part: Mapping[str, LabelledSet],
+    clock: Callable[[], datetime],
+) -> tuple[Certificate | None, Refusal | None]:
+    rows = part["calibration"]
+    use = take_use(
+        task.work_dir / USES_FILE, rows.sha256, manifest.artefact_sha256, task.promise, clock
+    )
+    unlabelled = answer(student, part["temperature"].texts)
+    said = answer(student, rows.texts)
+    try:
+        certified = certify(
+            said.confidence,
+            said.labels,
+            rows.teacher,
+            task.promise,
+            labels=rows.schema.names,
+            grid=grid_from_scores(unlabelled.confidence, unlabelled.labels),
+            use=use,
+        )
+    except NotCertifiable as error:
+        return None, error.refusal
+    return _certificate(certified, task, manifest, rows, use, clock), None
+
+
+def _certificate(
+    certified: Certified,
+    task: Task,
+    manifest: Manifest,
+    rows: LabelledSet,
+    use: int,
+    clock: Callable[[], datetime],
+) -> Certificate:
+    return Certificate(
+        promise=task.promise.promise,
+        agreement=task.promise.agreement,
+        confidence=task.promise.confidence,
+        thresholds=certified.thresholds,
+        n_calibration=certified.n_calibration,
+        n_accepted=certified.n_accepted,
+        disagreements=certified.disagreements,
+        agreement_lower_bound=certified.agreement_lower_bound,
+        coverage=certified.coverage,
+        method=certified.method,
+        teacher_model=manifest.teacher.model,
+        teacher_revision=manifest.teacher.revision,
+        teacher_mode=manifest.teacher.mode,
+        artefact_sha256=manifest.artefact_sha256,
+        calibration_sha256=rows.sha256,
+        use=use,
+        date=clock().date().isoformat(),
+        per_class=tuple(
+            ClassPromise(
+                label=one.label,
+                agreement=one.agreement,
+                n=one.n,
+                disagreements=one.disagreements,
+                agreement_lower_bound=one.agreement_lower_bound,
+            )
+            for one in certified.per_class
+        ),
+    )
