@@ -11,14 +11,18 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 
 from router.app import RouterApp
 from router.edge import App
 from router.errors import BadSettings
+from router.protocol import TimedProtocol
 from router.service import Service
+from router.settings import Settings
 
 BACKLOG = 2_048
 
@@ -75,10 +79,10 @@ class DrainingServer(uvicorn.Server):
 class Admin(uvicorn.Server):
     """The admin port: in the same loop, without signals of its own."""
 
-    def __init__(self, app: App, listener: socket.socket) -> None:
+    def __init__(self, app: App, listener: socket.socket, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
-                app, http="httptools", ws="none", lifespan="off", access_log=False,
+                app, http=_http(settings), ws="none", lifespan="off", access_log=False,
                 log_level="warning", server_header=False,
             )
         )  # fmt: skip
@@ -99,6 +103,12 @@ class Admin(uvicorn.Server):
         self.should_exit = True
         if self._running is not None:
             await self._running
+
+
+def _http(settings: Settings) -> type[asyncio.Protocol]:
+    # uvicorn's annotation asks for a class; it only ever calls what it is given.
+    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s)
+    return cast("type[asyncio.Protocol]", protocol)
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -139,7 +149,7 @@ def serve(
     """Serve until a signal says stop; the ledger is stored whatever happens."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=_http(service.settings),
         loop="uvloop",
         ws="none",
         lifespan="on",

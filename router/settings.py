@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     """A longer text is a 400: reading time grows with the raw text, whatever the student keeps."""
     max_items: int = Field(default=64, ge=1)
     """Texts in one /v1/classify request."""
+    head_timeout_s: float = Field(default=10.0, gt=0)
+    """A connection whose request line and headers are not there by then is closed."""
     body_timeout_s: float = Field(default=10.0, gt=0)
     """A body that has not arrived by then is a 408."""
     max_queue: int = Field(default=1_024, ge=1)

@@ -115,7 +115,7 @@ def _admin(service: Service, settings: Settings, listener: socket.socket, device
         settings.admin_token.get_secret_value(),
     )
     click.echo(f"Operators: {address_of(listener)}/state", err=True)
-    return Admin(app, listener)
+    return Admin(app, listener, settings)
 
 
 def _announce(service: Service, url: str) -> None:
