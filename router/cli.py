@@ -39,6 +39,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",
     ),
+    "labelling": (
+        "students.bench.labelling:labelling",
+        "Share of the concurrency limit that labelling keeps busy.",
+    ),
 }
 
 

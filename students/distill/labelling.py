@@ -27,7 +27,7 @@ from students.distill.spending import Spending
 from students.errors import StudentsError, TeacherGarbled, TeacherRejected
 from students.labels import LabelSchema
 from students.task import Task
-from students.teachers.bounds import largest_usage
+from students.teachers.bounds import usage_bound
 from students.teachers.protocol import Teacher, TeacherDescriptor
 
 REPEATS = 200
@@ -126,7 +126,7 @@ async def label_inputs(
             teacher,
             spending,
             throttle,
-            lambda texts: largest_usage(task, texts),
+            usage_bound(task),
             rng=random.Random(seed),
             sleep=sleep,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from costmodel.pricing import TokenUsage
 from students.task import Task
@@ -12,6 +12,9 @@ _TEMPLATE_TOKENS = 512
 """Chat template, its default system message and special tokens around a conversation."""
 _DECISION_TOKENS = 1024
 """Decision APIs wrap the question in instructions of their own (about 261 tokens for Jev)."""
+_SPECIAL_TOKENS = 16
+_LIST_MARKS = 8
+"""Bytes around one listed option: its letter or dash, the line break."""
 _LEVELS = 4
 """Requests of one two-level answer: which group, and within at most three groups."""
 
@@ -27,23 +30,24 @@ def calls_per_text(task: Task) -> int:
     return 1
 
 
-def largest_usage(task: Task, texts: Sequence[str]) -> TokenUsage:
-    """Bound what one call about these texts can consume.
+def usage_bound(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
+    """Return a function that bounds what one call about some texts can consume.
 
     No tokenizer in use makes more tokens of a text than it has bytes.
     """
-    section = task.teacher
-    read = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    section, calls = task.teacher, calls_per_text(task)
     if section.mode in ("classify", "local"):
-        return TokenUsage(read + 16 * len(texts), 0, requests=len(texts))
-    prompt = task.prompt
-    options = "".join([*task.answers, *task.schema_.descriptions])
-    around = len((prompt.system + prompt.user + options).encode()) + 8 * len(task.schema_)
-    around += _DECISION_TOKENS if section.mode == "decisions" else _TEMPLATE_TOKENS
-    calls = calls_per_text(task)
-    written = {"chat": section.max_tokens, "text": max(16, section.max_tokens)}
-    return TokenUsage(
-        calls * (read + around * len(texts)),
-        calls * written.get(section.mode, 1) * len(texts),
-        requests=calls * len(texts),
-    )
+        around, written = _SPECIAL_TOKENS, 0
+    else:
+        prompt, options = task.prompt, [*task.answers, *task.schema_.descriptions]
+        around = len("".join([prompt.system, prompt.user, *options]).encode())
+        around += _LIST_MARKS * len(task.schema_)
+        around += _DECISION_TOKENS if section.mode == "decisions" else _TEMPLATE_TOKENS
+        written = max(16, section.max_tokens) if section.mode == "text" else section.max_tokens
+
+    def bound(texts: Sequence[str]) -> TokenUsage:
+        read = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        n = len(texts)
+        return TokenUsage(calls * (read + around * n), calls * written * n, requests=calls * n)
+
+    return bound

@@ -23,7 +23,7 @@ from students.errors import (
 )
 from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
-from students.teachers.bounds import largest_usage
+from students.teachers.bounds import usage_bound
 from students.testing import ScriptedTeacher
 
 SCHEMA = LabelSchema(("calm", "urgent"))
@@ -145,7 +145,7 @@ async def test_a_call_that_broke_off_may_have_been_billed(tmp_path):
         SCHEMA, _answer, faults=[TeacherTimeout("late"), TeacherUnavailable("down", usage=NO_USAGE)]
     )
     labelling = await _label(tmp_path, teacher, n=2, task=_task(tmp_path, max_concurrency=1))
-    most = largest_usage(_task(tmp_path), ["text 0"])
+    most = usage_bound(_task(tmp_path))(["text 0"])
     assert labelling.unconfirmed_usd == PRICE.cost(most, datetime.now(UTC)).usd
     assert len(teacher.calls) == 4
 

@@ -12,7 +12,7 @@ from students.distill.labelling import label_inputs
 from students.errors import BadTask
 from students.task import load_task
 from students.teachers import make_teacher
-from students.teachers.bounds import calls_per_text, largest_usage
+from students.teachers.bounds import calls_per_text, usage_bound
 from students.teachers.questions import first_questions, label_groups, order_of
 
 BANKING = tuple(f"{a}_{b}" for a in ("card", "cash", "transfer", "top_up", "refund", "exchange",
@@ -128,7 +128,7 @@ async def test_77_labels_are_read_in_two_levels(server, make_task, seed):
     assert reply.wording == BANKING[int(truth.argmax())]
     if not d.truncated:
         assert np.abs(np.array(d.probabilities) - truth).max() < 0.08
-    most = largest_usage(task, ["x"])
+    most = usage_bound(task)(["x"])
     assert reply.usage.requests <= most.requests
     assert len(server.asked) <= 2 * calls_per_text(task)
 
