@@ -1,0 +1,118 @@
+"""`raisehand distill`: one screen, one JSON object, one exit code."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from students.commands.distill import distill
+from students.distill.labelled import LabelledSet
+from students.distill.record import (
+    Agreement,
+    LabellingRecord,
+    TeacherIdentity,
+    Usage,
+    save_labels,
+)
+from students.errors import BadInputs, NotCertifiable
+from students.labels import LabelSchema
+
+SPLITS = {"train": 400, "validation": 60, "temperature": 60, "calibration": 200, "test": 100}
+
+
+@pytest.fixture
+def task_file(tmp_path):
+    """A task whose labels are made: the text says the answer; promise set by the test."""
+    rng = np.random.default_rng(0)
+    n = sum(SPLITS.values())
+    label = rng.integers(0, 2, n)
+    texts = tuple(f"{'help us now' if y else 'all is well'} {i}" for i, y in enumerate(label))
+    p = np.where(label[:, None] == np.arange(2), 0.9, 0.1).astype(np.float32)
+    zero = np.zeros(n, np.float32)
+    labels = LabelledSet(
+        LabelSchema(("no", "yes")), texts, p, zero, zero > 1, label.astype(np.int32)
+    )
+    ends = np.cumsum(list(SPLITS.values()))
+    record = LabellingRecord(
+        task="demo",
+        teacher=TeacherIdentity(
+            mode="classify", model="m", revision="1", prompt_sha256="", parameters="{}"
+        ),
+        labels_sha256=labels.sha256,
+        inputs_sha256="0",
+        n=n,
+        usd="0.5",
+        unconfirmed_usd="0",
+        usage=Usage(input_tokens=n, output_tokens=n, cached_input_tokens=0, requests=n),
+        price="cheap",
+        asked=n,
+        cached=0,
+        rejected=0,
+        self_agreement=Agreement(n=20, agreed=20),
+        label_mass=(0,) * 10,
+        unsure=0,
+        truncated=0,
+        gold=None,
+        splits={
+            name: list(range(end - SPLITS[name], end))
+            for name, end in zip(SPLITS, ends.tolist(), strict=True)
+        },
+        seed=0,
+        date="2026-01-01",
+    )
+    save_labels(tmp_path / ".raisehand", labels, record)
+
+    def write(promise: str) -> str:
+        path = tmp_path / "task.yaml"
+        path.write_text(
+            "name: demo\nlabels: ['no', 'yes']\n"
+            "teacher: {mode: classify, base_url: 'http://127.0.0.1:9', model: m, "
+            "price: {usd_per_mtok_input: 1, usd_per_mtok_output: 1}}\n"
+            "inputs: {path: none.csv}\nstudent: {epochs: 3, temperatures: [1], hard_weights: [0]}\n"
+            f"promise: {promise}\n"
+        )
+        return str(path)
+
+    return write
+
+
+@pytest.mark.torch
+def test_the_screen_says_what_was_trained_and_what_is_proved(task_file):
+    """The chosen setting, the agreement, the statement and where the bundle lies."""
+    result = CliRunner().invoke(distill, ["--task", task_file("{agreement: 0.95}")])
+    assert result.exit_code == 0, result.output
+    for words in ("Chosen", "T = 1, λ = 0", "With probability at least 95%", "Written to"):
+        assert words in result.output
+
+
+@pytest.mark.torch
+def test_json_is_one_object_with_the_certificate(task_file):
+    """Machines get every number under its name."""
+    result = CliRunner().invoke(distill, ["--task", task_file("{agreement: 0.95}"), "--json"])
+    out = json.loads(result.stdout)
+    assert out["certificate"]["n_calibration"] == 200
+    assert out["refusal"] is None
+    assert out["evaluation"]["agreement"]["rate"] == 1.0
+    assert len(out["bundle"]) == 12
+
+
+@pytest.mark.torch
+def test_a_refusal_is_exit_code_3_and_names_the_bundle(task_file):
+    """99.9 % cannot be proved on 200 rows: the feasible best, the rows needed, the bundle's id."""
+    result = CliRunner().invoke(distill, ["--task", task_file("{agreement: 0.999}"), "--json"])
+    assert isinstance(result.exception, NotCertifiable)
+    assert result.exception.exit_code == 3
+    out = json.loads(result.stdout)
+    assert out["certificate"] is None
+    assert out["refusal"]["rows_needed"] > 200
+    assert f"Bundle {out['bundle']} is written without a certificate" in str(result.exception)
+
+
+def test_without_labels_it_says_what_to_run(task_file, tmp_path):
+    """Labels come first."""
+    result = CliRunner().invoke(
+        distill, ["--task", task_file("{}"), "--labels", str(tmp_path / "nothing")]
+    )
+    assert isinstance(result.exception, BadInputs)
+    assert "raisehand label" in str(result.exception)
