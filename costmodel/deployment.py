@@ -114,7 +114,7 @@ def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployme
     Raises:
         BadProjection: a field does not exist or does not allow the value.
     """
-    raw = deployment.model_dump(exclude_unset=True)
+    raw = deployment.model_dump()
     for field, value in changes.items():
         change(raw, field, value)
     try:

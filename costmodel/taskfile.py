@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from costmodel.deployment import Deployment, change, first_fault
+from costmodel.deployment import Deployment, change, first_fault, with_changes
 from costmodel.errors import BadProjection
 from costmodel.profile import RiskCoveragePoint, StudentProfile
 
@@ -106,10 +106,12 @@ def read_deployment(
         name, manifest = _read_manifest(work_dir / "bundles", bundle)
         raw |= _from_manifest(name, manifest)
         raw |= _token_usage(work_dir / "labels.json", manifest)
-    for field, value in changes.items():
-        change(raw, field, value)
+    else:
+        for field, value in changes.items():
+            if field.startswith("evaluation."):
+                change(raw, field, value)
     try:
-        return Deployment.model_validate(raw)
+        return with_changes(Deployment.model_validate(raw), changes)
     except ValidationError as error:
         raise BadProjection(f"{task_path}: {first_fault(error)}") from None
 

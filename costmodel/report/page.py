@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
 Tone = Literal["plain", "good", "bad"]
@@ -116,17 +117,21 @@ class Page:
 
     def html(self) -> str:
         """The whole page as one HTML document."""
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-
-        environment = Environment(
-            loader=PackageLoader("costmodel.report", ""),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        template = environment.get_template("page.html.jinja")
+        template = environment().get_template("page.html.jinja")
         return template.render(title=self.title, subtitle=self.subtitle, blocks=self._blocks)
+
+
+def environment() -> Environment:
+    """The templates of this package; everything that is put into them is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("costmodel.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,354 @@
+"""The what-if page: sliders, the closed form at once, the simulator right after.
+
+`WhatIf.respond(path, query)` is the whole application, so any server can mount it; `serve` is a
+small one on loopback. Nothing is stored: the address holds the answer's inputs and can be shared.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from costmodel.deployment import Deployment, at_threshold, with_changes
+from costmodel.errors import BadProjection, CostModelError
+from costmodel.projection import Projection
+from costmodel.report.tables import percent, usd
+from costmodel.scenario import Scenario
+from costmodel.whatif import project_deployment, verdict
+
+SIMULATED_REQUESTS = 400_000
+"""Enough for a p99 within a percent or so, few enough for an answer within two seconds."""
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    """One control: which field it sets and between what; a `log` one moves in powers of ten."""
+
+    name: str
+    label: str
+    low: float
+    high: float
+    step: float
+    value: float
+    scale: str = "linear"
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What to send back."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """One deployment behind sliders."""
+
+    deployment: Deployment
+    seed: int = 0
+
+    def respond(self, path: str, query: str) -> Response:
+        """Answer `/`, `/project`, `/simulate` or `/report`; a bad query is one sentence, 400."""
+        pages = {
+            "": self._page,
+            "project": self._project,
+            "simulate": self._simulate,
+            "report": self._report,
+        }
+        page = pages.get(path.strip("/").rpartition("/")[2])
+        if page is None:
+            return _json({"error": f"there is no page {path!r}"}, 404)
+        try:
+            return page({name: values[-1] for name, values in parse_qs(query).items()})
+        except CostModelError as error:
+            return _json({"error": str(error)}, 400)
+
+    @cached_property
+    def sliders(self) -> tuple[Slider, ...]:
+        """The controls, each at what the files say."""
+        now = self.deployment
+        day = math.log10(now.traffic.requests_per_day)
+        found = [
+            Slider("per_day", "Requests a day", 2, max(9, day), 0.001, round(day, 3), "log"),
+            Slider("audit_rate", "Audited, of kept answers", 0, 0.2, 0.001, now.audit_rate),
+            Slider("machines", "Student machines kept", 1, 32, 1, now.student.min_machines),
+        ]
+        if now.curve:
+            least, most = now.curve[0][0], now.curve[-1][0]
+            chosen = now.certified_threshold
+            value = round(least if chosen is None or chosen > 1 else chosen, 4)
+            found.insert(
+                1, Slider("threshold", "Threshold of confidence", round(least, 4), round(most, 4),
+                          0.0001, value)
+            )  # fmt: skip
+        for name, label, price in self._prices():
+            at = round(math.log10(price), 3)
+            found.append(
+                Slider(name, label, round(at - 1.5, 3), round(at + 1.5, 3), 0.001, at, "log", " $")
+            )
+        return tuple(found)
+
+    def _prices(self) -> list[tuple[str, str, float]]:
+        """The prices that can be moved: name, label, present value."""
+        from costmodel.pricebook import price_of
+        from costmodel.pricing import MachinePrice, TokenPrice, now
+        from costmodel.rates import ApiPrice
+
+        found: list[tuple[str, str, float]] = []
+        teacher = price_of(self.deployment.teacher.price)
+        if isinstance(teacher, ApiPrice):
+            rates = teacher.rates(now())
+            found += [
+                ("input_price", "Teacher, per million input tokens", float(rates.input.base)),
+                ("output_price", "Teacher, per million output tokens", float(rates.output.base)),
+            ]
+        elif isinstance(teacher, TokenPrice):
+            found += [
+                ("input_price", "Teacher, per million input tokens",
+                 float(teacher.input_usd_per_mtok)),
+                ("output_price", "Teacher, per million output tokens",
+                 float(teacher.output_usd_per_mtok)),
+            ]  # fmt: skip
+        student = price_of(self.deployment.student.price)
+        if isinstance(student, MachinePrice):
+            hourly = float(student.usd_per_hour)
+            found.append(("machine_price", "Student machine, per hour", hourly))
+        return [row for row in found if row[2] > 0]
+
+    def changed(self, query: Mapping[str, str]) -> Deployment:
+        """The deployment with a query's values in it.
+
+        Raises:
+            BadProjection: a name is no slider, or a value no number that the field allows.
+        """
+        known = {slider.name for slider in self.sliders}
+        values: dict[str, float] = {}
+        for name, text in query.items():
+            if name not in known:
+                raise BadProjection(f"there is no slider {name!r}; there are {sorted(known)}")
+            try:
+                values[name] = float(text)
+            except ValueError:
+                raise BadProjection(f"{name} is {text!r}; a number is needed") from None
+            if not math.isfinite(values[name]):
+                raise BadProjection(f"{name} is {text}; a finite number is needed")
+        changes = {
+            _FIELDS[name]: round(value) if name == "machines" else value
+            for name, value in values.items()
+            if name in _FIELDS
+        }
+        changes |= self._price_changes(values)
+        deployment = with_changes(self.deployment, changes) if changes else self.deployment
+        if "threshold" in values:
+            deployment = at_threshold(deployment, values["threshold"])
+        return deployment
+
+    def _price_changes(self, values: Mapping[str, float]) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        present = {name: price for name, _, price in self._prices()}
+        if "input_price" in values or "output_price" in values:
+            for side in ("input", "output"):
+                name = f"{side}_price"
+                price = values.get(name, present.get(name, 0.0))
+                changes[f"teacher.price.usd_per_mtok_{side}"] = f"{price:.6g}"
+        if "machine_price" in values:
+            changes["student.price.usd_per_hour"] = f"{values['machine_price']:.6g}"
+        return changes
+
+    def _page(self, query: Mapping[str, str]) -> Response:
+        from costmodel.report.page import environment
+
+        del query  # the page itself reads it from its address
+        bundle = self.deployment.bundle or "none"
+        text = (
+            environment()
+            .get_template("whatif.html.jinja")
+            .render(
+                name=self.deployment.name,
+                subtitle=f"Bundle {bundle}; closed form at once, the simulator right after; "
+                "a month has 730 hours",
+                sliders=self.sliders,
+            )
+        )
+        return Response(200, "text/html; charset=utf-8", text.encode())
+
+    def _project(self, query: Mapping[str, str]) -> Response:
+        deployment = self.changed(query)
+        projection = project_deployment(deployment)
+        pays, sentence = verdict(deployment, projection)
+        return _json(
+            {
+                "pays": pays,
+                "verdict": sentence,
+                "projection": projection.model_dump(mode="json"),
+                "pareto": self._pareto(deployment, projection),
+            }
+        )
+
+    def _report(self, query: Mapping[str, str]) -> Response:
+        from costmodel.report.money import money_page
+
+        deployment = self.changed(query)
+        html = money_page(deployment, project_deployment(deployment)).html()
+        return Response(200, "text/html; charset=utf-8", html.encode())
+
+    def _simulate(self, query: Mapping[str, str]) -> Response:
+        from costmodel.bill import month_bill, prices_of
+        from costmodel.simulator import simulate
+
+        scenario = scenario_of(self.changed(query))
+        prices = prices_of(scenario)
+        result = simulate(scenario, self.seed)
+        bill = month_bill(result, prices)
+        everyone, student = result.routes["all"], result.routes["student"]
+        rows = [
+            ("cascade, per month", usd(bill.cascade)),
+            ("teacher only, per month", usd(bill.teacher_only)),
+            ("escalated", percent(result.escalation_rate, 2)),
+            ("degraded / refused",
+             f"{percent(result.degraded_rate, 3)} / {percent(result.refused_rate, 3)}"),
+            ("p50 / p99, all answers",
+             f"{everyone.p50_s * 1000:,.3g} / {everyone.p99_s * 1000:,.0f} ms"),
+            ("p50 / p99, student", f"{student.p50_s * 1000:,.3g} / {student.p99_s * 1000:,.3g} ms"),
+            ("student busy", percent(result.student_utilisation)),
+            ("teacher's slots busy", percent(result.teacher_utilisation)),
+            ("teacher's mean latency, assumed", f"{scenario.teacher.latency_s:g} s"
+             if scenario.teacher.kind == "api" else "–"),
+        ]  # fmt: skip
+        counts = result.counts["requests"]
+        return _json({"rows": rows, "requests": counts, "wall_s": result.wall_s})
+
+    def _pareto(self, deployment: Deployment, projection: Projection) -> list[dict[str, Any]]:
+        from costmodel.uncertainty import MoneyModel
+
+        model, n = MoneyModel(projection), deployment.evaluation.n
+        certified = self.deployment.certified_threshold
+        points = []
+        for threshold, kept, wrong in deployment.curve:
+            x = {**model.middle, "escalation_rate": 1 - kept / n}
+            ratio = float(model.cascade(x) / model.teacher_only(x))
+            points.append(
+                {
+                    "threshold": threshold,
+                    "agreement": 1 - wrong / n,
+                    "cost_ratio": ratio,
+                    "certified": threshold == certified,
+                }
+            )
+        return points
+
+
+_FIELDS = {
+    "per_day": "traffic.requests_per_day",
+    "audit_rate": "audit_rate",
+    "machines": "student.min_machines",
+}
+
+
+def scenario_of(deployment: Deployment) -> Scenario:
+    """A deployment as the simulator takes it: Poisson traffic at the mean rate, measured student.
+
+    Raises:
+        BadScenario: the student is not rented by the hour, or a price is missing.
+    """
+    counts, usage = deployment.evaluation, deployment.usage
+    profile = deployment.profile
+    tokens = profile.mean_tokens if profile else 1.0
+    per_second = deployment.student.price.requests_per_second or 1.0
+    student: dict[str, Any] = {
+        "replicas": deployment.student.min_machines,
+        "price": deployment.student.price.model_dump(exclude_none=True),
+    }
+    if profile is not None:
+        student |= {"fixed_s": profile.fixed_s, "per_token_s": profile.per_token_s}
+    else:
+        student |= {"fixed_s": 0.0, "per_request_s": 1 / per_second, "per_token_s": 0.0}
+    kept = counts.n - counts.escalated
+    per_day = deployment.traffic.requests_per_day
+    seconds = min(max(SIMULATED_REQUESTS / per_day * DAY_S, 1.0), DAY_S * 30)
+    teacher: dict[str, Any] = {
+        "kind": "api",
+        "prompt_tokens": 0.0,
+        "max_concurrency": deployment.teacher.max_concurrency,
+        "timeout_s": deployment.teacher.timeout_s,
+        "latency_s": deployment.teacher.latency_s,
+        "price": deployment.teacher.price.model_dump(exclude_none=True),
+    }
+    if usage is not None and usage.input_tokens:
+        teacher["tokens_per_student_token"] = usage.input_tokens / tokens
+        teacher["output_tokens"] = {"mean": usage.output_tokens}
+    return Scenario.model_validate(
+        {
+            "name": deployment.name,
+            "workload": {"per_day": per_day, "tokens": {"mean": tokens, "cv": 0.0}},
+            "days": seconds / DAY_S,
+            "student": student,
+            "quality": {
+                "kept_disagreement": counts.disagreements / kept if kept else 0.0,
+                "rows": counts.n,
+            },
+            "policy": {
+                "escalation_rate": counts.escalated / counts.n,
+                "audit_rate": deployment.audit_rate,
+            },
+            "teacher": teacher,
+        }
+    )
+
+
+def serve(deployment: Deployment, *, port: int = 8090, seed: int = 0) -> None:
+    """Serve the page on loopback until interrupted."""
+    from threading import Thread
+
+    import click
+
+    app = WhatIf(deployment, seed)
+    server = make_server(app, port)
+    # The simulator is compiled on its first use: before the first reader, not for them.
+    Thread(target=app.respond, args=("simulate", ""), daemon=True).start()
+    click.echo(f"What-if page: http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)")
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+
+
+def make_server(app: WhatIf, port: int) -> Any:
+    """A threading HTTP server on 127.0.0.1; port 0 takes a free one.
+
+    Raises:
+        BadProjection: the port is taken.
+    """
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            reply = app.respond(address.path, address.query)
+            self.send_response(reply.status)
+            self.send_header("Content-Type", reply.content_type)
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing on the terminal for each request."""
+
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise BadProjection(f"port {port} cannot be used ({error.strerror}); use --port") from None
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(status, "application/json", json.dumps(value, allow_nan=False).encode())
