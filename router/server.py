@@ -83,7 +83,7 @@ class Admin(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, http=_http(settings), ws="none", lifespan="off", access_log=False,
-                log_level="warning", server_header=False,
+                log_config=None, server_header=False,
             )
         )  # fmt: skip
         self._listener = listener
@@ -154,8 +154,9 @@ def serve(
         ws="none",
         lifespan="on",
         access_log=False,
-        log_level="warning",
+        log_config=None,
         server_header=False,
+        proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=75,  # above the idle time of common client pools: no reset races
         timeout_graceful_shutdown=int(service.settings.drain_timeout_s) or 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from router.server import Admin
     from router.service import Service
     from router.settings import Settings
+    from students.task import Task
 
 
 @click.command(epilog="Example: raisehand serve --task task.yaml --port 8080")
@@ -73,6 +76,7 @@ def serve(
     from router.compose import build_service, check_teachers
     from router.errors import BadSettings
     from router.keys import load_keys
+    from router.logs import configure_logs
     from router.server import address_of, bind
     from router.server import serve as serve_app
     from router.settings import load_settings
@@ -84,6 +88,7 @@ def serve(
         )
     settings = load_settings()
     tasks = [load_task(path) for path in task_paths]
+    configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, bundles or [None] * len(tasks), strict=True))
     listener = bind(host, port)
     keys = None if keys_path is None else load_keys(keys_path)
@@ -99,6 +104,14 @@ def serve(
         admin=admin,
         on_started=lambda: _announce(service, address_of(listener)),
     )
+
+
+def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
+    names = [task.teacher.api_key_env for task in tasks]
+    found = [os.environ.get(name, "") for name in names if name]
+    if settings.admin_token is not None:
+        found.append(settings.admin_token.get_secret_value())
+    return found
 
 
 def _admin(service: Service, settings: Settings, listener: socket.socket, device: str) -> Admin:
