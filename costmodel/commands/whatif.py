@@ -52,6 +52,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
 @click.option("--csv", "csv_path", type=FILE, help="A scenario: also write one row per scenario.")
+@click.option("--figures", type=FILE, help="A scenario: also write its plots as SVG files here.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--serve", is_flag=True, help="With --task: open a page with sliders, on loopback.")
@@ -72,7 +73,9 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
         _scenario(scenario_path, options)
     else:
         assert task_path is not None
-        for name, option in (("sweeps", "--sweep"), ("csv_path", "--csv")):
+        for name, option in (
+            ("sweeps", "--sweep"), ("csv_path", "--csv"), ("figures", "--figures")
+        ):  # fmt: skip
             if options[name]:
                 raise click.UsageError(f"{option} needs a scenario file")
         _task(task_path, options)
@@ -126,22 +129,23 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
 
 def _scenario(path: Path, options: dict[str, Any]) -> None:
     from costmodel.deployment import parse_changes
-    from costmodel.report.scenario import comparison, csv_text, study_json, study_page, study_tables
-    from costmodel.report.scenario import verdict as judge
+    from costmodel.report import scenario as report
     from costmodel.scenario import load
 
     base = load(path, parse_changes(options["settings"]))
     studies = _studies(base, options)
     if options["html"]:
-        _write(options["html"], study_page(studies).html())
+        _write(options["html"], report.study_page(studies).html())
+    if options["figures"]:
+        report.write_figures(studies[0], options["figures"])
     if options["csv_path"]:
-        _write(options["csv_path"], csv_text(studies))
+        _write(options["csv_path"], report.csv_text(studies))
     if options["as_json"]:
-        shown = [study_json(one) for one in studies]
+        shown = [report.study_json(one) for one in studies]
         click.echo(json.dumps(shown if options["sweeps"] else shown[0], indent=1))
         return
-    tables = [comparison(studies)] if options["sweeps"] else study_tables(studies[0])
-    _print(tables, judge(studies[0])[1], as_markdown=options["as_markdown"])
+    tables = [report.comparison(studies)] if options["sweeps"] else report.study_tables(studies[0])
+    _print(tables, report.verdict(studies[0])[1], as_markdown=options["as_markdown"])
 
 
 def _studies(base: Any, options: dict[str, Any]) -> list[Study]:

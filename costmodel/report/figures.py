@@ -212,7 +212,7 @@ def day_figure(result: Result) -> Figure:
     for axes in (rate, latency, busy):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(visible=True, alpha=0.25)
-        axes.legend(frameon=False, fontsize="small", loc="upper left", ncols=2)
+        axes.legend(frameon=False, fontsize="small", loc="best", ncols=2)
     rate.set_ylim(bottom=0)
     busy.set_ylim(bottom=0)
     return figure

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from costmodel.report.figures import (
     break_even_figure,
@@ -14,6 +16,7 @@ from costmodel.report.figures import (
 )
 from costmodel.report.page import Headline, Page, Tone
 from costmodel.report.tables import (
+    RAILS,
     Table,
     break_even,
     lines_table,
@@ -23,6 +26,9 @@ from costmodel.report.tables import (
 )
 from costmodel.study import Study, chosen_point, records
 from costmodel.uncertainty import INPUTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def study_tables(study: Study) -> tuple[Table, ...]:
@@ -265,38 +271,62 @@ def study_page(studies: Sequence[Study]) -> Page:
     if len(studies) > 1:
         table = comparison(studies)
         page.table(table.headers, table.rows, table.caption)
-    page.figure(
-        rails_figure(study.bill.rails),
-        "The bill by rail",
-        "Monthly bill: " + ", ".join(f"{r.name} {usd(r.usd_per_month)}" for r in study.bill.rails),
-    )
-    page.figure(
-        break_even_figure(study.projection), "Break-even", "Cumulative cost, teacher and cascade."
-    )
-    page.figure(
-        tornado_figure(study.uncertain),
-        "What moves the saving",
-        "Tornado, widest first: " + ", ".join(INPUTS[s.input] for s in study.uncertain.tornado),
-    )
+    figures = study_figures(study)
+    for name, (figure, caption, alt) in figures.items():
+        if name == "day":
+            page.heading("Over the simulated time")
+        page.figure(figure, caption, alt)
+    page.heading("The figures")
+    for table in study_tables(study):
+        page.table(table.headers, table.rows, table.caption)
+    return page
+
+
+def study_figures(study: Study) -> dict[str, tuple[Figure, str, str]]:
+    """Every figure by name: the figure, its caption, and what it shows in words."""
+    rails = ", ".join(f"{RAILS[r.name]} {usd(r.usd_per_month)}" for r in study.bill.rails)
+    found = {
+        "rails": (rails_figure(study.bill.rails), "The bill by rail", f"Monthly bill: {rails}."),
+        "break-even": (
+            break_even_figure(study.projection),
+            "Break-even",
+            "Cumulative cost of teacher-only and of the cascade.",
+        ),
+        "tornado": (
+            tornado_figure(study.uncertain),
+            "What moves the saving",
+            "Widest first: " + ", ".join(INPUTS[s.input] for s in study.uncertain.tornado) + ".",
+        ),
+    }
     if study.pareto:
         chosen = chosen_point(study)
-        page.figure(
+        found["pareto"] = (
             pareto_figure(study.pareto, chosen),
             "Cost against quality",
             f"Chosen: {percent(chosen.agreement, 2)} agreement at {percent(chosen.cost_ratio)} of "
             "the teacher's cost.",
         )
-    page.heading("Over the simulated time")
-    page.figure(
+    found["day"] = (
         day_figure(study.result),
         "Traffic, latency and utilisation",
         f"p99 of all answers {_ms(study.result.routes['all'].p99_s)}; student busy "
         f"{percent(study.result.student_utilisation)} on average.",
     )
-    page.heading("The figures")
-    for table in study_tables(study):
-        page.table(table.headers, table.rows, table.caption)
-    return page
+    return found
+
+
+def write_figures(study: Study, folder: Path) -> list[Path]:
+    """Write each figure as an SVG file on white paper, the same bytes for the same study."""
+    import matplotlib as mpl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, (figure, _, _) in study_figures(study).items():
+        path = folder / f"{name}.svg"
+        with mpl.rc_context({"svg.hashsalt": name}):
+            figure.savefig(path, facecolor="white", metadata={"Date": None})
+        written.append(path)
+    return written
 
 
 def _headlines(study: Study) -> list[Headline]:
