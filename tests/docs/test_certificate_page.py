@@ -1,0 +1,45 @@
+"""docs/certificate.md names tests and settings that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from students.bench.certificate import CURVES, SIZES
+from students.task import PromiseSection
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "certificate.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE)
+
+
+@pytest.mark.parametrize(("path", "name"), NAMED)
+def test_every_named_test_exists(path, name):
+    """A trap is guarded by the test that the page names."""
+    assert f"def {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_trap_has_a_guard():
+    """Each row of the table of traps names a test, or says why it cannot happen."""
+    rows = PAGE.split("| trap |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) > 20
+    for row in rows:
+        guard = row.split("|")[2]
+        assert "::test_" in guard or re.search(
+            "cannot happen|no dependency|documentation", guard
+        ), row
+
+
+def test_the_table_has_every_curve_and_size():
+    """The measured table is that of the bench."""
+    assert all(f"| {curve} |" in PAGE for curve in CURVES)
+    assert all(PAGE.count(f"| {n:,} |") == len(CURVES) for n in SIZES)
+
+
+def test_the_promise_in_the_page_is_understood():
+    """The YAML of the page is a promise."""
+    import yaml
+
+    block = re.search(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    promise = PromiseSection.model_validate(yaml.safe_load(block.group(1))["promise"])
+    assert promise.per_class["urgent"].agreement == 0.98
