@@ -217,7 +217,7 @@ def batch_queue(
     most: int | None = None,
     states: int = 500,
 ) -> BatchQueue:
-    """Exact queue of one server that takes all that waits, up to `most`, for a time set by the size.
+    """Exact queue of one server that takes all that waits, up to `most`, for h(size) seconds.
 
     The chain on m, the number waiting at a batch start: n = min(m, most) are taken,
     next m = max(1, m - n + Poisson(lambda h(n))). W = E[m h + lambda h^2 / 2] /

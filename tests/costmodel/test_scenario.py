@@ -106,7 +106,7 @@ def test_a_threshold_needs_a_curve(write):
     raw = with_field("policy", {"threshold": 0.9})
     assert load(write(raw)).policy.threshold == 0.9
     del raw["quality"]
-    with pytest.raises(BadScenario, match="without quality.risk_coverage"):
+    with pytest.raises(BadScenario, match=r"without quality\.risk_coverage"):
         load(write(raw))
 
 
