@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from costmodel.rails import Line, Rail, RailName, StudentBill, rail
 from costmodel.rates import ApiPrice
 from costmodel.scenario import Scenario
 from costmodel.simulator import Result, Window
-from costmodel.workload import WINDOW_S, read_trace
+from costmodel.workload import WINDOW_S, Trace, Workload, read_trace
 
 MONTH_S = HOURS_PER_MONTH * int(SECONDS_PER_HOUR)
 HOSTED_UTILISATION = 0.7
@@ -105,7 +106,7 @@ def mean_tokens(scenario: Scenario) -> float:
     """Mean student tokens of a request."""
     workload = scenario.workload
     if workload.trace is not None:
-        return float(read_trace(workload.trace).rows[:, 1].mean())
+        return _trace_means(workload.trace)[0]
     return _mean(workload.tokens.table())
 
 
@@ -113,7 +114,7 @@ def mean_output(scenario: Scenario) -> float:
     """Mean tokens of a teacher's answer."""
     workload = scenario.workload
     if workload.trace is not None and workload.trace.output_tokens is not None:
-        return float(read_trace(workload.trace).rows[:, 2].mean())
+        return _trace_means(workload.trace)[1]
     return _mean(scenario.teacher.output_tokens.table())
 
 
@@ -164,13 +165,22 @@ def month_usd(result: Result, price: Price, use: Use) -> Decimal:
 
 def traffic_factor(scenario: Scenario) -> Decimal:
     """Expected requests of the 730 hours from the start, over those of the simulated time."""
-    return Decimal(repr(_expected(scenario, MONTH_S) / _expected(scenario, scenario.duration_s)))
+    month = _expected(scenario.workload, MONTH_S)
+    return Decimal(repr(month / _expected(scenario.workload, scenario.duration_s)))
 
 
-def _expected(scenario: Scenario, seconds: float) -> float:
-    rates = scenario.workload.rates(seconds)
+# A trace is a file: read it once, not for every line of the bill.
+@lru_cache(maxsize=64)
+def _expected(workload: Workload, seconds: float) -> float:
+    rates = workload.rates(seconds)
     last = seconds - WINDOW_S * (rates.size - 1)
     return float(rates[:-1].sum() * WINDOW_S + rates[-1] * last)
+
+
+@lru_cache(maxsize=8)
+def _trace_means(trace: Trace) -> tuple[float, float]:
+    rows = read_trace(trace).rows
+    return float(rows[:, 1].mean()), float(rows[:, 2].mean())
 
 
 def _given(scenario: Scenario, spec: PriceSpec | None, who: str) -> PriceSpec:
