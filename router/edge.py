@@ -20,6 +20,7 @@ import msgspec
 from router.batcher import Client, Clock
 from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
 from router.keys import SCOPE_KEY, Key
+from router.protocol import cycle_of, write_at_once
 from router.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -188,6 +189,10 @@ async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
         (b"x-request-id", request_id.encode("ascii")),
         *reply.headers,
     ]
+    cycle = cycle_of(send)
+    if cycle is not None:
+        await write_at_once(cycle, reply.status, headers, reply.body)
+        return
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 

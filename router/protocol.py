@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with what it lacks: an end to request heads that never end.
+"""uvicorn's HTTP protocol with what it lacks: an end to heads that never end, one write an answer.
 
 uvicorn waits for ever for the rest of a head, and a byte now and then keeps the connection open
 (slowloris); nor does it bound the size of a head. Bodies are timed and counted by the edge.
@@ -7,11 +7,19 @@ uvicorn waits for ever for the rest of a head, and a byte now and then keeps the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 MAX_HEAD_BYTES = 65_536
+CLOSE = (b"connection", b"close")
+_LINE = b"%b: %b\r\n".__mod__
 
 
 class TimedProtocol(HttpToolsProtocol):
@@ -70,3 +78,41 @@ class TimedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def cycle_of(send: Callable[..., Any]) -> RequestResponseCycle | None:
+    """Return uvicorn's request cycle when `send` is its own method, not some wrapper's."""
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, RequestResponseCycle) and cycle.scope["method"] != "HEAD":
+        return cycle
+    return None
+
+
+async def write_at_once(
+    cycle: RequestResponseCycle,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+) -> None:
+    """Write head and body with one system call, as `cycle.send` would with two.
+
+    On the hot path the second call and uvicorn's checks of header bytes (ours are made here, never
+    from user input) were a third of the event loop's time. `headers` hold the content-length.
+    """
+    if cycle.flow.write_paused and not cycle.disconnected:
+        await cycle.flow.drain()
+    if cycle.disconnected:
+        return
+    lines = [*cycle.default_headers, *headers]
+    if CLOSE in lines:
+        cycle.keep_alive = False
+    elif not cycle.keep_alive:
+        lines.append(CLOSE)
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    head = chain((STATUS_LINE[status],), map(_LINE, lines), (b"\r\n", body))
+    cycle.transport.write(b"".join(head))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()

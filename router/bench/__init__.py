@@ -1,0 +1,1 @@
+"""Measurements of the router: a target, clients, a peer, and the report."""
