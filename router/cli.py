@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Route: the student by default, the teacher when unsure.",
     ),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
+    "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",

@@ -1,0 +1,87 @@
+"""`raisehand audit`: what shadow audits say of each bundle's certificate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from router.errors import BadSettings
+from router.monitor import Evidence, Monitor
+
+
+@click.command(epilog="Example: raisehand audit --task task.yaml")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def audit(task_path: Path, as_json: bool) -> None:
+    """Show the evidence for and against each bundle, as the router last saved it.
+
+    A router that runs may be up to 50 audits ahead; its /metrics are up to date.
+    """
+    from router.compose import AUDITS
+    from students.task import load_task
+
+    folder = load_task(task_path).work_dir / AUDITS
+    found = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    if as_json:
+        click.echo(json.dumps({name: _fields(e) for name, e in found.items()}, indent=1))
+    elif not found:
+        click.echo(f"No audits in {folder} yet; `raisehand serve` draws them at audit_rate.")
+    else:
+        click.echo(_table(found))
+
+
+def _read(path: Path) -> Evidence:
+    try:
+        return Evidence.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BadSettings(
+            f"{path} cannot be read ({type(error).__name__}); restore it, or distil a bundle on "
+            "fresh labels"
+        ) from None
+
+
+def _fields(evidence: Evidence) -> dict[str, object]:
+    state, interval = Monitor.resume(evidence).state, _interval(evidence)
+    return {
+        "status": state.status.value,
+        "audits": state.audits,
+        "disagreements": state.disagreements,
+        "disagreement": state.disagreement,
+        "low": interval[0],
+        "high": interval[1],
+        "allowed": evidence.alpha,
+        "e_value": state.e_value,
+        "alarm_at": 1.0 / evidence.false_alarm,
+    }
+
+
+def _interval(evidence: Evidence) -> tuple[float, float]:
+    """Exact two-sided 95 % interval of the audited disagreement; all audits count alike."""
+    from scipy import stats
+
+    if not evidence.audits:
+        return 0.0, 1.0
+    exact = stats.binomtest(evidence.disagreements, evidence.audits).proportion_ci(0.95, "exact")
+    return float(exact.low), float(exact.high)
+
+
+def _table(found: dict[str, Evidence]) -> str:
+    lines = [f"{'bundle':<14}{'status':<10}{'audits':>9}  disagreement [exact 95 %]"]
+    for name, evidence in found.items():
+        state, (low, high) = Monitor.resume(evidence).state, _interval(evidence)
+        rate = "none yet" if state.disagreement is None else f"{state.disagreement:.2%}"
+        lines.append(
+            f"{name:<14}{state.status:<10}{state.audits:>9,}  {rate} [{low:.2%}, {high:.2%}], "
+            f"at most {evidence.alpha:.2%}; e = {state.e_value:.3g}, "
+            f"alarm at {1 / evidence.false_alarm:g}"
+        )
+    if any(evidence.alarmed for evidence in found.values()):
+        lines.append(
+            "In alarm: everything escalates. Label fresh inputs and run `raisehand distill`."
+        )
+    return "\n".join(lines)
