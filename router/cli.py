@@ -36,6 +36,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 BENCHES: Mapping[str, tuple[str, str]] = {
+    "router": (
+        "router.bench.router:router",
+        "Requests a second on one core, beside a peer, and overload.",
+    ),
     "certificate": (
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",

@@ -1,0 +1,103 @@
+"""Processes under measurement: started on one core, their CPU read from /proc, always stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from router.errors import BadSettings
+
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A running server. `threads` maps thread names to native ids, as far as it told us."""
+
+    pid: int
+    port: int
+    threads: Mapping[str, int]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return CPU seconds so far of each named thread and of the rest, `other`."""
+        names = {native: name for name, native in self.threads.items()}
+        used = dict.fromkeys([*self.threads, "other"], 0.0)
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                nanoseconds = int((task / "schedstat").read_text().split()[0])
+            except (OSError, IndexError):  # the thread ended meanwhile
+                continue
+            used[names.get(int(task.name), "other")] += nanoseconds / 1e9
+        return used
+
+    def resident_mb(self) -> float:
+        """Resident memory in MiB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def python_subject(module: str, core: int, *arguments: str) -> Iterator[Subject]:
+    """Run `python -m module` on one core; it prints one JSON line with its port when it accepts."""
+    command = ["taskset", "-c", str(core), sys.executable, "-m", module, *arguments]
+    with _running(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise BadSettings(f"{module} did not start; run it by hand to see why")
+        told = json.loads(line)
+        yield Subject(process.pid, told["port"], told["threads"])
+
+
+@contextmanager
+def command_subject(command: Sequence[str], core: int, port: int) -> Iterator[Subject]:
+    """Run a command on one core; it is ready when its port answers HTTP 200 on /health."""
+    with _running(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + START_S
+        while not _healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BadSettings(f"{command[0]} did not start; run it by hand to see why")
+            time.sleep(0.1)
+        yield Subject(process.pid, port, {})
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(command: Sequence[str], stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "RUST_LOG": "error"}
+    process = subprocess.Popen(
+        command, stdout=stdout, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    except OSError:
+        return False

@@ -1,0 +1,250 @@
+"""`raisehand bench router`: requests a second and their CPU cost, beside a peer, then overload."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from router.bench.load import Tally
+    from router.bench.process import Subject
+
+PEER = Path(".venv-peers/bin/vllm-router")
+WITHIN_S = 0.1
+"""Goodput counts answers within this of their scheduled instant."""
+OVERLOADS = (1.2, 2.0, 5.0)
+
+
+@dataclass
+class Measured:
+    """Closed-loop runs of one server on one core."""
+
+    rps: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
+    split_us: dict[str, float] = field(default_factory=dict)
+    """By thread, of the run with the least CPU per request."""
+    core_busy: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def add(self, tally: Tally, used: dict[str, float]) -> None:
+        """Add one run."""
+        answered = sum(tally.statuses.values())
+        split = {name: seconds / answered * 1e6 for name, seconds in used.items() if seconds}
+        if not self.cpu_us or sum(split.values()) < min(self.cpu_us):
+            self.split_us = {name: round(us, 1) for name, us in split.items()}
+        self.rps.append(round(tally.rps, 1))
+        self.cpu_us.append(round(sum(split.values()), 1))
+        self.core_busy.append(round(sum(used.values()) / tally.seconds, 3))
+        self.failed += answered - tally.statuses[200]
+
+
+@click.command(name="router", epilog="Example: raisehand bench router --json")
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--core", default=0, show_default=True, help="Core of the measured server.")
+@click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
+@click.option(
+    "--peer",
+    type=click.Path(path_type=Path),
+    default=PEER,
+    show_default=True,
+    help="vllm-router (pip install vllm-router==0.1.17 in its own environment); skipped if absent.",
+)
+@click.option("--overload/--no-overload", default=True, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def router(
+    runs: int,
+    seconds: float,
+    connections: int,
+    core: int,
+    client_core: int,
+    peer: Path,
+    overload: bool,
+    as_json: bool,
+) -> None:
+    """Measure the router on one core: a linear student of 77 labels decides every request.
+
+    Every request goes through /v1/chat/completions with ledger and metrics on. The peer, a Rust
+    router, passes the same requests to an instant mock and decides nothing. Same core, same
+    generator on another core, runs interleaved.
+    """
+    import json
+
+    import uvloop
+
+    cores = os.sched_getaffinity(0)
+    if not {core, client_core} <= cores or core == client_core:
+        raise click.UsageError(f"two different cores are needed; this process may use {cores}")
+    os.sched_setaffinity(0, {client_core})
+    report = uvloop.run(_measure(runs, seconds, connections, core, client_core, peer, overload))
+    click.echo(json.dumps(report, indent=1) if as_json else _words(report))
+
+
+async def _measure(
+    runs: int,
+    seconds: float,
+    connections: int,
+    core: int,
+    client_core: int,
+    peer: Path,
+    overload: bool,
+) -> dict[str, Any]:
+    from contextlib import ExitStack
+
+    from router.bench.peer import peer_router
+    from router.bench.process import python_subject
+
+    with ExitStack() as stack:
+        subjects = {
+            "router": stack.enter_context(python_subject("router.bench.target", core)),
+            "bare": stack.enter_context(python_subject("router.bench.bare", core)),
+        }
+        if peer.exists():
+            subjects["peer"] = stack.enter_context(peer_router(peer, core, client_core))
+        measured = {name: Measured() for name in subjects}
+        for _ in range(runs + 1):
+            for name, subject in subjects.items():
+                await _closed(subject, measured[name], connections, seconds)
+        for one in measured.values():
+            _forget_warm_up(one)
+        report = _report(measured, seconds, connections)
+        knee = report["rps"]
+        report |= await _at_seventy(subjects["router"], knee, runs, seconds)
+        if overload:
+            report["overload"] = await _overload(subjects["router"], knee, seconds)
+    return report
+
+
+async def _closed(subject: Subject, measured: Measured, connections: int, seconds: float) -> None:
+    from router.bench.load import closed_loop
+
+    before = subject.cpu_seconds()
+    tally = await closed_loop(subject.port, _requests(), connections=connections, seconds=seconds)
+    after = subject.cpu_seconds()
+    measured.add(tally, {name: after[name] - before[name] for name in after})
+
+
+def _forget_warm_up(measured: Measured) -> None:
+    measured.rps, measured.cpu_us = measured.rps[1:], measured.cpu_us[1:]
+    measured.core_busy = measured.core_busy[1:]
+
+
+def _report(measured: dict[str, Measured], seconds: float, connections: int) -> dict[str, Any]:
+    ours, bare = measured["router"], measured["bare"]
+    report: dict[str, Any] = {
+        "rps": median(ours.rps),
+        "rps_runs": ours.rps,
+        "cpu_us_per_request": min(ours.cpu_us),
+        "cpu_us_split": ours.split_us | {"of which bare uvicorn": min(bare.cpu_us)},
+        "core_busy": ours.core_busy,
+        "failed": ours.failed,
+        "bare_uvicorn_rps": median(bare.rps),
+        "connections": connections,
+        "seconds": seconds,
+        "surface": "/v1/chat/completions",
+        "load_average": os.getloadavg()[0],
+    }
+    if "peer" in measured:
+        theirs = measured["peer"]
+        report |= {
+            "peer": "vllm-router 0.1.17 to an instant mock upstream, deciding nothing",
+            "peer_rps": median(theirs.rps),
+            "peer_rps_runs": theirs.rps,
+            "peer_cpu_us_per_request": min(theirs.cpu_us),
+            "peer_core_busy": theirs.core_busy,
+            "peer_failed": theirs.failed,
+            "ratio": round(median(ours.rps) / median(theirs.rps), 2),
+            "cpu_ratio": round(min(theirs.cpu_us) / min(ours.cpu_us), 2),
+        }
+    return report
+
+
+async def _at_seventy(subject: Subject, knee: float, runs: int, seconds: float) -> dict[str, Any]:
+    from router.bench.load import open_loop
+
+    p99, p50 = [], []
+    for seed in range(runs):
+        tally = await open_loop(
+            subject.port, _requests(), rate=0.7 * knee, seconds=seconds, connections=256, seed=seed
+        )
+        p99.append(round(tally.quantile_ms(0.99), 2))
+        p50.append(round(tally.quantile_ms(0.5), 2))
+    return {"p50_ms_at_70": median(p50), "p99_ms_at_70": median(p99), "p99_ms_at_70_runs": p99}
+
+
+async def _overload(subject: Subject, knee: float, seconds: float) -> list[dict[str, Any]]:
+    """Offer more than the knee, then little: what is still answered well, and how soon again."""
+    from router.bench.load import open_loop
+
+    rows = []
+    for factor in OVERLOADS:
+        before = subject.resident_mb()
+        tally = await open_loop(
+            subject.port, _requests(), rate=factor * knee, seconds=seconds, connections=1_000
+        )
+        after = await open_loop(
+            subject.port, _requests(), rate=0.3 * knee, seconds=seconds, connections=256
+        )
+        rows.append(
+            {
+                "offered": factor,
+                "offered_rps": round(tally.scheduled / seconds),
+                "sent_rps": round((tally.scheduled - tally.unsent) / seconds),
+                "goodput_rps": round(tally.goodput(WITHIN_S)),
+                "goodput_of_knee": round(tally.goodput(WITHIN_S) / knee, 3),
+                "p99_ms": round(tally.quantile_ms(0.99), 1),
+                "refused_429": tally.statuses[429],
+                "refusal_p99_ms": round(tally.refusal_quantile_ms(0.99), 1),
+                "statuses": dict(tally.statuses),
+                "p99_ms_right_after": round(after.quantile_ms(0.99), 2),
+                "resident_mb": [round(before), round(subject.resident_mb())],
+            }
+        )
+    return rows
+
+
+@cache
+def _requests() -> Sequence[bytes]:
+    import msgspec
+
+    from router.bench.load import http_requests
+    from router.bench.subject import MODEL, PROMPT, make_texts
+    from students.teachers.template import render
+
+    bodies = [
+        msgspec.json.encode({"model": MODEL, "messages": render(PROMPT, text), "temperature": 0})
+        for text in make_texts(2_000, seed=1)
+    ]
+    return http_requests("/v1/chat/completions", bodies)
+
+
+def _words(report: dict[str, Any]) -> str:
+    split = ", ".join(f"{name} {us:g}" for name, us in report["cpu_us_split"].items())
+    lines = [
+        f"{report['rps']:,.0f} requests/s on one core (runs: {report['rps_runs']})",
+        f"{report['cpu_us_per_request']:g} µs of CPU a request: {split}",
+        f"p99 {report['p99_ms_at_70']:g} ms at 70 % of that, open loop "
+        f"(runs: {report['p99_ms_at_70_runs']})",
+    ]
+    if "peer_rps" in report:
+        lines.append(
+            f"{report['peer']}: {report['peer_rps']:,.0f} requests/s, "
+            f"{report['peer_cpu_us_per_request']:g} µs; ratio {report['ratio']:g}"
+        )
+    else:
+        lines.append(f"No peer at {PEER}: skipped.")
+    for row in report.get("overload", ()):
+        lines.append(
+            f"{row['offered']:g} × offered ({row['offered_rps']:,}/s): goodput "
+            f"{row['goodput_of_knee']:.0%} of the knee, p99 {row['p99_ms']:g} ms, "
+            f"{row['refused_429']:,} refused, memory {row['resident_mb']} MiB"
+        )
+    return "\n".join(lines)
