@@ -5,6 +5,7 @@ The arithmetic that produces it is in `students.distill.certify`.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -114,14 +115,24 @@ class Refusal(BaseModel):
     best_coverage: float
     """Share of the rows kept at that threshold."""
     rows_needed: int | None
-    """Calibration rows that would probably certify; None where more rows would not help."""
+    """Calibration rows in all that would probably certify; None where more would not help."""
+    rows_missing: int | None
+    """How many of them are not there yet."""
+    usd_needed: Decimal | None = None
+    """What the rows that are missing would cost at this teacher's price so far; None if unknown."""
+
+    def priced(self, usd_per_label: Decimal) -> Refusal:
+        """Return it with the price of the calibration rows that are missing."""
+        if self.rows_missing is None:
+            return self
+        return self.model_copy(update={"usd_needed": self.rows_missing * usd_per_label})
 
     @property
     def statement(self) -> str:
         """One sentence for people: what was asked, the feasible best, what to do."""
         scope = "over all traffic" if self.promise == "system" else "of the answers kept"
         advice = (
-            f"label about {self.rows_needed:,} calibration rows"
+            f"label about {self.rows_needed:,} calibration rows{self._price}"
             if self.rows_needed
             else "more calibration rows would not help: train a better student"
         )
@@ -132,4 +143,12 @@ class Refusal(BaseModel):
             f"best they support is {self.best_agreement:.1%} at {self.best_coverage:.1%} coverage, "
             f"and at least {self.minimum_escalation:.1%} of the traffic would have to escalate "
             f"however well the student ranks it; {advice}, or promise less"
+        )
+
+    @property
+    def _price(self) -> str:
+        if self.usd_needed is None or self.rows_missing is None:
+            return ""
+        return (
+            f" ({self.rows_missing:,} more, about ${self.usd_needed:,.2f} at what a label has cost)"
         )

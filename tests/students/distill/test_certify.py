@@ -1,6 +1,7 @@
 """The certificate's arithmetic: exact, monotone where it must be, honest where it refuses."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -194,6 +195,16 @@ def test_too_few_rows_are_refused_with_the_number_that_would_do():
     assert refusal.rows_needed == 72
     assert refusal.best_agreement == pytest.approx(0.025 ** (1 / 71))
     assert refusal.minimum_escalation == 0.0
+
+
+def test_a_refusal_says_what_the_missing_rows_would_cost():
+    """71 rows are there, 72 would do, a label has cost 2 cents."""
+    flawless = (np.linspace(0, 1, 71), np.zeros(71, int), np.zeros(71, int))
+    with pytest.raises(NotCertifiable) as caught:
+        _certify(flawless, PromiseSection(agreement=0.95, confidence=0.95))
+    priced = caught.value.refusal.priced(Decimal("0.02"))
+    assert priced.usd_needed == Decimal("0.02")
+    assert "72 calibration rows (1 more, about $0.02 at what a label has cost)" in priced.statement
 
 
 def test_a_hopeless_student_is_refused_and_more_rows_are_not_advised():
