@@ -7,37 +7,22 @@ small one on loopback. Nothing is stored: the address holds the answer's inputs 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from costmodel.deployment import Deployment, at_threshold, with_changes
+from costmodel.deployment import Deployment
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.projection import Projection
 from costmodel.report.tables import percent, usd
 from costmodel.scenario import Scenario
+from costmodel.sliders import moved, sliders_of
 from costmodel.whatif import project_deployment, verdict
 
 SIMULATED_REQUESTS = 400_000
 """Enough for a p99 within a percent or so, few enough for an answer within two seconds."""
 DAY_S = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Slider:
-    """One control: which field it sets and between what; a `log` one moves in powers of ten."""
-
-    name: str
-    label: str
-    low: float
-    high: float
-    step: float
-    value: float
-    scale: str = "linear"
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,98 +57,6 @@ class WhatIf:
         except CostModelError as error:
             return _json({"error": str(error)}, 400)
 
-    @cached_property
-    def sliders(self) -> tuple[Slider, ...]:
-        """The controls, each at what the files say."""
-        now = self.deployment
-        day = math.log10(now.traffic.requests_per_day)
-        found = [
-            Slider("per_day", "Requests a day", 2, max(9, day), 0.001, round(day, 3), "log"),
-            Slider("audit_rate", "Audited, of kept answers", 0, 0.2, 0.001, now.audit_rate),
-            Slider("machines", "Student machines kept", 1, 32, 1, now.student.min_machines),
-        ]
-        if now.curve:
-            least, most = now.curve[0][0], now.curve[-1][0]
-            chosen = now.certified_threshold
-            value = round(least if chosen is None or chosen > 1 else chosen, 4)
-            found.insert(
-                1, Slider("threshold", "Threshold of confidence", round(least, 4), round(most, 4),
-                          0.0001, value)
-            )  # fmt: skip
-        for name, label, price in self._prices():
-            at = round(math.log10(price), 3)
-            found.append(
-                Slider(name, label, round(at - 1.5, 3), round(at + 1.5, 3), 0.001, at, "log", " $")
-            )
-        return tuple(found)
-
-    def _prices(self) -> list[tuple[str, str, float]]:
-        """The prices that can be moved: name, label, present value."""
-        from costmodel.pricebook import price_of
-        from costmodel.pricing import MachinePrice, TokenPrice, now
-        from costmodel.rates import ApiPrice
-
-        found: list[tuple[str, str, float]] = []
-        teacher = price_of(self.deployment.teacher.price)
-        if isinstance(teacher, ApiPrice):
-            rates = teacher.rates(now())
-            found += [
-                ("input_price", "Teacher, per million input tokens", float(rates.input.base)),
-                ("output_price", "Teacher, per million output tokens", float(rates.output.base)),
-            ]
-        elif isinstance(teacher, TokenPrice):
-            found += [
-                ("input_price", "Teacher, per million input tokens",
-                 float(teacher.input_usd_per_mtok)),
-                ("output_price", "Teacher, per million output tokens",
-                 float(teacher.output_usd_per_mtok)),
-            ]  # fmt: skip
-        student = price_of(self.deployment.student.price)
-        if isinstance(student, MachinePrice):
-            hourly = float(student.usd_per_hour)
-            found.append(("machine_price", "Student machine, per hour", hourly))
-        return [row for row in found if row[2] > 0]
-
-    def changed(self, query: Mapping[str, str]) -> Deployment:
-        """The deployment with a query's values in it.
-
-        Raises:
-            BadProjection: a name is no slider, or a value no number that the field allows.
-        """
-        known = {slider.name for slider in self.sliders}
-        values: dict[str, float] = {}
-        for name, text in query.items():
-            if name not in known:
-                raise BadProjection(f"there is no slider {name!r}; there are {sorted(known)}")
-            try:
-                values[name] = float(text)
-            except ValueError:
-                raise BadProjection(f"{name} is {text!r}; a number is needed") from None
-            if not math.isfinite(values[name]):
-                raise BadProjection(f"{name} is {text}; a finite number is needed")
-        changes = {
-            _FIELDS[name]: round(value) if name == "machines" else value
-            for name, value in values.items()
-            if name in _FIELDS
-        }
-        changes |= self._price_changes(values)
-        deployment = with_changes(self.deployment, changes) if changes else self.deployment
-        if "threshold" in values:
-            deployment = at_threshold(deployment, values["threshold"])
-        return deployment
-
-    def _price_changes(self, values: Mapping[str, float]) -> dict[str, Any]:
-        changes: dict[str, Any] = {}
-        present = {name: price for name, _, price in self._prices()}
-        if "input_price" in values or "output_price" in values:
-            for side in ("input", "output"):
-                name = f"{side}_price"
-                price = values.get(name, present.get(name, 0.0))
-                changes[f"teacher.price.usd_per_mtok_{side}"] = f"{price:.6g}"
-        if "machine_price" in values:
-            changes["student.price.usd_per_hour"] = f"{values['machine_price']:.6g}"
-        return changes
-
     def _page(self, query: Mapping[str, str]) -> Response:
         from costmodel.report.page import environment
 
@@ -176,13 +69,13 @@ class WhatIf:
                 name=self.deployment.name,
                 subtitle=f"Bundle {bundle}; closed form at once, the simulator right after; "
                 "a month has 730 hours",
-                sliders=self.sliders,
+                sliders=sliders_of(self.deployment),
             )
         )
         return Response(200, "text/html; charset=utf-8", text.encode())
 
     def _project(self, query: Mapping[str, str]) -> Response:
-        deployment = self.changed(query)
+        deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
         pays, sentence = verdict(deployment, projection)
         return _json(
@@ -197,7 +90,7 @@ class WhatIf:
     def _report(self, query: Mapping[str, str]) -> Response:
         from costmodel.report.money import money_page
 
-        deployment = self.changed(query)
+        deployment = moved(self.deployment, query)
         html = money_page(deployment, project_deployment(deployment)).html()
         return Response(200, "text/html; charset=utf-8", html.encode())
 
@@ -205,7 +98,7 @@ class WhatIf:
         from costmodel.bill import month_bill, prices_of
         from costmodel.simulator import simulate
 
-        scenario = scenario_of(self.changed(query))
+        scenario = scenario_of(moved(self.deployment, query))
         prices = prices_of(scenario)
         result = simulate(scenario, self.seed)
         bill = month_bill(result, prices)
@@ -245,13 +138,6 @@ class WhatIf:
                 }
             )
         return points
-
-
-_FIELDS = {
-    "per_day": "traffic.requests_per_day",
-    "audit_rate": "audit_rate",
-    "machines": "student.min_machines",
-}
 
 
 def scenario_of(deployment: Deployment) -> Scenario:

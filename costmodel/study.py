@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.bill import (
     MonthBill,
     ScenarioPrices,
@@ -24,16 +25,7 @@ from costmodel.bill import (
     retraining_usd,
 )
 from costmodel.pricing import TokenUsage
-from costmodel.projection import (
-    Counts,
-    OneOff,
-    Operation,
-    Prices,
-    Projection,
-    TeacherUsage,
-    Traffic,
-    project,
-)
+from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
 from costmodel.scenario import Scenario, sweep
 from costmodel.simulator import Progress, Result, confidence_curve, simulate, simulate_all

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,9 @@ def read_traffic(path: Path) -> TrafficLog:
             f"{path} holds {n} requests over {last - first:.0f} s; at least {LEAST_SECONDS:.0f} s "
             "of traffic are needed for a rate"
         )
-    return TrafficLog(n, last - first, *rest, busiest or 0)
+    names = [field.name for field in fields(TrafficLog)][2:]
+    sums = dict(zip(names, [*rest, busiest or 0], strict=True))
+    return TrafficLog(requests=n, seconds=last - first, **sums)
 
 
 def observed(deployment: Deployment, log: TrafficLog) -> Deployment:

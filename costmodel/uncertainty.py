@@ -238,18 +238,15 @@ def _limits(model: MoneyModel, x: Mapping[str, Floats]) -> tuple[Limit, ...]:
 
 
 def _root(model: MoneyModel, name: str) -> float | None:
-    """Where the saving changes its sign nearest to the projected value, looked for on a grid."""
+    """Where the saving changes its sign nearest to the projected value, looked for on grids."""
     top = 1.0 if name == "escalation_rate" else 1e6
-    now = model.middle[name]
-    grid = np.unique(np.r_[np.geomspace(1e-6, top, 1001), min(max(now, 1e-6), top)])
-    positive = model.saving({**model.middle, name: grid}) > 0
-    change = np.flatnonzero(positive[1:] != positive[:-1])
-    if not change.size:
-        return None
-    near = change[np.argmin(np.abs(np.log(grid[change] / max(now, 1e-6))))]
-    low, high = float(grid[near]), float(grid[near + 1])
-    for _ in range(50):
-        middle = (low + high) / 2
-        same = bool(model.saving({**model.middle, name: middle}) > 0) == bool(positive[near])
-        low, high = (middle, high) if same else (low, middle)
-    return (low + high) / 2
+    now = min(max(model.middle[name], 1e-6), top)
+    grid: Floats = np.unique(np.r_[np.geomspace(1e-6, top, 1001), now])
+    for _ in range(3):
+        positive = model.saving({**model.middle, name: grid}) > 0
+        change = np.flatnonzero(positive[1:] != positive[:-1])
+        if not change.size:
+            return None
+        near = change[np.argmin(np.abs(np.log(grid[change] / now)))]
+        grid = np.linspace(grid[near], grid[near + 1], 2001)
+    return float(grid.mean())

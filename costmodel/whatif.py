@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.deployment import Deployment, UsageTerms
 from costmodel.errors import BadProjection
 from costmodel.pricebook import price_of
 from costmodel.pricing import TokenUsage, now
-from costmodel.projection import (
-    BASELINES,
-    Counts,
-    OneOff,
-    Operation,
-    Prices,
-    Projection,
-    TeacherUsage,
-    Traffic,
-    project,
-)
+from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
+from costmodel.savings import BASELINES
 
 _SAMPLE = 1_000_000
 """Requests over which a mean number of tokens is made whole."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from costmodel.pricing import HOURS_PER_MONTH
-from costmodel.projection import BASELINES, Projection
+from costmodel.projection import Projection
 from costmodel.rails import Line, Rail
+from costmodel.savings import BASELINES
 
 RAILS = {
     "teacher_only": "teacher only",

@@ -7,19 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.errors import BadProjection
 from costmodel.pricebook import price_of
 from costmodel.pricing import PriceSpec, TokenUsage
-from costmodel.projection import (
-    Counts,
-    OneOff,
-    Operation,
-    Prices,
-    Projection,
-    TeacherUsage,
-    Traffic,
-    project,
-)
+from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,19 +6,11 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.doubt import Doubt, Range
 from costmodel.pricebook import price_of
 from costmodel.pricing import PriceSpec, TokenUsage
-from costmodel.projection import (
-    Counts,
-    OneOff,
-    Operation,
-    Prices,
-    Projection,
-    TeacherUsage,
-    Traffic,
-    project,
-)
+from costmodel.projection import Projection, project
 from costmodel.uncertainty import MoneyModel, quantify
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
