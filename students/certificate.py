@@ -117,7 +117,7 @@ class Refusal(BaseModel):
     rows_needed: int | None
     """Calibration rows in all that would probably certify; None where more would not help."""
     rows_missing: int | None
-    """How many of them are not there yet."""
+    """How many of them are not there yet: all, where these rows should have done but did not."""
     usd_needed: Decimal | None = None
     """What the rows that are missing would cost at this teacher's price so far; None if unknown."""
 
@@ -131,8 +131,9 @@ class Refusal(BaseModel):
     def statement(self) -> str:
         """One sentence for people: what was asked, the feasible best, what to do."""
         scope = "over all traffic" if self.promise == "system" else "of the answers kept"
+        fresh = " fresh" if self.rows_missing == self.rows_needed else ""
         advice = (
-            f"label about {self.rows_needed:,} calibration rows{self._price}"
+            f"label about {self.rows_needed:,}{fresh} calibration rows{self._price}"
             if self.rows_needed
             else "more calibration rows would not help: train a better student"
         )

@@ -227,7 +227,7 @@ def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str
     raw = float(disagree.mean()) if n else 0.0
     # Rows of one class come at the rate at which the teacher gives it.
     rate = max(n, 1) / rows.confidence.size
-    rows_needed = None if needed is None or needed <= n else math.ceil(needed / rate)
+    rows_needed = None if needed is None else math.ceil(needed / rate)
     return _refused(
         promise,
         agreement=agreement,
@@ -237,8 +237,7 @@ def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str
         minimum_escalation=max(0.0, raw - alpha),
         best_agreement=1.0 - float(upper_bound(wrong, n, delta)),
         best_coverage=float(surest.mean()) if n else 0.0,
-        rows_needed=rows_needed,
-        rows_missing=None if rows_needed is None else rows_needed - rows.confidence.size,
+        **_missing(rows_needed, rows.confidence.size),
     )
 
 
@@ -253,7 +252,6 @@ def _strict_refusal(
     best = int(np.argmin(bounds))
     needed = rows_to_prove(alpha, delta, float(wrong[best] / max(kept[best], 1)))
     rows_needed = None if needed is None else math.ceil(needed * n / max(kept[best], 1))
-    rows_needed = rows_needed if rows_needed is not None and rows_needed > n else None
     raw = float(disagree.mean())
     return _refused(
         promise,
@@ -264,9 +262,17 @@ def _strict_refusal(
         minimum_escalation=max(0.0, (raw - alpha) / (1.0 - alpha)),
         best_agreement=1.0 - float(bounds[best]),
         best_coverage=float(kept[best] / n),
-        rows_needed=rows_needed,
-        rows_missing=None if rows_needed is None else rows_needed - n,
+        **_missing(rows_needed, n),
     )
+
+
+def _missing(rows_needed: int | None, n: int) -> dict[str, int | None]:
+    """Rows to label; where these n should have done, bad luck asks for as many fresh ones."""
+    if rows_needed is None:
+        return {"rows_needed": None, "rows_missing": None}
+    if rows_needed <= n:
+        return {"rows_needed": n, "rows_missing": n}
+    return {"rows_needed": rows_needed, "rows_missing": rows_needed - n}
 
 
 def _refused(promise: PromiseSection, **fields: object) -> NotCertifiable:

@@ -221,6 +221,17 @@ def test_a_hopeless_student_is_refused_and_more_rows_are_not_advised():
     assert 0.8 < refusal.best_agreement < 0.95
 
 
+def test_bad_luck_at_the_surest_rows_asks_for_fresh_ones():
+    """A later point of the grid would pass, but the sequence stopped: as many fresh rows may do."""
+    scores = np.linspace(1, 0, 2000)
+    wrong = np.zeros(2000, int)
+    wrong[:50] = 1
+    with pytest.raises(NotCertifiable, match="label about 2,000 fresh calibration rows") as caught:
+        _certify((scores, np.zeros(2000, int), wrong), STRICT, grid=grid_from_scores(scores))
+    assert caught.value.refusal.best_agreement > STRICT.agreement
+    assert caught.value.refusal.rows_missing == 2000
+
+
 def test_refusal_is_json():
     """Every number of a refusal is a field."""
     with pytest.raises(NotCertifiable) as caught:
