@@ -185,7 +185,9 @@ def new_stats(rows: int) -> Stats:
     )
 
 
-_REQUEST = np.dtype([("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8")])
+_REQUEST = np.dtype(
+    [("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8"), ("row", "i8")]
+)
 _EVENT = np.dtype([("at", "f8"), ("who", "i8")])
 _CALL = np.dtype(
     [
@@ -853,7 +855,8 @@ def _arrive(t: float, p: Any, tables: Floats, x: Any, rng: Any, queue: Any, rows
     if p.length_correlation != 0.0 and _uniform(rng, R_MIX) < abs(p.length_correlation):
         rank = 1.0 - u if p.length_correlation > 0.0 else u
     rank = min(rank / _hardness(p, tables, x, t, rng), 1.0 - 1e-12)
-    r = rows[_row(p, t, rows)]
+    row = _row(p, t, rows)
+    r = rows[row]
     r.requests += 1
     r.student_tokens += int(tokens)
     if x.queued >= p.queue_limit:
@@ -862,7 +865,7 @@ def _arrive(t: float, p: Any, tables: Floats, x: Any, rng: Any, queue: Any, rows
         return
     _here(x, t, 1)
     item = queue[(x.head + x.queued) & (queue.shape[0] - 1)]
-    item.arrived, item.tokens, item.rank, item.output = t, tokens, rank, output
+    item.arrived, item.tokens, item.rank, item.output, item.row = t, tokens, rank, output, row
     x.queued += 1
 
 
@@ -877,7 +880,7 @@ def _start_batch(
     while x.queued > 0 and n < p.max_batch:
         item = queue[x.head]
         wait = t - item.arrived
-        row = _row(p, item.arrived, rows)
+        row = item.row
         r = rows[row]
         if wait >= p.deadline_s:
             x.student_sum += wait
@@ -892,7 +895,7 @@ def _start_batch(
             tokens = work
             place = batch[replica, n]
             place.arrived, place.tokens = item.arrived, item.tokens
-            place.rank, place.output = item.rank, item.output
+            place.rank, place.output, place.row = item.rank, item.output, row
             n += 1
             r.in_student_wait_s += wait
             _stage(stages, rows, row, S_WAIT, wait)
@@ -936,7 +939,7 @@ def _end_batch(
     for k in range(n):
         request = requests[k]
         stay = t - request.arrived
-        row = _row(p, request.arrived, rows)
+        row = request.row
         r = rows[row]
         x.student_sum += stay
         r.in_student_s += stay

@@ -92,6 +92,8 @@ class Result:
     little: Little
     timeline: tuple[Window, ...]
     wall_s: float
+    cpu_s: float
+    """Seconds of the cores themselves: on a shared machine less than wall times workers."""
     histogram: Floats
     """End-to-end latency of all answers: (BINS,) counts; see `kernel` for the bins."""
 
@@ -250,11 +252,12 @@ class _Job:
     stats: kernel.Stats
     progress: npt.NDArray[np.int64]
 
-    def run(self) -> float:
-        begun = time.perf_counter()
+    def run(self) -> tuple[float, float]:
+        """Return wall seconds and seconds of the core."""
+        begun, began = time.perf_counter(), time.thread_time()
         seed = self.seed if self.of == 1 else (self.seed << 16) + self.stretch + 1
         kernel.run(self.told, seed, self.stats, self.progress)
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, time.thread_time() - began
 
 
 def _plan(scenario: Scenario, seed: int, stretches: int) -> list[_Job]:
@@ -304,11 +307,12 @@ def _gather(jobs: Sequence[_Job], workers: int, progress: Progress | None) -> li
             raise
     if progress is not None:
         progress(sum(int(job.progress[0]) for job in jobs))
-    walls = [future.result() for future in futures]
+    clocks = [future.result() for future in futures]
     results, k = [], 0
     while k < len(jobs):
         of = jobs[k].of
-        results.append(_result(jobs[k : k + of], max(walls[k : k + of])))
+        walls, cores = zip(*clocks[k : k + of], strict=True)
+        results.append(_result(jobs[k : k + of], max(walls), sum(cores)))
         k += of
     return results
 
@@ -482,7 +486,7 @@ def _latency(histogram: npt.NDArray[np.integer] | Floats, total_s: float) -> Lat
     return Latency(n, total_s / n if n else 0.0, p50, p90, p99, p999)
 
 
-def _result(jobs: Sequence[_Job], wall_s: float) -> Result:
+def _result(jobs: Sequence[_Job], wall_s: float, cpu_s: float) -> Result:
     scenario = jobs[0].scenario
     rows = np.concatenate([job.stats.rows[:-1] for job in jobs])
     latency = np.concatenate([job.stats.latency[:-1] for job in jobs])
@@ -514,6 +518,7 @@ def _result(jobs: Sequence[_Job], wall_s: float) -> Result:
             _window(rows[k], latency[k].sum(axis=0), k * row_s, row_s) for k in range(len(rows))
         ),
         wall_s=wall_s,
+        cpu_s=cpu_s,
         histogram=everyone.astype(np.float64),
     )
 

@@ -36,6 +36,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 BENCHES: Mapping[str, tuple[str, str]] = {
+    "simulator": (
+        "costmodel.bench.simulator:simulator",
+        "Simulated requests per second, a month's seconds and memory, peers beside it.",
+    ),
     "router": (
         "router.bench.router:router",
         "Requests a second on one core, beside a peer, and overload.",

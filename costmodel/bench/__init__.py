@@ -1,0 +1,1 @@
+"""Measurements of the simulator: speed, memory, and other simulators beside it."""
