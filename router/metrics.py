@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from router.escalation import Outcome
 from router.ledger import Entry
+from router.tally import RequestTally
 
 REQUEST_SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025,
@@ -29,19 +30,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._requests = Counter(
-            "raisehand_requests_total",
-            "Requests by task, by who answered and by why.",
-            ("task", "route", "reason"),
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "raisehand_request_seconds",
-            "Seconds from the request's arrival to its answer, by who answered.",
-            ("route",),
-            buckets=REQUEST_SECONDS,
-            registry=registry,
-        )
+        self._tally = RequestTally(REQUEST_SECONDS)
+        registry.register(self._tally)
         cost = Counter(
             "raisehand_cost_usd_total",
             "US dollars spent, by who was paid; unpriced requests are counted elsewhere.",
@@ -85,19 +75,10 @@ class Metrics:
             ("kind",),
             registry=registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def observe(self, entry: Entry) -> None:
         """Count one request."""
-        key = (entry.task, entry.route, entry.reason)
-        bound = self._bound.get(key)
-        if bound is None:
-            bound = self._bound[key] = (
-                self._requests.labels(entry.task, entry.route.value, entry.reason.value),
-                self._seconds.labels(entry.route.value),
-            )
-        bound[0].inc()
-        bound[1].observe(entry.latency_ms / 1000.0)
+        self._tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
         if entry.student_usd is None or entry.teacher_usd is None:
             self._unpriced.inc()
         if entry.student_usd:

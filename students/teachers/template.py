@@ -47,29 +47,37 @@ def fill(prompt: Prompt, options: str) -> Prompt:
     )
 
 
-def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the text that `render` would turn into these messages, or None.
+class Template:
+    """A prompt taken apart once, for matching many requests."""
 
-    Content may be a string or a list of text parts, and `developer` counts as `system`.
-    """
-    wanted = 2 if prompt.system else 1
-    if len(messages) != wanted:
-        return None
-    system, user = (messages[0], messages[1]) if prompt.system else (None, messages[0])
-    if system is not None and (
-        system.get("role") not in ("system", "developer")
-        or _content(system.get("content")) != prompt.system
-    ):
-        return None
-    said = _content(user.get("content"))
-    if user.get("role") != "user" or said is None:
-        return None
-    before, after = prompt.user.split("{text}")
-    if len(said) < len(before) + len(after):
-        return None
-    if not (said.startswith(before) and said.endswith(after)):
-        return None
-    return said[len(before) : len(said) - len(after)]
+    def __init__(self, prompt: Prompt) -> None:
+        self._system = prompt.system
+        self._before, self._after = prompt.user.split("{text}")
+        self._fixed = len(self._before) + len(self._after)
+
+    def match(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
+        """Return the text that `render` would turn into these messages, or None.
+
+        Content may be a string or a list of text parts, and `developer` counts as `system`.
+        """
+        if len(messages) != (2 if self._system else 1):
+            return None
+        if self._system and (
+            messages[0].get("role") not in ("system", "developer")
+            or _content(messages[0].get("content")) != self._system
+        ):
+            return None
+        said = _content(messages[-1].get("content"))
+        if messages[-1].get("role") != "user" or said is None or len(said) < self._fixed:
+            return None
+        if not (said.startswith(self._before) and said.endswith(self._after)):
+            return None
+        return said[len(self._before) : len(said) - len(self._after)]
+
+
+def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the text that `render` would turn into these messages, or None."""
+    return Template(prompt).match(messages)
 
 
 def prompt_sha256(prompt: Prompt, answers: Sequence[str]) -> str:

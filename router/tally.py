@@ -1,0 +1,77 @@
+"""Requests and their seconds by task, route and reason: plain numbers, read at scrape time.
+
+Two client-library objects with a lock each cost 3 µs a request; one list per label set costs 0.5.
+Only the event loop writes and scrapes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from router.policy import Reason, Route
+
+
+class RequestTally(Collector):
+    """Counts requests by (task, route, reason) and their latencies by route.
+
+    Args:
+        bounds: upper bounds of the latency buckets, in seconds, ascending.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._buckets: dict[str, list[int]] = {}
+        self._seconds: dict[str, float] = {}
+
+    def add(self, task: str, route: Route, reason: Reason, seconds: float) -> None:
+        """Count one request."""
+        who = route._value_  # not .value: a property that costs more than the rest of this line
+        key = (task, who, reason._value_)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        buckets = self._buckets.get(who)
+        if buckets is None:
+            buckets = self._buckets[who] = [0] * (len(self._bounds) + 1)
+            self._seconds[who] = 0.0
+        buckets[bisect_left(self._bounds, seconds)] += 1
+        self._seconds[who] += seconds
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the metrics without reading them."""
+        yield self._requests()
+        yield self._latency()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the numbers."""
+        requests, latency = self._requests(), self._latency()
+        for key, count in self._counts.items():
+            requests.add_metric(key, count)
+        for route, counts in self._buckets.items():
+            cumulated, total = [], 0
+            for bound, count in zip((*self._bounds, float("inf")), counts, strict=True):
+                total += count
+                cumulated.append((floatToGoString(bound), float(total)))
+            latency.add_metric((route,), cumulated, self._seconds[route])
+        yield requests
+        yield latency
+
+    @staticmethod
+    def _requests() -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "raisehand_requests_total",
+            "Requests by task, by who answered and by why.",
+            labels=("task", "route", "reason"),
+        )
+
+    @staticmethod
+    def _latency() -> HistogramMetricFamily:
+        return HistogramMetricFamily(
+            "raisehand_request_seconds",
+            "Seconds from the request's arrival to its answer, by who answered.",
+            labels=("route",),
+        )
