@@ -30,11 +30,20 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     Writes a bundle below the task's work_dir. Exit code 3 when the promise cannot be certified:
     the bundle is then written without a certificate and answers nothing by itself.
     """
-    from students.errors import NotCertifiable
     from students.task import load_task
 
     task = load_task(task_path)
-    distilled = _distill(task, labels_dir or task.work_dir)
+    finish(_distill(task, labels_dir or task.work_dir), as_json)
+
+
+def finish(distilled: Distilled, as_json: bool) -> None:
+    """Print what was made.
+
+    Raises:
+        NotCertifiable: it carries no certificate.
+    """
+    from students.errors import NotCertifiable
+
     if as_json:
         click.echo(_json(distilled))
     else:

@@ -83,10 +83,14 @@ def distill(
     Raises:
         BadInputs: a split has no rows, or the labels are not those of the task.
     """
-    part = _take(task, labelled, splits)
+    part = take_parts(task, labelled, splits)
     start = time.perf_counter()
     trained = train_student(
-        part["train"], part["validation"], task.student, lambda n, of: report("train", n, of)
+        part["train"],
+        part["validation"],
+        task.student,
+        lambda n, of: report("train", n, of),
+        task.work_dir / "checkpoints",
     )
     with draft(task.work_dir / "bundles") as folder:
         trained.save(folder)
@@ -147,9 +151,14 @@ def answer(student: Student, texts: Sequence[str]) -> Answers:
     )
 
 
-def _take(
+def take_parts(
     task: Task, labelled: LabelledSet, splits: Mapping[str, npt.NDArray[np.int64]]
 ) -> dict[str, LabelledSet]:
+    """Return the rows of each split.
+
+    Raises:
+        BadInputs: a split has no rows, or the labels are not those of the task.
+    """
     if labelled.schema.names != task.schema_.names:
         raise BadInputs(
             f"the labels were made for {', '.join(labelled.schema.names[:5])}, the task has "
@@ -222,7 +231,8 @@ def _certify(
             use=use,
         )
     except NotCertifiable as error:
-        return None, error.refusal
+        bill, refusal = manifest.labelling, error.refusal
+        return None, refusal.priced(bill.usd / bill.n) if refusal and bill and bill.n else refusal
     return _certificate(certified, task, manifest, rows, use, clock), None
 
 

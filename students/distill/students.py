@@ -14,6 +14,8 @@ from students.runtime.bundle import Family, Trial
 from students.task import StudentSection
 
 Progress = Callable[[int, int], None]
+ENCODER_EPOCHS = 8
+"""A pre-trained encoder has learned a task by then; early stopping usually ends it sooner."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,16 @@ def train_student(
     validation: LabelledSet,
     section: StudentSection,
     progress: Progress = lambda done, total: None,
+    checkpoints: Path | None = None,
 ) -> Trained:
-    """Train the family that the task asks for.
+    """Train the family that the task asks for; `checkpoints` keeps what takes long.
 
     Raises:
         BadTask: the family needs something that the task does not name.
     """
     if section.family == "linear":
         return _linear(train, validation, section, progress)
-    raise BadTask(f"student.family {section.family!r} cannot be trained yet; use linear")
+    return _encoder(train, validation, section, progress, checkpoints)
 
 
 def _linear(
@@ -69,3 +72,42 @@ def _linear(
 
     config: dict[str, JsonValue] = {"shortest": weights.shortest, "longest": weights.longest}
     return Trained("linear", config, trials, save, uses=("numba",))
+
+
+def _encoder(
+    train: LabelledSet,
+    validation: LabelledSet,
+    section: StudentSection,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> Trained:
+    if section.encoder_path is None:
+        raise BadTask(
+            "student.encoder_path is missing; name a local Hugging Face folder, or use family "
+            "linear, which needs none"
+        )
+    from students.distill.encoder import save_encoder, train_encoder_student
+    from students.distill.training import Recipe
+
+    trained = train_encoder_student(
+        train,
+        validation,
+        section.encoder_path,
+        Recipe(epochs=min(section.epochs, ENCODER_EPOCHS), lr=0.0, seed=section.seed),
+        section.temperatures,
+        section.hard_weights,
+        checkpoints=checkpoints,
+        progress=progress,
+    )
+    config: dict[str, JsonValue] = {
+        "max_length": trained.max_length,
+        "pad_id": trained.pad_id,
+        "base": section.encoder_path.name,
+    }
+    return Trained(
+        "encoder",
+        config,
+        trained.trials,
+        lambda folder: save_encoder(trained, folder),
+        uses=("transformers", "tokenizers"),
+    )

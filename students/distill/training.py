@@ -5,13 +5,17 @@ Door to torch: import this module only inside the functions that train.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+
+from students.runtime.encoder import pad
 
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -69,6 +73,46 @@ def distillation_loss(
     return (loss * mass).sum() / mass.sum()
 
 
+class Checkpoint:
+    """One file that holds an unfinished training after each epoch, until it is finished."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self, parts: Mapping[str, Stateful]) -> int:
+        """Restore the parts, if there is a file; return the number of epochs done."""
+        if not self._path.exists():
+            return 0
+        # weights_only: a checkpoint can hold tensors and numbers, nothing that runs.
+        state = torch.load(self._path, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return int(state["epochs"])
+
+    def save(self, parts: Mapping[str, Stateful], epochs: int) -> None:
+        """Keep the parts after so many epochs; an interrupted write leaves the old file whole."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        torch.save({"epochs": epochs} | {n: p.state_dict() for n, p in parts.items()}, partial)
+        partial.replace(self._path)
+
+    def clear(self) -> None:
+        """The training is finished: drop the file."""
+        self._path.unlink(missing_ok=True)
+
+
+class Stateful(Protocol):
+    """Anything of torch whose state can be kept."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take a state."""
+        ...
+
+
 def train_encoder(
     network: nn.Module,
     tokens: Tokens,
@@ -78,28 +122,43 @@ def train_encoder(
     pad_id: int,
     progress: Progress | None = None,
     epoch_end: EpochEnd | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Train `network` in place; `network(ids (B, L), mask (B, L))` returns logits (B, K)."""
+    """Train `network` in place; `network(ids (B, L), mask (B, L))` returns logits (B, K).
+
+    With a checkpoint, an interrupted training goes on after its last whole epoch with the same
+    batches, rates and dropout that it would have had.
+    """
     device = next(network.parameters()).device
-    rng = np.random.default_rng(recipe.seed)
-    torch.manual_seed(recipe.seed)
     lengths = np.array([len(t) for t in tokens])
     y = torch.from_numpy(np.ascontiguousarray(targets, dtype=np.float32))  # (N, K)
-
     optimizer = torch.optim.AdamW(
         _parameter_groups(network, recipe.weight_decay), lr=recipe.lr, fused=True
     )
-    steps = recipe.epochs * -(-len(tokens) // recipe.batch_size)
+    per_epoch = -(-len(tokens) // recipe.batch_size)
+    steps = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _triangle(step, steps, recipe.warmup)
     )
-    done = 0
-    for epoch in range(recipe.epochs):
+    parts: dict[str, Stateful] = {
+        "network": network, "optimizer": optimizer, "schedule": schedule,
+    }  # fmt: skip
+    first = checkpoint.load(parts) if checkpoint else 0
+    stop = bool(first and epoch_end and epoch_end(first))
+
+    for epoch in range(first, recipe.epochs):
+        if stop:
+            break
+        # Seeded by epoch, so that a resumed training sees what an uninterrupted one would.
+        rng = np.random.default_rng([recipe.seed, epoch])
+        torch.manual_seed(recipe.seed * 10_007 + epoch)
         network.train()
-        for rows in length_buckets(lengths, recipe.batch_size, rng):
-            ids, mask = pad([tokens[i] for i in rows], pad_id, device)  # (B, L), L of this batch
+        for n, rows in enumerate(length_buckets(lengths, recipe.batch_size, rng), 1):
+            ids, mask = pad([tokens[i] for i in rows], pad_id)  # (B, L), L of this batch
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(ids, mask)  # (B, K)
+                logits = network(
+                    torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+                )  # (B, K)
             loss = distillation_loss(
                 logits.float(), y[rows].to(device), recipe.temperature, recipe.hard_weight
             )
@@ -108,12 +167,15 @@ def train_encoder(
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            done += 1
             if progress:
-                progress(done, steps)
-        if epoch_end and epoch_end(epoch + 1):
-            break
+                progress(epoch * per_epoch + n, steps)
+        if checkpoint:
+            checkpoint.save(parts, epoch + 1)
+        network.eval()
+        stop = bool(epoch_end and epoch_end(epoch + 1))
     network.eval()
+    if checkpoint:
+        checkpoint.clear()
 
 
 def length_buckets(
@@ -127,17 +189,6 @@ def length_buckets(
         block = block[np.argsort(lengths[block], kind="stable")]
         batches.extend(block[i : i + batch_size] for i in range(0, len(block), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def pad(tokens: Tokens, pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack token lists as ids (B, L) and mask (B, L), padded to the longest."""
-    longest = max(map(len, tokens))
-    ids = np.full((len(tokens), longest), pad_id, np.int64)
-    mask = np.zeros((len(tokens), longest), np.int64)
-    for row, t in enumerate(tokens):
-        ids[row, : len(t)] = t
-        mask[row, : len(t)] = 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
 
 
 def _triangle(step: int, steps: int, warmup: float) -> float:

@@ -22,21 +22,56 @@ def load_student(bundle: Bundle, device: str = "cpu") -> Student:
 
 
 def _load(bundle: Bundle, device: str) -> Student:
+    if bundle.manifest.family == "linear":
+        return _linear(bundle)
+    return _encoder(bundle, device)
+
+
+def _linear(bundle: Bundle) -> Student:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from students.runtime.linear import LinearStudent, LinearWeights
+
     manifest = bundle.manifest
-    if manifest.family == "linear":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+    try:
+        tensors = load_file(bundle.path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise BadBundle(f"{bundle.path / WEIGHTS} cannot be read: {error}") from None
+    return LinearStudent(
+        manifest.schema_,
+        LinearWeights.from_tensors(tensors, manifest.config),
+        temperature=manifest.temperature,
+        kind=manifest.confidence,
+    )
 
-        from students.runtime.linear import LinearStudent, LinearWeights
 
-        try:
-            tensors = load_file(bundle.path / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise BadBundle(f"{bundle.path / WEIGHTS} cannot be read: {error}") from None
-        return LinearStudent(
-            manifest.schema_,
-            LinearWeights.from_tensors(tensors, manifest.config),
-            temperature=manifest.temperature,
-            kind=manifest.confidence,
+def _encoder(bundle: Bundle, device: str) -> Student:
+    from students.runtime.encoder import EncoderStudent, Forward, Tokenizing
+
+    manifest = bundle.manifest
+    try:
+        max_length, pad_id = (
+            int(str(manifest.config["max_length"])),
+            int(str(manifest.config["pad_id"])),
         )
-    raise BadBundle(f"this version cannot run a student of family {manifest.family!r}")
+    except (KeyError, ValueError) as error:
+        raise BadBundle(f"{bundle.path} lacks {error} in config; distil again") from None
+    forward: Forward
+    if manifest.family == "encoder":
+        from students.runtime.network import TorchForward, load_network
+
+        forward = TorchForward(load_network(bundle.path, len(manifest.labels)), device)
+    else:
+        from students.runtime.int8 import Int8Forward
+
+        forward = Int8Forward(bundle.path)
+    return EncoderStudent(
+        manifest.schema_,
+        Tokenizing(bundle.path, max_length),
+        forward,
+        max_length=max_length,
+        pad_id=pad_id,
+        temperature=manifest.temperature,
+        kind=manifest.confidence,
+    )

@@ -1,0 +1,56 @@
+"""Logits by OpenVINO: the int8 runtime of an encoder student on a CPU.
+
+The model's own integers are in the bundle (`model.xml`, `model.bin`); nothing is quantised here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from students.errors import BadBundle
+
+MODEL = "model.xml"
+
+
+class Int8Forward:
+    """One compiled model, one inference request for each thread. Implements `Forward`.
+
+    Raises:
+        BadBundle: OpenVINO is not installed or cannot read the model.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise BadBundle(
+                f"{folder} needs OpenVINO; install it with: pip install 'raisehand[int8]'"
+            ) from None
+        try:
+            core = openvino.Core()
+            self._model = core.compile_model(
+                core.read_model(folder / MODEL),
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
+                },
+            )
+        except RuntimeError as error:
+            raise BadBundle(f"{folder / MODEL} cannot be run: {error}") from None
+        self._local = threading.local()
+
+    def __call__(
+        self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """Map ids (B, L) and mask (B, L) to logits (B, K)."""
+        request = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._model.create_infer_request()
+        logits: npt.NDArray[np.float32] = request.infer([ids, mask])[0]
+        return logits.copy()

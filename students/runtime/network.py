@@ -1,0 +1,105 @@
+"""The encoder student's network in torch: a Hugging Face encoder, mean pooling, a linear head.
+
+Door to torch: import this module only inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from students.errors import BadBundle
+
+WEIGHTS = "weights.safetensors"
+
+
+class EncoderNetwork(nn.Module):
+    """logits (B, K) = head(mean over real tokens of encoder(ids, mask))."""
+
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Map ids (B, L) and mask (B, L) to logits (B, K)."""
+        hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, L, W)
+        real = mask[:, :, None].to(hidden.dtype)
+        pooled = (hidden * real).sum(dim=1) / real.sum(dim=1).clamp_min(1.0)  # (B, W)
+        logits: torch.Tensor = self.head(pooled)
+        return logits
+
+
+def new_network(base: Path, classes: int) -> EncoderNetwork:
+    """Put a new head on the pre-trained encoder in a local Hugging Face folder.
+
+    Raises:
+        OSError, ValueError: there is none.
+    """
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    encoder = transformers.AutoModel.from_pretrained(str(base), local_files_only=True)
+    return EncoderNetwork(_without_pooler(encoder), encoder.config.hidden_size, classes)
+
+
+def save_network(network: EncoderNetwork, folder: Path) -> None:
+    """Write config.json and the weights."""
+    encoder: Any = network.encoder
+    encoder.config.to_json_file(folder / "config.json")
+    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_network(folder: Path, classes: int) -> EncoderNetwork:
+    """Rebuild the network from a bundle's files, in evaluation mode.
+
+    Raises:
+        BadBundle: the files are missing or do not fit.
+    """
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
+        encoder = _without_pooler(transformers.AutoModel.from_config(config))
+        network = EncoderNetwork(encoder, config.hidden_size, classes)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise BadBundle(
+            f"{folder} does not hold an encoder student: {' '.join(str(error).split())[:200]}"
+        ) from None
+    return network.eval()
+
+
+class TorchForward:
+    """Logits by torch, in bfloat16 on a GPU. Implements `Forward`."""
+
+    def __init__(self, network: EncoderNetwork, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._network = network.to(self._device).eval()
+
+    def __call__(
+        self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """Map ids (B, L) and mask (B, L) to logits (B, K)."""
+        gpu = self._device.type == "cuda"
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=gpu):
+            logits = self._network(
+                torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device)
+            )
+        out: npt.NDArray[np.float32] = logits.float().cpu().numpy()
+        return out
+
+
+def _without_pooler(encoder: nn.Module) -> nn.Module:
+    """Drop a pooler that mean pooling does not use: it would be stored and never trained."""
+    if getattr(encoder, "pooler", None) is not None:
+        setattr(encoder, "pooler", None)  # noqa: B010 modules are typed as tensors or modules
+    return encoder

@@ -1,0 +1,151 @@
+"""The encoder student: trained, interrupted, written, read, exported to int8, proved anew."""
+
+import numpy as np
+import pytest
+
+from students.distill.run import answer, distill, take_parts
+from students.errors import BadBundle, BadTask
+from students.runtime.bundle import draft, hash_files
+from students.runtime.load import load_student
+from students.teachers.protocol import TeacherDescriptor
+
+pytestmark = pytest.mark.torch
+
+TEACHER = TeacherDescriptor("classify", "scripted", "1", "", "{}")
+
+
+@pytest.fixture(scope="module")
+def encoder_task(make_task, tiny_encoder, tmp_path_factory):
+    """The small task with the tiny encoder as its student."""
+    return make_task(
+        tmp_path_factory.mktemp("encoder"),
+        student={
+            "family": "encoder",
+            "encoder_path": tiny_encoder,
+            "temperatures": [1],
+            "epochs": 3,
+        },
+        agreement=0.95,
+    )
+
+
+@pytest.fixture(scope="module")
+def encoder(encoder_task, make_labels, split_rows):
+    """An encoder student distilled from the easy labels."""
+    return distill(encoder_task, make_labels(), split_rows, teacher=TEACHER)
+
+
+def test_an_encoder_is_distilled_certified_and_served(encoder, make_labels, split_rows):
+    """The bundle found on disk gives the answers it was certified with."""
+    m = encoder.bundle.manifest
+    assert encoder.refusal is None
+    assert m.family == "encoder"
+    assert sorted(m.files) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    rows = make_labels().take(split_rows["calibration"])
+    said = answer(load_student(encoder.bundle), rows.texts)
+    assert (said.labels == rows.teacher).mean() > 0.8
+    kept = said.confidence >= np.array(m.thresholds)[said.labels]
+    assert abs(int(kept.sum()) - m.certificate.n_accepted) <= 1
+
+
+def test_a_label_does_not_depend_on_its_batch(encoder):
+    """Alone or among longer texts: the same label, confidence within float32 rounding."""
+    student = load_student(encoder.bundle)
+    texts = ["please send water", "nice photo " * 20, "", "\ud800\0 food", "news " * 50_000]
+    together = student.predict(texts)
+    alone = [student.predict([text])[0] for text in texts]
+    assert [p.label for p in together] == [p.label for p in alone]
+    assert np.allclose([p.confidence for p in together], [p.confidence for p in alone], atol=1e-5)
+    assert student.predict([]) == []
+    assert student.token_count("") == 2
+    assert student.token_count("x" * 10**6) == student.token_count("x" * 10**5)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    tiny_encoder, make_labels, split_rows, tmp_path
+):
+    """Stopped after an epoch and started again: the same network as without the interruption."""
+    from students.distill.encoder import train_encoder_student
+    from students.distill.training import Recipe
+
+    data = make_labels()
+    parts = data.take(split_rows["train"][:128]), data.take(split_rows["validation"])
+    recipe = Recipe(epochs=3, lr=1e-3)
+
+    def train(checkpoints, progress=None):
+        return train_encoder_student(
+            *parts, tiny_encoder, recipe, checkpoints=checkpoints, progress=progress
+        )
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        if done > total // 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path, kill)
+    assert len(list(tmp_path.glob("*.pt"))) == 1
+    steps = []
+    resumed, whole = train(tmp_path, lambda n, of: steps.append(n)), train(None)
+    assert steps[0] == 5
+    assert list(tmp_path.iterdir()) == []
+    for name, weight in whole.network.state_dict().items():
+        assert np.array_equal(weight.numpy(), resumed.network.state_dict()[name].numpy()), name
+
+
+@pytest.mark.parametrize("path", [None, "nowhere"])
+def test_without_an_encoder_it_says_which_field_is_wrong(
+    path, make_task, make_labels, split_rows, tmp_path
+):
+    """No encoder_path, or a folder that holds none."""
+    student = {"family": "encoder", "encoder_path": path and str(tmp_path / path)}
+    with pytest.raises(BadTask, match=r"student\.encoder_path"):
+        distill(make_task(tmp_path, student=student), make_labels(), split_rows, teacher=TEACHER)
+
+
+def test_quantising_after_certifying_is_certified_anew(
+    encoder, encoder_task, make_labels, split_rows
+):
+    """The int8 artefact is another bundle with a certificate of its own, on a second use."""
+    pytest.importorskip("openvino", reason="the extra int8 is not installed")
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    from students.distill.export import exported
+
+    part = take_parts(encoder_task, make_labels(), split_rows)
+    done = exported(encoder_task, encoder.bundle, part)
+    m, before = done.bundle.manifest, encoder.bundle.manifest
+    assert m.family == "encoder-int8"
+    assert sorted(m.files) == ["model.bin", "model.xml", "tokenizer.json"]
+    assert m.certificate.artefact_sha256 != before.certificate.artefact_sha256
+    assert (before.certificate.use, m.certificate.use) == (1, 2)
+    texts = part["test"].texts
+    int8 = answer(load_student(done.bundle), texts)
+    full = answer(load_student(encoder.bundle), texts)
+    assert (int8.labels == full.labels).mean() > 0.98
+
+
+def test_only_an_encoder_is_exported(encoder_task, make_task, make_labels, split_rows, tmp_path):
+    """A linear student is refused with the reason."""
+    from students.distill.export import exported
+
+    data = make_labels()
+    linear = distill(make_task(tmp_path, agreement=0.9), data, split_rows, teacher=TEACHER)
+    with pytest.raises(BadTask, match="only an encoder student is exported"):
+        exported(encoder_task, linear.bundle, take_parts(encoder_task, data, split_rows))
+
+
+def test_a_damaged_encoder_is_refused(encoder, tmp_path):
+    """Weights of another shape are one sentence, not a traceback."""
+    from safetensors.numpy import save_file
+
+    from students.runtime.bundle import Bundle
+
+    with draft(tmp_path) as folder:
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_bytes((encoder.bundle.path / name).read_bytes())
+        save_file({"head.weight": np.zeros((1, 1), np.float32)}, folder / "weights.safetensors")
+        other = encoder.bundle.manifest.model_copy(update={"files": hash_files(folder)})
+        with pytest.raises(BadBundle, match="does not hold an encoder student"):
+            load_student(Bundle(folder, other))
