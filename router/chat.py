@@ -19,7 +19,7 @@ from router.batcher import Clock
 from router.edge import Call, Reply, parse
 from router.errors import BadRequest, UnknownModel
 from router.pipeline import Answer
-from router.provenance import provenance_headers
+from router.provenance import provenance_fields
 from router.schemas import (
     ABSENT,
     ChatChoice,
@@ -32,7 +32,7 @@ from router.schemas import (
     Usage,
 )
 from router.service import Served, Service
-from students.teachers.template import match
+from students.teachers.template import Template
 
 SURFACE = "chat"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -60,7 +60,9 @@ class Chat:
             for name in {served.task.name, served.task.teacher.model}:
                 self._by_model.setdefault(name, []).append(served)
         self._words = {served.task.name: served.task.answers for served in _tasks(service)}
-        self._prompts = {served.task.name: served.task.prompt for served in _tasks(service)}
+        self._templates = {
+            served.task.name: Template(served.task.prompt) for served in _tasks(service)
+        }
 
     async def __call__(self, call: Call) -> Reply | None:
         """Answer one call, or stream the teacher's answer and return None.
@@ -96,7 +98,7 @@ class Chat:
         if request.logprobs:
             return None
         for served in self._by_model.get(request.model, ()):
-            text = match(self._prompts[served.task.name], request.messages)
+            text = self._templates[served.task.name].match(request.messages)
             if text is None or not _same_extras(request, served.task.teacher.extra_body):
                 continue
             if served.passthrough is None or self._service.fault_of(text) is None:
@@ -138,7 +140,7 @@ class Chat:
             choices=[ChatChoice(ChatMessage(role="assistant", content=word, refusal=None))],
             usage=usage,
         )
-        return Reply(self._encode(completion), headers=provenance_headers(answer))
+        return Reply(self._encode(completion), fields=provenance_fields(answer))
 
     def _stream(
         self, call: Call, request: ChatRequest, answer: Answer, word: str, usage: Usage
@@ -156,8 +158,8 @@ class Chat:
             chunks.append(chunk([], usage=usage))
         events = [b"data: " + self._encode(event) + b"\n\n" for event in chunks]
         body = b"".join([*events, b"data: [DONE]\n\n"])
-        headers = [(b"cache-control", b"no-cache"), *provenance_headers(answer)]
-        return Reply(body, content_type=EVENT_STREAM, headers=headers)
+        fields = b"cache-control: no-cache\r\n" + provenance_fields(answer)
+        return Reply(body, content_type=EVENT_STREAM, fields=fields)
 
 
 def _tasks(service: Service) -> list[Served]:

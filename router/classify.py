@@ -10,7 +10,7 @@ import numpy as np
 from router.edge import Call, Reply, parse
 from router.errors import BadRequest, Overloaded
 from router.pipeline import Answer
-from router.provenance import provenance, provenance_headers, provenance_headers_of_many
+from router.provenance import provenance, provenance_fields, provenance_fields_of_many
 from router.schemas import Classified, ClassifiedList, ClassifyRequest
 from router.service import Served, Service
 
@@ -43,7 +43,7 @@ class Classify:
         answer = await served.pipeline.answer(ask)
         body = _classified(answer, served, request.top_k)
         body.id, body.model = call.request_id, served.task.name
-        return Reply(self._encode(body), headers=provenance_headers(answer))
+        return Reply(self._encode(body), fields=provenance_fields(answer))
 
     async def _many(
         self, call: Call, request: ClassifyRequest, served: Served, texts: list[str]
@@ -61,7 +61,7 @@ class Classify:
         answers = await asyncio.gather(*map(served.pipeline.answer, asks))
         data = [_classified(answer, served, request.top_k) for answer in answers]
         body = ClassifiedList(call.request_id, served.task.name, data)
-        return Reply(self._encode(body), headers=provenance_headers_of_many(answers))
+        return Reply(self._encode(body), fields=provenance_fields_of_many(answers))
 
 
 def _classified(answer: Answer, served: Served, top_k: int) -> Classified:

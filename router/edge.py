@@ -20,7 +20,7 @@ import msgspec
 from router.batcher import Client, Clock
 from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
 from router.keys import SCOPE_KEY, Key
-from router.protocol import cycle_of, write_at_once
+from router.protocol import CLOSE, cycle_of, write_at_once
 from router.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 T = TypeVar("T")
 JSON = b"application/json"
@@ -51,12 +50,15 @@ class Call(msgspec.Struct):
 
 
 class Reply(msgspec.Struct):
-    """What goes back. `headers` come after content-type, content-length and x-request-id."""
+    """What goes back. `fields` are further header lines as they will stand on the wire, CRLF each.
+
+    Values come from the configuration and from enumerations, never from a request.
+    """
 
     body: bytes
     status: int = 200
     content_type: bytes = JSON
-    headers: Headers = []
+    fields: bytes = b""
 
 
 class HotRoute(msgspec.Struct, frozen=True):
@@ -183,33 +185,34 @@ def parse(decode: Callable[[bytes], T], body: bytes, taken: str) -> T:
 
 async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
     """Write a reply with its length and request id."""
-    headers = [
-        (b"content-type", reply.content_type),
-        (b"content-length", b"%d" % len(reply.body)),
-        (b"x-request-id", request_id.encode("ascii")),
-        *reply.headers,
-    ]
+    fields = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
+        reply.content_type,
+        len(reply.body),
+        request_id.encode("ascii"),
+        reply.fields,
+    )
     cycle = cycle_of(send)
     if cycle is not None:
-        await write_at_once(cycle, reply.status, headers, reply.body)
+        await write_at_once(cycle, reply.status, fields, reply.body)
         return
+    headers = [tuple(line.split(b": ", 1)) for line in fields.splitlines()]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
 def refused(refusal: Refusal, error_body: Callable[[Refusal], bytes]) -> Reply:
     """Word a refusal; when to come back and why are in the headers too."""
-    headers: Headers = []
+    fields = b""
     if refusal.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(refusal.retry_after_s))))
+        fields += b"retry-after: %d\r\n" % max(1, round(refusal.retry_after_s))
     if refusal.reason:
-        headers.append((b"x-raisehand-route", b"refused"))
-        headers.append((b"x-raisehand-reason", refusal.reason.encode("ascii")))
+        fields += b"x-raisehand-route: refused\r\n"
+        fields += b"x-raisehand-reason: %b\r\n" % refusal.reason.encode("ascii")
     if refusal.status == 405:
-        headers.append((b"allow", b"POST"))
+        fields += b"allow: POST\r\n"
     if refusal.status in (408, 413):  # the rest of the body is not going to be read
-        headers.append((b"connection", b"close"))
-    return Reply(error_body(refusal), refusal.status, headers=headers)
+        fields += CLOSE
+    return Reply(error_body(refusal), refusal.status, fields=fields)
 
 
 def native_error(refusal: Refusal) -> bytes:

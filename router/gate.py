@@ -9,6 +9,7 @@ from router.edge import App, Receive, Send, native_error, openai_error, refused,
 from router.errors import OverQuota, Unauthorized
 from router.keys import SCOPE_KEY, KeyRing
 from router.ledger import Entry, Ledger
+from router.protocol import CLOSE
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without a key; every other path is shut, known or not."""
@@ -48,7 +49,7 @@ class KeyGate:
             self._count(refusal.kind)
             chat = scope["path"].startswith("/v1/chat") or scope["path"] == "/v1/models"
             reply = refused(refusal, openai_error if chat else native_error)
-            reply.headers.append((b"connection", b"close"))
+            reply.fields += CLOSE
             await send_reply(send, reply, "-")
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SECRET]

@@ -14,7 +14,7 @@ import msgspec
 
 from costmodel.pricing import TokenUsage
 from router.batcher import Clock
-from router.edge import Call, Headers, Send
+from router.edge import Call, Send
 from router.errors import ClientGone, Overloaded, Refusal, Unavailable
 from router.escalation import CHARS_PER_TOKEN, Bill
 from router.pipeline import Ask, Pipeline
@@ -138,7 +138,7 @@ class _Relay:
         self.status: int | None = None
 
     async def start(self, response: aiohttp.ClientResponse) -> None:
-        headers: Headers = [
+        headers = [
             (name.encode(), response.headers[name].encode("latin-1"))
             for name in _RETURNED
             if name in response.headers

@@ -339,7 +339,7 @@ class Pipeline:
             label=label,
             confidence=confidence,
             student_usd=NOTHING if run.scored is None else self._student_usd,
-            teacher_usd=self._teacher_usd(bill),
+            teacher_usd=NOTHING if bill is FREE else self._teacher_usd(bill),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,

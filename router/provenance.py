@@ -1,10 +1,9 @@
-"""Who answered: the same facts as headers on every surface and as an object in native answers."""
+"""Who answered: as header lines on every surface, as an object in native answers."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from router.edge import Headers
 from router.pipeline import Answer
 from router.policy import Route
 from router.schemas import Provenance
@@ -23,32 +22,43 @@ def provenance(answer: Answer) -> Provenance:
     )
 
 
-def provenance_headers(answer: Answer) -> Headers:
-    """Return the `x-raisehand-*` and `server-timing` headers of one answer."""
+def provenance_fields(answer: Answer) -> bytes:
+    """Return the `x-raisehand-*` and `server-timing` header lines of one answer."""
     # Members of a StrEnum are strings: encoding them directly skips a slow property.
-    headers = [
-        (b"x-raisehand-route", answer.route.encode()),
-        (b"x-raisehand-reason", answer.reason.encode()),
-        (b"x-raisehand-bundle", answer.model.bundle.encode()),
-        (b"x-raisehand-cost-usd", _usd(answer.usd)),
-        (b"server-timing", _timing(answer)),
-    ]
+    fields = _FIELDS % (
+        answer.route.encode(),
+        answer.reason.encode(),
+        answer.model.bundle.encode(),
+        _usd(answer.usd),
+        answer.queue_s * 1000.0,
+        answer.forward_s * 1000.0,
+    )
+    if answer.teacher_s:
+        fields = fields[:-2] + b", teacher;dur=%.3f\r\n" % (answer.teacher_s * 1000.0)
     if answer.confidence is not None:
-        headers.append((b"x-raisehand-confidence", b"%.6f" % answer.confidence))
-    return headers
+        fields += b"x-raisehand-confidence: %.6f\r\n" % answer.confidence
+    return fields
 
 
-def provenance_headers_of_many(answers: list[Answer]) -> Headers:
-    """Return the headers of a list: the route if it is one, the sum of the costs."""
+def provenance_fields_of_many(answers: list[Answer]) -> bytes:
+    """Return the header lines of a list: the route if it is one, the sum of the costs."""
     routes = {answer.route for answer in answers}
     reasons = {answer.reason for answer in answers}
     bundles = {answer.model.bundle for answer in answers}
-    return [
-        (b"x-raisehand-route", routes.pop().encode() if len(routes) == 1 else b"mixed"),
-        (b"x-raisehand-reason", reasons.pop().encode() if len(reasons) == 1 else b"mixed"),
-        (b"x-raisehand-bundle", ",".join(sorted(bundles)).encode()),
-        (b"x-raisehand-cost-usd", _usd(_sum([answer.usd for answer in answers]))),
-    ]
+    return _FIELDS % (
+        routes.pop().encode() if len(routes) == 1 else b"mixed",
+        reasons.pop().encode() if len(reasons) == 1 else b"mixed",
+        ",".join(sorted(bundles)).encode(),
+        _usd(_sum([answer.usd for answer in answers])),
+        max(answer.queue_s for answer in answers) * 1000.0,
+        max(answer.forward_s for answer in answers) * 1000.0,
+    )
+
+
+_FIELDS = (
+    b"x-raisehand-route: %b\r\nx-raisehand-reason: %b\r\nx-raisehand-bundle: %b\r\n"
+    b"x-raisehand-cost-usd: %b\r\nserver-timing: queue;dur=%.3f, forward;dur=%.3f\r\n"
+)
 
 
 def _sum(amounts: list[Decimal | None]) -> Decimal | None:
@@ -58,13 +68,3 @@ def _sum(amounts: list[Decimal | None]) -> Decimal | None:
 
 def _usd(usd: Decimal | None) -> bytes:
     return UNPRICED if usd is None else f"{usd:.12f}".encode()
-
-
-def _timing(answer: Answer) -> bytes:
-    timing = b"queue;dur=%.3f, forward;dur=%.3f" % (
-        answer.queue_s * 1000.0,
-        answer.forward_s * 1000.0,
-    )
-    return (
-        timing + b", teacher;dur=%.3f" % (answer.teacher_s * 1000.0) if answer.teacher_s else timing
-    )

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from router.policy import Reason, Route
 
@@ -53,9 +52,9 @@ class RequestTally(Collector):
             requests.add_metric(key, count)
         for route, counts in self._buckets.items():
             cumulated, total = [], 0
-            for bound, count in zip((*self._bounds, float("inf")), counts, strict=True):
+            for bound, count in zip((*map(repr, self._bounds), "+Inf"), counts, strict=True):
                 total += count
-                cumulated.append((floatToGoString(bound), float(total)))
+                cumulated.append((bound, float(total)))
             latency.add_metric((route,), cumulated, self._seconds[route])
         yield requests
         yield latency
