@@ -120,14 +120,12 @@ class ChatTeacher:
             p, sum(r.other for r in readings) / n, any(r.truncated for r in readings)
         )
         word = self._task.answers[distribution.argmax]
-        said = readings[0].said
-        # With one token to speak, a longer word is cut: complete it. With letters, or when several
-        # readings were averaged, the label's word is the answer. Anything else is kept as said.
-        own = self._task.teacher.answer_with == "word" and n == 1
-        kept = own and said and not word.casefold().startswith(said.casefold())
+        # With one token to speak a word is cut, and a letter or an average is no word at all: the
+        # answer is the label's word, spelled as the teacher spelled it where it did.
+        spelled = readings[0].said if readings[0].said.casefold() == word.casefold() else word
         raw = json.dumps([choice for r in readings for choice in r.raw], separators=(",", ":"))
         usage = sum((r.usage for r in readings), NO_USAGE)
-        return TeacherReply(distribution, usage, said if kept else word, raw)
+        return TeacherReply(distribution, usage, spelled, raw)
 
     async def _answer(self, text: str, asked: Question, timeout_s: float | None) -> _Reading:
         """Put one question; where its answers are groups, go on within the likely ones."""

@@ -171,7 +171,7 @@ def _refusal(
     said = f"{url} answered {status}: {_words(content)}"
     if status == 429:
         return TeacherThrottled(said, retry_after_s(retry_after))
-    if status >= 500 or status == 408:
+    if (status >= 500 and status != 501) or status == 408:
         return TeacherUnavailable(said, usage=NO_USAGE)
     return TeacherRejected(said)
 

@@ -87,6 +87,15 @@ async def test_the_reply_is_read_with_its_usage(ask):
     assert reply.wording == "urgent"
 
 
+@pytest.mark.parametrize(
+    ("said", "wording"), [("Urgent", "Urgent"), ("ur", "urgent"), ("This", "urgent")]
+)
+async def test_the_wording_is_the_labels_word(ask, said, wording):
+    """A whole word keeps its spelling; a cut word or other talk becomes the label's word."""
+    reply = await ask(_completion(_choice(GOOD, content=said)))
+    assert reply.wording == wording
+
+
 def test_case_and_space_variants_are_summed():
     """Trap: "Caution: Yes and yes are two different tokens"."""
     listed = _listed(**{"Yes": 0.3, " yes": 0.2, "YES": 0.1, "no": 0.25, " No": 0.05})

@@ -98,6 +98,7 @@ async def test_a_garbled_reply_is_named(ask, reply, says):
         (500, TeacherUnavailable, "answered 500: broke"),
         (503, TeacherUnavailable, "answered 503"),
         (400, TeacherRejected, "answered 400: too long"),
+        (501, TeacherRejected, "answered 501"),
         (401, TeacherRejected, "answered 401"),
         (302, TeacherRejected, "answered 302"),
     ],
