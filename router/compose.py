@@ -152,6 +152,7 @@ def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Se
         make_teacher(task),
         max_concurrency=task.teacher.max_concurrency,
         timeout_s=task.teacher.timeout_s,
+        hedge=task.teacher.hedge,
         observe=metrics.attempt,
     )
     pipeline = Pipeline(

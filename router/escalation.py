@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +20,7 @@ from router.bulkhead import Bulkhead
 from router.concurrency import AdaptiveLimit
 from router.policy import Reason
 from router.throttle import AdaptiveThrottle, Clock, RetryBudget
+from router.typical import Typical
 from students.errors import (
     TeacherError,
     TeacherGarbled,
@@ -106,6 +107,9 @@ class EscalationGuard:
         max_wait_s: how long a call may wait for a slot before it is TEACHER_BUSY.
         usage_of_lost: what an attempt consumed whose reply never arrived (a tokenizer knows best);
             by default a line through what this teacher's recent answers used by length of text.
+        hedge: ask a second time, in parallel, once an answer takes longer than 95 % of the recent
+            ones, if a slot is free and the retry budget pays for it; the first answer wins, the
+            other call is cancelled and billed.
         observe: told of every attempt (metrics).
         clock: monotonic seconds; deadlines are read on it.
     """
@@ -120,6 +124,7 @@ class EscalationGuard:
         throttle: AdaptiveThrottle | None = None,
         retries: RetryBudget | None = None,
         limit: AdaptiveLimit | None = None,
+        hedge: bool = False,
         usage_of_lost: Callable[[str], TokenUsage] | None = None,
         observe: AttemptObserver | None = None,
         clock: Clock = time.monotonic,
@@ -138,7 +143,8 @@ class EscalationGuard:
         self._limit = limit or AdaptiveLimit(
             max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
         )
-        self._typical = _Typical()
+        self._hedge = hedge
+        self._typical = Typical()
         self._usage_of_lost = usage_of_lost or self._typical.usage
         self._observe = observe or _ignore
         self._closed_until = 0.0
@@ -189,10 +195,11 @@ class EscalationGuard:
     async def _attempt_twice(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
         self._retries.deposit()
         try:
-            return await self._attempt(text, deadline, bill)
+            return await self._attempt_hedged(text, deadline, bill)
         except (TeacherUnavailable, TeacherThrottled) as error:
             pause_s = self._pause_before_retry(error)
-            if self._clock() + pause_s + self._typical.seconds >= deadline:
+            hedged = bill.attempts > 1
+            if hedged or self._clock() + pause_s + self._typical.seconds >= deadline:
                 raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
             if not self._retries.withdraw():
                 raise EscalationFailed(Reason.RETRY_BUDGET, bill, _retry_after(error)) from error
@@ -203,6 +210,31 @@ class EscalationGuard:
             return await self._attempt(text, deadline, bill)
         except TeacherError as error:
             raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
+
+    async def _attempt_hedged(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+        """Make one attempt, and where that is wanted a second one beside a slow first."""
+        slow_s = self._typical.slow_s if self._hedge else None
+        if slow_s is None:
+            return await self._attempt(text, deadline, bill)
+        calls = [asyncio.create_task(self._attempt(text, deadline, bill))]
+        try:
+            await asyncio.wait(calls, timeout=slow_s)
+            if not calls[0].done() and await self._may_hedge():
+                calls.append(asyncio.create_task(self._attempt(text, deadline, bill)))
+                calls[1].add_done_callback(lambda _: self.bulkhead.release())
+            return await _first_answer(calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _may_hedge(self) -> bool:
+        if not await self.bulkhead.acquire():
+            return False
+        if not self._retries.withdraw():
+            self.bulkhead.release()
+            return False
+        return True
 
     def _pause_before_retry(self, error: TeacherUnavailable | TeacherThrottled) -> float:
         jitter_s = self._rng.uniform(0.0, RETRY_JITTER_S)
@@ -262,9 +294,6 @@ MAX_RETRY_AFTER_S = 60.0
 """A Retry-After is obeyed up to here, so that one absurd header cannot close the door for a day."""
 GRACE_S = 1.0
 """Seconds that the teacher's own client is given beyond the deadline; it never gets to use them."""
-_LEARNING_RATE = 0.05
-CHARS_PER_TOKEN = 4
-"""Rule of thumb until the first answer was seen."""
 _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
     TeacherTimeout: (Outcome.TIMEOUT, Reason.TEACHER_TIMEOUT),
     TeacherUnavailable: (Outcome.UNAVAILABLE, Reason.TEACHER_UNAVAILABLE),
@@ -275,38 +304,15 @@ _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
 log = logging.getLogger(__name__)
 
 
-class _Typical:
-    """What this teacher's answers normally take, by exponential smoothing."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._answers = 0
-        # Smoothed means of characters x, input tokens y, output tokens, x² and xy: the line
-        # through them is overhead of the prompt plus tokens per character.
-        self._x = self._y = self._xx = self._xy = 0.0
-        self._output = 1.0
-
-    def learn(self, text: str, usage: TokenUsage, seconds: float) -> None:
-        self._answers += 1
-        rate = max(_LEARNING_RATE, 1 / self._answers)
-        self.seconds += rate * (seconds - self.seconds)
-        if not usage.input_tokens:
-            return
-        x, y = len(text), usage.input_tokens
-        self._x += rate * (x - self._x)
-        self._y += rate * (y - self._y)
-        self._xx += rate * (x * x - self._xx)
-        self._xy += rate * (x * y - self._xy)
-        self._output += rate * (usage.output_tokens - self._output)
-
-    def usage(self, text: str) -> TokenUsage:
-        if not self._y:
-            return TokenUsage(max(1, len(text) // CHARS_PER_TOKEN), 1)
-        variance = self._xx - self._x**2
-        slope = (self._xy - self._x * self._y) / variance if variance > 1.0 else 0.0
-        return TokenUsage(
-            max(1, round(self._y + slope * (len(text) - self._x))), round(self._output)
-        )
+async def _first_answer(calls: Sequence[asyncio.Task[TeacherReply]]) -> TeacherReply:
+    """Return the first answer; when there is none, raise what the first call raised."""
+    pending = set(calls)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for call in done:
+            if call.exception() is None:
+                return call.result()
+    return calls[0].result()
 
 
 def _failure(error: TeacherError) -> tuple[Outcome, Reason]:

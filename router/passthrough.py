@@ -16,9 +16,10 @@ from costmodel.pricing import TokenUsage
 from router.batcher import Clock
 from router.edge import Call, Send
 from router.errors import ClientGone, Overloaded, Refusal, Unavailable
-from router.escalation import CHARS_PER_TOKEN, Bill
+from router.escalation import Bill
 from router.pipeline import Ask, Pipeline
 from router.policy import Reason
+from router.typical import CHARS_PER_TOKEN
 from students.task import TeacherSection
 from students.teachers.client import api_headers, openai_url
 

@@ -95,7 +95,8 @@ class FaultServer:
     vLLM's `/classify` (always class 0) and streamed chat completions of `stream_words` words. One
     word is one token. What was read and not refused is billed, also when the answer was lost:
     `billed_input` and `billed_output` are its invoice. `seen` counts requests by the fault they
-    met, `cut_off` those whose caller hung up first; `heads` and `bodies` keep what was received.
+    met, `cut_off` those whose caller hung up first, `peak` how many there were at once at most;
+    `heads` and `bodies` keep what was received.
 
         async with FaultServer(["urgent", "not urgent"]) as server:
             server.fault = Fault.HANG
@@ -107,6 +108,8 @@ class FaultServer:
         self.latency_s = 0.0
         self.seen: Counter[Fault] = Counter()
         self.cut_off = 0
+        self.inflight = 0
+        self.peak = 0
         self.stream_words = 20
         self.stream_pause_s = 0.005
         self.billed_input = 0
@@ -155,8 +158,13 @@ class FaultServer:
                 if fault not in REFUSALS:
                     self.billed_input += _words_in(body)
                 self.seen[fault] += 1
-                if not await self._answer(fault, body, reader, writer):
-                    break
+                self.inflight += 1
+                self.peak = max(self.peak, self.inflight)
+                try:
+                    if not await self._answer(fault, body, reader, writer):
+                        break
+                finally:
+                    self.inflight -= 1
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except asyncio.CancelledError:

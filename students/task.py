@@ -101,6 +101,8 @@ class TeacherSection(_Section):
     max_usd_per_hour: Decimal | None = Field(default=None, ge=0)
     max_requests_per_second: float | None = Field(default=None, ge=0)
     """Escalation budget: beyond it only the least sure texts are escalated, then none."""
+    hedge: bool = False
+    """Ask twice when an answer is late; buys tail latency with a few per cent more calls."""
     on_failure: Literal["student", "error"] = "student"
     """When an escalation gets no answer: the student's answer flagged degraded, or a 503."""
 
@@ -177,7 +179,7 @@ class StudentSection(_Section):
     confidence: Kind = "max_probability"
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""
-    temperatures: tuple[float, ...] = (1.0, 2.0)
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
     epochs: int = Field(default=20, ge=1)

@@ -276,6 +276,55 @@ async def test_lost_usage_is_estimated_from_normal_answers():
     assert (error.usage, error.estimated) == (USAGE, True)
 
 
+async def _warm(guard, seconds=0.005):
+    """Twenty normal answers, so that it is known what slow is."""
+    guard.teacher.latency_s = seconds
+    for _ in range(20):
+        await guard.ask(TEXT, deadline=_soon())
+
+
+async def test_hedge_answers_when_the_first_call_hangs_and_bills_both():
+    """A late answer is asked for again; the loser is cancelled and stands on the bill."""
+    guard = _guard_of(*[None] * 20, 60.0, None, hedge=True, max_concurrency=4)
+    await _warm(guard)
+    started = time.monotonic()
+    answer = await guard.ask(TEXT, deadline=_soon(2.0))
+    assert time.monotonic() - started < 0.5
+    assert (answer.attempts, answer.usage, answer.estimated) == (2, USAGE + USAGE, True)
+    assert guard.inflight == 0
+
+
+async def test_no_hedge_without_a_free_slot_or_budget():
+    """Hedging keeps the cap and the retry budget; then the first call decides alone."""
+    for options in ({"max_concurrency": 1}, {"retries": RetryBudget(ratio=0.0, reserve=0.0)}):
+        guard = _guard_of(*[None] * 20, 0.2, hedge=True, **options)
+        await _warm(guard)
+        answer = await guard.ask(TEXT, deadline=_soon(2.0))
+        assert answer.attempts == 1
+
+
+async def test_a_cancelled_hedge_bills_both_calls_and_frees_both_slots():
+    """A client that leaves during a hedge stops both calls."""
+    guard = _guard_of(*[None] * 20, 60.0, hedge=True, max_concurrency=4)
+    await _warm(guard)
+    bill = Bill()
+    call = asyncio.create_task(guard.ask(TEXT, deadline=_soon(5.0), bill=bill))
+    await asyncio.sleep(0.1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (bill.attempts, bill.usage) == (2, USAGE + USAGE)
+    assert guard.inflight == 0
+
+
+async def test_a_hedged_call_that_fails_twice_is_named_by_the_first():
+    """Two failures side by side are one failure, with both attempts counted."""
+    guard = _guard_of(*[None] * 20, 60.0, TeacherRejected("400"), hedge=True, max_concurrency=4)
+    await _warm(guard)
+    error = await _failure(guard, deadline=_soon(0.1))
+    assert (error.reason, error.attempts) == (Reason.TEACHER_TIMEOUT, 2)
+
+
 async def test_congestion_takes_slots_away_and_good_answers_bring_them_back():
     """429s shrink the bulkhead towards its floor; a healthy teacher gets all its slots again."""
     guard = _guard_of(TeacherThrottled("429"), max_concurrency=16, rng=random.Random(1))
