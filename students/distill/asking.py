@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 
 from costmodel.pricing import TokenUsage
 from students.distill.spending import Spending
@@ -67,7 +68,10 @@ class Throttle:
 
 
 class Asker:
-    """Asks a few texts at a time: throttled, paid within the budget, retried with jitter."""
+    """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
+
+    `broken` is told the bill of every call without an answer, and whether it is certain.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Asker:
         spending: Spending,
         throttle: Throttle,
         at_most: Callable[[Sequence[str]], TokenUsage],
+        broken: Callable[[Decimal, bool], None],
         *,
         rng: random.Random,
         sleep: Sleep,
@@ -83,6 +88,7 @@ class Asker:
         self._spending = spending
         self._throttle = throttle
         self._at_most = at_most
+        self._broken = broken
         self._rng = rng
         self._sleep = sleep
 
@@ -117,15 +123,19 @@ class Asker:
 
     async def _once(self, texts: Sequence[str]) -> list[TeacherReply]:
         reserved = await self._spending.reserve(self._at_most(texts))
-        paid = None  # also when cancelled: the call may have been computed and billed
+        paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
+        answered = False
         try:
             replies = await self._teacher.label(texts)
-            paid = sum((self._spending.cost(r.usage) for r in replies), start=reserved * 0)
+            paid = sum((self._spending.cost(r.usage) for r in replies), Decimal(0))
+            answered = True
             return replies
         except TeacherError as error:
             paid = None if error.usage is None else self._spending.cost(error.usage)
             raise
         finally:
+            if not answered and (paid is None or paid > 0):
+                self._broken(reserved if paid is None else paid, paid is not None)
             await self._spending.settle(reserved, paid)
 
     def _jitter(self, attempt: int) -> float:

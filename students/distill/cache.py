@@ -38,6 +38,12 @@ CREATE TABLE IF NOT EXISTS replies (
     raw TEXT NOT NULL,
     PRIMARY KEY (teacher, text_sha256, repeat)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS broken_calls (
+    teacher INTEGER NOT NULL REFERENCES teachers (id),
+    usd TEXT NOT NULL,
+    confirmed INTEGER NOT NULL,
+    asked_at TEXT NOT NULL
+);
 """
 
 
@@ -134,6 +140,23 @@ class ReplyCache:
         self._db.execute("BEGIN")
         self._db.executemany(f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 13)})", rows)
         self._db.execute("COMMIT")
+
+    def put_broken(self, usd: Decimal, confirmed: bool, at: datetime) -> None:
+        """Remember the bill of a call that gave no answer; unconfirmed: it may have none."""
+        self._db.execute(
+            "INSERT INTO broken_calls VALUES (?, ?, ?, ?)",
+            (self._teacher, str(usd), int(confirmed), at.isoformat()),
+        )
+
+    def broken(self) -> tuple[Decimal, Decimal]:
+        """Return what calls without an answer cost, and what they may have cost on top."""
+        sums = [Decimal(0), Decimal(0)]
+        rows = self._db.execute(
+            "SELECT usd, confirmed FROM broken_calls WHERE teacher = ?", (self._teacher,)
+        )
+        for usd, confirmed in rows:
+            sums[0 if confirmed else 1] += Decimal(usd)
+        return sums[0], sums[1]
 
     def raw(self, text: str, repeat: int = 0) -> str | None:
         """Return the teacher's reply to one text as it came."""

@@ -115,10 +115,12 @@ async def label_inputs(
         sample = repeat_sample(len(inputs), repeats, seed)
         known[1] = {i: known[1][i] for i in sample if i in known[1]}
         before = len(known[0])
+        lost, unconfirmed = cache.broken()
         spending = Spending(
             price,
             max_usd,
-            spent=sum((kept.usd for half in known for kept in half.values()), Decimal(0)),
+            spent=sum((kept.usd for half in known for kept in half.values()), lost),
+            unconfirmed=unconfirmed,
             clock=clock,
         )
         throttle = Throttle(task.teacher.max_concurrency, timer, sleep)
@@ -127,6 +129,7 @@ async def label_inputs(
             spending,
             throttle,
             usage_bound(task),
+            lambda usd, confirmed: cache.put_broken(usd, confirmed, clock()),
             rng=random.Random(seed),
             sleep=sleep,
         )

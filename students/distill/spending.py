@@ -15,7 +15,7 @@ class Spending:
     """What was spent, what calls in flight may still cost, and the limit on the sum.
 
     Attributes:
-        spent: paid for answers, earlier runs included.
+        spent: paid, earlier runs and calls that broke off included.
         unconfirmed: reserved for calls that broke off: the teacher may have billed them.
     """
 
@@ -25,10 +25,11 @@ class Spending:
         max_usd: Decimal | None,
         *,
         spent: Decimal = Decimal(0),
+        unconfirmed: Decimal = Decimal(0),
         clock: Callable[[], datetime],
     ) -> None:
         self.spent = spent
-        self.unconfirmed = Decimal(0)
+        self.unconfirmed = unconfirmed
         self._price = price
         self._max_usd = max_usd
         self._reserved = Decimal(0)

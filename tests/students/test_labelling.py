@@ -148,6 +148,18 @@ async def test_a_call_that_broke_off_may_have_been_billed(tmp_path):
     most = usage_bound(_task(tmp_path))(["text 0"])
     assert labelling.unconfirmed_usd == PRICE.cost(most, datetime.now(UTC)).usd
     assert len(teacher.calls) == 4
+    again = await _label(tmp_path, ScriptedTeacher(SCHEMA, _answer), n=2)
+    assert again.unconfirmed_usd == labelling.unconfirmed_usd
+
+
+async def test_what_broken_calls_cost_counts_against_the_budget_of_the_next_run(tmp_path):
+    """A garbled reply was served and is paid for: a resumed run has that much less to spend."""
+    garbled = TeacherGarbled("x", usage=TokenUsage(4000, 0))
+    teacher = ScriptedTeacher(SCHEMA, _answer, faults=[garbled], usage=USAGE)
+    first = await _label(tmp_path, teacher, n=20, task=_task(tmp_path, max_concurrency=1))
+    assert first.usd == Decimal("0.004") + 19 * EACH
+    with pytest.raises(BudgetReached):
+        await _label(tmp_path, ScriptedTeacher(SCHEMA, _answer), n=21, max_usd=Decimal("0.0046"))
 
 
 async def test_concurrency_stays_within_its_limit(tmp_path):

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -20,6 +24,7 @@ class Teacher(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.texts = []
+        self.delay_s = 0.0
         self._ready = threading.Event()
 
     def run(self):
@@ -41,6 +46,7 @@ class Teacher(threading.Thread):
 
     async def _classify(self, request):
         texts = (await request.json())["input"]
+        await asyncio.sleep(self.delay_s)
         self.texts.extend(texts)
         data = []
         for i, text in enumerate(texts):
@@ -126,6 +132,34 @@ def test_the_limit_on_money_stops_it_and_keeps_what_was_paid(task_file, teacher)
     assert 0 < paid * 5 / 1000 <= 1
     assert _run(task_file, "--max-usd", "100").exit_code == 0
     assert len(teacher.texts) == 500 + 2
+
+
+@pytest.mark.e2e
+def test_a_killed_run_resumes_without_a_second_charge(task_file, teacher):
+    """After kill -9 only questions that were in flight are asked again; every answer is kept."""
+    in_flight = 2 * 4
+    task = yaml.safe_load(task_file.read_text())
+    task["teacher"].update(max_concurrency=2, texts_per_call=4)
+    task_file.write_text(yaml.safe_dump(task))
+    teacher.delay_s = 0.05
+    command = [Path(sys.executable).parent / "raisehand", "label", "--task", task_file, "--yes"]
+    process = subprocess.Popen([*command, "--repeats", "0"], stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while len(teacher.texts) < 100 and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.wait(10)
+    time.sleep(0.2)
+    assert 100 <= len(teacher.texts) < 280
+    teacher.delay_s = 0.0
+    result = _run(task_file, "--yes", "--repeats", "0", "--json")
+    assert result.exit_code == 0, result.output
+    probes = 2
+    assert len(teacher.texts) <= 300 + in_flight + probes
+    record = json.loads(result.stdout)
+    assert record["n"] == record["asked"] + record["cached"] == 300
+    assert record["cached"] >= 100 - in_flight - 1
+    assert float(record["usd"]) == 300 * 5 / 1000
 
 
 def test_a_sample_is_drawn_at_random(task_file, teacher):
