@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from students.distill.estimate import Estimate
+    from students.distill.flips import OrderFlips
     from students.distill.inputs import Inputs
     from students.distill.labelling import Labelling
     from students.distill.labelling import Progress as State
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
     type=click.IntRange(0),
     help="Inputs asked twice to measure the teacher's self-agreement.",
 )
+@click.option(
+    "--flips",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Inputs asked with the options reversed too, where a chat prompt lists {labels}.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of sampling and splitting.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
@@ -47,6 +56,7 @@ def label(
     limit: int | None,
     max_usd: float | None,
     repeats: int,
+    flips: int,
     seed: int,
     yes: bool,
     as_json: bool,
@@ -56,6 +66,7 @@ def label(
     Resumes where it was interrupted: an answer that was paid for is never asked for again. Writes
     labels.npz and labels.json into the task's work_dir.
     """
+    from students.distill.flips import measures_flips
     from students.distill.inputs import read_inputs
     from students.distill.record import save_labels
     from students.task import load_task
@@ -71,8 +82,9 @@ def label(
             "on its outputs, and write down what you read.",
             err=True,
         )
-    labelling = asyncio.run(_label(task, inputs, allowed, repeats, seed, yes))
-    record = _record(task, inputs, labelling, seed)
+    asked = Asked(repeats, flips if measures_flips(task) else 0, seed)
+    labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes))
+    record = _record(task, inputs, labelling, turned, seed)
     save_labels(task.work_dir, labelling.labelled, record)
     if as_json:
         click.echo(record.model_dump_json(exclude={"splits"}, indent=1))
@@ -80,12 +92,22 @@ def label(
         _print(task, record, labelling)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked beyond the labels: second askings and reversed ones, of rows drawn by seed."""
+
+    repeats: int
+    flips: int
+    seed: int
+
+
 async def _label(
-    task: Task, inputs: Inputs, allowed: Decimal | None, repeats: int, seed: int, yes: bool
-) -> Labelling:
+    task: Task, inputs: Inputs, allowed: Decimal | None, asked: Asked, yes: bool
+) -> tuple[Labelling, OrderFlips | None]:
     from costmodel.pricebook import price_of
     from students.distill.cache import ReplyCache
     from students.distill.estimate import estimate_labelling
+    from students.distill.flips import order_flips
     from students.distill.labelling import label_inputs
     from students.teachers import make_teacher
 
@@ -95,13 +117,14 @@ async def _label(
     try:
         with ReplyCache(cache_path, teacher.descriptor) as cache:
             estimate = estimate_labelling(
-                inputs, task, price, teacher.descriptor, cache, repeats=repeats, seed=seed
-            )
+                inputs, task, price, cache, repeats=asked.repeats, flips=asked.flips,
+                seed=asked.seed,
+            )  # fmt: skip
         if estimate.questions:
             _agree(estimate, allowed, yes)
             await teacher.check()
-        with _progress_bar() as progress:
-            return await label_inputs(
+        with _progress_bar("asking the teacher") as progress:
+            labelling = await label_inputs(
                 inputs,
                 teacher,
                 task,
@@ -109,9 +132,24 @@ async def _label(
                 price=price,
                 progress=progress,
                 max_usd=allowed,
-                repeats=repeats,
-                seed=seed,
+                repeats=asked.repeats,
+                seed=asked.seed,
             )
+        if not asked.flips:
+            return labelling, None
+        with _progress_bar("reversing options") as progress:
+            flips = await order_flips(
+                inputs,
+                labelling,
+                task,
+                cache_path,
+                n=asked.flips,
+                price=price,
+                progress=progress,
+                max_usd=allowed,
+                seed=asked.seed,
+            )
+        return labelling, flips
     finally:
         await teacher.aclose()
 
@@ -133,16 +171,18 @@ def _sample(inputs: Inputs, limit: int, seed: int) -> Inputs:
     return inputs.take(np.sort(chosen))
 
 
-def _record(task: Task, inputs: Inputs, labelling: Labelling, seed: int) -> LabellingRecord:
+def _record(
+    task: Task, inputs: Inputs, labelling: Labelling, flips: OrderFlips | None, seed: int
+) -> LabellingRecord:
     from students.distill.inputs import split_inputs
     from students.distill.record import make_record
 
     splits = split_inputs(inputs.take(labelling.rows), seed=seed)
-    return make_record(task, inputs, labelling, splits, seed)
+    return make_record(task, inputs, labelling, splits, seed, flips)
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[State], None]]:
+def _progress_bar(doing: str) -> Iterator[Callable[[State], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -153,7 +193,7 @@ def _progress_bar() -> Iterator[Callable[[State], None]]:
     )
 
     columns = (
-        TextColumn("asking the teacher"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("${task.fields[usd]:.4f} spent, {task.fields[in_flight]} in flight"),
@@ -196,6 +236,10 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
     again = record.self_agreement
     if again.n:
         yield "self-agreement", f"{again.agreed / again.n:.1%} of {again.n} asked twice"
+    if record.order_agreement is not None:
+        turned = record.order_agreement
+        kept = f"{turned.agreed / turned.n:.1%} of {turned.n}" if turned.n else "none asked"
+        yield "same label with the options reversed", kept
     yield "label mass below 0.5 or no label on top", f"{record.unsure:,}"
     yield "a label missing from the top-k", f"{record.truncated:,}"
     if record.gold is not None:

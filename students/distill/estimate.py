@@ -11,7 +11,6 @@ from students.distill.inputs import Inputs
 from students.distill.labelling import REPEATS, repeat_sample
 from students.task import Task
 from students.teachers.bounds import calls_per_text
-from students.teachers.protocol import TeacherDescriptor
 
 CHARACTERS_PER_TOKEN = 4
 """The usual rule of thumb for English; other scripts take more tokens."""
@@ -43,18 +42,23 @@ def estimate_labelling(
     inputs: Inputs,
     task: Task,
     price: Price,
-    descriptor: TeacherDescriptor,
     cache: ReplyCache,
     *,
     repeats: int = REPEATS,
+    flips: int = 0,
     seed: int = 0,
 ) -> Estimate:
-    """Price the questions still to ask at the mean tokens of known answers, or by length."""
+    """Price the questions still to ask at the mean tokens of known answers, or by length.
+
+    `flips` inputs are asked again in each single option order; those are counted in full.
+    """
     known = cache.read(inputs.texts)
     again = cache.read(inputs.texts, repeat=1)
     n = len(inputs)
     unasked = [i for i in repeat_sample(n, repeats, seed) if i not in again]
     questions = n - len(known) + len(unasked)
+    if questions:
+        questions += min(flips, n)
     if len(known) >= _ENOUGH_CACHED:
         mean = sum(kept.usage.input_tokens for kept in known.values()) / len(known)
         written = sum(kept.usage.output_tokens for kept in known.values()) / len(known)

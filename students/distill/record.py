@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from costmodel.pricing import now
+from students.distill.flips import OrderFlips
 from students.distill.inputs import Inputs
 from students.distill.labelled import LabelledSet
 from students.distill.labelling import Labelling
@@ -79,6 +80,8 @@ class LabellingRecord(_Part):
     """Texts that the teacher refused; they are not among the labels."""
     self_agreement: Agreement
     """Texts asked twice: the ceiling of any student's agreement."""
+    order_agreement: Agreement | None = None
+    """Texts whose label stayed when the listed options were reversed; None: not measured."""
     label_mass: tuple[int, ...]
     """Histogram of label mass: ten bins of width 0.1 from 0 to 1."""
     unsure: int
@@ -102,10 +105,19 @@ def make_record(
     labelling: Labelling,
     splits: Mapping[str, npt.NDArray[np.int64]],
     seed: int,
+    flips: OrderFlips | None = None,
     clock: Callable[[], datetime] = now,
 ) -> LabellingRecord:
-    """Describe a labelling; `splits` are rows of its labelled set, from `split_inputs`."""
-    labelled, usage = labelling.labelled, labelling.usage
+    """Describe a labelling; `splits` are rows of its labelled set, from `split_inputs`.
+
+    The bill includes what measuring `flips` cost.
+    """
+    labelled, usage, usd = labelling.labelled, labelling.usage, labelling.usd
+    unconfirmed, order_agreement = labelling.unconfirmed_usd, None
+    if flips is not None:
+        usage, usd = usage + flips.usage, usd + flips.usd
+        unconfirmed += flips.unconfirmed_usd
+        order_agreement = Agreement(n=flips.n, agreed=flips.n - flips.flipped)
     mass = np.clip(1.0 - labelled.other, 0.0, 1.0)
     top = labelled.probabilities.max(axis=1, initial=0.0)
     known = labelled.gold >= 0
@@ -116,8 +128,8 @@ def make_record(
         labels_sha256=labelled.sha256,
         inputs_sha256=inputs.sha256,
         n=len(labelled),
-        usd=labelling.usd,
-        unconfirmed_usd=labelling.unconfirmed_usd,
+        usd=usd,
+        unconfirmed_usd=unconfirmed,
         usage=Usage(**asdict(usage)),
         price=labelling.price_words,
         asked=labelling.asked,
@@ -126,6 +138,7 @@ def make_record(
         self_agreement=Agreement(
             n=labelling.self_agreement.n, agreed=labelling.self_agreement.agreed
         ),
+        order_agreement=order_agreement,
         label_mass=tuple(np.histogram(mass, bins=10, range=(0, 1))[0].tolist()),
         unsure=int(((mass < UNSURE_LABEL_MASS) | (labelled.other > top)).sum()),
         truncated=int(labelled.truncated.sum()),

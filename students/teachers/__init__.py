@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 from students.teachers.protocol import Teacher, TeacherDescriptor, TeacherReply
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from students.task import Task
 
 __all__ = ["Teacher", "TeacherDescriptor", "TeacherReply", "make_teacher"]
 
 
-def make_teacher(task: Task) -> Teacher:
+def make_teacher(task: Task, *, orders: Sequence[bool] | None = None) -> Teacher:
     """Return the teacher that the task names; nothing is sent before it is asked.
+
+    `orders` overrides, in chat mode, the option orders that answers are averaged over: True is
+    reversed.
 
     Raises:
         BadTask: its API key is not in the environment.
@@ -37,4 +42,4 @@ def make_teacher(task: Task) -> Teacher:
         return TextTeacher(task)
     from students.teachers.chat import ChatTeacher
 
-    return ChatTeacher(task)
+    return ChatTeacher(task, orders=orders)
