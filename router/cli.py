@@ -45,6 +45,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.router:router",
         "Requests a second on one core, beside a peer, and overload.",
     ),
+    "soak": (
+        "router.bench.soak:soak",
+        "Load a router for long: memory, descriptors and latency must stay.",
+    ),
     "certificate": (
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",

@@ -127,7 +127,9 @@ async def _closed(subject: Subject, measured: Measured, connections: int, second
     from router.bench.load import closed_loop
 
     before = subject.cpu_seconds()
-    tally = await closed_loop(subject.port, _requests(), connections=connections, seconds=seconds)
+    tally = await closed_loop(
+        subject.port, chat_requests(), connections=connections, seconds=seconds
+    )
     after = subject.cpu_seconds()
     measured.add(tally, {name: after[name] - before[name] for name in after})
 
@@ -173,7 +175,12 @@ async def _at_seventy(subject: Subject, knee: float, runs: int, seconds: float) 
     p99, p50 = [], []
     for seed in range(runs):
         tally = await open_loop(
-            subject.port, _requests(), rate=0.7 * knee, seconds=seconds, connections=256, seed=seed
+            subject.port,
+            chat_requests(),
+            rate=0.7 * knee,
+            seconds=seconds,
+            connections=256,
+            seed=seed,
         )
         p99.append(round(tally.quantile_ms(0.99), 2))
         p50.append(round(tally.quantile_ms(0.5), 2))
@@ -188,10 +195,10 @@ async def _overload(subject: Subject, knee: float, seconds: float) -> list[dict[
     for factor in OVERLOADS:
         before = subject.resident_mb()
         tally = await open_loop(
-            subject.port, _requests(), rate=factor * knee, seconds=seconds, connections=1_000
+            subject.port, chat_requests(), rate=factor * knee, seconds=seconds, connections=1_000
         )
         after = await open_loop(
-            subject.port, _requests(), rate=0.3 * knee, seconds=seconds, connections=256
+            subject.port, chat_requests(), rate=0.3 * knee, seconds=seconds, connections=256
         )
         rows.append(
             {
@@ -212,7 +219,8 @@ async def _overload(subject: Subject, knee: float, seconds: float) -> list[dict[
 
 
 @cache
-def _requests() -> Sequence[bytes]:
+def chat_requests() -> Sequence[bytes]:
+    """Return whole HTTP requests for two thousand texts of the benchmark's task."""
     import msgspec
 
     from router.bench.load import http_requests
