@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from students.errors import BadTask
 from students.task import Task
 from students.teachers.local import Answer, LocalClassifier, Queue
+from students.teachers.questions import Question, every_question
 from students.teachers.template import match
 
 
@@ -83,7 +85,7 @@ def create_app(
     Raises:
         BadTask: the model's classes are not the task's labels, in the task's order.
     """
-    words = _answer_words(classifier, task)
+    questions = _questions(classifier, task)
     queue = Queue(classifier)
 
     @contextlib.asynccontextmanager
@@ -123,9 +125,9 @@ def create_app(
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: ChatRequest) -> dict[str, Any] | StreamingResponse:
         _require_model(request.model, name)
-        text = _asked_text(task, request)
+        text, question = _asked(questions, request)
         (answer,) = await queue.ask([text])
-        reply = _ChatReply(answer, words, name, int(clock()), request)
+        reply = _ChatReply(answer, question, name, int(clock()), request)
         if request.stream:
             return StreamingResponse(reply.events(), media_type="text/event-stream")
         return reply.whole()
@@ -137,18 +139,18 @@ class _ChatReply:
     """One answer word with its logprobs, whole or as server-sent events."""
 
     def __init__(
-        self, answer: Answer, words: Sequence[str], name: str, created: int, request: ChatRequest
+        self, answer: Answer, question: Question, name: str, created: int, request: ChatRequest
     ) -> None:
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": created, "model": name}
         self._request = request
-        best = int(answer.probabilities.argmax())
+        words = question.answers
+        p = np.array([answer.probabilities[list(labels)].sum() for labels in question.labels])
+        p = p / p.sum()
+        best = int(p.argmax())
         self._word = words[best]
-        order = answer.probabilities.argsort()[::-1][: request.top_logprobs or 0]
-        listed = [_token(words[k], float(answer.probabilities[k])) for k in order]
-        position = {
-            **_token(words[best], float(answer.probabilities[best])),
-            "top_logprobs": listed,
-        }
+        order = p.argsort()[::-1][: request.top_logprobs or 0]
+        listed = [_token(words[k], float(p[k])) for k in order]
+        position = {**_token(words[best], float(p[best])), "top_logprobs": listed}
         self._logprobs = {"content": [position]} if request.logprobs else None
         self._usage = {
             "prompt_tokens": answer.tokens,
@@ -223,31 +225,31 @@ def _classification(
     }
 
 
-def _answer_words(classifier: LocalClassifier, task: Task | None) -> tuple[str, ...]:
+def _questions(classifier: LocalClassifier, task: Task | None) -> list[Question]:
+    """Return every question that a chat teacher of this task asks."""
     if task is None:
-        return classifier.names
+        return []
     known = (tuple(task.schema_.names), task.answers)
     if classifier.names not in known:
         raise BadTask(
             f"the model's classes are {list(classifier.names)} and the task's labels "
             f"{list(task.schema_.names)}; they must be the same, in the same order"
         )
-    return task.answers
+    return every_question(task)
 
 
-def _asked_text(task: Task | None, request: ChatRequest) -> str:
-    if task is None:
+def _asked(questions: Sequence[Question], request: ChatRequest) -> tuple[str, Question]:
+    if not questions:
         raise Refusal(400, "this server was started without --task, so it knows no prompt")
     if request.top_logprobs and not request.logprobs:
         raise Refusal(400, "top_logprobs needs logprobs: true", "top_logprobs")
-    text = match(task.prompt, request.messages)
-    if text is None:
-        raise Refusal(
-            400,
-            "this is a classifier: it answers the prompt of its task and nothing else",
-            "messages",
-        )
-    return text
+    for question in questions:
+        text = match(question.prompt, request.messages)
+        if text is not None:
+            return text, question
+    raise Refusal(
+        400, "this is a classifier: it answers the prompt of its task and nothing else", "messages"
+    )
 
 
 def _require_model(asked: str | None, name: str) -> None:

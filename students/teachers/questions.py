@@ -35,6 +35,14 @@ def first_questions(task: Task, orders: Sequence[bool]) -> list[Question]:
     return [question(task, groups[::-1] if backwards else groups) for backwards in orders]
 
 
+def every_question(task: Task) -> list[Question]:
+    """Return all questions that can be asked about a text, in either order, at either level."""
+    groups = label_groups(task)
+    within = [question(task, [(k,) for k in group]) for group in groups if len(group) > 1]
+    plain = Question(task.prompt, task.answers, tuple((k,) for k in range(len(task.schema_))))
+    return [*first_questions(task, (False, True)), *within, plain]
+
+
 def label_groups(task: Task) -> list[tuple[int, ...]]:
     """Divide the labels, in order, into what one question can tell apart.
 

@@ -232,6 +232,37 @@ async def test_a_failing_pass_fails_its_requests_only(classifier):
     serving.cancel()
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"prompt": {"system": "{labels}", "user": "{text}"}},
+        {"prompt": {"system": "{labels}", "user": "{text}"}, "answer_with": "letter"},
+        {"prompt": {"user": "{labels}\n{text}"}, "option_orders": "both"},
+    ],
+)
+async def test_chat_answers_every_question_of_the_task(classifier, tmp_path, section):
+    """Reversed lists and letters are answered too: chat reads the model's own probabilities."""
+    from students.teachers.chat import ChatTeacher
+    from students.teachers.local_app import create_app
+
+    task = _task(tmp_path, **section)
+    with TestClient(create_app(classifier, "tiny", task)) as client:
+
+        class Inside:
+            """Posts into the app without a socket."""
+
+            async def post(self, url, body, timeout_s=None):
+                """Answer one request."""
+                sent = client.post("/v1/chat/completions", json=body)
+                assert sent.status_code == 200, sent.text
+                return sent.json()
+
+        (reply,) = await ChatTeacher(task, Inside()).label(["help"])
+    expected = classifier.answer(["help"])[0].probabilities
+    assert reply.distribution.probabilities == pytest.approx(expected.tolist(), abs=1e-5)
+    assert reply.usage.requests == 2
+
+
 @contextlib.contextmanager
 def _serving(folder, task_file):
     with socket.socket() as probe:
