@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from loadtests.histogram import Histogram
 from loadtests.slo import Check, Measured, Slo, judge
 from loadtests.spec import LoadSpec
-from loadtests.tally import Tally
+from loadtests.tally import DEGRADED, Tally
 from loadtests.watch import Usage
 
 DEFAULT_SLO = Slo()
@@ -101,7 +101,7 @@ class LoadReport(BaseModel):
     achieved_rps: float
     """Valid answers that arrived within the window, per second."""
     goodput_rps: float
-    """Answers, not degraded, within `spec.deadline_ms` of their instant, per second."""
+    """Good answers per second: the figure that counts."""
     scheduled: int
     sent: int
     succeeded: int
@@ -109,6 +109,8 @@ class LoadReport(BaseModel):
     failures: Mapping[str, int]
     """By kind: timeout, connection, http_429, garbled, …"""
     drops: int
+    good: int
+    """Valid answers, not degraded, within `spec.deadline_ms` of their instant."""
     send_lag_ms: SendLag
     latency_ms: Mapping[str, Latency]
     """Valid answers by route; `failed` requests; and `all` that were scheduled, where a failed or
@@ -176,6 +178,7 @@ def report_of(
         failed=sent - everything.n,
         failures={kind: counts.total() for kind, counts in sorted(tally.failed.items())},
         drops=tally.dropped.total(),
+        good=tally.good.total(),
         send_lag_ms=SendLag(
             p50=_ms(lag.quantile(0.5)),
             p99=_ms(lag.quantile(0.99)),
@@ -209,9 +212,7 @@ def report_of(
         invalid_reasons=(),
     )
     reasons = tuple(_faults(report))
-    checks = tuple(
-        judge(slo, report.failure_rate, {r: _measured(m) for r, m in report.latency_ms.items()})
-    )
+    checks = tuple(judge(slo, _measured(report)))
     return report.model_copy(
         update={"valid": not reasons, "invalid_reasons": reasons, "checks": checks}
     )
@@ -269,10 +270,19 @@ def _interval(spec: LoadSpec, tally: Tally, k: int) -> Interval:
     )
 
 
-def _measured(latency: Latency) -> Measured:
+def _measured(report: LoadReport) -> Measured:
+    answered = report.succeeded
+    priced = answered - report.unpriced
     return Measured(
-        n=latency.n,
-        values={"p50": latency.p50, "p90": latency.p90, "p99": latency.p99, "max": latency.max},
+        failure_rate=report.failure_rate,
+        good_share=report.good / report.scheduled if report.scheduled else 0.0,
+        escalation_rate=report.escalation_rate,
+        degraded_rate=report.routes.get(DEGRADED, 0) / answered if answered else None,
+        usd_per_1k=float(report.cost_usd) / priced * 1000 if priced else None,
+        latency={
+            route: (m.n, {"p50": m.p50, "p90": m.p90, "p99": m.p99, "max": m.max})
+            for route, m in report.latency_ms.items()
+        },
     )
 
 

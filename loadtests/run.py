@@ -13,9 +13,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from loadtests.difficulty import mix
 from loadtests.errors import GeneratorFailed
 from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.report import DEFAULT_SLO, LoadReport, report_of
@@ -49,26 +50,33 @@ def run_load(
     slo: Slo = DEFAULT_SLO,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
+    at_start: Callable[[], None] = lambda: None,
 ) -> LoadReport:
     """Run one load test and report it; takes warm-up + duration + a few seconds.
+
+    `at_start` is called once, when the measured window begins.
 
     Raises:
         BadRows: the inputs cannot be read.
         DeadTarget: the target does not answer one request before the test.
         GeneratorFailed: a Locust process died; nothing is reported from a broken generator.
     """
-    tally, usage = measure(spec, progress=progress)
+    tally, usage = measure(spec, progress=progress, at_start=at_start)
     return report_of(spec, tally, slo, usage)
 
 
 def measure(
-    spec: LoadSpec, *, progress: Callable[[Progress], None] = lambda _: None
+    spec: LoadSpec,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    at_start: Callable[[], None] = lambda: None,
 ) -> tuple[Tally, tuple[Usage, ...]]:
     """Run one load test; return the merged counts of its workers and what the server used."""
     spec = spec.model_copy(update={"inputs": spec.inputs.resolve()})
     rows = read_rows(spec.inputs, spec.text, spec.encoding)
     schedule = lay_out(spec, rows)
     tried_usd = try_target(spec, rows[0].text)
+    schedule = replace(schedule, rows=mix(spec, rows, schedule.rows))
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as name:
         plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
@@ -78,12 +86,16 @@ def measure(
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)
             _wait(
+                workers, plans, spec.warmup_s + GRACE_S, lambda: _tell(progress, plans, start) >= 0
+            )
+            at_start()
+            _wait(
                 workers,
                 plans,
                 spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S,
                 lambda: (
-                    _tell(progress, plans, start)
-                    or all(plan.read_result() is not None for plan in plans)
+                    _tell(progress, plans, start) > 0
+                    and all(plan.read_result() is not None for plan in plans)
                 ),
             )
         tally = Tally(interval_s(spec))
@@ -167,11 +179,13 @@ def _stderr_of(plan: Plan) -> Path:
     return plan.directory / f"stderr-{plan.worker}.txt"
 
 
-def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> bool:
+def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> float:
+    """Pass on how far the workers are; return the seconds since the window began."""
+    elapsed_s = time.monotonic() - start
     counts = [plan.read_progress() for plan in plans]
     totals = {name: sum(c.get(name, 0) for c in counts) for name in counts[0]}
-    progress(Progress(elapsed_s=time.monotonic() - start, **totals))
-    return False
+    progress(Progress(elapsed_s=elapsed_s, **totals))
+    return elapsed_s
 
 
 def _merge_samples(plans: Sequence[Plan], path: Path) -> None:

@@ -29,6 +29,12 @@ class Slo(BaseModel):
 
     max_failure_rate: Share = 0.01
     latency_ms: Mapping[str, Mapping[Percentile, Milliseconds]] = {}
+    min_good_share: Share | None = None
+    """Of the scheduled requests: answered, not degraded, within the deadline."""
+    max_escalation_rate: Share | None = None
+    max_degraded_rate: Share | None = None
+    """Of the valid answers: the student's where the teacher should have spoken."""
+    max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
 def load_slo(**limits: object) -> Slo:
@@ -56,34 +62,58 @@ class Check(BaseModel):
 
 
 class Measured(BaseModel):
-    """What a percentile is judged on: values by percentile in ms (None: unanswered), and n."""
+    """What an SLO is judged on; None where nothing was measured."""
 
     model_config = ConfigDict(frozen=True)
 
-    n: int
-    values: Mapping[Percentile, float | None]
+    failure_rate: float
+    good_share: float
+    escalation_rate: float | None
+    degraded_rate: float | None
+    usd_per_1k: float | None
+    latency: Mapping[str, tuple[int, Mapping[Percentile, float | None]]]
+    """By route: n, and milliseconds by percentile (None: among requests never answered)."""
 
 
-def judge(slo: Slo, failure_rate: float, latency: Mapping[str, Measured]) -> Iterator[Check]:
+def judge(slo: Slo, found: Measured) -> Iterator[Check]:
     """Yield one check for each limit of the SLO."""
-    yield Check(
-        name="failure rate",
-        limit=slo.max_failure_rate,
-        found=failure_rate,
-        passed=failure_rate <= slo.max_failure_rate,
-        words=f"{failure_rate:.2%} failed; at most {slo.max_failure_rate:.2%} may",
-    )
+    yield _most("failure rate", slo.max_failure_rate, found.failure_rate)
+    if slo.min_good_share is not None:
+        yield Check(
+            name="good share",
+            limit=slo.min_good_share,
+            found=found.good_share,
+            passed=found.good_share >= slo.min_good_share,
+            words=f"{found.good_share:.2%} of the requests were answered well and in time; at "
+            f"least {slo.min_good_share:.2%} must be",
+        )
+    if slo.max_escalation_rate is not None:
+        yield _most("escalation rate", slo.max_escalation_rate, found.escalation_rate)
+    if slo.max_degraded_rate is not None:
+        yield _most("degraded rate", slo.max_degraded_rate, found.degraded_rate)
+    if slo.max_usd_per_1k is not None:
+        yield _most("USD per 1,000", slo.max_usd_per_1k, found.usd_per_1k, "{:.4f}")
     for route, limits in slo.latency_ms.items():
         for percentile, limit_ms in limits.items():
-            yield _judge_latency(route, percentile, limit_ms, latency.get(route))
+            n, values = found.latency.get(route, (0, {}))
+            yield _judge_latency(route, percentile, limit_ms, n, values.get(percentile))
+
+
+def _most(name: str, limit: float, found: float | None, form: str = "{:.2%}") -> Check:
+    shown = "not known" if found is None else form.format(found)
+    return Check(
+        name=name,
+        limit=limit,
+        found=found,
+        passed=found is not None and found <= limit,
+        words=f"{name} was {shown}; at most {form.format(limit)} is allowed",
+    )
 
 
 def _judge_latency(
-    route: str, percentile: Percentile, limit_ms: float, measured: Measured | None
+    route: str, percentile: Percentile, limit_ms: float, n: int, found: float | None
 ) -> Check:
     name = f"{route} {percentile}"
-    n = measured.n if measured else 0
-    found = measured.values[percentile] if measured else None
     if n < MIN_SAMPLES[percentile]:
         passed = False
         words = (

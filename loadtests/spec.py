@@ -32,6 +32,9 @@ class LoadSpec(BaseModel):
     encoding: str = "utf-8"
     order: Literal["sequential", "shuffled"] = "shuffled"
     """How rows are taken; all rows are used before any is repeated."""
+    hard_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """So many requests take one of the tenth of the inputs that the student is least sure of; None
+    takes the inputs as they are."""
     surface: Surface = "classify"
     model: str = "raisehand"
     """Chat: the `model` field of the request."""

@@ -62,6 +62,7 @@ class Outcome:
             "cost_usd": None if self.usd is None else str(self.usd),
             "latency_ms": round(self.latency_s * 1000, 4),
             "send_lag_ms": round(self.lag_s * 1000, 4),
+            "stages_ms": {stage: round(1000 * seconds, 4) for stage, seconds in self.stages},
             "status": self.status,
             "failure": self.failure,
         }

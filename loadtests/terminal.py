@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from loadtests.conclusion import Line
+from loadtests.knee import Knee, Probe
+from loadtests.prediction import Prediction
 from loadtests.report import LoadReport
 from loadtests.run import Progress
 from loadtests.spec import LoadSpec
@@ -48,8 +51,9 @@ def show(report: LoadReport, console: Console | None = None) -> None:
     out = console or Console()
     out.print(
         f"asked for {report.requested_rps:g} rps, offered {report.offered_rps:.1f}, "
-        f"achieved {report.achieved_rps:.1f}; {report.scheduled} requests, "
-        f"{report.succeeded} answered, {report.failed} failed, {report.drops} dropped"
+        f"achieved {report.achieved_rps:.1f}, goodput {report.goodput_rps:.1f}; "
+        f"{report.scheduled} requests, {report.succeeded} answered, {report.failed} failed, "
+        f"{report.drops} dropped"
     )
     table = Table(title="milliseconds from the scheduled instant", title_justify="left")
     for name in ("route", "n", "p50", "p90", "p99", "max"):
@@ -78,3 +82,52 @@ def show(report: LoadReport, console: Console | None = None) -> None:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def show_comparison(lines: Sequence[Line], console: Console | None = None) -> None:
+    """Print predicted beside measured."""
+    if not lines:
+        return
+    table = Table(title="predicted before the run", title_justify="left")
+    for name in ("figure", "predicted", "measured", "error"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for line in lines:
+        error = "-" if line.error is None else f"{line.error:+.1%}"
+        table.add_row(line.name, _figure(line.predicted), _figure(line.measured), error)
+    (console or Console()).print(table)
+
+
+def show_prediction(prediction: Prediction, console: Console | None = None) -> None:
+    """Print what a run is expected to show."""
+    (console or Console()).print(
+        f"p50 {prediction.p50_ms:.2f} ms, p99 {prediction.p99_ms:.2f} ms, "
+        f"{prediction.achieved_rps:.1f} answers per second, "
+        f"{prediction.escalation_rate:.1%} escalated, "
+        f"USD {_figure(prediction.usd_per_1k)} per 1,000, router {prediction.router_cpu:.0%} busy"
+    )
+
+
+def show_probe(probe: Probe) -> None:
+    """Print one rate of a search, on stderr."""
+    verdict = "holds" if probe.passed else f"does not hold: {probe.why}"
+    Console(stderr=True).print(f"{probe.rate:.0f} rps {verdict}")
+
+
+def show_knee(knee: Knee, console: Console | None = None) -> None:
+    """Print the knee and what happens past it."""
+    out = console or Console()
+    if knee.rate is None:
+        out.print(f"Even {knee.probes[0].rate:g} rps did not hold: {knee.probes[0].why}")
+        return
+    out.print(f"The knee is at {knee.rate:.0f} requests per second.")
+    if knee.limited_by_generator:
+        out.print("[red]It is the generator's limit, not the server's:[/] use more processes.")
+    for probe in knee.past:
+        out.print(
+            f"At {probe.rate:.0f} rps, {probe.rate / knee.rate:.1f} times the knee: goodput "
+            f"{probe.goodput_rps:.0f} per second, {probe.failure_rate:.1%} failed"
+        )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}"

@@ -2,64 +2,143 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loadtests.wanted import Wanted
+
+PATH = click.Path(path_type=Path)
+SHAPES = ("steady", "step", "spike", "square", "ramp", "diurnal")
+
+
+def _options(*groups: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(groups):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+TARGET = _options(
+    click.option("--url", help="A running server, e.g. http://127.0.0.1:8080."),
+    click.option("--task", type=PATH, help="Task file: starts a router, and a fake teacher."),
+    click.option("--bundle", help="With --task: the bundle to serve; default: latest."),
+    click.option("--port", type=int, help="With --task: the router's port; default: any free."),
+    click.option("--own-teacher", is_flag=True, help="With --task: ask the task's own teacher."),
+    click.option("--allow-remote", is_flag=True, default=None, help="The target is yours to load."),
+    click.option("--api-key-env", help="Environment variable that holds the bearer key."),
+)
+TRAFFIC = _options(
+    click.option("--scenario", help="A shipped scenario by name, or your own .yaml."),
+    click.option("--inputs", type=PATH, help=".csv or .jsonl; default: the task's inputs."),
+    click.option("--text", help="Column that holds the text."),
+    click.option("--encoding", help="Encoding of the inputs."),
+    click.option("--order", help="sequential or shuffled."),
+    click.option("--hard-share", type=float, help="Share from the tenth that is hardest."),
+    click.option("--surface", help="classify, chat, chat-stream or systemone."),
+    click.option("--model", help="chat, systemone: the model asked for."),
+    click.option("--system", help="chat: the system message."),
+    click.option("--user", help="chat: the user message, with {text}."),
+    click.option("--label", "labels", multiple=True, help="systemone: an option; repeat it."),
+    click.option("--rate", type=float, help="Requests per second."),
+    click.option("--arrivals", help="poisson, constant, gamma or replay."),
+    click.option("--cv", type=float, help="gamma: variation of the gaps."),
+    click.option("--trace", type=PATH, help="replay: CSV with TIMESTAMP and ContextTokens."),
+    click.option("--shape", type=click.Choice(SHAPES), help="How the rate moves."),
+    click.option("--factor", type=float, help="shape: to this multiple of the rate."),
+    click.option("--duration", "duration_s", type=float, help="Seconds that are measured."),
+    click.option("--warmup", "warmup_s", type=float, help="Seconds before, not measured."),
+    click.option("--seed", type=int, help="Fixes arrivals and order."),
+    click.option("--timeout", "timeout_s", type=float, help="Seconds until a request failed."),
+    click.option("--deadline-ms", type=float, help="Later than this is no goodput."),
+    click.option("--processes", type=int, help="Locust processes."),
+    click.option("--concurrency", type=int, help="In flight per process before a drop."),
+)
+LIMITS = _options(
+    click.option("--slo", "slo_path", type=PATH, help="slo.yaml: the limits to keep."),
+    click.option("--max-failure-rate", type=float, help="SLO: share that may fail."),
+    click.option("--p99-ms", type=float, help="SLO: 99 % of the requests answered within this."),
+    click.option("--max-send-lag-ms", type=float, help="Void when the p99 is above."),
+    click.option("--max-generator-cpu", type=float, help="Void above this share of a core."),
+    click.option("--null-check/--no-null-check", default=None, help="Try the generator first."),
+)
+WHAT = _options(
+    click.option("--knee", is_flag=True, help="Search the highest rate that keeps the SLO."),
+    click.option("--past", multiple=True, type=float, help="With --knee: also this multiple."),
+    click.option("--fit", is_flag=True, help="Measure the profile that predictions start from."),
+    click.option("--predict-only", is_flag=True, help="Predict the run, do not make it."),
+)
+OUTPUT = _options(
+    click.option("--json", "json_path", type=PATH, help="Write the report."),
+    click.option("--html", "html_path", type=PATH, help="Write a page with plots."),
+    click.option("--junit", "junit_path", type=PATH, help="Write JUnit XML."),
+    click.option("--samples", type=PATH, help="Write one JSON line per request."),
+    click.option("--history", type=PATH, help="Append a line here; default: in the work_dir."),
+)
 
 
 @click.command(
     epilog="Example: raisehand loadtest --url http://127.0.0.1:8080 --inputs data.csv "
     "--text text --rate 100 --duration 20"
 )
-@click.option("--url", required=True, help="The running server, e.g. http://127.0.0.1:8080.")
-@click.option("--inputs", required=True, type=click.Path(path_type=Path), help=".csv or .jsonl.")
-@click.option("--text", default="text", show_default=True, help="Column that holds the text.")
-@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the inputs.")
-@click.option("--order", default="shuffled", show_default=True, help="sequential or shuffled.")
-@click.option("--surface", default="classify", show_default=True, help="classify or chat.")
-@click.option("--model", default="raisehand", show_default=True, help="chat: the model asked for.")
-@click.option("--system", default="", help="chat: the system message.")
-@click.option("--user", default="{text}", show_default=True, help="chat: the user message.")
-@click.option("--api-key-env", help="Environment variable that holds the bearer key.")
-@click.option("--rate", type=float, required=True, help="Requests per second.")
-@click.option("--arrivals", default="poisson", show_default=True, help="poisson or constant.")
-@click.option("--duration", default=20.0, show_default=True, help="Seconds that are measured.")
-@click.option("--warmup", default=2.0, show_default=True, help="Seconds before, not measured.")
-@click.option("--seed", default=0, show_default=True, help="Fixes arrivals and order.")
-@click.option("--timeout", default=10.0, show_default=True, help="Seconds until a request failed.")
-@click.option("--processes", default=1, show_default=True, help="Locust processes.")
-@click.option("--concurrency", default=2000, show_default=True, help="In flight per process.")
-@click.option("--max-failure-rate", default=0.01, show_default=True, help="SLO: share failed.")
-@click.option("--p99-ms", type=float, help="SLO: 99 % of the requests answered within this.")
-@click.option("--max-send-lag-ms", default=5.0, show_default=True, help="Void above this p99.")
-@click.option("--max-generator-cpu", default=0.7, show_default=True, help="Void above this share.")
-@click.option("--allow-remote", is_flag=True, help="The target is not this machine, but yours.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report.")
-@click.option("--samples", type=click.Path(path_type=Path), help="Write one JSON line per request.")
-def loadtest(
-    json_path: Path | None, max_failure_rate: float, p99_ms: float | None, **settings: object
-) -> None:
+@TARGET
+@TRAFFIC
+@LIMITS
+@WHAT
+@OUTPUT
+def loadtest(**given: Any) -> None:
     """Drive a running server with real inputs, open loop.
 
     Requests leave at instants fixed in advance, however slow the server is; latency counts from
-    those instants. Exit code 0: the run counts and meets its SLO. 1: it does not. 2: it could not
-    be run.
-    """
-    from loadtests.run import run_load
-    from loadtests.slo import load_slo
-    from loadtests.spec import load_spec
-    from loadtests.terminal import progress_bar, show
+    those instants. With --task the router and a fake teacher are started and ended.
 
-    for option in ("duration", "warmup", "timeout"):
-        settings[f"{option}_s"] = settings.pop(option)
-    spec = load_spec(**settings)
-    latency = {} if p99_ms is None else {"all": {"p99": p99_ms}}
-    slo = load_slo(max_failure_rate=max_failure_rate, latency_ms=latency)
-    with progress_bar(spec) as progress:
-        report = run_load(spec, slo, progress=progress)
-    show(report)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    if not report.passed:
+    Exit code 0: the run counts and meets its SLO. 1: it does not. 2: it could not be run.
+    """
+    from loadtests.wanted import wanted_of
+
+    options = {name: value for name, value in given.items() if value not in (None, (), False)}
+    if "null_check" in given and given["null_check"] is False:
+        options["null_check"] = False
+    if not _carry_out(wanted_of(options)):
         raise click.exceptions.Exit(1)
+
+
+def _carry_out(wanted: Wanted) -> bool:
+    from loadtests.stack import running_stack
+
+    with contextlib.ExitStack() as running:
+        stack = None
+        if wanted.url is None and not wanted.predict_only:
+            assert wanted.task is not None
+            stack = running.enter_context(
+                running_stack(
+                    wanted.task,
+                    None if wanted.own_teacher else wanted.scenario.teacher,
+                    bundle=wanted.bundle,
+                    port=wanted.port,
+                )
+            )
+        return _on(
+            wanted, stack.url if stack else wanted.url, stack.reset_teacher if stack else None
+        )
+
+
+def _on(wanted: Wanted, url: str | None, reset: Callable[[], None] | None) -> bool:
+    from loadtests.conduct import find, fit_profile, predict_only, test
+
+    if wanted.predict_only:
+        return predict_only(wanted)
+    assert url is not None
+    spec = wanted.spec(url)
+    if wanted.fit:
+        return fit_profile(wanted, spec)
+    if wanted.knee:
+        return find(wanted, spec)
+    return test(wanted, spec, reset or (lambda: None))

@@ -1,0 +1,127 @@
+"""THE STORY of `raisehand loadtest`: check the generator → predict → run → compare → conclude."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests import terminal
+from loadtests.conclusion import Conclusion, NullCheck, moment, remember, versions
+from loadtests.drift import drift_of
+from loadtests.junit import junit
+from loadtests.knee import find_knee
+from loadtests.null_check import check_generator
+from loadtests.prediction import Prediction, compare, fit, predict, read_profile
+from loadtests.report import LoadReport
+from loadtests.run import run_load
+from loadtests.spec import LoadSpec
+from loadtests.wanted import Wanted
+
+OUT = Console(stderr=True)
+
+
+def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
+    """Run one load test, show and write what it found; return whether it passed."""
+    null = check_generator(spec) if wanted.null_check else None
+    if null is not None:
+        OUT.print(null.words)
+    prediction = _prediction(wanted, spec)
+    with terminal.progress_bar(spec) as progress:
+        report = run_load(spec, wanted.slo, progress=progress, at_start=at_start)
+    conclusion = _conclude(wanted, _doubted(report, null), null, prediction)
+    terminal.show(conclusion.report)
+    terminal.show_comparison(conclusion.comparison)
+    write(wanted, conclusion)
+    return conclusion.passed
+
+
+def find(wanted: Wanted, spec: LoadSpec) -> bool:
+    """Search the knee, show and write it; return whether there is one."""
+
+    def run(each: LoadSpec) -> LoadReport:
+        with terminal.progress_bar(each) as progress:
+            return run_load(each, wanted.slo, progress=progress)
+
+    knee = find_knee(spec, run, past=wanted.past, told=terminal.show_probe)
+    terminal.show_knee(knee)
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], knee.model_dump_json(indent=2) + "\n")
+    return knee.rate is not None and not knee.limited_by_generator
+
+
+def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
+    """Measure the profile that predictions start from, and keep it beside the task's bundles."""
+    with terminal.progress_bar(spec) as progress:
+        profile = fit(spec, moment(), progress=progress)
+    _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
+    OUT.print(
+        f"A request costs {1e6 * profile.cpu_s:.0f} µs of the router's CPU, "
+        f"{profile.escalation:.1%} escalate. Kept in {wanted.profile_path}"
+    )
+    return True
+
+
+def predict_only(wanted: Wanted) -> bool:
+    """Predict the run and show it."""
+    assert wanted.task is not None
+    prediction = predict(wanted.spec(), read_profile(wanted.profile_path), wanted.task)
+    terminal.show_prediction(prediction)
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
+    return True
+
+
+def write(wanted: Wanted, conclusion: Conclusion) -> None:
+    """Write whatever was asked for: JSON, HTML, JUnit, a line of history."""
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], conclusion.model_dump_json(indent=2) + "\n")
+    if "html" in wanted.outputs:
+        from loadtests.page import page_of
+
+        _write(wanted.outputs["html"], page_of(conclusion).html())
+    if "junit" in wanted.outputs:
+        _write(wanted.outputs["junit"], junit(conclusion.report, conclusion.scenario))
+    if "history" in wanted.outputs:
+        remember(conclusion, wanted.outputs["history"])
+
+
+def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
+    """Predict where a profile was fitted; faults of the teacher cannot be predicted from one."""
+    faults = {"outages", "throttle_windows", "throttle_rate", "error_rate", "garbage_rate"}
+    if wanted.task is None or faults & set(wanted.scenario.teacher):
+        return None
+    if not wanted.profile_path.exists():
+        return None
+    return predict(spec, read_profile(wanted.profile_path), wanted.task)
+
+
+def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
+    """A generator that failed against a server that does nothing is believed about none."""
+    if null is None or null.passed:
+        return report
+    return report.model_copy(
+        update={"valid": False, "invalid_reasons": (*report.invalid_reasons, null.words)}
+    )
+
+
+def _conclude(
+    wanted: Wanted, report: LoadReport, null: NullCheck | None, prediction: Prediction | None
+) -> Conclusion:
+    return Conclusion(
+        scenario=wanted.scenario.name,
+        about=wanted.scenario.about.strip(),
+        at=moment(),
+        passed=report.passed,
+        report=report,
+        null_server=null,
+        comparison=compare(prediction, report) if prediction else (),
+        drift=drift_of(report),
+        versions=versions(),
+    )
+
+
+def _write(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")

@@ -1,0 +1,79 @@
+"""The generator against a server that does nothing, before it is believed about any other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loadtests.conclusion import NullCheck
+from loadtests.errors import DeadTarget
+from loadtests.run import run_load
+from loadtests.spec import LoadSpec
+from loadtests.stack import free_port
+
+HEADROOM = 1.5
+SECONDS = 5.0
+
+
+@contextmanager
+def null_server() -> Iterator[str]:
+    """Run the null server on a free loopback port; yield its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "loadtests.servers.null", "--port", url.rpartition(":")[2]]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise DeadTarget("the null server did not start") from None
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def check_generator(spec: LoadSpec) -> NullCheck:
+    """Send the same kind of traffic at 1.5 times the rate to a null server for five seconds."""
+    with null_server() as url:
+        at = spec.shape.points(spec.duration_s)[1].max() * spec.rate * HEADROOM
+        report = run_load(
+            spec.model_copy(
+                update={
+                    "url": url,
+                    "rate": float(at),
+                    "shape": type(spec.shape)(),
+                    "surface": "classify",
+                    "hard_share": None,
+                    "arrivals": "poisson",
+                    "trace": None,
+                    "samples": None,
+                    "duration_s": SECONDS,
+                    "warmup_s": 1.0,
+                }
+            )
+        )
+    passed = report.valid and not report.failed
+    words = (
+        f"null server at {at:.0f} rps: send lag p99 {report.send_lag_ms.p99:.2f} ms, generator "
+        f"{report.generator_cpu:.0%} of a core, p99 {report.latency_ms['all'].p99 or 0:.2f} ms"
+    )
+    if not passed:
+        words += f"; the generator cannot be believed: {'; '.join(report.invalid_reasons)}"
+    return NullCheck(
+        rate=float(at),
+        send_lag_p99_ms=report.send_lag_ms.p99 or 0.0,
+        generator_cpu=report.generator_cpu,
+        p99_ms=report.latency_ms["all"].p99 or 0.0,
+        passed=passed,
+        words=words,
+    )

@@ -1,0 +1,140 @@
+"""What the command line asks for: scenario, task and options put together, the options winning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtests.errors import BadLoadSpec
+from loadtests.scenario import LoadScenario, read_scenario, read_slo
+from loadtests.slo import Slo, load_slo
+from loadtests.spec import LoadSpec, load_spec
+from loadtests.taskfile import LoadTask, read_task
+
+DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
+NOWHERE = "http://127.0.0.1:9"
+"""A prediction needs no target; the spec wants a loopback URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One call of `raisehand loadtest`."""
+
+    scenario: LoadScenario
+    slo: Slo
+    task: LoadTask | None
+    load: Mapping[str, Any]
+    """Fields of LoadSpec but the URL."""
+    url: str | None = None
+    bundle: str | None = None
+    port: int = 0
+    own_teacher: bool = False
+    null_check: bool = False
+    knee: bool = False
+    past: tuple[float, ...] = ()
+    fit: bool = False
+    predict_only: bool = False
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    """json, html, junit, history."""
+
+    def spec(self, url: str | None = None) -> LoadSpec:
+        """Return the load test against a URL.
+
+        Raises:
+            BadLoadSpec: names each field that cannot be.
+        """
+        return load_spec(url=url or NOWHERE, **self.load)
+
+    @property
+    def profile_path(self) -> Path:
+        """Where the fitted profile of the task's router is kept."""
+        if self.task is None:
+            raise BadLoadSpec("a profile belongs to a task; give --task")
+        return self.task.inside(self.task.work_dir) / "load-profile.json"
+
+
+def wanted_of(options: Mapping[str, Any]) -> Wanted:
+    """Put a command line together; only what was given is in `options`.
+
+    Raises:
+        BadLoadSpec: there is no target or no inputs, or a file names what cannot be.
+    """
+    left = dict(options)
+    scenario = (
+        read_scenario(left.pop("scenario"))
+        if "scenario" in left
+        else LoadScenario(name="load test", about="", load={})
+    )
+    task = read_task(left.pop("task")) if "task" in left else None
+    url = left.pop("url", None)
+    if url is None and task is None:
+        raise BadLoadSpec("there is no target; give --url of a running server, or --task")
+    outputs = {
+        name: left.pop(key)
+        for name, key in (
+            ("json", "json_path"),
+            ("html", "html_path"),
+            ("junit", "junit_path"),
+            ("history", "history"),
+        )
+        if key in left
+    }
+    if task is not None and "history" not in outputs:
+        outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
+    chosen = {
+        name: left.pop(name)
+        for name in ("bundle", "port", "own_teacher", "knee", "past", "fit", "predict_only")
+        if name in left
+    }
+    named = "scenario" in options and not chosen.get("predict_only")
+    return Wanted(
+        scenario=scenario,
+        slo=_slo_of(left, scenario),
+        task=task,
+        url=url,
+        null_check=left.pop("null_check", named),
+        outputs=outputs,
+        load=_load_of(left, scenario, task),
+        **chosen,
+    )
+
+
+def _slo_of(left: dict[str, Any], scenario: LoadScenario) -> Slo:
+    base = read_slo(left.pop("slo_path")) if "slo_path" in left else scenario.slo
+    limits = base.model_dump()
+    if "max_failure_rate" in left:
+        limits["max_failure_rate"] = left.pop("max_failure_rate")
+    if "p99_ms" in left:
+        everything = {**limits["latency_ms"].get("all", {}), "p99": left.pop("p99_ms")}
+        limits["latency_ms"] = {**limits["latency_ms"], "all": everything}
+    return load_slo(**limits)
+
+
+def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None) -> dict[str, Any]:
+    """Return the fields of LoadSpec: defaults, then the task's, the scenario's, the options'."""
+    load: dict[str, Any] = dict(DEFAULTS)
+    if task is not None:
+        prompt = task.teacher.prompt
+        load.update(
+            inputs=task.inside(task.inputs.path),
+            text=task.inputs.text,
+            encoding=task.inputs.encoding,
+            model=task.name,
+            labels=task.words,
+            user=prompt.get("user", "{text}"),
+            system=prompt.get("system", ""),
+        )
+    load.update(scenario.load)
+    shape = dict(load.get("shape") or {})
+    if "shape" in left:
+        shape = {"kind": left.pop("shape")}
+    if "factor" in left:
+        shape["factor"] = left.pop("factor")
+    if shape:
+        load["shape"] = shape
+    load.update(left)
+    if "inputs" not in load:
+        raise BadLoadSpec("there are no inputs; give --inputs data.csv, or --task")
+    return load
