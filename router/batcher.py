@@ -120,18 +120,27 @@ class Batcher:
         self._worker.start()
 
     def submit(
-        self, text: str, *, deadline: float = math.inf, client: Client | None = None
+        self,
+        text: str,
+        *,
+        deadline: float = math.inf,
+        client: Client | None = None,
+        priority: int = 0,
     ) -> asyncio.Future[Scored]:
         """Queue a text; the future gives its score.
 
         The future raises DeadlinePassed or ClientGone when the text was dropped before the student
         saw it (or, for the deadline, while it was being seen), and Unavailable at close.
 
+        Priority 0 may use the whole queue, priority p (to 9) only (10 - p) tenths of it: under
+        overload the least urgent are refused first, and the urgent do not notice.
+
         Raises:
-            Overloaded: the queue is full.
+            Overloaded: the queue is full, for this priority.
             Unavailable: the batcher is closing.
         """
-        if len(self._waiting) >= self._max_queue:
+        limit = self._max_queue if not priority else self._max_queue * (10 - priority) // 10
+        if len(self._waiting) >= limit:
             raise Overloaded("The student's queue is full; retry in a moment.")
         if self._closing:
             raise Unavailable("The router is shutting down; ask another instance.")

@@ -177,7 +177,7 @@ class Pipeline:
         ask = run.ask
         try:
             return await run.model.batcher.submit(
-                ask.text, deadline=ask.deadline, client=ask.client
+                ask.text, deadline=ask.deadline, client=ask.client, priority=ask.priority
             )
         except Refusal as refusal:
             reason = _REASON_OF.get(type(refusal), Reason.STUDENT_UNAVAILABLE)

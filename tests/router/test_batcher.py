@@ -147,6 +147,23 @@ async def test_a_student_that_loses_an_answer_is_not_trusted(start):
     assert student.calls[-1] == ("z",)
 
 
+@pytest.mark.parametrize(("priority", "admitted"), [(0, 20), (1, 18), (5, 10), (9, 2)])
+async def test_the_least_urgent_are_refused_first(start, priority, admitted):
+    """T5: with the worker busy, priority p gets (10 - p) tenths of the queue of 20."""
+    gate = Gate()
+    batcher = start(gate, max_queue=20)
+    futures = [batcher.submit("in the worker")]
+    await asyncio.to_thread(gate.entered.wait, 5)
+    for _ in range(admitted):
+        futures.append(batcher.submit("x", priority=priority))
+    with pytest.raises(Overloaded):
+        batcher.submit("x", priority=priority)
+    if priority:
+        futures.append(batcher.submit("urgent"))
+    gate.let_go.set()
+    await asyncio.gather(*futures)
+
+
 @pytest.mark.parametrize(("waiting", "full"), [(3, False), (4, True)])
 async def test_the_queue_is_bounded(start, waiting, full):
     """The text after the last place is refused at once, the one on it is not."""
