@@ -6,6 +6,7 @@ CostModelError
 ├── BadUsage          negative, boolean or non-finite token counts
 ├── BadProjection     counts or traffic that no month can have
 ├── BadScenario       a scenario file that cannot be simulated
+├── BadProfile        measurements that no profile can be fitted on
 └── Unstable          a queue that grows for ever: more work than capacity
 """
 
@@ -38,3 +39,7 @@ class BadScenario(CostModelError):
 
 class Unstable(CostModelError):
     """Work arrives faster than it can be done, so there is no long-run answer."""
+
+
+class BadProfile(CostModelError):
+    """Measurements, or a profile file, that say too little or nothing."""

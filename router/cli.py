@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "costmodel.commands.whatif:whatif",
         "Project the bill: per request, per month, break-even.",
     ),
+    "profile": (
+        "costmodel.commands.profile:profile",
+        "Measure a running router, so that its loads can be predicted.",
+    ),
     "prices": ("costmodel.commands.prices:prices", "Show unit prices with source and date."),
     "loadtest": ("loadtests.commands:loadtest", "Drive a running router, open loop."),
     "bench": ("router.cli:bench", "Measure the figures of this project on your machine."),
