@@ -6,6 +6,7 @@ environment variable that holds one.
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -13,6 +14,7 @@ from typing import Annotated, Literal, Self
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     HttpUrl,
@@ -30,6 +32,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 SECONDS_PER_MONTH = 730 * 3600
 """The one month convention of the product: 730 hours."""
+
+
+def _as_written(value: object) -> object:
+    """YAML reads 2026-11-01 as a date and 3 as a number; people mean the words."""
+    plain = isinstance(value, (int, float, date)) and not isinstance(value, bool)
+    return str(value) if plain else value
 
 
 class _Section(BaseModel):
@@ -71,7 +79,7 @@ class TeacherSection(_Section):
     model_path: Path | None = None
     """Local mode: folder of a Hugging Face sequence classifier, served in a process of its own."""
     model: str
-    revision: str = "unknown"
+    revision: Annotated[str, BeforeValidator(_as_written)] = "unknown"
     """Whatever identifies these exact weights; a change de-certifies."""
     api_key_env: str | None = None
     prompt: Prompt = Prompt()
@@ -309,5 +317,7 @@ def _faults(error: ValidationError) -> str:
         shown = (
             "" if fault["type"] == "missing" or isinstance(found, dict) else f" (found {found!r})"
         )
+        if isinstance(found, bool) and fault["type"] == "string_type":
+            shown += "; YAML reads yes, no, on and off as true and false: put the word in quotes"
         lines.append(f"{field}: {fault['msg']}{shown}")
     return "; ".join(lines)

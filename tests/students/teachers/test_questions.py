@@ -221,3 +221,18 @@ def test_descriptions_are_listed_and_cannot_smuggle_the_text_mark(make_task):
     (asked, _) = first_questions(task, order_of(task))
     assert asked.prompt.system == "Choose.\n- calm - says { text }\n- urgent"
     assert task.prompt == asked.prompt
+
+
+def test_yaml_dates_are_revisions_and_yes_is_explained(tmp_path):
+    """A date or number is a fine revision; an unquoted yes gets a hint, not a riddle."""
+    path = tmp_path / "task.yaml"
+    text = (
+        "name: t\nlabels: [{labels}]\ninputs: {{path: x.csv}}\nteacher:\n  model: m\n"
+        "  base_url: http://h\n  revision: {revision}\n  price: {{model: 'openai:gpt-4o'}}\n"
+    )
+    for revision in ("2026-11-01", "7", "abc"):
+        path.write_text(text.format(labels="a, b", revision=revision))
+        assert load_task(path).teacher.revision == revision
+    path.write_text(text.format(labels="yes, no", revision=1))
+    with pytest.raises(BadTask, match="put the word in quotes"):
+        load_task(path)
