@@ -131,25 +131,30 @@ class Refusal(BaseModel):
     def statement(self) -> str:
         """One sentence for people: what was asked, the feasible best, what to do."""
         scope = "over all traffic" if self.promise == "system" else "of the answers kept"
-        fresh = " fresh" if self.rows_missing == self.rows_needed else ""
-        advice = (
-            f"label about {self.rows_needed:,}{fresh} calibration rows{self._price}"
-            if self.rows_needed
-            else "more calibration rows would not help: train a better student"
+        if self.label is not None:
+            scope = f"on what the teacher calls {self.label!r}"
+        best = (
+            f"the best they support is {self.best_agreement:.1%} at {self.best_coverage:.1%} "
+            f"coverage, and at least {self.minimum_escalation:.1%} of that traffic would have to "
+            "escalate however well the student ranks it"
+            if self.n_calibration
+            else "nothing can be said without any"
         )
-        where = f" on {self.label!r}" if self.label is not None else ""
         return (
-            f"cannot certify {self.agreement:.1%} agreement{where} {scope} at "
-            f"{self.confidence:.0%} confidence from {self.n_calibration:,} calibration rows; the "
-            f"best they support is {self.best_agreement:.1%} at {self.best_coverage:.1%} coverage, "
-            f"and at least {self.minimum_escalation:.1%} of the traffic would have to escalate "
-            f"however well the student ranks it; {advice}, or promise less"
+            f"cannot certify {self.agreement:.1%} agreement {scope} at {self.confidence:.0%} "
+            f"confidence from {self.n_calibration:,} calibration rows; {best}; {self._advice}, or "
+            "promise less"
         )
 
     @property
-    def _price(self) -> str:
-        if self.usd_needed is None or self.rows_missing is None:
-            return ""
-        return (
-            f" ({self.rows_missing:,} more, about ${self.usd_needed:,.2f} at what a label has cost)"
+    def _advice(self) -> str:
+        if self.rows_needed is None or self.rows_missing is None:
+            return "more calibration rows would not help: train a better student"
+        fresh = " fresh" if self.rows_missing == self.rows_needed else ""
+        price = (
+            ""
+            if self.usd_needed is None
+            else f" ({self.rows_missing:,} more, about ${self.usd_needed:,.2f} at what a label has "
+            "cost)"
         )
+        return f"label about {self.rows_needed:,}{fresh} calibration rows{price}"

@@ -290,11 +290,19 @@ def test_promise_on_a_class_that_cannot_be_kept_names_the_class():
     """The refusal says which class, on how many of its rows, and how many rows would do."""
     rows = _two_classes(300, np.random.default_rng(6))
     promise = SYSTEM.model_copy(update={"per_class": {"a": Of(agreement=0.999)}})
-    with pytest.raises(NotCertifiable, match="agreement on 'a'") as caught:
+    with pytest.raises(NotCertifiable, match="agreement on what the teacher calls 'a'") as caught:
         _certify(rows, promise)
     refusal = caught.value.refusal
     assert refusal.n_calibration == (rows[2] == 0).sum()
     assert refusal.rows_needed > 3000
+
+
+def test_promise_on_a_class_without_rows_is_refused_as_such():
+    """No calibration row of the class: nothing can be said, and about how many would do."""
+    rows = (np.linspace(0, 1, 300), np.zeros(300, int), np.zeros(300, int))
+    promise = SYSTEM.model_copy(update={"per_class": {"b": Of(agreement=0.9)}})
+    with pytest.raises(NotCertifiable, match="from 0 calibration rows; nothing can be said"):
+        _certify(rows, promise)
 
 
 def test_strict_class_that_fails_is_never_answered():
