@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from costmodel.doubt import Doubt
 from costmodel.errors import BadProjection
 from costmodel.pricing import PriceSpec
 from costmodel.profile import StudentProfile
@@ -104,8 +105,16 @@ class Deployment(_Section):
     curve: tuple[tuple[float, int, int], ...] = ()
     """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
     certified_threshold: float | None = None
+    doubt: Doubt = Doubt()
+    """How far the inputs may be off that nothing above counts."""
     profile: StudentProfile | None = None
     """How fast the student is, for the simulator."""
+
+    @property
+    def risk_coverage(self) -> tuple[tuple[float, float, float], ...]:
+        """The curve as threshold, share kept, share of the kept that disagrees."""
+        n = self.evaluation.n
+        return tuple((t, kept / n, wrong / kept if kept else 0.0) for t, kept, wrong in self.curve)
 
 
 def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:

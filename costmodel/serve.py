@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from costmodel.deployment import Deployment
 from costmodel.errors import BadProjection, CostModelError
-from costmodel.projection import Projection
+from costmodel.pareto import pareto_points
 from costmodel.report.tables import percent, usd
 from costmodel.scenario import Scenario
 from costmodel.sliders import moved, sliders_of
+from costmodel.uncertainty import quantify
 from costmodel.whatif import project_deployment, verdict
 
 SIMULATED_REQUESTS = 400_000
@@ -78,12 +79,16 @@ class WhatIf:
         deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
         pays, sentence = verdict(deployment, projection)
+        certified = self.deployment.certified_threshold
         return _json(
             {
                 "pays": pays,
                 "verdict": sentence,
                 "projection": projection.model_dump(mode="json"),
-                "pareto": self._pareto(deployment, projection),
+                "pareto": [
+                    {**asdict(point), "certified": point.threshold == certified}
+                    for point in pareto_points(projection, deployment.risk_coverage)
+                ],
             }
         )
 
@@ -91,7 +96,9 @@ class WhatIf:
         from costmodel.report.money import money_page
 
         deployment = moved(self.deployment, query)
-        html = money_page(deployment, project_deployment(deployment)).html()
+        projection = project_deployment(deployment)
+        uncertain = quantify(projection, deployment.doubt, seed=self.seed)
+        html = money_page(deployment, projection, uncertain).html()
         return Response(200, "text/html; charset=utf-8", html.encode())
 
     def _simulate(self, query: Mapping[str, str]) -> Response:
@@ -119,25 +126,6 @@ class WhatIf:
         ]  # fmt: skip
         counts = result.counts["requests"]
         return _json({"rows": rows, "requests": counts, "wall_s": result.wall_s})
-
-    def _pareto(self, deployment: Deployment, projection: Projection) -> list[dict[str, Any]]:
-        from costmodel.uncertainty import MoneyModel
-
-        model, n = MoneyModel(projection), deployment.evaluation.n
-        certified = self.deployment.certified_threshold
-        points = []
-        for threshold, kept, wrong in deployment.curve:
-            x = {**model.middle, "escalation_rate": 1 - kept / n}
-            ratio = float(model.cascade(x) / model.teacher_only(x))
-            points.append(
-                {
-                    "threshold": threshold,
-                    "agreement": 1 - wrong / n,
-                    "cost_ratio": ratio,
-                    "certified": threshold == certified,
-                }
-            )
-        return points
 
 
 def scenario_of(deployment: Deployment) -> Scenario:

@@ -24,12 +24,13 @@ from costmodel.bill import (
     prices_of,
     retraining_usd,
 )
+from costmodel.pareto import ParetoPoint, pareto_points
 from costmodel.pricing import TokenUsage
 from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
 from costmodel.scenario import Scenario, sweep
 from costmodel.simulator import Progress, Result, confidence_curve, simulate, simulate_all
-from costmodel.uncertainty import MoneyModel, Uncertain, quantify
+from costmodel.uncertainty import Uncertain, quantify
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +43,6 @@ class Saving:
     mid: float
     high: float
     words: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParetoPoint:
-    """What one threshold would give: nothing but the chosen one was simulated."""
-
-    threshold: float
-    escalation_rate: float
-    agreement: float
-    cost_ratio: float
 
 
 @dataclass(frozen=True)
@@ -108,13 +99,7 @@ class Study:
     @cached_property
     def pareto(self) -> tuple[ParetoPoint, ...]:
         """Cost and agreement over the thresholds of the risk–coverage curve."""
-        model = MoneyModel(self.projection)
-        points = []
-        for threshold, coverage, risk in sorted(self.scenario.quality.risk_coverage):
-            x = {**model.middle, "escalation_rate": 1 - coverage}
-            ratio = float(model.cascade(x) / model.teacher_only(x))
-            points.append(ParetoPoint(threshold, 1 - coverage, 1 - coverage * risk, ratio))
-        return tuple(points)
+        return pareto_points(self.projection, self.scenario.quality.risk_coverage)
 
 
 def study(

@@ -82,8 +82,8 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
 
 
 def _task(path: Path, options: dict[str, Any]) -> None:
-    from costmodel.report.money import money_page
-    from costmodel.report.tables import projection_tables
+    from costmodel.report.money import money_page, money_tables
+    from costmodel.uncertainty import quantify
     from costmodel.whatif import project_deployment, verdict
 
     deployment = _deployment(path, options)
@@ -93,9 +93,10 @@ def _task(path: Path, options: dict[str, Any]) -> None:
         serve(deployment, port=options["port"], seed=options["seed"])
         return
     projection = project_deployment(deployment)
+    uncertain = quantify(projection, deployment.doubt, seed=options["seed"])
     _, sentence = verdict(deployment, projection)
     if options["html"]:
-        _write(options["html"], money_page(deployment, projection).html())
+        _write(options["html"], money_page(deployment, projection, uncertain).html())
     if options["as_json"]:
         shown = {
             "task": deployment.name,
@@ -103,10 +104,12 @@ def _task(path: Path, options: dict[str, Any]) -> None:
             "verdict": sentence,
             "deployment": deployment.model_dump(mode="json"),
             "projection": projection.model_dump(mode="json"),
+            "uncertain": uncertain.model_dump(mode="json"),
         }
         click.echo(json.dumps(shown, indent=1, allow_nan=False))
         return
-    _print(projection_tables(projection), sentence, as_markdown=options["as_markdown"])
+    tables = money_tables(deployment, projection, uncertain)
+    _print(tables, sentence, as_markdown=options["as_markdown"])
 
 
 def _deployment(path: Path, options: dict[str, Any]) -> Deployment:

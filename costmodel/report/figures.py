@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from costmodel.pareto import ParetoPoint
 from costmodel.projection import Projection
 from costmodel.rails import Rail
 from costmodel.report.tables import RAILS, usd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from costmodel.simulator import Result
-    from costmodel.study import ParetoPoint
 
 TEACHER, STUDENT, IDLE, AUDIT, OTHER = "#4f6fd8", "#1f9e78", "#8fcfb8", "#d9902f", "#9a7fd1"
 _COLOURS = {
@@ -34,6 +34,8 @@ _COLOURS = {
     "decision API, every request": "#8a94a3",
 }
 _MONTHS_SHOWN = 12.0
+_FEW = 12
+"""Points that may have a marker each."""
 
 
 def new_figure(width: float = 7.2, height: float = 4.0) -> tuple[Figure, Axes]:
@@ -147,13 +149,13 @@ def pareto_figure(points: Sequence[ParetoPoint], chosen: ParetoPoint) -> Figure:
     axes.plot(
         [100 * p.agreement for p in points],
         [100 * p.cost_ratio for p in points],
-        "o-",
+        "o-" if len(points) <= _FEW else "-",
         color=STUDENT,
         label="thresholds, closed form",
     )
-    for point in points:
+    for point in _spread(points):
         axes.annotate(
-            f"{point.threshold:g}",
+            f"{point.threshold:.2g}",
             (100 * point.agreement, 100 * point.cost_ratio),
             (-4, 6),
             textcoords="offset points",
@@ -173,6 +175,23 @@ def pareto_figure(points: Sequence[ParetoPoint], chosen: ParetoPoint) -> Figure:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="upper left")
     return figure
+
+
+def _spread(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
+    """Points far enough apart for their labels not to cover each other."""
+    whole = [(p.agreement, p.cost_ratio) for p in points]
+    wide = max(a for a, _ in whole) - min(a for a, _ in whole) or 1.0
+    tall = max(c for _, c in whole) - min(c for _, c in whole) or 1.0
+    kept: list[ParetoPoint] = []
+    for point in points:
+        far = all(
+            abs(point.agreement - other.agreement) / wide > 0.09
+            or abs(point.cost_ratio - other.cost_ratio) / tall > 0.09
+            for other in kept
+        )
+        if far:
+            kept.append(point)
+    return kept
 
 
 def day_figure(result: Result) -> Figure:

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from costmodel.deployment import Deployment
+from costmodel.pareto import ParetoPoint, pareto_points
 from costmodel.projection import Projection
-from costmodel.report.figures import break_even_figure, cost_by_rail_figure
+from costmodel.report.figures import (
+    break_even_figure,
+    cost_by_rail_figure,
+    pareto_figure,
+    tornado_figure,
+)
 from costmodel.report.page import Headline, Page, Tone
-from costmodel.report.tables import percent, projection_tables, usd
+from costmodel.report.tables import (
+    Table,
+    doubt_words,
+    doubts,
+    limits,
+    percent,
+    projection_tables,
+    usd,
+)
+from costmodel.uncertainty import INPUTS, Uncertain
 from costmodel.whatif import verdict
 
 
-def money_page(deployment: Deployment, projection: Projection) -> Page:
+def money_page(deployment: Deployment, projection: Projection, uncertain: Uncertain) -> Page:
     """Headlines, verdict, figures, then every table."""
     pays, sentence = verdict(deployment, projection)
     bundle = f", bundle {deployment.bundle}" if deployment.bundle else ", no bundle: a guess"
@@ -20,10 +35,44 @@ def money_page(deployment: Deployment, projection: Projection) -> Page:
     )
     page.headlines(_headlines(projection)).paragraph(sentence, "good" if pays else "bad")
     add_figures(page, projection)
+    add_doubts(page, deployment, projection, uncertain)
     page.heading("The figures")
-    for table in projection_tables(projection):
+    for table in money_tables(deployment, projection, uncertain):
         page.table(table.headers, table.rows, table.caption)
     return page
+
+
+def money_tables(
+    deployment: Deployment, projection: Projection, uncertain: Uncertain
+) -> tuple[Table, ...]:
+    """Every table of the page, for a terminal too."""
+    stated = Table("Stated doubts", ("", "value"), (("inputs", doubt_words(deployment.doubt)),))
+    return (*projection_tables(projection), doubts(uncertain), limits(uncertain), stated)
+
+
+def add_doubts(
+    page: Page, deployment: Deployment, projection: Projection, uncertain: Uncertain
+) -> None:
+    """The tornado, and cost against quality with the certified threshold."""
+    page.figure(
+        tornado_figure(uncertain),
+        "What moves the saving",
+        "Widest first: " + ", ".join(INPUTS[swing.input] for swing in uncertain.tornado) + ".",
+    )
+    points = pareto_points(projection, deployment.risk_coverage)
+    if len(points) > 1:
+        here = ParetoPoint(
+            deployment.certified_threshold or float("nan"),
+            projection.escalation.mid,
+            projection.agreement.mid,
+            projection.cost_ratio.mid,
+        )
+        page.figure(
+            pareto_figure(points, here),
+            "Cost against quality",
+            f"Chosen: {percent(here.agreement, 2)} agreement at {percent(here.cost_ratio)} of the "
+            "teacher's cost.",
+        )
 
 
 def add_figures(page: Page, projection: Projection) -> None:

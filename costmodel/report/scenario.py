@@ -19,6 +19,9 @@ from costmodel.report.tables import (
     RAILS,
     Table,
     break_even,
+    doubt_words,
+    doubts,
+    limits,
     lines_table,
     percent,
     rails_table,
@@ -40,8 +43,8 @@ def study_tables(study: Study) -> tuple[Table, ...]:
         savings(study),
         break_even(study.projection),
         service(study),
-        doubts(study),
-        limits(study),
+        doubts(study.uncertain),
+        limits(study.uncertain),
         averages(study),
         assumptions(study),
         unit_prices(study),
@@ -89,40 +92,6 @@ def service(study: Study) -> Table:
     return Table("Service over the simulated time", ("", "value"), tuple(rows))
 
 
-def doubts(study: Study) -> Table:
-    """What moves the saving."""
-    rows = [
-        (
-            INPUTS[swing.input],
-            f"{swing.low:.4g} to {swing.high:.4g}",
-            usd(swing.saving_at_low),
-            usd(swing.saving_at_high),
-        )
-        for swing in study.uncertain.tornado
-    ]
-    return Table(
-        "What moves the saving (each input alone, others as projected; prices, lengths and "
-        "traffic are factors)",
-        ("input", "P10 to P90", "saving at P10", "saving at P90"),
-        tuple(rows),
-    )
-
-
-def limits(study: Study) -> Table:
-    """What would have to be true for the cascade not to pay."""
-    rows = []
-    for one in study.uncertain.limits:
-        beyond = "no value does that" if one.limit is None else _side(one.now, one.limit)
-        chance = percent(one.probability, 2) if one.limit is not None else "–"
-        rows.append((INPUTS[one.input], f"{one.now:.4g}", beyond, chance))
-    return Table(
-        "What would have to be true for this not to pay (against the teacher as priced); overall "
-        f"probability of a loss {percent(study.uncertain.probability_of_loss, 2)}",
-        ("input", "now", "saving is 0 at", "share of draws beyond"),
-        tuple(rows),
-    )
-
-
 def averages(study: Study) -> Table:
     """The simulated bill beside the closed form that knows only means."""
     closed = study.projection
@@ -166,7 +135,7 @@ def assumptions(study: Study) -> Table:
         ("student machines", f"{study.bill.student.machines}, on average"),
         ("paid once", f"{once.labelled_texts:,} labelled texts, training {usd(once.training_usd)}, "
          f"other {usd(once.other_usd)}"),
-        ("doubts", _doubt_words(study)),
+        ("doubts", doubt_words(scenario.doubt)),
     ]  # fmt: skip
     return Table("Assumptions", ("", "value"), tuple(rows))
 
@@ -352,20 +321,6 @@ def _headlines(study: Study) -> list[Headline]:
             f"{percent(result.refused_rate + result.degraded_rate, 2)} refused or degraded",
         ),
     ]
-
-
-def _doubt_words(study: Study) -> str:
-    doubt = study.scenario.doubt
-    return (
-        f"traffic ±{percent(doubt.traffic, 0)}, lengths ±{percent(doubt.lengths, 0)}, escalated "
-        f"requests' cost ±{percent(doubt.escalated_factor, 0)} (one standard deviation each), "
-        f"prices × {doubt.teacher_price.low:g}–{doubt.teacher_price.high:g} (teacher), "
-        f"{doubt.student_price.low:g}–{doubt.student_price.high:g} (student)"
-    )
-
-
-def _side(now: float, limit: float) -> str:
-    return f"{'above' if limit > now else 'below'} {limit:.4g}"
 
 
 def _n(study: Study) -> int:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from costmodel.doubt import Doubt
 from costmodel.pricing import HOURS_PER_MONTH
 from costmodel.projection import Projection
 from costmodel.rails import Line, Rail
 from costmodel.savings import BASELINES
+from costmodel.uncertainty import INPUTS, Uncertain
 
 RAILS = {
     "teacher_only": "teacher only",
@@ -180,6 +182,40 @@ def unit_prices(projection: Projection) -> Table:
     return Table("Unit prices", ("who", "price"), tuple(rows))
 
 
+def doubts(uncertain: Uncertain) -> Table:
+    """What moves the saving."""
+    rows = [
+        (
+            INPUTS[swing.input],
+            f"{swing.low:.4g} to {swing.high:.4g}",
+            usd(swing.saving_at_low),
+            usd(swing.saving_at_high),
+        )
+        for swing in uncertain.tornado
+    ]
+    return Table(
+        "What moves the saving (each input alone, others as projected; prices, lengths and "
+        "traffic are factors)",
+        ("input", "P10 to P90", "saving at P10", "saving at P90"),
+        tuple(rows),
+    )
+
+
+def limits(uncertain: Uncertain) -> Table:
+    """What would have to be true for the cascade not to pay."""
+    rows = []
+    for one in uncertain.limits:
+        beyond = "no value does that" if one.limit is None else _side(one.now, one.limit)
+        chance = percent(one.probability, 2) if one.limit is not None else "–"
+        rows.append((INPUTS[one.input], f"{one.now:.4g}", beyond, chance))
+    return Table(
+        "What would have to be true for this not to pay (against the teacher as priced); overall "
+        f"probability of a loss {percent(uncertain.probability_of_loss, 2)}",
+        ("input", "now", "saving is 0 at", "share of draws beyond"),
+        tuple(rows),
+    )
+
+
 def markdown(tables: Sequence[Table]) -> str:
     """The tables as GitHub Markdown."""
     parts = []
@@ -193,6 +229,24 @@ def markdown(tables: Sequence[Table]) -> str:
         lines += [_row(row) for row in table.rows]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def doubt_words(doubt: Doubt) -> str:
+    """The stated doubts in one line."""
+    factors = [("teacher's price", doubt.teacher_price), ("student's price", doubt.student_price)]
+    prices = [
+        f"{who} × {f.low:g} to {f.high:g}" if f.low < f.high else f"{who} exact"
+        for who, f in factors
+    ]
+    return (
+        f"traffic ±{percent(doubt.traffic, 0)}, lengths ±{percent(doubt.lengths, 0)}, cost of "
+        f"escalated requests ±{percent(doubt.escalated_factor, 0)}, drift of the escalation rate "
+        f"±{percent(doubt.escalation_drift, 0)} (one standard deviation each), {', '.join(prices)}"
+    )
+
+
+def _side(now: float, limit: float) -> str:
+    return f"{'above' if limit > now else 'below'} {limit:.4g}"
 
 
 def _row(cells: Sequence[str]) -> str:

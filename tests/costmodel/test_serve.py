@@ -91,7 +91,7 @@ def test_report_is_the_money_page(app):
     """The printable report shows the settings of the sliders."""
     html = app.respond("report", "per_day=1e6").body.decode()
     assert "1,000,000" in html
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 4
 
 
 def test_simulated_month_agrees_with_the_closed_form(app):
