@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -21,6 +21,16 @@ CLOSE = b"connection: close\r\n"
 _LINE = b"%b: %b\r\n".__mod__
 
 
+class Door(Protocol):
+    """Answers requests that are one too many: see `router.admission`."""
+
+    limit: int
+
+    def refusal(self, data: bytes, in_work: int) -> bytes | None:
+        """Return the answer to a whole request in `data`, or None to let it in."""
+        ...
+
+
 class TimedProtocol(HttpToolsProtocol):
     """Closes a connection whose head is not there in time, or is too long.
 
@@ -28,9 +38,17 @@ class TimedProtocol(HttpToolsProtocol):
     one after; an idle connection between two requests is uvicorn's keep-alive to close.
     """
 
-    def __init__(self, *args: Any, head_timeout_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        head_timeout_s: float,
+        door: Door | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._head_timeout_s = head_timeout_s
+        self._door = door
+        self._between = True
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
@@ -46,7 +64,16 @@ class TimedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a timer runs only while a head is incomplete between two reads."""
+        """Take bytes; a timer runs only while a head is incomplete between two reads.
+
+        Between two requests the door may answer instead, before anything is parsed.
+        """
+        if self._between and self._door is not None and len(self.tasks) >= self._door.limit:
+            refusal = self._door.refusal(data, len(self.tasks))
+            if refusal is not None:
+                self._stop_timer()
+                self.transport.write(refusal)
+                return
         super().data_received(data)
         if not self._in_head:
             self._stop_timer()
@@ -59,6 +86,7 @@ class TimedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
+        self._between = False
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
@@ -67,6 +95,11 @@ class TimedProtocol(HttpToolsProtocol):
         """The head is there."""
         self._in_head = False
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next bytes begin a request, unless a pipelined one is already being read."""
+        self._between = not self._in_head and not self.pipeline and not self.cycle.more_body
+        super().on_response_complete()
 
     def _too_slow(self) -> None:
         self._head_timer = None
@@ -77,6 +110,11 @@ class TimedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def status_line(status: int) -> bytes:
+    """Return the first line of an answer, as uvicorn writes it."""
+    return STATUS_LINE[status]
 
 
 def cycle_of(send: Callable[..., Any]) -> RequestResponseCycle | None:

@@ -17,9 +17,11 @@ from typing import cast
 
 import uvicorn
 
+from router.admission import Admission
 from router.app import RouterApp
 from router.edge import App
 from router.errors import BadSettings
+from router.metrics import Reading
 from router.protocol import TimedProtocol
 from router.service import Service
 from router.settings import Settings
@@ -105,10 +107,25 @@ class Admin(uvicorn.Server):
             await self._running
 
 
-def _http(settings: Settings) -> type[asyncio.Protocol]:
+def _http(settings: Settings, door: Admission | None = None) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
-    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s)
+    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s, door=door)
     return cast("type[asyncio.Protocol]", protocol)
+
+
+def _door_of(service: Service) -> Admission:
+    door = Admission(service.settings.max_in_work, service.waiting_for_teachers)
+    service.metrics.watch(
+        [
+            Reading(
+                "raisehand_turned_away_unread_total",
+                "Requests refused before they were parsed: too many were in work.",
+                lambda: door.refused,
+                counter=True,
+            )
+        ]
+    )
+    return door
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -149,7 +166,7 @@ def serve(
     """Serve until a signal says stop; the ledger is stored whatever happens."""
     config = uvicorn.Config(
         app,
-        http=_http(service.settings),
+        http=_http(service.settings, _door_of(service)),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -106,6 +106,11 @@ class Service:
             for model in served.pipeline.slot.models
         )
 
+    def waiting_for_teachers(self) -> int:
+        """Requests that wait for a teacher or for their turn with one, over all tasks."""
+        guards = [served.pipeline.guard for served in self.tasks.values()]
+        return sum(guard.inflight + guard.bulkhead.waiting for guard in guards)
+
     def find(self, name: str | None) -> Served:
         """Return the task of that name; without a name, the only one.
 

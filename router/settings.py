@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """A body that has not arrived by then is a 408."""
     max_queue: int = Field(default=1_024, ge=1)
     """Texts waiting for a student; one more is a 429."""
+    max_in_work: int = Field(default=256, ge=1)
+    """Requests read and not yet answered, those that wait for a teacher aside; more is a 429."""
     max_batch_texts: int = Field(default=256, ge=1)
     max_batch_tokens: int = Field(default=16_384, ge=1)
     deadline_ms: float = Field(default=15_000.0, gt=0)
