@@ -15,9 +15,8 @@ from router.policy import Reason
 from router.protocol import status_line
 
 _BEGINS = b"POST "
-_LENGTH = b"ontent-length: "
-"""Without its first letter: it may be a capital."""
-_CLOSE = b"onnection: close"
+_LENGTH = b"\r\ncontent-length:"
+_CLOSE = b"\r\nconnection: close"
 
 
 class Admission:
@@ -50,12 +49,13 @@ class Admission:
 
 def _is_whole(data: bytes) -> bool:
     """Whether `data` is exactly one request that keeps its connection: the parser may skip it."""
-    head = data.find(b"\r\n\r\n")
-    start = data.find(_LENGTH, 0, head)
-    if head < 0 or start < 0 or data.find(_CLOSE, 0, head) >= 0:
+    end = data.find(b"\r\n\r\n")
+    head = data[: end + 2].lower()
+    start = head.find(_LENGTH)
+    if end < 0 or start < 0 or _CLOSE in head:
         return False
-    length = data[start + len(_LENGTH) : data.find(b"\r\n", start)]
-    return length.isdigit() and len(length) < 10 and len(data) == head + 4 + int(length)
+    length = head[start + len(_LENGTH) : head.find(b"\r\n", start + 2)].strip()
+    return length.isdigit() and len(length) < 10 and len(data) == end + 4 + int(length)
 
 
 def _refusal() -> Overloaded:
