@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
@@ -50,7 +51,9 @@ class KeyGate:
             chat = scope["path"].startswith("/v1/chat") or scope["path"] == "/v1/models"
             reply = refused(refusal, openai_error if chat else native_error)
             reply.fields += CLOSE
-            await send_reply(send, reply, "-")
+            if refusal.status == 401:
+                reply.fields += b"www-authenticate: Bearer\r\n"
+            await send_reply(send, reply, secrets.token_hex(8))
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SECRET]
         scope[SCOPE_KEY] = key
