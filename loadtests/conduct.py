@@ -53,20 +53,20 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
 
 def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
     """Measure the profile that predictions start from, and keep it beside the task's bundles."""
+    assert wanted.task is not None
     with terminal.progress_bar(spec) as progress:
-        profile = fit(spec, moment(), progress=progress)
+        profile = fit(spec, wanted.task, progress=progress)
     _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
     OUT.print(
-        f"A request costs {1e6 * profile.cpu_s:.0f} µs of the router's CPU, "
-        f"{profile.escalation:.1%} escalate. Kept in {wanted.profile_path}"
+        f"A request occupies the router for {1e3 * profile.service_s:.3f} ms, "
+        f"{profile.escalation_rate:.1%} escalate. Kept in {wanted.profile_path}"
     )
     return True
 
 
 def predict_only(wanted: Wanted) -> bool:
     """Predict the run and show it."""
-    assert wanted.task is not None
-    prediction = predict(wanted.spec(), read_profile(wanted.profile_path), wanted.task)
+    prediction = predict(wanted.spec(), read_profile(wanted.profile_path))
     terminal.show_prediction(prediction)
     if "json" in wanted.outputs:
         _write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
@@ -90,11 +90,9 @@ def write(wanted: Wanted, conclusion: Conclusion) -> None:
 def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
     """Predict where a profile was fitted; faults of the teacher cannot be predicted from one."""
     faults = {"outages", "throttle_windows", "throttle_rate", "error_rate", "garbage_rate"}
-    if wanted.task is None or faults & set(wanted.scenario.teacher):
+    if faults & set(wanted.scenario.teacher) or not wanted.has_profile:
         return None
-    if not wanted.profile_path.exists():
-        return None
-    return predict(spec, read_profile(wanted.profile_path), wanted.task)
+    return predict(spec, read_profile(wanted.profile_path))
 
 
 def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:

@@ -103,7 +103,7 @@ def show_prediction(prediction: Prediction, console: Console | None = None) -> N
         f"p50 {prediction.p50_ms:.2f} ms, p99 {prediction.p99_ms:.2f} ms, "
         f"{prediction.achieved_rps:.1f} answers per second, "
         f"{prediction.escalation_rate:.1%} escalated, "
-        f"USD {_figure(prediction.usd_per_1k)} per 1,000, router {prediction.router_cpu:.0%} busy"
+        f"USD {_figure(prediction.usd_per_1k)} per 1,000, router {prediction.router_busy:.0%} busy"
     )
 
 

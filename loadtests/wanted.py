@@ -37,7 +37,7 @@ class Wanted:
     fit: bool = False
     predict_only: bool = False
     outputs: Mapping[str, Path] = field(default_factory=dict)
-    """json, html, junit, history."""
+    """json, html, junit, history, profile."""
 
     def spec(self, url: str | None = None) -> LoadSpec:
         """Return the load test against a URL.
@@ -49,10 +49,23 @@ class Wanted:
 
     @property
     def profile_path(self) -> Path:
-        """Where the fitted profile of the task's router is kept."""
+        """Where the fitted profile of the router is kept.
+
+        Raises:
+            BadLoadSpec: neither --profile nor --task says where.
+        """
+        if "profile" in self.outputs:
+            return self.outputs["profile"]
         if self.task is None:
-            raise BadLoadSpec("a profile belongs to a task; give --task")
+            raise BadLoadSpec("a profile belongs to a task; give --task or --profile")
         return self.task.inside(self.task.work_dir) / "load-profile.json"
+
+    @property
+    def has_profile(self) -> bool:
+        """Whether a prediction can be made; a profile that was named must be there."""
+        if "profile" in self.outputs:
+            return True
+        return self.task is not None and self.profile_path.exists()
 
 
 def wanted_of(options: Mapping[str, Any]) -> Wanted:
@@ -69,8 +82,10 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     )
     task = read_task(left.pop("task")) if "task" in left else None
     url = left.pop("url", None)
-    if url is None and task is None:
+    if url is None and task is None and "predict_only" not in left:
         raise BadLoadSpec("there is no target; give --url of a running server, or --task")
+    if "fit" in left and task is None:
+        raise BadLoadSpec("--fit needs --task: the teacher's limits are part of the profile")
     outputs = {
         name: left.pop(key)
         for name, key in (
@@ -78,6 +93,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
             ("html", "html_path"),
             ("junit", "junit_path"),
             ("history", "history"),
+            ("profile", "profile"),
         )
         if key in left
     }

@@ -53,6 +53,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",
     ),
+    "harness": (
+        "loadtests.bench.harness:harness",
+        "Requests a second that one core of the load generator sends on time.",
+    ),
     "certificate": (
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",

@@ -1,0 +1,1 @@
+"""Measurements of the load generator itself, and of routers beside each other."""

@@ -1,0 +1,91 @@
+"""`raisehand bench harness`: how much one core of the load generator can send, and be believed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from loadtests.report import LoadReport
+
+CLAIM_SHARE = 0.7
+"""A figure above this share of the generator's own limit is about the generator."""
+TEXTS = 2000
+
+
+@click.command(name="harness", epilog="Example: raisehand bench harness --json")
+@click.option("--start", default=1000.0, show_default=True, help="First rate that is tried.")
+@click.option("--seconds", default=5.0, show_default=True, help="Of each rate.")
+@click.option("--runs", default=3, show_default=True, help="Runs at the limit, for the spread.")
+@click.option("--max-send-lag-ms", default=5.0, show_default=True, help="The p99 that counts.")
+@click.option("--json", "as_json", is_flag=True)
+def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_json: bool) -> None:
+    """Find the highest open-loop rate of one process against a server that does nothing.
+
+    A rate counts when the p99 of the send lag stays below the limit and every request is sent and
+    answered. Load tests should claim nothing above 70 % of it per process.
+    """
+    from loadtests.conclusion import versions
+    from loadtests.knee import find_knee
+    from loadtests.null_check import null_server
+    from loadtests.run import run_load
+    from loadtests.slo import Slo
+    from loadtests.spec import LoadSpec
+    from loadtests.terminal import show_probe
+
+    with tempfile.TemporaryDirectory() as folder, null_server() as url:
+        inputs = Path(folder) / "texts.csv"
+        _write_texts(inputs)
+        spec = LoadSpec(
+            url=url,
+            inputs=inputs,
+            rate=start,
+            duration_s=seconds,
+            warmup_s=1.0,
+            max_send_lag_ms=max_send_lag_ms,
+            max_generator_cpu=1.0,
+            concurrency=10_000,
+        )
+
+        def run(each: LoadSpec) -> LoadReport:
+            return run_load(each, Slo(max_failure_rate=0))
+
+        knee = find_knee(spec, run, told=show_probe)
+        if knee.rate is None:
+            raise click.ClickException(
+                f"even {start:g} rps could not be sent on time on this machine now: "
+                f"{knee.probes[0].why}"
+            )
+        again = [run(spec.model_copy(update={"rate": knee.rate, "seed": k})) for k in range(runs)]
+    held = [report for report in again if report.passed]
+    figures = {
+        "rps_per_core": round(knee.rate, 1),
+        "claim_limit_rps": round(CLAIM_SHARE * knee.rate, 1),
+        "send_lag_p99_ms": [report.send_lag_ms.p99 for report in again],
+        "generator_cpu": [round(report.generator_cpu, 3) for report in again],
+        "runs_that_held": f"{len(held)} of {runs}",
+        "seconds": seconds,
+        "versions": versions(),
+    }
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(
+        f"One process sends {knee.rate:.0f} requests per second on time ({len(held)} of {runs} "
+        f"repeats held). Claim nothing above {CLAIM_SHARE * knee.rate:.0f} per process."
+    )
+
+
+def _write_texts(path: Path) -> None:
+    """Texts of 5 to 60 words, all different."""
+    words = ("water", "food", "road", "bridge", "help", "tent", "news", "thanks", "storm", "rain")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text"])
+        for i in range(TEXTS):
+            writer.writerow([f"{i} " + " ".join(words[(i * k) % 10] for k in range(5 + i % 56))])
