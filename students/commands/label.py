@@ -105,11 +105,14 @@ async def _label(
     task: Task, inputs: Inputs, allowed: Decimal | None, asked: Asked, yes: bool
 ) -> tuple[Labelling, OrderFlips | None]:
     from costmodel.pricebook import price_of
+    from costmodel.pricing import now
     from students.distill.cache import ReplyCache
     from students.distill.estimate import estimate_labelling
     from students.distill.flips import order_flips
     from students.distill.labelling import label_inputs
     from students.teachers import make_teacher
+    from students.teachers.bounds import usage_bound
+    from students.teachers.protocol import PROBE
 
     price = price_of(task.teacher.price)
     teacher = make_teacher(task)
@@ -120,8 +123,13 @@ async def _label(
                 inputs, task, price, cache, repeats=asked.repeats, flips=asked.flips,
                 seed=asked.seed,
             )  # fmt: skip
+            first_time = not cache.any()
         if estimate.questions:
             _agree(estimate, allowed, yes)
+        if estimate.questions and first_time:
+            if allowed is not None:
+                # The check asks a question too.
+                allowed -= price.cost(usage_bound(task)([PROBE]), now()).usd
             await teacher.check()
         with _progress_bar("asking the teacher") as progress:
             labelling = await label_inputs(

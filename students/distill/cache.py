@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -110,6 +111,11 @@ class ReplyCache:
                 )
         return found
 
+    def any(self) -> bool:
+        """Return whether this teacher ever answered: its contract was checked before."""
+        row = self._db.execute("SELECT 1 FROM replies WHERE teacher = ? LIMIT 1", (self._teacher,))
+        return row.fetchone() is not None
+
     def put(
         self,
         texts: Sequence[str],
@@ -118,7 +124,11 @@ class ReplyCache:
         at: datetime,
         repeat: int = 0,
     ) -> None:
-        """Keep answers, all or none, before anything is done with them."""
+        """Keep answers, all or none, before anything is done with them.
+
+        Raises:
+            BadInputs: the file cannot be written.
+        """
         rows = [
             (
                 self._teacher,
@@ -137,9 +147,19 @@ class ReplyCache:
             )
             for text, reply, cost in zip(texts, replies, usd, strict=True)
         ]
-        self._db.execute("BEGIN")
-        self._db.executemany(f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 13)})", rows)
-        self._db.execute("COMMIT")
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany(
+                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 13)})", rows
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise BadInputs(
+                f"{self.path} cannot be written ({error}), so labelling stops rather than pay for "
+                "answers it cannot keep; free some space and run the same command again"
+            ) from None
 
     def put_broken(self, usd: Decimal, confirmed: bool, at: datetime) -> None:
         """Remember the bill of a call that gave no answer; unconfirmed: it may have none."""

@@ -15,6 +15,8 @@ from students.teachers.bounds import calls_per_text
 CHARACTERS_PER_TOKEN = 4
 """The usual rule of thumb for English; other scripts take more tokens."""
 _ENOUGH_CACHED = 50
+_WRITTEN = {"classify": 0, "local": 0, "decisions": 1, "text": 4}
+"""Output tokens of one request; a chat answer is cut at max_tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def estimate_labelling(
         around = len(task.prompt.system) + len(task.prompt.user) if asks else 0
         characters = sum(map(len, inputs.texts)) / n + around
         mean = calls * (characters / CHARACTERS_PER_TOKEN + (10 if asks else 2))
-        written = calls * task.teacher.max_tokens if asks else 0
+        written = calls * _WRITTEN.get(task.teacher.mode, task.teacher.max_tokens)
         basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
     each = price.cost(TokenUsage(round(mean), round(written)), now()).usd
     tokens = round(mean * questions)

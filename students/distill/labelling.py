@@ -24,7 +24,7 @@ from students.distill.cache import Kept, ReplyCache
 from students.distill.inputs import Inputs
 from students.distill.labelled import LabelledSet
 from students.distill.spending import Spending
-from students.errors import StudentsError, TeacherGarbled, TeacherRejected
+from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelSchema
 from students.task import Task
 from students.teachers.bounds import usage_bound
@@ -186,7 +186,7 @@ class _Run:
         self._throttle = throttle
         self._clock = clock
         self._progress = progress
-        self._failure: StudentsError | None = None
+        self._failure: Exception | None = None
 
     async def ask(self, jobs: Iterator[_Job], workers: int) -> None:
         """Work off the jobs. After a fatal error calls in flight still end: they are paid for."""
@@ -203,10 +203,11 @@ class _Run:
                 return
             try:
                 await self._do(job)
-            except StudentsError as error:
+                self._report()
+            except Exception as error:
+                # Whatever it is: calls in flight end first, then the first failure is raised.
                 self._failure = self._failure or error
                 return
-            self._report()
 
     async def _do(self, job: _Job) -> None:
         texts = [self._inputs.texts[i] for i in job.rows]

@@ -20,12 +20,11 @@ from students.errors import TeacherError, TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.template import prompt_sha256, render
 from students.teachers.tokens import prove_distinct
 
-_PROBE = "Is this a test?"
 _UNREAD = 0.02
 """Label mass that may stay unread in groups without a second question."""
 _MOST_GROUPS = 3
@@ -105,7 +104,7 @@ class ChatTeacher:
             chat_url=self._url,
             body={**self._body, limit: 8},
         )
-        await self._ask(_PROBE, None)
+        await self._ask(PROBE, None)
 
     async def aclose(self) -> None:
         """Close the connection pool."""

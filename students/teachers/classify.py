@@ -13,9 +13,8 @@ from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, server_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
 
-_PROBE = "Is this a test?"
 _SUM_TOLERANCE = 0.02
 """Half-precision softmax over 77 classes is off by less than this."""
 
@@ -62,7 +61,7 @@ class ClassifyTeacher:
 
     async def check(self) -> None:
         """Ask one question and read its answer as any other."""
-        await self.label([_PROBE])
+        await self.label([PROBE])
 
     async def aclose(self) -> None:
         """Close the connection pool."""

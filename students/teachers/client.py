@@ -28,6 +28,8 @@ from students.task import TeacherSection
 
 MAX_REPLY_BYTES = 16 * 2**20
 _SHOWN = 300
+_OUT_OF_MONEY = ("insufficient_quota", "exceeded your current quota", "billing_hard_limit")
+"""An OpenAI-style 429 that no waiting cures."""
 
 
 def server_url(section: TeacherSection, path: str) -> str:
@@ -169,6 +171,8 @@ def _refusal(
     url: str, status: int, content: bytes, retry_after: str | None
 ) -> TeacherUnavailable | TeacherThrottled | TeacherRejected:
     said = f"{url} answered {status}: {_words(content)}"
+    if status == 429 and any(word in said for word in _OUT_OF_MONEY):
+        return TeacherRejected(said)
     if status == 429:
         return TeacherThrottled(said, retry_after_s(retry_after))
     if (status >= 500 and status != 501) or status == 408:

@@ -17,10 +17,9 @@ from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
 from students.teachers.template import prompt_sha256
 
-_PROBE = "Is this a test?"
 _NAME = "label"
 _INSTRUCTIONS = "Which option fits best?"
 
@@ -55,7 +54,7 @@ class DecisionsTeacher:
 
     async def check(self) -> None:
         """Ask one question and read its answer as any other."""
-        await self._ask(_PROBE, None)
+        await self._ask(PROBE, None)
 
     async def aclose(self) -> None:
         """Close the connection pool."""

@@ -9,6 +9,9 @@ from typing import Protocol
 from costmodel.pricing import TokenUsage
 from students.labels import LabelDistribution, LabelSchema
 
+PROBE = "Is this a test?"
+"""The text that `check` asks about."""
+
 
 @dataclass(frozen=True, slots=True)
 class TeacherDescriptor:

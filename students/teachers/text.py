@@ -16,11 +16,10 @@ from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.chat import first_choice, refuse_reasoning
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.template import prompt_sha256, render
 
-_PROBE = "Is this a test?"
 _MAX_TOKENS = 16
 
 
@@ -62,7 +61,7 @@ class TextTeacher:
 
     async def check(self) -> None:
         """Ask one question and read its answer as any other."""
-        await self._ask(_PROBE, None)
+        await self._ask(PROBE, None)
 
     async def aclose(self) -> None:
         """Close the connection pool."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from costmodel.errors import UnknownPrice
 from costmodel.pricing import NO_USAGE, TokenPrice, TokenUsage
 from students.distill.inputs import make_inputs
 from students.distill.labelling import Progress, label_inputs
@@ -281,3 +282,18 @@ async def test_prices_are_those_of_the_day_of_asking(tmp_path):
     await _label(tmp_path, teacher, n=3, price=Rising(), clock=lambda: day)
     later = await _label(tmp_path, teacher, n=4, price=Rising(), clock=lambda: day.replace(day=5))
     assert later.usd == 3 * 1 + 5
+
+
+async def test_any_failure_is_raised_as_it_is(tmp_path):
+    """An unknown price is one error with its own words, never a bundle of them."""
+
+    class Unknown:
+        words = "?"
+
+        def cost(self, usage, at):
+            raise UnknownPrice("no price is known for model 'x'")
+
+    teacher = ScriptedTeacher(SCHEMA, _answer)
+    with pytest.raises(UnknownPrice, match="no price is known"):
+        await _label(tmp_path, teacher, price=Unknown())
+    assert teacher.calls == []

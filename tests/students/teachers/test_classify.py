@@ -122,6 +122,13 @@ async def test_a_429_carries_its_retry_after(ask, header, wait):
     assert caught.value.retry_after_s == wait
 
 
+async def test_a_429_that_no_waiting_cures_is_a_refusal(ask):
+    """An empty account answers 429 as well; asking again would never end."""
+    error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
+    with pytest.raises(TeacherRejected, match="exceeded your current quota"):
+        await ask(web.json_response({"error": error}, status=429))
+
+
 async def test_no_server_and_no_answer_in_time(make_task, server):
     """A closed port and a late answer are told apart."""
     gone = make_teacher(make_task("http://127.0.0.1:9", mode="classify"))
