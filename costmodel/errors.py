@@ -6,6 +6,7 @@ CostModelError
 ├── BadUsage          negative, boolean or non-finite token counts
 ├── BadProjection     counts or traffic that no month can have
 ├── BadScenario       a scenario file that cannot be simulated
+├── BadGoal           a goal that no fleet can meet, or that makes no sense
 ├── BadProfile        measurements that no profile can be fitted on
 └── Unstable          a queue that grows for ever: more work than capacity
 """
@@ -43,3 +44,9 @@ class Unstable(CostModelError):
 
 class BadProfile(CostModelError):
     """Measurements, or a profile file, that say too little or nothing."""
+
+
+class BadGoal(CostModelError):
+    """A goal nobody can meet; says what is in the way."""
+
+    exit_code = 3

@@ -330,7 +330,7 @@ def vary(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
     Raises:
         BadScenario: a field that does not exist, or a value it does not allow.
     """
-    return _validated(_changed(base.model_dump(exclude_unset=True), changes), base.name)
+    return _validated(_changed(base.model_dump(), changes), base.name)
 
 
 def sweep(base: Scenario, axes: Mapping[str, Sequence[Any]]) -> Iterator[Scenario]:

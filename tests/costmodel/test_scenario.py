@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from costmodel.errors import BadScenario
-from costmodel.scenario import load, sweep, vary
+from costmodel.scenario import HostedTeacher, Scenario, load, sweep, vary
+from costmodel.workload import Workload
 
 GOOD = {
     "name": "good",
@@ -120,6 +121,18 @@ def test_vary_replaces_fields_and_their_other_form(write):
     assert base.student.replicas == 2
     with pytest.raises(BadScenario, match="no such field"):
         vary(base, {"student.replica": 7})
+
+
+def test_vary_keeps_what_it_does_not_name():
+    """A scenario built in Python survives a change of something else, defaults and all."""
+    base = Scenario(
+        name="b", workload=Workload(per_second=1), teacher=HostedTeacher(step_s=0.5, max_running=4)
+    )
+    changed = vary(base, {"student.replicas": 3})
+    assert changed.teacher == base.teacher
+    assert changed == base.model_copy(
+        update={"student": base.student.model_copy(update={"replicas": 3})}
+    )
 
 
 def test_sweep_visits_every_combination_once(write):
