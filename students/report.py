@@ -258,7 +258,7 @@ def reliability_figure(evaluation: Evaluation) -> Figure:
     )
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.set_ylabel("agrees with the teacher")
-    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
     below.bar(
         [b.low for b in bins],
         [b.agreement.n for b in bins],
@@ -309,12 +309,21 @@ def evaluation_page(
     page.heading("All figures")
     page.table(
         ("", "metric", "value"),
-        metric_rows(evaluation, certificate),
+        _blocks_once(metric_rows(evaluation, certificate)),
         "Shares with exact 95 % intervals; differences with paired bootstrap 95 % intervals",
     )
     _class_tables(page, evaluation)
     _suspect_table(page, evaluation, texts)
     return page
+
+
+def _blocks_once(rows: list[Row]) -> list[Row]:
+    """Leave a block's name out where it repeats."""
+    before = ["", *(block for block, _, _ in rows)]
+    return [
+        ("" if block == last else block, metric, value)
+        for last, (block, metric, value) in zip(before, rows, strict=False)
+    ]
 
 
 def _headlines(e: Evaluation, certificate: Certificate | None) -> list[Headline]:
@@ -365,7 +374,8 @@ def _class_tables(page: Page, e: Evaluation) -> None:
             "recall",
             "F1",
             "escalated",
-            "kept and missed",
+            "kept, missed",
+            "at most",
             "gold F1 teacher",
             "student",
             "cascade",
@@ -379,7 +389,8 @@ def _class_tables(page: Page, e: Evaluation) -> None:
                 _percent(row.recall),
                 f"{row.f1:.3f}",
                 _percent(row.escalation),
-                share_words(row.missed) if row.missed else None,
+                row.missed.count if row.missed else None,
+                _percent(row.missed.high) if row.missed else None,
                 _number(row.teacher_gold_f1),
                 _number(row.student_gold_f1),
                 _number(row.cascade_gold_f1),
@@ -388,7 +399,8 @@ def _class_tables(page: Page, e: Evaluation) -> None:
         ],
         f"The {len(shown)} worst classes of {len(e.classes)} by agreement with the teacher"
         if many
-        else "Precision, recall and F1 are agreement of the student alone with the teacher",
+        else "Precision, recall and F1: agreement of the student alone with the teacher. Missed: "
+        "kept and answered otherwise, with its exact upper 97.5 % limit",
     )
     if e.confusion:
         page.table(
