@@ -24,6 +24,7 @@ from costmodel.doubt import Doubt
 from costmodel.errors import BadScenario
 from costmodel.pricing import PriceSpec
 from costmodel.profile import StudentProfile
+from costmodel.roofline import Model, gpu_named, step_fields
 from costmodel.workload import Bursts, Lengths, Workload
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -305,10 +306,22 @@ def load(path: Path, changes: Mapping[str, Any] | None = None) -> Scenario:
     trace = trace.get("trace") if isinstance(trace, dict) else None
     if isinstance(trace, dict) and isinstance(trace.get("path"), str):
         trace["path"] = str(path.parent / trace["path"])
+    if isinstance(raw.get("teacher"), dict) and "roofline" in raw["teacher"]:
+        raw["teacher"] = _with_roofline(raw["teacher"], path)
     profile = raw.pop("profile", None)
     if profile is not None:
         raw = _with_profile(raw, path.parent / str(profile))
     return _validated(_changed(raw, changes or {}), str(path))
+
+
+def _with_roofline(teacher: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Fill the step times the file leaves open from a GPU's datasheet and a model's shape."""
+    shape = dict(teacher.pop("roofline") or {})
+    gpu = gpu_named(str(shape.pop("gpu", None)))
+    try:
+        return {**step_fields(gpu, Model.model_validate(shape)), **teacher}
+    except ValidationError as error:
+        raise BadScenario(f"{path}: teacher.roofline.{first_fault(error)}") from error
 
 
 def _with_profile(raw: dict[str, Any], path: Path) -> dict[str, Any]:
