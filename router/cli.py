@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "students.commands.evaluate:evaluate",
         "Measure a bundle on rows never used before.",
     ),
+    "ablate": ("students.commands.ablate:ablate", "Soft or hard labels, and how many of them?"),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
     "serve": (
         "router.commands.serve:serve",

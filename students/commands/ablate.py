@@ -1,0 +1,108 @@
+"""`raisehand ablate`: do soft labels pay here, and how many labels are enough?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from students.distill.ablation import Ablation
+
+
+@click.command(epilog="Example: raisehand ablate --task task.yaml --html ablation.html")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option(
+    "--labels",
+    "labels_dir",
+    type=click.Path(path_type=Path),
+    help="Folder of labels.npz and labels.json; default the task's work_dir.",
+)
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with plots."
+)
+def ablate(
+    task_path: Path, labels_dir: Path | None, seeds: int, as_json: bool, html_path: Path | None
+) -> None:
+    """Train the linear student on soft, hard, mixed and gold labels and compare in pairs.
+
+    Also a TF-IDF + logistic regression baseline on the teacher's answers, a label-budget curve and
+    a temperature curve. Reads the labels that were paid for; asks the teacher nothing. The
+    calibration rows are not touched.
+    """
+    from students.distill.ablation_page import ablation_page
+    from students.errors import BadInputs
+
+    ablation = _ablate(task_path, labels_dir, seeds)
+    if html_path:
+        try:
+            html_path.parent.mkdir(parents=True, exist_ok=True)
+            html_path.write_text(ablation_page(ablation).html(), encoding="utf-8")
+        except OSError as error:
+            raise BadInputs(f"{html_path} cannot be written: {error.strerror}") from None
+        click.echo(f"Wrote {html_path}", err=True)
+    if as_json:
+        click.echo(ablation.model_dump_json(indent=1))
+    else:
+        _print(ablation)
+
+
+def _ablate(task_path: Path, labels_dir: Path | None, seeds: int) -> Ablation:
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from students.distill.ablation import Pool, ablate
+    from students.distill.record import load_labels
+    from students.distill.run import take_parts
+    from students.task import load_task
+
+    task = load_task(task_path)
+    labelled, record = load_labels(labels_dir or task.work_dir)
+    rows = record.split_rows()
+    part = take_parts(task, labelled, rows)
+    learn = labelled.take(np.concatenate([rows["train"], rows["validation"]]))
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("train", total=None)
+        return ablate(
+            task.name,
+            Pool(learn, part["temperature"], part["test"]),
+            task.promise.alpha,
+            seeds=seeds,
+            epochs=task.student.epochs,
+            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+
+
+def _print(ablation: Ablation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from students.distill.ablation_page import HEADERS, arm_rows, interval_words, verdict
+
+    console = Console()
+    table = Table(title=f"{ablation.task}: {ablation.seeds} seeds", title_justify="left")
+    for header in HEADERS:
+        table.add_column(header, overflow="fold")
+    for row in arm_rows(ablation):
+        table.add_row(*row)
+    console.print(table)
+    for title, points in (
+        ("teacher labels", ablation.budgets), ("temperature", ablation.temperatures),
+    ):  # fmt: skip
+        curve = Table(title=f"Soft student by {title}", title_justify="left")
+        for header in (title, "agreement", "coverage at promise", "KL"):
+            curve.add_column(header)
+        for point in points:
+            m = point.measured
+            curve.add_row(
+                f"{point.x:,g}", interval_words(m.agreement),
+                interval_words(m.coverage_at_promise), interval_words(m.kl),
+            )  # fmt: skip
+        console.print(curve)
+    console.print(verdict(ablation))

@@ -1,0 +1,83 @@
+"""Paired comparison of targets."""
+
+import numpy as np
+import pytest
+
+from students.distill.ablation import (
+    BASELINE,
+    GOLD,
+    HARD,
+    SOFT,
+    Outcome,
+    Pool,
+    _draw,
+    _Judge,
+    ablate,
+    coverage_at_promise,
+)
+from students.distill.ablation_page import ablation_page, verdict
+
+
+@pytest.fixture(scope="module")
+def pool(make_labels, split_rows):
+    """The easy labels with a tenth of the answers random."""
+    data = make_labels(noise=0.1)
+    learn = np.concatenate([split_rows["train"], split_rows["validation"]])
+    return Pool(
+        data.take(learn), data.take(split_rows["temperature"]), data.take(split_rows["test"])
+    )
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0)])
+def test_coverage_at_promise_counts_kept_disagreements_of_all_rows(alpha, expected):
+    """Rows in order of confidence: right, right, wrong, wrong."""
+    agree = np.array([True, False, True, False])
+    confidence = np.array([0.9, 0.7, 0.8, 0.6])
+    assert coverage_at_promise(agree, confidence, alpha) == expected
+
+
+def test_a_smaller_budget_is_part_of_a_larger_one_and_never_validates(pool):
+    """Curves compare nested sets, and no training row validates."""
+    (few, validation), (many, _) = _draw(pool, 3, 50), _draw(pool, 3, 200)
+    assert few.texts == many.texts[:50]
+    assert not set(many.texts) & set(validation.texts)
+    assert _draw(pool, 4, 50)[0].texts != few.texts
+
+
+def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(pool):
+    """Pairs cancel what they share: the interval of a difference is not that of one arm."""
+    n = len(pool.test)
+    rng = np.random.default_rng(0)
+
+    def outcome(rate: float, noise: np.ndarray) -> Outcome:
+        agree = noise < rate
+        return Outcome(agree, rng.random(n), rng.random(n), agree.astype(float))
+
+    noise = [rng.random(n) for _ in range(3)]
+    good, bad = [outcome(0.9, u) for u in noise], [outcome(0.8, u) for u in noise]
+    judge = _Judge(pool.test, 0.03, 3)
+    same = judge.measure(good, good).agreement
+    assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
+    gap = judge.measure(good, bad).agreement
+    assert gap.estimate == pytest.approx(0.1, abs=0.06)
+    assert gap.excludes_zero
+
+
+@pytest.mark.torch
+def test_every_arm_and_curve_is_measured_and_drawn(pool):
+    """All arms on all seeds; the page is one HTML with two figures and says whether soft helped."""
+    seen = []
+    done = ablate(
+        "demo", pool, 0.05, seeds=2, epochs=3, budgets=(100, 10**6), temperatures=(1.0, 2.0),
+        progress=lambda n, of: seen.append((n, of)),
+    )  # fmt: skip
+    assert {SOFT, HARD, GOLD, BASELINE} < {arm.name for arm in done.arms}
+    assert sorted(seen)[-1] == (14, 14)
+    assert [p.x for p in done.budgets] == [100, done.n_train]
+    assert [p.x for p in done.temperatures] == [1, 2]
+    soft = next(arm for arm in done.arms if arm.name == SOFT)
+    assert soft.measured.agreement.estimate > 0.8
+    assert soft.minus_hard.kl.high < 0.5
+    html = ablation_page(done).html()
+    assert html.count("<svg") == 2
+    assert "2 seeds" in verdict(done)
