@@ -62,6 +62,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",
     ),
+    "monitor": ("router.bench.monitor:monitor", "False alarms and delays of the audits."),
     "labelling": (
         "students.bench.labelling:labelling",
         "Share of the concurrency limit that labelling keeps busy.",
@@ -118,9 +119,10 @@ bench = LazyGroup(
 def run() -> None:
     """Run the command line; an error raised on purpose is one sentence and an exit code."""
     try:
-        main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # click hands the code of a command that exits on purpose back instead of raising it
+        code = main(standalone_mode=False)
+        if isinstance(code, int):
+            sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

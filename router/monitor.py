@@ -86,7 +86,7 @@ class Monitor:
         self._weight = self._weight_disagreed = 0.0
         self._stakes = [0.0] * len(ODDS)
         self._cash = 1.0
-        self._ratios = {d: [_likelihood_ratio(m, alpha, d) for m in ODDS] for d in (True, False)}
+        self._ratios = {d: [likelihood_ratio(m, alpha, d) for m in ODDS] for d in (True, False)}
 
     @property
     def state(self) -> State:
@@ -108,7 +108,7 @@ class Monitor:
         if not 0.0 < propensity <= 1.0:
             raise ValueError(f"propensity is {propensity!r}; an audit was drawn with one in (0, 1]")
         if self._audits % BLOCK == 0:
-            started = _share(self._audits // BLOCK)
+            started = starting_share(self._audits // BLOCK)
             self._cash -= started
             self._stakes = [stake + started / len(ODDS) for stake in self._stakes]
         ratios = self._ratios[bool(disagreed)]
@@ -149,7 +149,7 @@ class Monitor:
         return monitor
 
 
-def _share(block: int) -> float:
+def starting_share(block: int) -> float:
     """Share of the wealth that starts to bet at the head of this block; all blocks sum to 1.
 
     1 / ln(j + e) − 1 / ln(j + 1 + e) telescopes, and falls as slowly as a sum allows.
@@ -158,7 +158,7 @@ def _share(block: int) -> float:
     return (1.0 - FIRST_STAKE) * later + (FIRST_STAKE if block == 0 else 0.0)
 
 
-def _likelihood_ratio(odds: float, alpha: float, disagreed: bool) -> float:
+def likelihood_ratio(odds: float, alpha: float, disagreed: bool) -> float:
     """Of the alternative against alpha. Its mean is at most 1 for every rate up to alpha."""
     scale = 1.0 - alpha + odds * alpha
     return odds / scale if disagreed else 1.0 / scale

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.monitor import ODDS, Evidence, Monitor, Status, _likelihood_ratio, _share
+from router.monitor import ODDS, Evidence, Monitor, Status, likelihood_ratio, starting_share
 
 ALPHA = 0.05
 
@@ -30,16 +30,16 @@ def _streams(rate, runs, length, seed=0):
 def test_every_bet_is_fair_at_alpha_and_losing_below(odds, alpha, share):
     """The mean of the likelihood ratio is 1 at alpha and at most 1 at every lower rate."""
     rate = share * alpha
-    won, lost = (_likelihood_ratio(odds, alpha, d) for d in (True, False))
+    won, lost = (likelihood_ratio(odds, alpha, d) for d in (True, False))
     assert rate * won + (1 - rate) * lost <= 1 + 1e-9
     assert alpha * won + (1 - alpha) * lost == pytest.approx(1)
 
 
 def test_stakes_of_all_starting_times_sum_to_the_wealth():
     """The shares telescope to 1, so that nothing is bet that is not there."""
-    total = sum(_share(block) for block in range(100_000))
+    total = sum(starting_share(block) for block in range(100_000))
     assert 0.94 < total < 1
-    assert all(_share(block) > 0 for block in (0, 1, 10**6))
+    assert all(starting_share(block) > 0 for block in (0, 1, 10**6))
 
 
 def test_false_alarms_stay_rare_over_a_long_life():
