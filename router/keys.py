@@ -105,7 +105,7 @@ class Key:
     def spent_today(self) -> Decimal:
         """Return the dollars of the current UTC day."""
         day = _day_of(self._wall())
-        if day != self._day:
+        if day > self._day:  # a clock set back does not give the day's budget again
             self._day, self._usd = day, Decimal(0)
         return self._usd
 

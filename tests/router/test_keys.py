@@ -113,6 +113,16 @@ def test_budget_of_the_day_blocks_and_begins_anew_at_midnight_utc():
     key.admit()
 
 
+def test_a_clock_set_back_gives_no_budget_again():
+    """T29: what was spent today stays spent when the wall clock jumps to yesterday."""
+    wall = ManualClock(now=86_400.0 * 20_000 + 60.0)
+    ring = KeyRing([_spec(max_usd_per_day=Decimal(1))], wall=wall)
+    ring.spend("team-a", Decimal(1))
+    wall.now -= 3_600.0
+    with pytest.raises(OverQuota):
+        ring.identify(_bearer(SECRET)).admit()
+
+
 def test_what_was_spent_before_a_restart_still_counts():
     """The sums of the day can be handed over; unknown names and unpriced answers are ignored."""
     spent = {"team-a": Decimal(5), "gone": Decimal(1)}
