@@ -63,6 +63,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "Count broken promises over simulated deployments.",
     ),
     "monitor": ("router.bench.monitor:monitor", "False alarms and delays of the audits."),
+    "students": (
+        "students.bench.students:students",
+        "Texts a second of each student, beside sentence-transformers; seconds to distil.",
+    ),
     "labelling": (
         "students.bench.labelling:labelling",
         "Share of the concurrency limit that labelling keeps busy.",
