@@ -28,6 +28,7 @@ from students.task import TeacherSection
 
 MAX_REPLY_BYTES = 16 * 2**20
 _SHOWN = 300
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _OUT_OF_MONEY = ("insufficient_quota", "exceeded your current quota", "billing_hard_limit")
 """An OpenAI-style 429 that no waiting cures."""
 
@@ -117,11 +118,15 @@ class TeacherClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             # Callers cap their own concurrency; a second, hidden cap here would only add waiting.
-            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60)
+            # Idle connections go before uvicorn's 5 seconds are over, or a question could be sent
+            # into one that the server is just closing.
+            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=4)
+            away = self._section.base_url.host not in _LOOPBACK
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=away,  # a company's proxy, from HTTPS_PROXY; never for this machine
             )
         return self._session
 

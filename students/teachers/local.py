@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,14 @@ class LocalClassifier:
         BadTask: no such folder, or no single-label classifier in it.
     """
 
-    def __init__(self, folder: Path, *, device: str = "cpu", max_length: int = 512) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        max_length: int = 512,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
         if not (folder / "config.json").exists():
             raise BadTask(
                 f"{folder} is not a model folder: it has no config.json; name a local Hugging Face "
@@ -59,7 +67,7 @@ class LocalClassifier:
         positions = int(getattr(model.config, "max_position_embeddings", max_length))
         self.max_length = min(max_length, positions, tokenizer.model_max_length)
         self._torch = torch
-        self._model = model.to(device).eval()
+        self._model = model.to(device, getattr(torch, dtype)).eval()
         self._tokenizer = tokenizer
         self._device = device
 

@@ -106,6 +106,17 @@ def test_answers_do_not_depend_on_company(classifier):
     assert len({round(float(a.probabilities[0]), 3) for a in together}) > 2
 
 
+def test_bfloat16_moves_probabilities_little(folder, classifier):
+    """The faster type answers the same up to the third digit."""
+    from students.teachers.local import LocalClassifier
+
+    texts = ["help me", "all calm here", "x"]
+    fast = LocalClassifier(folder, dtype="bfloat16").answer(texts)
+    for one, other in zip(classifier.answer(texts), fast, strict=True):
+        assert np.allclose(one.probabilities, other.probabilities, atol=0.02)
+        assert other.probabilities.dtype == np.float32
+
+
 def test_classify_has_vllms_fields(client, classifier):
     """Field names, order and usage are those of vLLM's ClassificationResponse."""
     reply = client.post("/classify", json={"model": "tiny", "input": ["help me", "calm"]}).json()
