@@ -105,6 +105,8 @@ class Deployment(_Section):
     curve: tuple[tuple[float, int, int], ...] = ()
     """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
     certified_threshold: float | None = None
+    training_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds one training took; they are priced as hours of a student machine."""
     doubt: Doubt = Doubt()
     """How far the inputs may be off that nothing above counts."""
     profile: StudentProfile | None = None

@@ -58,6 +58,11 @@ class MachineRow(BaseModel):
         """Whether nobody has looked at the source for more than 90 days."""
         return (day - self.checked).days > STALE_AFTER_DAYS
 
+    def words_on(self, day: date) -> str:
+        """The words, with a warning when the row is stale on that day."""
+        age = (day - self.checked).days
+        return f"{self.words}, STALE: not checked for {age} days" if self.stale(day) else self.words
+
 
 def read_machines(path: Path) -> tuple[MachineRow, ...]:
     """Read a price list.

@@ -44,7 +44,7 @@ def price_of(
     assert spec.requests_per_second is not None, "PriceSpec checks this"
     if spec.machine is not None:
         row = find_machine(spec.machine, at.date(), machines)
-        hourly, words = row.usd_per_hour, row.words
+        hourly, words = row.usd_per_hour, row.words_on(at.date())
     else:
         assert spec.usd_per_hour is not None, "PriceSpec checks this"
         hourly = spec.usd_per_hour

@@ -58,6 +58,7 @@ class _Manifest(BaseModel):
 
     evaluation: _Evaluation
     labelling: _Labelling | None = None
+    training_s: float = 0.0
     profile: StudentProfile | None = None
 
 
@@ -159,6 +160,7 @@ def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
             "escalated": counted.escalation.count,
             "disagreements": counted.n - counted.cascade_agreement.count,
         },
+        "training_s": manifest.training_s,
         "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
     }
     if manifest.labelling is not None:

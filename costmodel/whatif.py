@@ -7,12 +7,13 @@ projection = project_deployment(deployment)
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 
 from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.deployment import Deployment, UsageTerms
 from costmodel.errors import BadProjection
 from costmodel.pricebook import price_of
-from costmodel.pricing import TokenUsage, now
+from costmodel.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
 from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
 from costmodel.savings import BASELINES
@@ -31,12 +32,17 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
     starts = starts or now()
     counts = deployment.evaluation
     once = deployment.one_off
+    student = price_of(deployment.student.price, at=starts)
+    training = once.training_usd
+    if isinstance(student, MachinePrice):
+        hours = Decimal(repr(deployment.training_s)) / SECONDS_PER_HOUR
+        training += hours * student.usd_per_hour
     return project(
         Counts(counts.n, counts.escalated, counts.disagreements),
         teacher_usage(deployment),
         Prices(
             teacher=price_of(deployment.teacher.price, at=starts),
-            student=price_of(deployment.student.price, at=starts),
+            student=student,
             decision_api=(
                 price_of(deployment.decision_api, at=starts) if deployment.decision_api else None
             ),
@@ -47,7 +53,7 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
             deployment.fleet.peak_to_mean,
             deployment.fleet.max_utilisation,
         ),
-        one_off=OneOff(once.labelling_usd, once.training_usd, once.other_usd),
+        one_off=OneOff(once.labelling_usd, training, once.other_usd),
         operation=Operation(
             deployment.audit_rate, deployment.operation.attempts, deployment.operation.monthly_usd
         ),

@@ -46,7 +46,17 @@ def money_tables(
     deployment: Deployment, projection: Projection, uncertain: Uncertain
 ) -> tuple[Table, ...]:
     """Every table of the page, for a terminal too."""
-    stated = Table("Stated doubts", ("", "value"), (("inputs", doubt_words(deployment.doubt)),))
+    rows = [("doubts", doubt_words(deployment.doubt))]
+    said, profile = deployment.student.price.requests_per_second, deployment.profile
+    if said is not None and profile is not None:
+        rows.append(
+            (
+                "student speed",
+                f"{said:,.0f} requests a second per machine as stated; measured on one core with "
+                f"full batches: {profile.texts_per_s:,.0f} ({profile.machine})",
+            )
+        )
+    stated = Table("Stated, not counted", ("", "value"), tuple(rows))
     return (*projection_tables(projection), doubts(uncertain), limits(uncertain), stated)
 
 

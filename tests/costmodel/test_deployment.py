@@ -158,7 +158,7 @@ def test_the_fields_read_here_are_those_that_are_written():
     from students.evaluation import CurvePoint, Evaluation, Share
     from students.runtime.bundle import LabellingBill, Manifest
 
-    assert {"evaluation", "labelling"} <= set(Manifest.model_fields)
+    assert {"evaluation", "labelling", "training_s", "profile"} <= set(Manifest.model_fields)
     assert {"usd", "labels_sha256"} <= set(LabellingBill.model_fields)
     assert {"n", "escalation", "cascade_agreement", "thresholds", "risk_coverage"} <= set(
         Evaluation.model_fields
@@ -167,3 +167,12 @@ def test_the_fields_read_here_are_those_that_are_written():
     assert {"threshold", "kept", "disagreements"} <= set(CurvePoint.model_fields)
     assert {"labels_sha256", "usage"} <= set(LabellingRecord.model_fields)
     assert {"input_tokens", "output_tokens", "requests"} <= set(Usage.model_fields)
+
+
+def test_training_time_is_paid_like_a_student_machine(task_file):
+    """Half an hour of training on a machine of 0.08925 dollars an hour is part of the one-off."""
+    before = project_deployment(read_deployment(task_file)).break_even.one_off_usd
+    after = project_deployment(
+        read_deployment(task_file, changes={"training_s": 1800})
+    ).break_even.one_off_usd
+    assert after - before == Decimal("0.044625")

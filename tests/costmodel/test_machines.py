@@ -128,3 +128,12 @@ def test_unknown_prices_fail_when_the_file_is_loaded():
     """A wrong model name is found at start, not at the first request."""
     with pytest.raises(UnknownPrice, match="openai:gtp-4o"):
         price_of(PriceSpec(model="openai:gtp-4o"))
+
+
+def test_a_stale_price_warns_from_the_91st_day():
+    """A row nobody looked at for 90 days is fine, for 91 it says so wherever it is printed."""
+    row = find_machine("aws:m7g.large", date(2026, 11, 24))
+    assert "STALE" not in row.words_on(date(2026, 9, 15))
+    assert "STALE: not checked for 91 days" in row.words_on(date(2026, 9, 16))
+    stale = price_of(PriceSpec(machine="huggingface:l4", requests_per_second=1))
+    assert "STALE" in stale.words
