@@ -34,9 +34,11 @@ from students.testing import ScriptedStudent
 class Student(ScriptedStudent):
     """Sure unless it reads 'maybe'; remembers nothing, so that its memory does not grow."""
 
+    seconds = 0.001
+
     def predict(self, texts):
-        """Take a millisecond, as a small model does."""
-        time.sleep(0.001)
+        """Take its time, whatever the size of the batch."""
+        time.sleep(self.seconds)
         predictions = super().predict(texts)
         self.calls.clear()
         return predictions
@@ -46,7 +48,8 @@ class Student(ScriptedStudent):
 @click.option("--teacher", required=True)
 @click.option("--ledger", "ledger_path", required=True, type=click.Path(path_type=Path))
 @click.option("--concurrency", default=8)
-def main(teacher: str, ledger_path: Path, concurrency: int) -> None:
+@click.option("--batch-ms", default=1.0)
+def main(teacher: str, ledger_path: Path, concurrency: int, batch_ms: float) -> None:
     """Serve until a signal says stop."""
     configure_logs()
     task = Task.model_validate(
@@ -64,6 +67,14 @@ def main(teacher: str, ledger_path: Path, concurrency: int) -> None:
         }
     )
     student = Student(task.schema_, lambda text: (0.55, 0.45) if "maybe" in text else (0.99, 0.01))
+    student.seconds = batch_ms / 1000.0
+    settings = load_settings()
+    batcher = Batcher(
+        student,
+        max_queue=settings.max_queue,
+        max_batch_texts=settings.max_batch_texts,
+        max_batch_tokens=settings.max_batch_tokens,
+    )
     metrics, ledger = Metrics(CollectorRegistry()), SqliteLedger(ledger_path)
     guard = EscalationGuard(
         ClassifyTeacher(task),
@@ -73,14 +84,14 @@ def main(teacher: str, ledger_path: Path, concurrency: int) -> None:
     )
     pipeline = Pipeline(
         task,
-        ModelSlot(Model("scripted", student, (0.9, 0.9), Batcher(student))),
+        ModelSlot(Model("scripted", student, (0.9, 0.9), batcher)),
         guard,
         ledger,
         metrics,
         student_usd=price_of(task.student.price).cost(TokenUsage(), now()).usd,
         teacher_price=price_of(task.teacher.price),
     )
-    service = Service({task.name: Served(task, pipeline)}, ledger, metrics, load_settings())
+    service = Service({task.name: Served(task, pipeline)}, ledger, metrics, settings)
     listener = bind("127.0.0.1", 0)
     serve(
         create_app(service),

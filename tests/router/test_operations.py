@@ -63,10 +63,10 @@ class Router:
 
 
 @asynccontextmanager
-async def _router(teacher, folder, **environment):
+async def _router(teacher, folder, *options, **environment):
     ledger = folder / "ledger.sqlite"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), "--teacher", teacher, "--ledger", str(ledger),
+        sys.executable, str(SCRIPT), "--teacher", teacher, "--ledger", str(ledger), *options,
         stdout=asyncio.subprocess.PIPE, env=os.environ | environment,
     )  # fmt: skip
     port = int(await asyncio.wait_for(process.stdout.readline(), 30))
@@ -161,6 +161,29 @@ async def test_a_flood_of_unsure_texts_keeps_the_cap(router, teacher, session):
     assert {status for status, *_ in answers} == {200}
     reasons = {reason for *_, reason, _ in answers}
     assert {"low_confidence", "teacher_busy"} <= reasons
+
+
+async def test_overload_is_refused_fast_and_forgotten_fast(teacher, tmp_path, session):
+    """T1 to T4: beyond the knee goodput holds, refusals are quick, and all is soon forgotten."""
+    knee = 4 / 0.1  # batches of 4 texts, 100 ms each
+    limits = {"RAISEHAND_MAX_BATCH_TEXTS": "4", "RAISEHAND_MAX_QUEUE": "8"}
+    calm = {"unsure": 0.0, "deadline_ms": 5_000.0}
+    async with _router(teacher.url, tmp_path, "--batch-ms", "100", **limits) as router:
+        normal = await router.load(session, rate=0.5 * knee, seconds=3, **calm)
+        for factor in (2.0, 5.0):
+            answers = await router.load(session, rate=factor * knee, seconds=3, **calm)
+            good = [s for status, *_, s in answers if status == 200]
+            refused = [s for status, *_, s in answers if status == 429]
+            assert len(good) + len(refused) == len(answers)
+            assert len(good) / 3 > 0.8 * knee
+            assert _p99(good) < (8 / 4 + 2) * 0.1 + 0.2
+            assert sorted(refused)[len(refused) // 2] < 0.05
+            reasons = {reason for status, _, reason, _ in answers if status == 429}
+            assert reasons == {"queue_full"}
+        await asyncio.sleep(1.0)
+        after = await router.load(session, rate=0.5 * knee, seconds=3, **calm)
+        assert {status for status, *_ in after} == {200}
+        assert _p99([s for *_, s in after]) < 2 * _p99([s for *_, s in normal]) + 0.05
 
 
 async def test_sigterm_under_load_loses_nothing(teacher, tmp_path, session):
