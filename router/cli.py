@@ -32,6 +32,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "costmodel.commands.whatif:whatif",
         "Project the bill: per request, per month, break-even.",
     ),
+    "capacity": (
+        "costmodel.commands.capacity:capacity",
+        "Find the smallest fleet that keeps a p99 and a promise.",
+    ),
     "profile": (
         "costmodel.commands.profile:profile",
         "Measure a running router, so that its loads can be predicted.",

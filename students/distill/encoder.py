@@ -84,8 +84,7 @@ def train_encoder_student(
         BadTask: there is no encoder at `base`.
     """
     classes = len(train.schema)
-    tokenizer, pad_id = _tokenizer(base)
-    network = _network(base, classes, recipe.seed)
+    network, tokenizer, pad_id = load_base(base, classes, recipe.seed)
     width = network.head.in_features
     if not recipe.lr:
         recipe = replace(recipe, lr=SMALL_LR if width <= SMALL_WIDTH else LARGE_LR)
@@ -103,7 +102,7 @@ def train_encoder_student(
     tried: list[Trial] = []
     if len(settings) > 1:
         tried = [
-            _fit(_network(base, classes, recipe.seed), rows, replace(s, epochs=1))[1]
+            _fit(load_base(base, classes, recipe.seed)[0], rows, replace(s, epochs=1))[1]
             for s in settings
         ]
         best = min(range(len(settings)), key=lambda i: tried[i].kl)
@@ -166,30 +165,26 @@ def _logits(
     return out
 
 
-def _network(base: Path, classes: int, seed: int) -> EncoderNetwork:
-    torch.manual_seed(seed)
-    try:
-        return new_network(base, classes)
-    except (OSError, ValueError) as error:
-        raise BadTask(
-            f"student.encoder_path {base} is not a local Hugging Face encoder: "
-            f"{' '.join(str(error).split())[:200]}"
-        ) from None
+def load_base(base: Path, classes: int, seed: int) -> tuple[EncoderNetwork, Tokenizer, int]:
+    """Load a pre-trained encoder with a new head, its tokenizer and its padding token.
 
-
-def _tokenizer(base: Path) -> tuple[Tokenizer, int]:
+    Raises:
+        BadTask: there is no encoder with a fast tokenizer at `base`.
+    """
     from transformers import AutoTokenizer
 
+    torch.manual_seed(seed)
     try:
+        network = new_network(base, classes)
         tokenizer = AutoTokenizer.from_pretrained(str(base), local_files_only=True, use_fast=True)
         backend = tokenizer.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         raise BadTask(
-            f"student.encoder_path {base} has no fast tokenizer: "
-            f"{' '.join(str(error).split())[:200]}"
+            f"student.encoder_path {base} is not a local Hugging Face encoder with a fast "
+            f"tokenizer: {' '.join(str(error).split())[:200]}"
         ) from None
     backend.no_padding()
-    return backend, tokenizer.pad_token_id or 0
+    return network, backend, tokenizer.pad_token_id or 0
 
 
 def _longest(network: EncoderNetwork) -> int:

@@ -1,0 +1,258 @@
+"""How fast students are on this machine, and how long one takes to distil.
+
+The encoder is raced against sentence-transformers on the same weights, texts and cores, round by
+round in turns, so that a noisy machine is noisy for both; the figure is the median of the rounds'
+ratios. Where sentence-transformers is not installed, its `encode` is done step by step with the
+same library calls (transformers in float32, batches of 32 sorted by length, mean pooling, unit
+length); the report says which it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from students.distill.labelled import LabelledSet
+
+CLASSES = 77
+DEFAULT_MODEL = Path(".cache/demo/downloads/all-MiniLM-L6-v2")
+PACKAGES = ("torch", "transformers", "openvino", "nncf", "numba", "sentence-transformers")
+
+
+@click.command(epilog="Example: raisehand bench students --json")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="Local Hugging Face folder of the encoder; `make demo` fetches this one.",
+)
+@click.option("--inputs", type=click.Path(path_type=Path), help="CSV of texts; default made up.")
+@click.option("--text", default="text", show_default=True, help="Its column.")
+@click.option("--texts", "n_texts", default=1024, show_default=True, type=click.IntRange(64))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(2))
+@click.option("--rows", default=10_000, show_default=True, type=click.IntRange(1000))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def students(
+    model: Path, inputs: Path | None, text: str, n_texts: int, rounds: int, rows: int, as_json: bool
+) -> None:
+    """Race the int8 encoder against sentence-transformers; time the linear student."""
+    texts = _read(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
+    figures = {
+        **_encoders(model, texts, rounds),
+        **_linear(texts, rows, rounds),
+        "texts": len(texts),
+        "mean_characters": round(statistics.mean(map(len, texts)), 1),
+        "cores": os.cpu_count(),
+        "machine": _machine(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+    }
+    if as_json:
+        click.echo(json.dumps(figures, indent=1))
+        return
+    for name, value in figures.items():
+        click.echo(f"{name:<28} {value}")
+
+
+def made_up(n: int, seed: int = 0, classes: int = CLASSES) -> LabelledSet:
+    """Texts of about a customer's question, each with a soft label that its words explain."""
+    import numpy as np
+
+    from students.distill.labelled import LabelledSet
+    from students.labels import LabelSchema
+
+    rng = np.random.default_rng(seed)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    words = np.random.default_rng(0)
+    lexicon = ["".join(words.choice(letters, words.integers(2, 9))) for _ in range(4000)]
+    favours = words.normal(size=(4000, classes)) * (words.random((4000, 1)) < 0.3) * 2.5
+    texts, logits = [], []
+    for _ in range(n):
+        chosen = np.minimum(rng.geometric(0.002, int(rng.integers(4, 22))) - 1, 3999)
+        texts.append(" ".join(lexicon[w] for w in chosen) + "?")
+        logits.append(favours[chosen].sum(axis=0))
+    p = np.exp(np.array(logits) - np.max(logits, axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32)
+    zero = np.zeros(n, np.float32)
+    schema = LabelSchema(tuple(f"label {k}" for k in range(classes)))
+    return LabelledSet(schema, tuple(texts), p, zero, zero > 1, np.full(n, -1, np.int32))
+
+
+def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
+    """Distil `rows` labels with the default settings, then time it on one core."""
+    import numpy as np
+
+    from students.distill.linear import LinearRecipe, train_linear
+    from students.runtime.linear import LinearStudent
+    from students.task import StudentSection
+
+    data, section = made_up(rows), StudentSection()
+    split = rows * 85 // 100
+    train, validation = data.take(np.arange(split)), data.take(np.arange(split, rows))
+    train_linear(train.take(np.arange(200)), validation.take(np.arange(50)), LinearRecipe(epochs=1))
+    start = time.perf_counter()
+    weights, trials = train_linear(
+        train, validation, LinearRecipe(epochs=section.epochs), section.temperatures,
+        section.hard_weights,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    student = LinearStudent(data.schema, weights)
+    speeds = [_speed(student.predict, texts) for _ in range(rounds)]
+    return {
+        "linear_distill_s": round(seconds, 1),
+        "linear_distill_rows": rows,
+        "linear_distill_settings": len(trials),
+        "linear_texts_per_s_one_core": _middle(speeds),
+        "linear_spread": _spread(speeds),
+    }
+
+
+def _encoders(model: Path, texts: Sequence[str], rounds: int) -> dict[str, object]:
+    """Race reference, torch student and int8 student in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        reference, name = _reference(model)
+        torch_student, int8_student = _students(model, texts, Path(folder))
+        racers = {"reference": reference, "torch": torch_student, "int8": int8_student}
+        for run in racers.values():
+            run(texts)
+        speeds: dict[str, list[float]] = {key: [] for key in racers}
+        for _ in range(rounds):
+            for key, run in racers.items():
+                speeds[key].append(_speed(run, texts))
+    ratios = [b / a for a, b in zip(speeds["reference"], speeds["int8"], strict=True)]
+    return {
+        "int8_ratio": round(statistics.median(ratios), 2),
+        "int8_ratio_spread": [round(min(ratios), 2), round(max(ratios), 2)],
+        "reference": name,
+        **{f"{key}_texts_per_s": _middle(values) for key, values in speeds.items()},
+        **{f"{key}_spread": _spread(values) for key, values in speeds.items()},
+        "rounds": rounds,
+        "model": model.name,
+    }
+
+
+def _students(
+    model: Path, texts: Sequence[str], folder: Path
+) -> tuple[Callable[[Sequence[str]], object], Callable[[Sequence[str]], object]]:
+    """The same weights, with a new head, as a torch student and as an int8 student."""
+    from students.distill.encoder import TrainedEncoder, load_base, save_encoder
+    from students.distill.export import export_int8
+    from students.labels import LabelSchema
+    from students.runtime.bundle import Bundle, Manifest, hash_files
+    from students.runtime.load import load_student
+    from students.teachers.protocol import TeacherDescriptor
+
+    network, tokenizer, pad_id = load_base(model, CLASSES, seed=0)
+    plain, int8 = folder / "plain", folder / "int8"
+    plain.mkdir()
+    int8.mkdir()
+    save_encoder(TrainedEncoder(network, tokenizer.to_str(), 128, pad_id, ()), plain)
+    manifest = Manifest(
+        task="bench",
+        labels=LabelSchema(tuple(f"label {k}" for k in range(CLASSES))).names,
+        family="encoder",
+        config={"max_length": 128, "pad_id": pad_id},
+        temperature=1.0,
+        confidence="max_probability",
+        files=hash_files(plain),
+        teacher=TeacherDescriptor("none", "none", "none", "", "{}"),
+        created="",
+    )
+    bundle = Bundle(plain, manifest)
+    export_int8(bundle, texts, int8)
+    exported = manifest.model_copy(update={"family": "encoder-int8", "files": hash_files(int8)})
+    return (
+        load_student(bundle).predict,
+        load_student(Bundle(int8, exported)).predict,
+    )
+
+
+def _reference(model: Path) -> tuple[Callable[[Sequence[str]], object], str]:
+    """sentence-transformers, or what its `encode` does, in float32 on all cores."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        return _like_sentence_transformers(model), "the steps of sentence-transformers' encode"
+    encoder = SentenceTransformer(str(model), device="cpu", local_files_only=True)
+    return (
+        lambda texts: encoder.encode(list(texts), batch_size=32, show_progress_bar=False),
+        f"sentence-transformers {metadata.version('sentence-transformers')}",
+    )
+
+
+def _like_sentence_transformers(model: Path) -> Callable[[Sequence[str]], object]:
+    import numpy as np
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model), local_files_only=True)
+    network = AutoModel.from_pretrained(str(model), local_files_only=True).eval()
+
+    def encode(texts: Sequence[str]) -> object:
+        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+        out = np.empty((len(texts), network.config.hidden_size), np.float32)
+        for start in range(0, len(order), 32):
+            rows = order[start : start + 32]
+            batch = tokenizer(
+                [texts[i] for i in rows], padding=True, truncation=True, max_length=128,
+                return_tensors="pt",
+            )  # fmt: skip
+            with torch.no_grad():
+                hidden = network(**batch).last_hidden_state
+                mask = batch["attention_mask"][:, :, None].float()
+                mean = (hidden * mask).sum(1) / mask.sum(1).clamp_min(1e-9)
+                out[rows] = torch.nn.functional.normalize(mean).numpy()
+        return out
+
+    return encode
+
+
+def _speed(run: Callable[[Sequence[str]], object], texts: Sequence[str]) -> float:
+    """Texts a second over all texts, at least 0.2 s long."""
+    done, start = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - start) < 0.2 or done == 0:
+        run(texts)
+        done += len(texts)
+    return done / seconds
+
+
+def _middle(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 1)
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    return [round(min(values), 1), round(max(values), 1)]
+
+
+def _read(path: Path, column: str, n: int) -> tuple[str, ...]:
+    from students.distill.tables import read_columns
+
+    return tuple(str(v) for v in read_columns(path, [column])[column][:n])
+
+
+def _machine() -> str:
+    from students.distill.profiling import machine
+
+    return machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
