@@ -11,13 +11,15 @@ samples-K.jsonl     when samples are wanted
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loadtests.schedule import Schedule
+from loadtests.rows import read_rows
+from loadtests.schedule import Schedule, lay_out
 from loadtests.spec import LoadSpec
 from loadtests.tally import Tally
 
@@ -99,3 +101,14 @@ class Plan:
         temporary = self.directory / f".{name}.{self.worker}"
         temporary.write_text(content)
         temporary.rename(self.directory / name)
+
+
+def main(directory: str) -> None:
+    """Lay out the schedule of the spec in a directory: `python -m loadtests.plan DIRECTORY`."""
+    plan = Plan(Path(directory))
+    spec = plan.read_spec()
+    plan.write_schedule(lay_out(spec, read_rows(spec.inputs, spec.text, spec.encoding)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

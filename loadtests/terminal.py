@@ -28,6 +28,7 @@ def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
+        disable=not Console(stderr=True).is_terminal,
     ) as bar:
         whole = spec.warmup_s + spec.duration_s
         row = bar.add_task(f"{spec.rate:g} rps, warming up", total=whole, counts="")

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import IO
@@ -18,12 +21,14 @@ import gevent
 import msgspec
 from gevent.queue import SimpleQueue
 from locust import User, constant, task
+from locust.exception import StopUser
 
 from loadtests.connection import ConnectionLost, Connections, Reply
 from loadtests.outcome import outcome_of
 from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.rows import read_rows
-from loadtests.spec import LoadSpec
+from loadtests.schedule import Schedule
+from loadtests.spec import LoadSpec, load_spec
 from loadtests.surface import PATHS, body_of
 from loadtests.tally import Outcome, Tally, interval_s
 from loadtests.timer import Timer
@@ -32,6 +37,15 @@ SENDS_BEFORE_YIELD = 16
 SHORTEST_SLEEP_S = 0.0002
 """A timer costs 30 µs: above 5,000 rps arrivals leave in twos and threes, this late."""
 PROGRESS_S = 0.5
+OPTIONS = {
+    "inputs": "CSV or JSONL of real inputs",
+    "text": "column that holds the text",
+    "surface": "classify, chat, chat-stream or systemone",
+    "arrivals": "poisson, constant, gamma or replay",
+    "rate": "requests per second",
+    "duration_s": "seconds",
+}
+"""What Locust's own command line and web UI ask for when `raisehand loadtest` did not start it."""
 
 
 class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
@@ -42,8 +56,11 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
 
     def on_start(self) -> None:
         """Prepare every request body, so that sending costs as little as can be."""
-        self.plan = Plan(Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[WORKER_VARIABLE]))
-        self.spec = self.plan.read_spec()
+        self.plan = None
+        if DIRECTORY_VARIABLE in os.environ:
+            directory, worker = os.environ[DIRECTORY_VARIABLE], os.environ[WORKER_VARIABLE]
+            self.plan = Plan(Path(directory), int(worker))
+        self.spec = self.plan.read_spec() if self.plan else self._spec_of_options()
         rows = read_rows(self.spec.inputs, self.spec.text, self.spec.encoding)
         self.row_indices = [row.index for row in rows]
         self.bodies = [body_of(self.spec, row.text) for row in rows]
@@ -52,9 +69,11 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         self.queue: SimpleQueue[tuple[float, int]] = SimpleQueue()
         self.senders = self.flying = self.answered = self.failed = self.dropped = 0
         self.samples: IO[bytes] | None = None
-        if self.spec.samples is not None:
+        if self.plan and self.spec.samples is not None:
             self.samples = self.plan.samples.open("wb")
-        self.schedule = self.plan.read_schedule(self.spec.processes)
+        self.schedule = (
+            self.plan.read_schedule(self.spec.processes) if self.plan else laid_out(self.spec)
+        )
         self.streamed = self.spec.surface == "chat-stream"
         gc.collect()
         gc.freeze()
@@ -62,6 +81,9 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
     @task  # type: ignore[untyped-decorator]
     def drive(self) -> None:
         """Walk the schedule, wait for what is in flight, hand over the tally, end the process."""
+        if self.plan is None:
+            self._send_all(time.monotonic())
+            raise StopUser
         self.plan.write_ready()
         while (start := self.plan.read_start()) is None:
             gevent.sleep(0.01)
@@ -136,8 +158,27 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
             self.answered += 1
         else:
             self.failed += 1
+        if self.plan is None:
+            self._show(outcome)
         if self.samples is not None and outcome.offset_s >= 0:
             self.samples.write(msgspec.json.encode(outcome.sample()) + b"\n")
+
+    def _show(self, outcome: Outcome) -> None:
+        """Put one request into Locust's own statistics, for its web UI, by route."""
+        self.environment.events.request.fire(
+            request_type="POST",
+            name=f"{PATHS[self.spec.surface]} {outcome.route}",
+            response_time=1000 * outcome.latency_s,
+            response_length=0,
+            exception=RuntimeError(outcome.failure) if outcome.failure else None,
+            context={},
+        )
+
+    def _spec_of_options(self) -> LoadSpec:
+        """Return what the options of `locust -f loadtests/locustfile.py` ask for."""
+        told = vars(self.environment.parsed_options)
+        given = {name: told[name] for name in OPTIONS if told.get(name)}
+        return load_spec(url=self.host, warmup_s=0, **given)
 
     def _watch(self, start: float) -> None:
         """Measure this process's CPU in each interval of the window; tell how far it is."""
@@ -156,9 +197,19 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
                 interval += 1
 
     def _write_progress(self) -> None:
+        assert self.plan is not None
         self.plan.write_progress(
             answered=self.answered, failed=self.failed, dropped=self.dropped, flying=self.flying
         )
+
+
+def laid_out(spec: LoadSpec) -> Schedule:
+    """Lay a schedule out in a process that Locust has not patched: numba compiles there."""
+    with tempfile.TemporaryDirectory(prefix="raisehand-load-") as directory:
+        plan = Plan(Path(directory))
+        plan.write_spec(spec)
+        subprocess.run([sys.executable, "-m", "loadtests.plan", directory], check=True)
+        return plan.read_schedule(1)
 
 
 def headers(spec: LoadSpec) -> dict[str, str]:

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from loadtests.commands import loadtest
 from loadtests.errors import BadLoadSpec, DeadTarget, GeneratorFailed
 from loadtests.run import run_load
 from loadtests.slo import Slo
@@ -203,11 +202,34 @@ def test_command_reports_and_exits_by_verdict(server, rows, tmp_path):
         *("--warmup", "0", "--max-send-lag-ms", "1000", "--max-generator-cpu", "1"),
         *("--json", str(tmp_path / "report.json")),
     ]
-    passed = CliRunner().invoke(loadtest, [*arguments, "--p99-ms", "5000"])
-    assert passed.exit_code == 0, passed.output
-    report = json.loads((tmp_path / "report.json").read_text())
+    passed = command(*arguments, "--p99-ms", "5000", "--junit", str(tmp_path / "report.xml"))
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+    conclusion = json.loads((tmp_path / "report.json").read_text())
+    report = conclusion["report"]
     assert report["routes"] == {"student": report["succeeded"]}
-    assert report["valid"] is True
-    failed = CliRunner().invoke(loadtest, [*arguments, "--p99-ms", "0.01"])
-    assert failed.exit_code == 1
-    assert "FAIL" in failed.output
+    assert conclusion["passed"] is True
+    assert 'failures="0"' in (tmp_path / "report.xml").read_text()
+    failed = command(*arguments, "--p99-ms", "0.01")
+    assert failed.returncode == 1
+    assert "FAIL" in failed.stdout
+
+
+def test_command_that_cannot_run_exits_2_with_one_sentence(rows):
+    """A dead target and a bad setting: exit code 2 and one line, no traceback."""
+    for arguments in (
+        ("--url", f"http://127.0.0.1:{free_port()}", "--inputs", str(rows)),
+        ("--url", "http://127.0.0.1:1", "--inputs", str(rows), "--rate", "-1"),
+        ("--inputs", str(rows)),
+    ):
+        done = command(*arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith("Error: ")
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def command(*arguments):
+    """Run `raisehand loadtest` as a user does."""
+    raisehand = Path(sys.executable).parent / "raisehand"
+    return subprocess.run(
+        [raisehand, "loadtest", *arguments], capture_output=True, text=True, timeout=120
+    )
