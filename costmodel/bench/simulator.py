@@ -193,13 +193,20 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 @click.option("--runs", default=5, show_default=True, help="Runs; the median is reported.")
 @click.option("--month/--no-month", "with_month", default=True, help="Also simulate the month.")
 @click.option("--workers", default=2, show_default=True, help="Cores for the month.")
+@click.option("--theory", is_flag=True, help="Also simulate what is known exactly (a minute).")
 @click.option(
     "--peers", default=".venv-peers", show_default=True, type=click.Path(path_type=Path),
     help="Environment with simpy, ciw and vllm-sr-sim; what is missing is left out.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def simulator(
-    requests: int, runs: int, with_month: bool, workers: int, peers: Path, as_json: bool
+    requests: int,
+    runs: int,
+    with_month: bool,
+    workers: int,
+    theory: bool,
+    peers: Path,
+    as_json: bool,
 ) -> None:
     """Measure the simulator on this machine, other simulators beside it.
 
@@ -229,6 +236,11 @@ def simulator(
         },
         "overload": overload,
     }
+    if theory:
+        from costmodel.bench.theory import table
+
+        with notes.status("Simulating what is known exactly"):
+            told["theory"] = table()
     if with_month:
         with notes.status(f"Simulating {MONTH_REQUESTS:,} requests on {workers} cores"):
             measured = measure_month(workers)
@@ -256,6 +268,11 @@ def _words(told: dict[str, Any]) -> str:
         )
     if not told["peers"]:
         lines.append("no other simulator found: see --help for how to install them")
+    for row in told.get("theory", ()):
+        lines.append(
+            f"{row['case']}: exact {row['exact']:.5f}, simulated {row['mean']:.5f} "
+            f"({row['low']:.5f} to {row['high']:.5f})"
+        )
     if "month_s" in told:
         lines.append(
             f"a month of {told['month_requests']:,} requests in {told['month_s']:.0f} s on "

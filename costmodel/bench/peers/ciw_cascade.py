@@ -4,7 +4,7 @@ Runs in .venv-peers. Reads a JSON object of parameters and prints {"requests", "
 """
 
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN201, ANN202, C901, T201
+# ruff: noqa: ANN001, ANN201, T201
 import json
 import math
 import sys

@@ -7,7 +7,7 @@ speed, mean wait and throughput.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN201, ANN202, C901, T201
+# ruff: noqa: ANN001, ANN201, T201
 import json
 import random
 import sys
