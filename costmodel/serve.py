@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from costmodel.deployment import Deployment
 from costmodel.errors import BadProjection, CostModelError
-from costmodel.pareto import pareto_points
-from costmodel.report.tables import percent, usd
+from costmodel.pareto import ParetoPoint, pareto_points
+from costmodel.report.tables import ms, percent, usd
 from costmodel.scenario import Scenario
 from costmodel.sliders import moved, sliders_of
 from costmodel.uncertainty import quantify
@@ -79,18 +79,24 @@ class WhatIf:
         deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
         pays, sentence = verdict(deployment, projection)
-        certified = self.deployment.certified_threshold
+        points = pareto_points(projection, deployment.risk_coverage)
+        certified = self._certified(points)
         return _json(
             {
                 "pays": pays,
                 "verdict": sentence,
                 "projection": projection.model_dump(mode="json"),
-                "pareto": [
-                    {**asdict(point), "certified": point.threshold == certified}
-                    for point in pareto_points(projection, deployment.risk_coverage)
-                ],
+                "pareto": [{**asdict(point), "certified": point is certified} for point in points],
             }
         )
+
+    def _certified(self, points: tuple[ParetoPoint, ...]) -> ParetoPoint | None:
+        """The measured point at the certified threshold, or the first above it."""
+        threshold = self.deployment.certified_threshold
+        if threshold is None:
+            return None
+        above = [point for point in points if point.threshold >= threshold]
+        return min(above, key=lambda point: point.threshold, default=None)
 
     def _report(self, query: Mapping[str, str]) -> Response:
         from costmodel.report.money import money_page
@@ -117,8 +123,8 @@ class WhatIf:
             ("degraded / refused",
              f"{percent(result.degraded_rate, 3)} / {percent(result.refused_rate, 3)}"),
             ("p50 / p99, all answers",
-             f"{everyone.p50_s * 1000:,.3g} / {everyone.p99_s * 1000:,.0f} ms"),
-            ("p50 / p99, student", f"{student.p50_s * 1000:,.3g} / {student.p99_s * 1000:,.3g} ms"),
+             f"{ms(everyone.p50_s)} / {ms(everyone.p99_s)}"),
+            ("p50 / p99, student", f"{ms(student.p50_s)} / {ms(student.p99_s)}"),
             ("student busy", percent(result.student_utilisation)),
             ("teacher's slots busy", percent(result.teacher_utilisation)),
             ("teacher's mean latency, assumed", f"{scenario.teacher.latency_s:g} s"

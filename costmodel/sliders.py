@@ -44,7 +44,7 @@ def sliders_of(deployment: Deployment) -> tuple[Slider, ...]:
         Slider("machines", "Student machines kept", 1, 32, 1, now.student.min_machines),
     ]
     if now.curve:
-        least, most = now.curve[0][0], now.curve[-1][0]
+        least, most = min(now.curve)[0], max(now.curve)[0]
         chosen = now.certified_threshold
         value = round(least if chosen is None or chosen > 1 else chosen, 4)
         found.insert(

@@ -23,6 +23,7 @@ from costmodel.report.tables import (
     doubts,
     limits,
     lines_table,
+    ms,
     percent,
     rails_table,
     usd,
@@ -82,9 +83,9 @@ def service(study: Study) -> Table:
         ("degraded answers", percent(result.degraded_rate, 3)),
         ("refused", percent(result.refused_rate, 3)),
         ("agreement with the teacher", percent(result.agreement, 2)),
-        ("p50 / p99, all answers", f"{_ms(everyone.p50_s)} / {_ms(everyone.p99_s)}"),
-        ("p50 / p99, student", f"{_ms(student.p50_s)} / {_ms(student.p99_s)}"),
-        ("p50 / p99, teacher", f"{_ms(teacher.p50_s)} / {_ms(teacher.p99_s)}"),
+        ("p50 / p99, all answers", f"{ms(everyone.p50_s)} / {ms(everyone.p99_s)}"),
+        ("p50 / p99, student", f"{ms(student.p50_s)} / {ms(student.p99_s)}"),
+        ("p50 / p99, teacher", f"{ms(teacher.p50_s)} / {ms(teacher.p99_s)}"),
         ("student busy", percent(result.student_utilisation)),
         ("teacher busy", percent(result.teacher_utilisation)),
         ("calls throttled by the teacher", f"{result.counts['calls_throttled']:,}"),
@@ -128,6 +129,10 @@ def assumptions(study: Study) -> Table:
         ("simulated", f"{scenario.days:g} days, {_n(study):,} requests, seed {result.seed}"),
         ("month", f"730 hours, {float(study.bill.requests):,.0f} requests"),
         ("begins", f"{scenario.start:%Y-%m-%d %H:%M} UTC"),
+        (
+            "answers a month that differ from the teacher's",
+            f"{(1 - result.agreement) * float(study.bill.requests):,.0f}",
+        ),
         ("policy", f"{rule}, audits {percent(policy.audit_rate, 2)} of kept answers"),
         ("escalated, by request / by token", f"{percent(result.escalation_rate, 2)} / "
          f"{percent(result.token_weighted_escalation, 2)}"),
@@ -161,7 +166,7 @@ def comparison(studies: Sequence[Study]) -> Table:
             percent(one.cost_ratio),
             percent(one.result.escalation_rate),
             percent(one.result.agreement, 2),
-            _ms(one.result.routes["all"].p99_s),
+            ms(one.result.routes["all"].p99_s),
             percent(one.result.degraded_rate + one.result.refused_rate, 2),
         )
         for one in studies
@@ -278,7 +283,7 @@ def study_figures(study: Study) -> dict[str, tuple[Figure, str, str]]:
     found["day"] = (
         day_figure(study.result),
         "Traffic, latency and utilisation",
-        f"p99 of all answers {_ms(study.result.routes['all'].p99_s)}; student busy "
+        f"p99 of all answers {ms(study.result.routes['all'].p99_s)}; student busy "
         f"{percent(study.result.student_utilisation)} on average.",
     )
     return found
@@ -316,7 +321,7 @@ def _headlines(study: Study) -> list[Headline]:
             f"{percent(result.escalation_rate)} escalate",
         ),
         Headline(
-            _ms(result.routes["all"].p99_s),
+            ms(result.routes["all"].p99_s),
             "p99 of all answers",
             f"{percent(result.refused_rate + result.degraded_rate, 2)} refused or degraded",
         ),
@@ -325,8 +330,3 @@ def _headlines(study: Study) -> list[Headline]:
 
 def _n(study: Study) -> int:
     return study.result.counts["requests"]
-
-
-def _ms(seconds: float) -> str:
-    ms = seconds * 1000
-    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"

@@ -44,6 +44,12 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{share:.{digits}%}".replace("-", "−")
 
 
+def ms(seconds: float) -> str:
+    """A latency for people."""
+    value = seconds * 1000
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
 def span(months: float) -> str:
     """A time for people: hours, days or months of 730 hours."""
     hours = months * HOURS_PER_MONTH
@@ -157,6 +163,10 @@ def assumptions(projection: Projection) -> Table:
             "agreement with the teacher, all answers",
             f"{percent(agreement.mid, 2)} ({percent(agreement.low, 2)} to "
             f"{percent(agreement.high, 2)})",
+        ),
+        (
+            "answers a month that differ from the teacher's",
+            f"{(1 - agreement.mid) * projection.requests_per_month:,.0f}",
         ),
         ("agreement, kept answers", percent(kept, 2) if kept is not None else "–"),
         ("audited, of kept answers", percent(projection.audit_rate, 2)),

@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 
 from costmodel.serve import WhatIf, make_server, scenario_of
+from costmodel.sliders import sliders_of
 from costmodel.taskfile import read_deployment
 from costmodel.whatif import project_deployment
 
@@ -56,6 +57,24 @@ def test_one_moved_token_price_keeps_the_other(app):
     """Moving the input price leaves the output price where the price list has it."""
     _, got = _ask(app, "project", "input_price=4")
     assert "$4.00 / $10.00" in got["projection"]["unit_prices"]["teacher"]
+
+
+def test_threshold_slider_spans_the_curve_in_whatever_order_it_was_written(app):
+    """Evaluations list thresholds from high to low; the slider goes from low to high."""
+    turned = app.deployment.model_copy(update={"curve": tuple(reversed(app.deployment.curve))})
+    for deployment in (app.deployment, turned):
+        slider = next(s for s in sliders_of(deployment) if s.name == "threshold")
+        assert (slider.low, slider.value, slider.high) == (0.5, 0.83, 0.95)
+    _, one = _ask(WhatIf(turned), "project", "threshold=0.9")
+    _, other = _ask(app, "project", "threshold=0.9")
+    assert one == other
+
+
+def test_certified_point_is_the_first_measured_at_or_above_the_certified_threshold(app):
+    """A certified threshold between two measured ones is shown at the higher one."""
+    between = app.deployment.model_copy(update={"certified_threshold": 0.84})
+    _, got = _ask(WhatIf(between), "project")
+    assert [p["threshold"] for p in got["pareto"] if p["certified"]] == [0.95]
 
 
 def test_mounted_below_a_prefix_it_answers_the_same(app):
