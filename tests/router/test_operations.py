@@ -170,6 +170,8 @@ async def test_overload_is_refused_fast_and_forgotten_fast(teacher, tmp_path, se
     calm = {"unsure": 0.0, "deadline_ms": 5_000.0}
     async with _router(teacher.url, tmp_path, "--batch-ms", "100", **limits) as router:
         normal = await router.load(session, rate=0.5 * knee, seconds=3, **calm)
+        if _p99([s for *_, s in normal]) > 0.3:
+            pytest.skip("this box is too busy to judge goodput: half the knee is late already")
         for factor in (2.0, 5.0):
             answers = await router.load(session, rate=factor * knee, seconds=3, **calm)
             good = [s for status, *_, s in answers if status == 200]
