@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 
 import click
 
 from costmodel.machines import MachineRow, find_machine, shipped_machines
 from costmodel.pricing import now
+
+LOOK_AHEAD_DAYS = 60
+"""How far ahead dated and hourly price changes are looked for."""
 
 
 @click.command(epilog="Example: raisehand prices anthropic:claude-sonnet-5-5")
@@ -22,7 +25,8 @@ def prices(name: str | None, as_json: bool) -> None:
     """
     at = now()
     rows = shipped_machines()
-    found = [row for row in rows if name is None or name in f"{row.reference} {row.hardware}"]
+    wanted = (name or "").lower()
+    found = [row for row in rows if wanted in f"{row.reference} {row.hardware}".lower()]
     if name is not None and not found:
         words = _words(name)
         click.echo(json.dumps({"name": name, "price": words}) if as_json else words)
@@ -41,7 +45,15 @@ def _words(name: str) -> str:
         return find_machine(name, at.date()).words
     price = ApiPrice.of(name, at)
     batch = price.batch()
-    return price.words if batch is None else f"{price.words}\n{batch.words}"
+    lines = [price.words, *([batch.words] if batch else [])]
+    hours = [at.replace(minute=0) + timedelta(hours=h) for h in range(1, 24 * LOOK_AHEAD_DAYS)]
+    seen = {price.rates(at).words}
+    for hour in hours if price.changes else ():
+        words = price.rates(hour).words
+        if words not in seen:
+            seen.add(words)
+            lines.append(f"from {hour:%Y-%m-%d %H:%M} UTC: {words}")
+    return "\n".join(lines)
 
 
 def _print(rows: list[MachineRow], today: date) -> None:

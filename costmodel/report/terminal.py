@@ -23,7 +23,8 @@ def print_tables(console: Console, tables: Sequence[Table]) -> None:
         shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for k, header in enumerate(table.headers):
             right = is_numeric([row[k] for row in table.rows])
-            shown.add_column(Text(header), justify="right" if right else "left")
+
+            shown.add_column(Text(header), justify="right" if right else "left", overflow="fold")
         for row in table.rows:
             # Text, not markup: a price's words may hold square brackets.
             shown.add_row(*(Text(cell) for cell in row))

@@ -46,3 +46,17 @@ def test_unknown_names_are_helped(name, words):
     """A mistyped model or machine gets near matches."""
     with pytest.raises(UnknownPrice, match=words):
         CliRunner().invoke(prices, [name], catch_exceptions=False)
+
+
+def test_coming_changes_are_told():
+    """A price that will double on a date, or with the hour, is shown with its first hour."""
+    shown = _run("deepseek:deepseek-flash")
+    assert "$0.15 / $0.60" in shown
+    assert "$0.30 / $1.20" in shown
+    assert "from 20" in shown
+
+
+def test_names_are_found_in_any_case():
+    """L4 and l4 are the same card."""
+    assert json.loads(_run("--json", "L4")) == json.loads(_run("--json", "l4"))
+    assert "aws:g6.xlarge" in _run("l4")
