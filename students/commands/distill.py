@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from students.distill.ladder import Ladder
     from students.distill.run import Distilled
     from students.runtime.bundle import Bundle, LabellingBill
     from students.task import Task
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
 def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     """Train a student on the teacher's labels, calibrate it and certify its threshold.
 
-    Writes a bundle below the task's work_dir. Exit code 3 when the promise cannot be certified:
-    the bundle is then written without a certificate and answers nothing by itself.
+    Writes a bundle below the task's work_dir. With `student.family: auto` every family is trained
+    and shown, and the certified one whose request costs least is taken. Exit code 3 when the
+    promise cannot be certified: the bundle is then written without a certificate and answers
+    nothing by itself.
     """
     from students.task import load_task
 
     task = load_task(task_path)
-    finish(_distill(task, labels_dir or task.work_dir), as_json)
+    ladder = _distill(task, labels_dir or task.work_dir)
+    if len(ladder.rungs) > 1:
+        _print_rungs(ladder)
+    finish(ladder.chosen, as_json)
 
 
 def finish(distilled: Distilled, as_json: bool) -> None:
@@ -56,7 +62,7 @@ def finish(distilled: Distilled, as_json: bool) -> None:
         )
 
 
-def _distill(task: Task, labels_dir: Path) -> Distilled:
+def _distill(task: Task, labels_dir: Path) -> Ladder:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -66,8 +72,8 @@ def _distill(task: Task, labels_dir: Path) -> Distilled:
         TimeRemainingColumn,
     )
 
+    from students.distill.ladder import climb
     from students.distill.record import load_labels
-    from students.distill.run import distill
     from students.runtime.bundle import LabellingBill
     from students.teachers.protocol import TeacherDescriptor
 
@@ -90,7 +96,7 @@ def _distill(task: Task, labels_dir: Path) -> Distilled:
                 bar = bars.add_task(stage, total=total)
             bars.update(bar, completed=done, total=total)
 
-        return distill(
+        return climb(
             task,
             labelled,
             record.split_rows(),
@@ -107,6 +113,30 @@ def _distill(task: Task, labels_dir: Path) -> Distilled:
             ),
             report=report,
         )
+
+
+def _print_rungs(ladder: Ladder) -> None:
+    """Show every rung of `auto` on stderr, where it does not disturb --json."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Students from the cheapest to the dearest", title_justify="left")
+    for header in ("bundle", "family", "certified", "agreement", "escalation", "$ per 1k"):
+        table.add_column(header)
+    for rung in ladder.rungs:
+        bundle, usd = rung.distilled.bundle, rung.usd_per_request
+        manifest = bundle.manifest
+        e = manifest.evaluation
+        chosen = rung.distilled is ladder.chosen
+        table.add_row(
+            bundle.id + (" ←" if chosen else ""),
+            manifest.family,
+            "no" if rung.distilled.refusal else "yes",
+            f"{e.agreement.rate:.1%}" if e else "–",
+            f"{e.escalation.rate:.1%}" if e else "–",
+            f"{1000 * usd:.5f}" if usd is not None else "unpriced",
+        )
+    Console(stderr=True).print(table)
 
 
 def _json(distilled: Distilled) -> str:
