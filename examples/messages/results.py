@@ -72,7 +72,7 @@ def collect(task_path: Path, load_path: Path, samples_path: Path) -> Results:
     evaluation, certificate = manifest.evaluation, manifest.certificate
     assert evaluation is not None
     assert certificate is not None
-    load = json.loads(load_path.read_text(encoding="utf-8"))
+    load = json.loads(load_path.read_text(encoding="utf-8"))["report"]
     served = _served(task_path, samples_path)
     deployment = read_deployment(task_path, bundle.id)
     projection = project_deployment(deployment)
@@ -315,7 +315,7 @@ def _rows(results: Results) -> dict[str, list[tuple[str, str]]]:
             (
                 "certified",
                 f"≥ {c.agreement_lower_bound:.2%} ({c.confidence:.0%} confidence, n = "
-                f"{c.n_calibration:,}, promise {c.agreement:.0%} {c.promise})",
+                f"{c.n_calibration:,}, promise {c.agreement:.1%} {c.promise})",
             ),
             (
                 "the teacher with itself",
