@@ -165,6 +165,13 @@ async def _label(
 def _agree(estimate: Estimate, allowed: Decimal | None, yes: bool) -> None:
     """Say what it will cost; go on with --yes, within a limit, when free, or when told to."""
     click.echo(estimate.sentence, err=True)
+    if allowed is not None and estimate.usd > allowed:
+        click.echo(
+            f"That is more than the ${allowed} allowed: it will stop before the limit and keep the "
+            f"answers, but write no labels. About {estimate.affordable(allowed):,} questions fit: "
+            "raise --max-usd, or label a random part with --limit.",
+            err=True,
+        )
     if yes or allowed is not None or estimate.usd == 0:
         return
     if not sys.stdin.isatty():

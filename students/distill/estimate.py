@@ -30,6 +30,10 @@ class Estimate:
     price: str
     basis: str
 
+    def affordable(self, usd: Decimal) -> int:
+        """How many questions fit into an amount."""
+        return int(usd / self.usd * self.questions) if self.usd else self.questions
+
     @property
     def sentence(self) -> str:
         """The estimate for people."""
@@ -73,6 +77,7 @@ def estimate_labelling(
         mean = calls * (characters / CHARACTERS_PER_TOKEN + (10 if asks else 2))
         written = calls * _WRITTEN.get(task.teacher.mode, task.teacher.max_tokens)
         basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
-    each = price.cost(TokenUsage(round(mean), round(written)), now()).usd
+    usage = TokenUsage(round(mean), round(written), requests=calls_per_text(task))
+    each = price.cost(usage, now()).usd
     tokens = round(mean * questions)
     return Estimate(n, questions, tokens, each * questions, price.words, basis)

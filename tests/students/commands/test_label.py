@@ -128,6 +128,7 @@ def test_the_limit_on_money_stops_it_and_keeps_what_was_paid(task_file, teacher)
     """--max-usd ends the run with a sentence; a higher one goes on where it stopped."""
     result = _run(task_file, "--max-usd", "1")
     assert isinstance(result.exception, BudgetReached)
+    assert "more than the $1.0 allowed" in result.stderr
     paid = len(teacher.texts) - 1
     assert 0 < paid * 5 / 1000 <= 1
     assert _run(task_file, "--max-usd", "100").exit_code == 0

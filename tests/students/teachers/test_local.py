@@ -69,6 +69,7 @@ def _task(tmp_path, base_url="http://127.0.0.1:9", **teacher):
                 "model": "tiny",
                 "prompt": PROMPT,
                 "answers": {"calm": "Quiet", "urgent": "Now"},
+                "timeout_s": 60,
                 "price": {"usd_per_hour": 1, "requests_per_second": 10},
                 **teacher,
             },

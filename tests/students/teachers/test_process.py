@@ -49,6 +49,7 @@ def _task(folder, **section):
                 "mode": "local",
                 "model": "tiny",
                 "model_path": str(folder),
+                "timeout_s": 60,
                 "price": {"usd_per_hour": 1, "requests_per_second": 10},
                 **section,
             },
