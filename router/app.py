@@ -53,6 +53,7 @@ def create_app(service: Service) -> RouterApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
+        await service.exposition.start()
         try:
             yield
         finally:

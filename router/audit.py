@@ -100,7 +100,11 @@ class Watch:
 
 
 def open_watch(
-    folder: Path, bundle: str, promise: Literal["system", "strict"], agreement: float
+    folder: Path,
+    bundle: str,
+    promise: Literal["system", "strict"],
+    agreement: float,
+    false_alarm: float = 0.05,
 ) -> Watch:
     """Watch a bundle from where an earlier process left off.
 
@@ -112,7 +116,7 @@ def open_watch(
     try:
         monitor = Monitor.resume(Evidence.model_validate_json(path.read_bytes()))
     except FileNotFoundError:
-        monitor = Monitor(alpha)
+        monitor = Monitor(alpha, false_alarm=false_alarm)
     except (OSError, ValidationError) as error:
         raise BadSettings(
             f"{path} cannot be read ({type(error).__name__}), so an alarm may be forgotten; "

@@ -31,6 +31,7 @@ from router.passthrough import Passthrough
 from router.pipeline import Pipeline
 from router.service import Served, Service
 from router.settings import Settings
+from router.share import FALSE_ALARM, Share
 from router.slot import Model, ModelSlot
 from students.errors import TeacherError
 from students.runtime.bundle import Bundle, find_bundle
@@ -51,6 +52,7 @@ def build_service(
     ledger_path: Path | None = None,
     keys: Sequence[KeySpec] | None = None,
     device: str = "cpu",
+    share: Share | None = None,
 ) -> Service:
     """Build what serves the tasks, each with the bundle id given or its latest bundle.
 
@@ -60,7 +62,10 @@ def build_service(
     names = [task.name for task, _ in tasks]
     if not names or len(set(names)) != len(names):
         raise BadSettings(f"tasks must be given and have different names; found {names}")
-    models = [load_model(task, bundle_id, settings, device) for task, bundle_id in tasks]
+    if share is not None:
+        tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
+        keys = None if keys is None else share.of_keys(keys)
+    models = [load_model(task, bundle_id, settings, device, share) for task, bundle_id in tasks]
     file = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
     ledger: Ledger = file
     ring = None
@@ -73,10 +78,16 @@ def build_service(
         task.name: _serve_one(task, model, ledger, metrics)
         for (task, _), model in zip(tasks, models, strict=True)
     }
-    return Service(served, ledger, metrics, settings, keys=ring)
+    return Service(served, ledger, metrics, settings, keys=ring, share=share)
 
 
-def load_model(task: Task, bundle_id: str | None, settings: Settings, device: str = "cpu") -> Model:
+def load_model(
+    task: Task,
+    bundle_id: str | None,
+    settings: Settings,
+    device: str = "cpu",
+    share: Share | None = None,
+) -> Model:
     """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
 
     Raises:
@@ -95,7 +106,11 @@ def load_model(task: Task, bundle_id: str | None, settings: Settings, device: st
     certificate = bundle.manifest.certificate
     assert certificate is not None, "checked by _check_fits"
     watch = open_watch(
-        task.work_dir / AUDITS, bundle.id, certificate.promise, certificate.agreement
+        task.work_dir / (AUDITS if share is None else share.audits),
+        bundle.id,
+        certificate.promise,
+        certificate.agreement,
+        FALSE_ALARM / (1 if share is None else share.count),
     )
     return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from router.audit import Watch
 from router.edge import Call
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
+from router.exposition import Exposition
 from router.keys import KeyRing
 from router.ledger import Ledger
 from router.metrics import Metrics, Reading
 from router.passthrough import Passthrough
 from router.pipeline import Ask, Pipeline
 from router.settings import Settings
+from router.share import Share
 from students.task import Task
 
 PROBE_TEXT = "Is anybody there?"
@@ -40,6 +42,7 @@ class Service:
         settings: Settings,
         *,
         keys: KeyRing | None = None,
+        share: Share | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tasks = tasks
@@ -47,6 +50,7 @@ class Service:
         self.metrics = metrics
         self.settings = settings
         self.keys = keys
+        self.exposition = Exposition(metrics.registry, share)
         self.draining = False
         self._on_close = on_close
 
@@ -61,6 +65,18 @@ class Service:
                     "raisehand_teacher_inflight",
                     "Teacher calls in flight.",
                     lambda: sum(s.pipeline.guard.inflight for s in self.tasks.values()),
+                ),
+                Reading(
+                    "raisehand_teacher_limit",
+                    "Teacher calls that may be in flight; falls while the teacher is congested.",
+                    lambda: sum(s.pipeline.guard.bulkhead.limit for s in self.tasks.values()),
+                ),
+                Reading(
+                    "raisehand_teacher_refusal_ratio",
+                    "Share of escalations that the throttle refuses now, of the worst task.",
+                    lambda: max(
+                        s.pipeline.guard.throttle.refusal_probability for s in self.tasks.values()
+                    ),
                 ),
                 Reading(
                     "raisehand_ledger_dropped_total",
@@ -211,6 +227,7 @@ class Service:
             await served.pipeline.guard.teacher.aclose()
             if served.passthrough is not None:
                 await served.passthrough.aclose()
+        await self.exposition.stop()
         await asyncio.to_thread(self.ledger.close)
         if self._on_close is not None:
             await self._on_close()

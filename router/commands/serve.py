@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from router.server import Admin
     from router.service import Service
     from router.settings import Settings
+    from router.share import Share
     from students.task import Task
 
 
@@ -52,6 +53,14 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 65_535),
     help="Also listen here for operators, who need the token in RAISEHAND_ADMIN_TOKEN.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Processes that share the port, each with its part of the teacher's limits.",
+)
+@click.option("--worker", hidden=True, help="Which worker of how many this process is: 0/2.")
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
 def serve(
@@ -62,6 +71,8 @@ def serve(
     ledger_path: Path | None,
     keys_path: Path | None,
     admin_port: int | None,
+    workers: int,
+    worker: str | None,
     device: str,
     strict_teacher: bool,
 ) -> None:
@@ -80,19 +91,40 @@ def serve(
     from router.server import address_of, bind
     from router.server import serve as serve_app
     from router.settings import load_settings
+    from router.share import Share
+    from router.workers import Workers
     from students.task import load_task
 
     if bundles and len(bundles) != len(task_paths):
         raise BadSettings(
             f"{len(bundles)} --bundle for {len(task_paths)} --task; give one for each, or none"
         )
+    if workers > 1:
+        if admin_port is not None:
+            raise BadSettings("--admin-port reaches one process only; leave out --workers")
+        for path in task_paths:
+            Share(0, workers, Path()).of_task(load_task(path))  # faults show before any is started
+        arguments = _arguments(
+            task=task_paths,
+            bundle=bundles,
+            host=host,
+            ledger=ledger_path,
+            keys=keys_path,
+            device=device,
+            strict_teacher=strict_teacher,
+        )
+        Workers(arguments, host, port, workers).run()
+        return
     settings = load_settings()
+    share = None if worker is None else _share(worker)
     tasks = [load_task(path) for path in task_paths]
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, bundles or [None] * len(tasks), strict=True))
-    listener = bind(host, port)
+    listener = bind(host, port, shared=share is not None)
     keys = None if keys_path is None else load_keys(keys_path)
-    service = build_service(chosen, settings, ledger_path=ledger_path, keys=keys, device=device)
+    service = build_service(
+        chosen, settings, ledger_path=ledger_path, keys=keys, device=device, share=share
+    )
     asyncio.run(check_teachers(tasks, strict=strict_teacher))
     admin = None
     if admin_port is not None:
@@ -104,6 +136,27 @@ def serve(
         admin=admin,
         on_started=lambda: _announce(service, address_of(listener)),
     )
+
+
+def _arguments(**options: object) -> list[str]:
+    """Return a command line with these options; one without a value is left out."""
+    line: list[str] = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            line.append(flag)
+        elif isinstance(value, tuple):
+            line += [part for one in value for part in (flag, str(one))]
+        elif value not in (None, False):
+            line += [flag, str(value)]
+    return line
+
+
+def _share(worker: str) -> Share:
+    from router.share import Share
+
+    index, count = worker.split("/")
+    return Share(int(index), int(count), Path(os.environ["RAISEHAND_WORKER_FOLDER"]))
 
 
 def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:

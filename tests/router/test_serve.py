@@ -1,0 +1,348 @@
+"""`raisehand serve` as a process: start, answer, drain, several workers, clear faults."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import openai
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from safetensors.numpy import save_file
+
+from students.certificate import Certificate
+from students.runtime.bundle import (
+    Manifest,
+    artefact_sha256,
+    draft,
+    hash_files,
+    publish,
+)
+from students.runtime.linear import LinearWeights
+from students.task import load_task
+from students.teachers import make_teacher
+
+pytestmark = pytest.mark.e2e
+LABELS = ["calm", "urgent"]
+CONFIG = {"shortest": 3, "longest": 4}
+TASK = {
+    "name": "urgent",
+    "labels": LABELS,
+    "teacher": {
+        "mode": "chat",
+        "base_url": "http://127.0.0.1:9/v1",
+        "model": "big",
+        "prompt": {"system": "Say it.", "user": "Message: {text}\nUrgent?"},
+        "answers": {"urgent": "YES", "calm": "NO"},
+        "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 2},
+        "timeout_s": 1,
+    },
+    "inputs": {"path": "inputs.csv"},
+    "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
+    "audit_rate": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A task with a certified bundle that calls everything urgent and is always sure."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "task.yaml").write_text(yaml.safe_dump(TASK))
+    task = load_task(folder / "task.yaml")
+    weights = LinearWeights.of(
+        3, 4,
+        np.full(16, -1, np.int32),
+        np.zeros(0, np.float32),
+        np.zeros((0, 2), np.float32),
+        np.array([0.0, 9.0], np.float32),
+    )  # fmt: skip
+
+    def describe(files):
+        parts = ("linear", CONFIG, files, 1.0, "max_probability", tuple(LABELS))
+        certificate = Certificate(
+            promise="system", agreement=0.97, confidence=0.95, thresholds=(0.5, 0.5),
+            n_calibration=1000, n_accepted=1000, disagreements=3, agreement_lower_bound=0.98,
+            coverage=1.0, method="test", teacher_model="big", teacher_revision="unknown",
+            teacher_mode="chat", artefact_sha256=artefact_sha256(*parts),
+            calibration_sha256="0" * 64, use=1, date="2026-01-01",
+        )  # fmt: skip
+        return Manifest(
+            task="urgent", labels=tuple(LABELS), family="linear", config=CONFIG, temperature=1.0,
+            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
+            certificate=certificate, created="2026-01-01",
+        )  # fmt: skip
+
+    with draft(task.work_dir / "bundles") as path:
+        save_file(weights.tensors(), path / "weights.safetensors")
+        publish(path, describe(hash_files(path)))
+    return folder
+
+
+@dataclass
+class Router:
+    """A running `raisehand serve`."""
+
+    process: subprocess.Popen
+    url: str
+
+    def stop(self, number=signal.SIGTERM):
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def serve(folder):
+    """Start routers; none outlives the test."""
+    started = []
+
+    def start(*arguments, **environment):
+        command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
+        command += ["--task", str(folder / "task.yaml"), "--port", "0", *arguments]
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"RAISEHAND_" + k.upper(): str(v) for k, v in environment.items()},
+        )
+        started.append(process)
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"Serving urgent from bundle [0-9a-f]{12} at (\S+)", line):
+                return Router(process, found[1])
+        raise AssertionError("".join(lines))
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.stderr.close()
+        process.wait()
+
+
+def rows(path):
+    """How many entries a ledger has."""
+    with sqlite3.connect(path) as connection:
+        return connection.execute("select count(*) from entries").fetchone()[0]
+
+
+async def ask_until(url, stop, counts, session):
+    """Ask one question after the other until told to stop."""
+    while not stop.is_set():
+        async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
+            await response.read()
+            counts.append(response.status)
+
+
+def test_the_openai_sdk_gets_the_teachers_word(serve, tmp_path):
+    """Pointed at the router, the SDK gets the answer as the teacher would word it, both ways."""
+    router = serve("--ledger", str(tmp_path / "l.sqlite"))
+    client = openai.OpenAI(base_url=router.url + "/v1", api_key="none", max_retries=0)
+    messages = [
+        {"role": "system", "content": "Say it."},
+        {"role": "user", "content": "Message: help\nUrgent?"},
+    ]
+    whole = client.chat.completions.create(model="big", messages=messages)
+    assert whole.choices[0].message.content == "YES"
+    assert whole.choices[0].finish_reason == "stop"
+    assert whole.usage.total_tokens > 0
+    stream = client.chat.completions.create(
+        model="big", messages=messages, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    words = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert words == "YES"
+    assert chunks[-1].usage.total_tokens > 0
+    assert router.stop() == 0
+    assert rows(tmp_path / "l.sqlite") == 2
+
+
+async def test_sigterm_under_load_fails_nobody(serve, tmp_path):
+    """Unready first, in-flight requests finish, connections are told to go, the ledger is whole."""
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=0.3)
+    stop, statuses = asyncio.Event(), []
+    async with aiohttp.ClientSession() as session:
+        askers = [
+            asyncio.create_task(ask_until(router.url, stop, statuses, session)) for _ in range(8)
+        ]
+        await asyncio.sleep(0.5)
+        router.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        async with session.get(router.url + "/readyz") as response:
+            assert response.status == 503
+            assert response.headers["connection"] == "close"
+        async with session.get(router.url + "/healthz") as response:
+            assert response.status == 200
+        stop.set()
+        await asyncio.gather(*askers)
+    assert await asyncio.to_thread(router.process.wait, 10) == 0
+    assert set(statuses) == {200}
+    assert rows(tmp_path / "l.sqlite") == len(statuses) > 50
+
+
+async def test_a_second_sigterm_leaves_now(serve, tmp_path):
+    """While a drain waits, a second signal ends it at once; what was answered is stored."""
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=60)
+    async with aiohttp.ClientSession() as session:
+        async with session.post(router.url + "/v1/classify", json={"text": "help"}) as response:
+            assert response.status == 200
+        router.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.3)
+        assert router.process.poll() is None
+        router.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(router.process.wait, 5) == 0
+    assert rows(tmp_path / "l.sqlite") == 1
+
+
+async def test_a_full_house_is_refused_unparsed(serve, tmp_path):
+    """With one request allowed in work, most of a crowd gets a fast 429; the rest is answered."""
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), max_in_work=1)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def ask():
+            started = time.perf_counter()
+            async with session.post(router.url + "/v1/classify", json={"text": "help"}) as response:
+                return response.status, await response.json(), time.perf_counter() - started
+
+        await asyncio.gather(*[ask() for _ in range(50)])
+        answers = [a for _ in range(5) for a in await asyncio.gather(*[ask() for _ in range(50)])]
+        statuses = [status for status, _, _ in answers]
+        assert set(statuses) == {200, 429}
+        refused = next(body for status, body, _ in answers if status == 429)
+        assert refused["error"]["type"] == "overloaded_error"
+        async with session.get(router.url + "/metrics") as response:
+            text = await response.text()
+        counted = re.search(r"(?m)^raisehand_turned_away_unread_total (\S+)", text)
+        assert float(counted[1]) >= statuses.count(429)
+    assert router.stop() == 0
+
+
+async def test_two_workers_share_a_port_and_their_metrics(serve, tmp_path):
+    """Both answer, one scrape has both, a killed one is replaced, all drain on one SIGTERM."""
+    ledger = tmp_path / "l.sqlite"
+    router = serve("--workers", "2", "--ledger", str(ledger))
+    answered = 0
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+
+        async def ask(n):
+            nonlocal answered
+            for _ in range(n):
+                with_ok = await _post(session, router.url)
+                answered += with_ok == 200
+
+        async def scrape():
+            async with session.get(router.url + "/metrics") as response:
+                return list(text_string_to_metric_families(await response.text()))
+
+        async def workers_up():
+            families = {f.name: f for f in await scrape()}
+            return sum(s.value for s in families["raisehand_worker_up"].samples)
+
+        await _wait_for(workers_up, 2)
+        await ask(60)
+        by_worker = {}
+        for family in await scrape():
+            for sample in family.samples:
+                if sample.name == "raisehand_requests_total":
+                    worker = sample.labels["worker"]
+                    by_worker[worker] = by_worker.get(worker, 0) + sample.value
+        assert sum(by_worker.values()) == answered == 60
+        assert set(by_worker) == {"0", "1"}
+        victim = _children(router.process.pid)[0]
+        os.kill(victim, signal.SIGKILL)
+        await _wait_for(workers_up, 1)
+        await _wait_for(workers_up, 2)
+        await ask(20)
+    assert await asyncio.to_thread(router.stop) == 0
+    assert rows(ledger) >= 20
+
+
+async def _post(session, url):
+    async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
+        await response.read()
+        return response.status
+
+
+async def _wait_for(read, wanted, seconds=20):
+    end = time.monotonic() + seconds
+    found = None
+    while time.monotonic() < end:
+        try:
+            found = await read()
+        except aiohttp.ClientError:
+            found = None
+        if found == wanted:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{found} instead of {wanted}")
+
+
+def _children(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def run(folder, *arguments, task="task.yaml"):
+    """Run `raisehand serve` to its end and return exit code and stderr."""
+    command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
+    done = subprocess.run(
+        [*command, "--task", str(folder / task), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def changed(folder, name, **teacher):
+    """Write a variant of the task file."""
+    task = TASK | {"teacher": TASK["teacher"] | teacher}
+    (folder / name).write_text(yaml.safe_dump(task))
+    return name
+
+
+def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tmp_path):
+    """Missing task or bundle, changed teacher, foreign address: exit 2 and no traceback."""
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(TASK))
+    changed(folder, "other.yaml", revision="2")
+    faults = {
+        "does not exist": run(folder, task="missing.yaml"),
+        "raisehand distill": run(tmp_path),
+        "bundles begin with": run(folder, "--bundle", "nope"),
+        "certified against another teacher": run(folder, task="other.yaml"),
+        "cannot listen": run(folder, "--host", "192.0.2.1"),
+        "give one for each": run(folder, "--bundle", "a", "--bundle", "b"),
+        "too few for 9 workers": run(folder, "--workers", "9"),
+        "without its teacher|refused|reach": run(folder, "--strict-teacher", "--port", "0"),
+    }
+    for words, (code, stderr) in faults.items():
+        assert code == 2, (words, stderr)
+        assert re.search(words, stderr), stderr
+        assert "Traceback" not in stderr
+
+
+def test_an_altered_bundle_is_not_served(folder, tmp_path):
+    """One byte changed in the weights: refused at the start."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    [weights] = copy.glob(".raisehand/bundles/*/weights.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    code, stderr = run(copy, "--port", "0")
+    assert code == 2
+    assert "altered" in stderr
+    assert "Traceback" not in stderr
