@@ -171,7 +171,7 @@ def _print(bundle: Bundle, measured: Evaluation, certificate: Certificate | None
     from rich.console import Console
     from rich.table import Table
 
-    from students.report import metric_rows
+    from students.metrics import metric_rows
 
     table = Table(
         title=f"{bundle.manifest.task}, bundle {bundle.id}, {measured.n:,} untouched test rows",

@@ -7,12 +7,8 @@ from students.certificate import Certificate, ClassPromise
 from students.distill.evaluation import evaluate
 from students.distill.labelled import LabelledSet
 from students.labels import LabelSchema
-from students.report import (
-    evaluation_page,
-    metric_rows,
-    reliability_figure,
-    risk_coverage_figure,
-)
+from students.metrics import metric_rows
+from students.report import evaluation_page, reliability_figure, risk_coverage_figure
 from students.task import PromiseSection
 
 CERTIFICATE = Certificate(
