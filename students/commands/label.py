@@ -255,6 +255,9 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
         turned = record.order_agreement
         kept = f"{turned.agreed / turned.n:.1%} of {turned.n}" if turned.n else "none asked"
         yield "same label with the options reversed", kept
+    most = max(record.label_mass) or 1
+    bars = "".join("▁▂▃▄▅▆▇█"[-(-7 * count // most)] for count in record.label_mass)
+    yield "label mass, from 0 to 1", f"{bars} ({record.label_mass[-1] / record.n:.0%} above 0.9)"
     yield "label mass below 0.5 or no label on top", f"{record.unsure:,}"
     yield "a label missing from the top-k", f"{record.truncated:,}"
     if record.gold is not None:

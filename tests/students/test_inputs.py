@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from students.distill.inputs import SPLITS, make_inputs, near_copy_key, read_inputs, split_inputs
 from students.errors import BadInputs
@@ -157,6 +159,34 @@ def test_a_free_near_copy_of_a_given_row_is_not_dealt():
     """A row without a split never joins a split that the file fixed, nor leaks beside it."""
     split = split_inputs(make_inputs(["one", "One!", "two"], None, ["test", None, None]))
     assert sorted(np.concatenate(list(split.values())).tolist()) == [0, 2]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                ["Pay 1", "pay 22!", "PAY  3", "hello", "Hello?", "free", "a b", "A-B"]
+            ),
+            st.sampled_from([None, *SPLITS]),
+        ),
+        min_size=1,
+        unique_by=lambda row: row[0],
+    ),
+    st.integers(0, 5),
+)
+def test_no_learnt_row_is_a_near_copy_of_a_judged_one(rows, seed):
+    """Whatever splits are given, a group has rows of one level only, and given rows keep theirs."""
+    inputs = make_inputs([text for text, _ in rows], None, [split for _, split in rows])
+    split = split_inputs(inputs, seed=seed)
+    home = {int(i): name for name, rows in split.items() for i in rows}
+    levels = {}
+    for i, name in home.items():
+        level = "judged" if name in ("calibration", "test") else name
+        levels.setdefault(near_copy_key(inputs.texts[i]), set()).add(level)
+        assert inputs.split[i] in (None, name)
+    assert all(len(found) == 1 for found in levels.values())
+    judged = [i for i, name in enumerate(inputs.split) if name in ("calibration", "test")]
+    assert all(home[i] == inputs.split[i] for i in judged)
 
 
 def test_fractions_must_make_sense():
