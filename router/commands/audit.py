@@ -26,7 +26,9 @@ def audit(task_path: Path, as_json: bool) -> None:
     from students.task import load_task
 
     folder = load_task(task_path).work_dir / AUDITS
-    found = {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
+    # Worker processes keep their own evidence, each in a folder of its own.
+    paths = sorted(folder.rglob("*.json"))
+    found = {path.relative_to(folder).with_suffix("").as_posix(): _read(path) for path in paths}
     if as_json:
         click.echo(json.dumps({name: _fields(e) for name, e in found.items()}, indent=1))
     elif not found:
@@ -71,12 +73,13 @@ def _interval(evidence: Evidence) -> tuple[float, float]:
 
 
 def _table(found: dict[str, Evidence]) -> str:
-    lines = [f"{'bundle':<14}{'status':<10}{'audits':>9}  disagreement [exact 95 %]"]
+    width = max(map(len, found)) + 2
+    lines = [f"{'bundle':<{width}}{'status':<10}{'audits':>9}  disagreement [exact 95 %]"]
     for name, evidence in found.items():
         state, (low, high) = Monitor.resume(evidence).state, _interval(evidence)
         rate = "none yet" if state.disagreement is None else f"{state.disagreement:.2%}"
         lines.append(
-            f"{name:<14}{state.status:<10}{state.audits:>9,}  {rate} [{low:.2%}, {high:.2%}], "
+            f"{name:<{width}}{state.status:<10}{state.audits:>9,}  {rate} [{low:.2%}, {high:.2%}], "
             f"at most {evidence.alpha:.2%}; e = {state.e_value:.3g}, "
             f"alarm at {1 / evidence.false_alarm:g}"
         )

@@ -53,6 +53,15 @@ def test_each_bundle_has_its_estimate_interval_and_status(task_file):
     assert report["aaa"]["disagreement"] == pytest.approx(0.02)
 
 
+def test_each_worker_has_its_own_evidence(task_file):
+    """Evidence of a worker process is shown under its folder's name."""
+    watch = open_watch(task_file.parent / "work/audits/worker-0-of-2", "aaa", "strict", 0.95)
+    watch.audited(False, 0.01)
+    watch.save()
+    assert list(json.loads(run(task_file, "--json").output)) == ["worker-0-of-2/aaa"]
+    assert "worker-0-of-2/aaa  watching" in run(task_file).output
+
+
 def test_no_audits_yet_is_said(task_file):
     """Nothing to show is not an error."""
     assert "No audits in" in run(task_file).output
