@@ -33,6 +33,7 @@ class Admission:
         self._elsewhere = elsewhere
         self._refusals: Mapping[bytes, bytes] = {
             b"/v1/classify": _whole_reply(native_error(_refusal())),
+            b"/v1/systemone": _whole_reply(native_error(_refusal())),
             b"/v1/chat/completions": _whole_reply(openai_error(_refusal())),
         }
 

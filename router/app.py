@@ -23,6 +23,7 @@ from router.gate import KeyGate
 from router.openapi import describe
 from router.routes import cold_routes, refuse, refuse_http
 from router.service import Service
+from router.systemone import SystemOne
 
 
 class RouterApp(FastAPI):
@@ -70,6 +71,7 @@ def create_app(service: Service) -> RouterApp:
     routes = {
         "/v1/classify": HotRoute(Classify(service), native_error),
         "/v1/chat/completions": HotRoute(Chat(service), openai_error),
+        "/v1/systemone": HotRoute(SystemOne(service), native_error),
     }
     clock = next(iter(service.tasks.values())).pipeline.clock
     turned_away = service.metrics.turned_away

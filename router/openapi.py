@@ -13,6 +13,7 @@ from router.schemas import (
     ClassifiedList,
     ClassifyRequest,
 )
+from router.systemone import SystemOneReply, SystemOneRequest
 
 ERRORS = {
     "400": "The body is not what the surface takes",
@@ -28,9 +29,12 @@ _REF = "#/components/schemas/{name}"
 
 def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
-    types = (ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion)
+    types = (
+        ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
+        SystemOneRequest, SystemOneReply,
+    )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion = refs
+    request, one, many, envelope, completion, question, decision = refs
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(
@@ -38,6 +42,7 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             envelope,
             completion,
         ),
+        "/v1/systemone": _post("Answer one choice question about a text", question, decision),
     }
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return schema
