@@ -18,7 +18,6 @@ from typing import cast
 import uvicorn
 
 from router.admission import Admission
-from router.app import RouterApp
 from router.edge import App
 from router.errors import BadSettings
 from router.metrics import Reading
@@ -156,7 +155,7 @@ def address_of(listener: socket.socket) -> str:
 
 
 def serve(
-    app: RouterApp,
+    app: App,
     service: Service,
     listener: socket.socket,
     *,

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     import socket
 
+    from router.edge import App
     from router.server import Admin
     from router.service import Service
     from router.settings import Settings
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     help="Processes that share the port, each with its part of the teacher's limits.",
 )
 @click.option("--worker", hidden=True, help="Which worker of how many this process is: 0/2.")
+@click.option("--trace", is_flag=True, help="Send OpenTelemetry spans where OTEL_* says.")
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
 def serve(
@@ -73,6 +75,7 @@ def serve(
     admin_port: int | None,
     workers: int,
     worker: str | None,
+    trace: bool,
     device: str,
     strict_teacher: bool,
 ) -> None:
@@ -92,6 +95,7 @@ def serve(
     from router.server import serve as serve_app
     from router.settings import load_settings
     from router.share import Share
+    from router.tracing import Traced, open_provider
     from router.workers import Workers
     from students.task import load_task
 
@@ -110,6 +114,7 @@ def serve(
             host=host,
             ledger=ledger_path,
             keys=keys_path,
+            trace=trace,
             device=device,
             strict_teacher=strict_teacher,
         )
@@ -129,8 +134,11 @@ def serve(
     admin = None
     if admin_port is not None:
         admin = _admin(service, settings, bind(host, admin_port), device)
+    app: App = create_app(service)
+    if trace:
+        app = Traced(app, open_provider())
     serve_app(
-        create_app(service),
+        app,
         service,
         listener,
         admin=admin,
