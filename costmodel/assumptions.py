@@ -102,6 +102,8 @@ class Operation:
     """Billed teacher calls per escalation; above 1 when calls are retried."""
     monthly_usd: Decimal = Decimal(0)
     """Retraining, fresh labels, monitoring."""
+    teacher_machines_usd: Decimal | None = None
+    """A month of the teacher's own machines, paid whatever escalates; None: paid by the call."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.audit_rate <= 1:

@@ -44,11 +44,19 @@ class Month:
 
     def lines(self, rate: float) -> tuple[Line, ...]:
         """The cascade's bill, line by line."""
+        lines = [*self.student.lines, *self._teacher_lines(rate)]
+        if self.operation.monthly_usd:
+            lines.append(Line(name="retraining, monitoring", usd=self.operation.monthly_usd))
+        return tuple(lines)
+
+    def _teacher_lines(self, rate: float) -> list[Line]:
+        rented = self.operation.teacher_machines_usd
+        if rented is not None:
+            return [Line(name="teacher machines", usd=rented)]
         e, asked = _decimal(rate), self.requests * _decimal(rate) * self.unit.escalated
         audited = self.requests * _decimal(self.operation.audit_rate) * (1 - e) * self.unit.kept
         retried = asked * (_decimal(self.operation.attempts) - 1)
         lines = [
-            *self.student.lines,
             Line(name="teacher, escalations", usd=asked, detail=f"{rate:.2%} of requests"),
             Line(
                 name="teacher, audits",
@@ -59,9 +67,7 @@ class Month:
         if retried:
             how = f"{self.operation.attempts:g} billed calls per escalation"
             lines.append(Line(name="teacher, retried and cancelled", usd=retried, detail=how))
-        if self.operation.monthly_usd:
-            lines.append(Line(name="retraining, monitoring", usd=self.operation.monthly_usd))
-        return tuple(lines)
+        return lines
 
     def rails(self, rate: float, baselines: tuple[Baseline, ...]) -> tuple[Rail, ...]:
         """Every way to get the answers, side by side."""
@@ -83,13 +89,16 @@ class Month:
     ) -> BreakEven:
         """When `one_off` is earned back, and where the saving vanishes."""
         e, a = _decimal(rate), _decimal(self.operation.audit_rate)
-        asked = self.unit.escalated * _decimal(self.operation.attempts)
+        asked, kept = self.unit.escalated * _decimal(self.operation.attempts), self.unit.kept
         rented = bool(self.student.machines)
         own = Decimal(0) if rented else self.unit.student
         fixed = self.operation.monthly_usd + (self.student.provisioned_usd if rented else 0)
+        if self.operation.teacher_machines_usd is not None:
+            asked = kept = Decimal(0)
+            fixed += self.operation.teacher_machines_usd
         # The saving of one request, machines apart, is top − e · slope.
-        top = self.unit.teacher - own - a * self.unit.kept
-        slope = asked - a * self.unit.kept
+        top = self.unit.teacher - own - a * kept
+        slope = asked - a * kept
         margin = top - e * slope
         months = date = None
         if saving.mid > 0:

@@ -7,7 +7,7 @@ Where they differ, the difference is the answer to "what does the average hide?"
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 
@@ -25,7 +25,7 @@ from costmodel.bill import (
     retraining_usd,
 )
 from costmodel.pareto import ParetoPoint, pareto_points
-from costmodel.pricing import TokenUsage
+from costmodel.pricing import SECONDS_PER_HOUR, MachinePrice, Price, TokenUsage
 from costmodel.projection import Projection, project
 from costmodel.rails import Fleet
 from costmodel.scenario import Scenario, sweep
@@ -145,17 +145,18 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
     wanted = counts["wanted_teacher"]
     longer = None
     if wanted:
-        teacher = scenario.teacher
-        read = counts["wanted_tokens"] * teacher.tokens_per_student_token
-        read += wanted * teacher.prompt_tokens
-        cached = min(int(wanted * teacher.cached_prompt_tokens), round(read))
+        asked = scenario.teacher
+        read = counts["wanted_tokens"] * asked.tokens_per_student_token
+        read += wanted * asked.prompt_tokens
+        cached = min(int(wanted * asked.cached_prompt_tokens), round(read))
         longer = TokenUsage(round(read), round(wanted * mean_output(scenario)), cached, wanted)
     calls = counts["teacher_calls"] / wanted if wanted else 1.0
     cheapest = min(bill.baselines, key=lambda name: bill.baselines[name], default=None)
+    teacher, rented = _rented_teacher(bill, prices)
     return project(
         Counts(rows, escalated, wrong),
         TeacherUsage(every(counts), longer, int(scenario.teacher.prompt_tokens)),
-        Prices(prices.teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
+        Prices(teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
         Traffic(bill.requests),
         fleet=Fleet(min_machines=bill.student.machines, peak_to_mean=1.0, max_utilisation=1.0),
         one_off=OneOff(*one_off_usd(result, prices.teacher)),
@@ -163,9 +164,24 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
             scenario.policy.audit_rate,
             max(calls, 1.0),
             retraining_usd(scenario, result, prices.teacher, every),
+            rented,
         ),
         starts=scenario.start,
     )
+
+
+def _rented_teacher(bill: MonthBill, prices: ScenarioPrices) -> tuple[Price, Decimal | None]:
+    """The teacher's price as a closed form takes it, and its machines' month if it has its own.
+
+    Answering everything needs machines of its own: a request's share of those is its price.
+    """
+    lines = next(rail.lines for rail in bill.rails if rail.name == "cascade")
+    rented = next((line.usd for line in lines if line.name == "teacher machines"), None)
+    if rented is None or not isinstance(prices.teacher, MachinePrice):
+        return prices.teacher, None
+    each = bill.teacher_only / bill.requests
+    rate = prices.teacher.usd_per_hour / SECONDS_PER_HOUR / each
+    return replace(prices.teacher, requests_per_second=rate), rented
 
 
 def chosen_point(study: Study) -> ParetoPoint:

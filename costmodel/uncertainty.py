@@ -119,13 +119,11 @@ class MoneyModel:
         e, weight = np.asarray(x["escalation_rate"]), np.asarray(x["escalated_factor"])
         # Kept requests cost what the escalated ones leave of the mean.
         left = np.maximum(1 - e * weight, 0.0)
-        asked = e * weight * got.attempts + got.audit_rate * left
-        monthly = sum(
-            float(line.usd)
-            for line in got.rail("cascade").lines
-            if line.name == "retraining, monitoring"
-        )
-        total: Floats = self.teacher_only(x) * asked + self.student(x) + monthly
+        asked = self.teacher_only(x) * (e * weight * got.attempts + got.audit_rate * left)
+        lines = {line.name: float(line.usd) for line in got.rail("cascade").lines}
+        if "teacher machines" in lines:
+            asked = np.asarray(lines["teacher machines"] * x["teacher_price"])
+        total: Floats = asked + self.student(x) + lines.get("retraining, monitoring", 0.0)
         return total
 
     def student(self, x: Mapping[str, float | Floats]) -> Floats:
@@ -243,7 +241,9 @@ def _root(model: MoneyModel, name: str) -> float | None:
     now = min(max(model.middle[name], 1e-6), top)
     grid: Floats = np.unique(np.r_[np.geomspace(1e-6, top, 1001), now])
     for _ in range(3):
-        positive = model.saving({**model.middle, name: grid}) > 0
+        # An input that moves nothing gives one value for the whole grid.
+        saving = np.broadcast_to(model.saving({**model.middle, name: grid}), grid.shape)
+        positive = saving > 0
         change = np.flatnonzero(positive[1:] != positive[:-1])
         if not change.size:
             return None
