@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.monitor import ODDS, Evidence, Monitor, Status, likelihood_ratio, starting_share
@@ -26,6 +26,7 @@ def _streams(rate, runs, length, seed=0):
     return (rng.random(length) < rate for _ in range(runs))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(ODDS), st.floats(0.001, 0.9), st.floats(0, 1))
 def test_every_bet_is_fair_at_alpha_and_losing_below(odds, alpha, share):
     """The mean of the likelihood ratio is 1 at alpha and at most 1 at every lower rate."""

@@ -32,6 +32,7 @@ def _certify(rows, promise, **options):
     return certify(*rows, promise, labels=("a", "b"), **options)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.floats(0.005, 0.4), st.sampled_from([0.01, 0.05, 0.1]))
 def test_allowed_disagreements_is_where_the_exact_bound_crosses_alpha(n, alpha, delta):
     """That many disagreements keep the Clopper-Pearson bound at alpha or below, one more not."""
@@ -41,6 +42,7 @@ def test_allowed_disagreements_is_where_the_exact_bound_crosses_alpha(n, alpha, 
     assert upper_bound(k + 1, n, delta) > alpha - 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(0, 500))
 def test_upper_bound_is_scipys_exact_interval(n, k):
     """The bound equals scipy's one-sided exact binomial interval."""
@@ -73,7 +75,7 @@ def test_rows_to_prove_is_none_when_the_rate_is_too_high():
     assert rows_to_prove(0.05, 0.05, 0.05) is None
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(100, 1500), st.integers(0, 2**31), st.floats(0.0, 1.0))
 def test_system_threshold_is_the_lowest_that_keeps_the_bound(n, seed, slope):
     """The bound holds at the deployed threshold and breaks at every lower calibration score."""
