@@ -62,6 +62,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "loadtests.bench.harness:harness",
         "Requests a second that one core of the load generator sends on time.",
     ),
+    "peers": (
+        "loadtests.bench.peers:peers",
+        "The same open-loop load on what others would run instead.",
+    ),
     "certificate": (
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",
