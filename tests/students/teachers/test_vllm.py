@@ -103,7 +103,7 @@ def _serving(model, log, *options):
             env=environment,
         )
     try:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600
         while True:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
@@ -115,7 +115,11 @@ def _serving(model, log, *options):
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _task(tmp_path, url, **teacher):
