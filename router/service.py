@@ -91,7 +91,7 @@ class Service:
                 ),
                 Reading(
                     "raisehand_audit_e_value",
-                    "Largest evidence of any bundle against its certificate; alarm at 20.",
+                    "Largest evidence against a certificate; alarm at 20 times the workers.",
                     lambda: max((w.monitor.state.e_value for w in self.watches()), default=1.0),
                 ),
                 Reading(
