@@ -10,29 +10,24 @@ has changed, and the load test.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from rich.console import Console
 from rich.progress import Progress
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from fetch import messages_csv, minilm_folder  # noqa: E402
 from results import collect, write_results  # noqa: E402
 from rows import LABELS, Row, read_rows, write_inputs  # noqa: E402
 from servers import free_port, running  # noqa: E402
-
-console = Console(stderr=True)
+from steps import console, digest, fine_tune_once, raisehand, say, sha256  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -78,14 +73,14 @@ def run(options: Options) -> None:
     logs = work / "logs"
     serve_teacher = ["teacher", "--model", str(teacher), "--name", "minilm-urgent"]
     serve_teacher += ["--port", str(port), "--task", str(task)]
-    _say(serve_teacher)
+    say(serve_teacher)
     with running(
         serve_teacher, ready_url=f"http://127.0.0.1:{port}/health", log=logs / "teacher.log"
     ):
         raisehand("label", "--task", str(task), "--yes")
         distill_if_changed(task)
         serve = ["serve", "--task", str(task), "--port", str(router_port)]
-        _say(serve)
+        say(serve)
         ready = f"http://127.0.0.1:{router_port}/readyz"
         with running(serve, ready_url=ready, log=logs / "router.log"):
             test = work / "test.csv"
@@ -110,41 +105,15 @@ def run(options: Options) -> None:
 def fine_tuned_teacher(rows: list[Row], minilm: Path, cache: Path) -> Path:
     """Return the stand-in teacher: MiniLM fine-tuned on its own gold rows, once per content."""
     mine = [row for row in rows if row.split == "teacher"]
-    key = _digest(
-        [[row.text, row.gold] for row in mine],
-        _sha256(minilm / "model.safetensors"),
-        *(_sha256(ROOT / "students/distill" / name) for name in ("finetune.py", "training.py")),
+    return fine_tune_once(
+        minilm, [r.text for r in mine], [r.gold for r in mine], LABELS, cache, epochs=2
     )
-    folder = cache / f"teacher-{key}"
-    if not folder.exists():
-        import numpy as np
-
-        from students.distill.finetune import finetune_classifier
-
-        console.print(
-            f"Fine-tuning MiniLM (22.7 M parameters) on {len(mine):,} gold rows: the stand-in "
-            "teacher. It is an encoder, not an LLM."
-        )
-        targets = np.eye(len(LABELS), dtype=np.float32)[[LABELS.index(row.gold) for row in mine]]
-        with Progress(console=console) as progress:
-            bar = progress.add_task("fine-tune teacher", total=None)
-            finetune_classifier(
-                minilm,
-                [row.text for row in mine],
-                targets,
-                folder,
-                labels=LABELS,
-                epochs=2,
-                max_length=64,
-                progress=lambda done, total: progress.update(bar, completed=done, total=total),
-            )
-    return folder
 
 
 def write_task(rows: list[Row], teacher: Path, port: int, options: Options) -> Path:
     """Write the run's task file and inputs: the example's own, with this run's address."""
-    weights = _sha256(teacher / "model.safetensors")
-    work = options.cache / f"run-{_digest([[r.text, r.gold, r.split] for r in rows], weights)}"
+    weights = sha256(teacher / "model.safetensors")
+    work = options.cache / f"run-{digest([[r.text, r.gold, r.split] for r in rows], weights)}"
     work.mkdir(parents=True, exist_ok=True)
     write_inputs(rows, work / "inputs.csv")
     write_inputs([row for row in rows if row.split == "test"], work / "test.csv")
@@ -161,39 +130,15 @@ def write_task(rows: list[Row], teacher: Path, port: int, options: Options) -> P
 def distill_if_changed(task: Path) -> None:
     """Distil unless the newest bundle was made from these labels, this task and this code."""
     asked = yaml.safe_load(task.read_text(encoding="utf-8"))
-    key = _digest(
-        _sha256(task.parent / ".raisehand/labels.npz"),
+    key = digest(
+        sha256(task.parent / ".raisehand/labels.npz"),
         {name: asked.get(name) for name in ("promise", "student", "labels")},
-        *(_sha256(path) for path in sorted((ROOT / "students").rglob("*.py"))),
+        *(sha256(path) for path in sorted((ROOT / "students").rglob("*.py"))),
     )
     done = task.parent / "distilled"
     if not done.exists() or done.read_text(encoding="utf-8") != key:
         raisehand("distill", "--task", str(task))
         done.write_text(key, encoding="utf-8")
-
-
-def raisehand(*arguments: str, allowed: tuple[int, ...] = (0,)) -> None:
-    """Run one command of the product, visibly.
-
-    Raises:
-        subprocess.CalledProcessError: it ended with another exit code than those allowed.
-    """
-    _say(arguments)
-    done = subprocess.run([Path(sys.executable).parent / "raisehand", *arguments])
-    if done.returncode not in allowed:
-        raise subprocess.CalledProcessError(done.returncode, done.args)
-
-
-def _say(arguments: list[str] | tuple[str, ...]) -> None:
-    console.print(f"\n[bold]$ raisehand {shlex.join(arguments)}", highlight=False)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _options() -> Options:
