@@ -2,6 +2,7 @@
 
 RouterError
 ├── BadSettings         a setting or a file that stops the start; names it and what is allowed
+├── BadLedger           a ledger file that cannot be used
 └── Refusal             one request is turned away: `status`, `kind` and `retry_after_s` say how
     ├── BadRequest      400  the body is not what the surface takes
     ├── Unauthorized    401  no API key, or one that is not known
@@ -28,6 +29,10 @@ class RouterError(Exception):
 
 class BadSettings(RouterError):
     """The router cannot start like this."""
+
+
+class BadLedger(RouterError):
+    """The ledger file cannot be used."""
 
 
 class Refusal(RouterError):

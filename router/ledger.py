@@ -25,17 +25,12 @@ from typing import Protocol
 
 import msgspec
 
+from router.errors import BadLedger
 from router.policy import Reason, Route
 
 PICO = Decimal(10) ** 12
 SCHEMA_VERSION = 1
 log = logging.getLogger(__name__)
-
-
-class BadLedger(Exception):
-    """The ledger file cannot be used; the message says what to do."""
-
-    exit_code = 2
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from router.errors import BadLedger
 from router.ledger import (
-    BadLedger,
     MemoryLedger,
     SqliteLedger,
     Sums,

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from router.commands.ledger import ledger
-from router.ledger import BadLedger, SqliteLedger
+from router.errors import BadLedger
+from router.ledger import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry
 
