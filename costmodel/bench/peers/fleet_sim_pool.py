@@ -22,7 +22,7 @@ CONTEXT = 8192
 
 
 def pool(p):
-    """Run p["requests"] Poisson arrivals at p["load"] of capacity; return wait, rate, seconds."""
+    """Run p["requests"] Poisson arrivals at p["load"] of capacity; return wait, rate, seconds of wall and core."""
     step_s, mean_tokens = 0.01, 100
     gpu = ManualProfile(
         name="constant", W=step_s, H=0.0, chunk=512, blk_size=16,
@@ -43,23 +43,24 @@ def pool(p):
             router_kwargs={"threshold": CONTEXT},
         )
     )
-    begun = time.perf_counter()
+    begun, began = time.perf_counter(), time.process_time()
     result = fleet.run(sent)
-    taken = time.perf_counter() - begun
+    taken, cpu = time.perf_counter() - begun, time.process_time() - began
     done = [request for request in result.completed if request.end_time is not None]
     waits = [request.start_time - request.arrival_time for request in done]
     last = max(request.end_time for request in done)
-    return sum(waits) / len(waits), len(done) / last, taken, service_s
+    return sum(waits) / len(waits), len(done) / last, taken, cpu, service_s
 
 
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
-    wait_s, per_s, taken, service_s = pool(told)
+    wait_s, per_s, taken, cpu, service_s = pool(told)
     print(
         json.dumps(
             {
                 "requests": told["requests"],
                 "seconds": taken,
+                "cpu_seconds": cpu,
                 "wait_s": wait_s,
                 "throughput_per_s": per_s,
                 "capacity_per_s": told["slots"] / service_s,
