@@ -34,6 +34,11 @@ contracts: .venv/ready ## Who may import whom
 test: lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
 
+BENCHES := certificate monitor labelling students simulator harness router
+bench: .venv/ready ## The figures of docs/benchmarks, measured here (about half an hour)
+	mkdir -p reports/bench
+	for name in $(BENCHES); do $(BIN)/raisehand bench $$name --json > reports/bench/$$name.json || exit 1; done
+
 # A server in an environment of its own: vLLM pins versions that the router must not be tied to.
 # On a CPU the wheel's optional image and audio packages do not match its torch: they go.
 teacher-vllm: ## Build the teacher's own environment, .venv-teacher (vLLM for a GPU or for a CPU)
