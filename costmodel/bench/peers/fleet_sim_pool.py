@@ -22,7 +22,7 @@ CONTEXT = 8192
 
 
 def pool(p):
-    """Run p["requests"] Poisson arrivals at p["load"] of capacity; return wait, rate, seconds of wall and core."""
+    """Run Poisson arrivals at p["load"] of capacity; return wait, rate, wall and core seconds."""
     step_s, mean_tokens = 0.01, 100
     gpu = ManualProfile(
         name="constant", W=step_s, H=0.0, chunk=512, blk_size=16,
