@@ -131,6 +131,32 @@ def test_report_router_and_teacher_agree_to_the_last_token(task):
 
 
 @pytest.mark.e2e
+def test_every_surface_is_driven(task):
+    """Chat, streamed chat and the decision surface answer the task's words and name their route."""
+    with running_stack(task, {"latency_ms": 2}) as stack:
+        for surface in ("chat", "chat-stream", "systemone"):
+            spec = LoadSpec(
+                url=stack.url,
+                inputs=task.inside(task.inputs.path),
+                surface=surface,
+                model="urgent",
+                system="Say it.",
+                user="Message: {text}\nUrgent?",
+                labels=task.words,
+                rate=20,
+                duration_s=1,
+                warmup_s=0,
+                max_send_lag_ms=5000,
+                max_generator_cpu=1.0,
+                timeout_s=20,
+            )
+            report = run_load(spec)
+            assert report.failures == {}
+            assert report.routes == {"teacher": report.sent}
+            assert report.first_token_ms.n == (report.sent if surface == "chat-stream" else 0)
+
+
+@pytest.mark.e2e
 def test_port_in_use_and_missing_bundle_are_one_sentence(task, tmp_path):
     """A taken port is said at once; a task without a bundle is said in the router's own words."""
     with running_stack(task, {}) as stack:
