@@ -27,6 +27,8 @@ Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
+SHRINK = 0.3
+
 
 @dataclass(frozen=True)
 class LinearRecipe:
@@ -40,7 +42,8 @@ class LinearRecipe:
         temperature: T of the soft loss.
         hard_weight: lambda of the hard cross-entropy.
         epochs: most passes over the rows; early stopping takes fewer.
-        patience: epochs without a better validation KL before it stops.
+        patience: epochs in a row without a better validation KL before it stops; the first of them
+            goes back to the best weights and shrinks the rate.
         batch_size: rows of a step.
         lr: learning rate of Adagrad.
         seed: of shuffling.
@@ -53,7 +56,7 @@ class LinearRecipe:
     temperature: float = 1.0
     hard_weight: float = 0.0
     epochs: int = 20
-    patience: int = 2
+    patience: int = 3
     batch_size: int = 64
     lr: float = 0.2
     seed: int = 0
@@ -226,8 +229,14 @@ def _fit(
                 epoch,
             )
             agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
-        elif epoch - best_epoch >= recipe.patience:
+            continue
+        if epoch - best_epoch >= recipe.patience:
             break
+        # Overshot: back to the best and on in smaller steps.
+        with torch.no_grad():
+            table.weight.copy_(best[0])
+            bias.copy_(best[1])
+        optimizer.param_groups[0]["lr"] *= SHRINK
     step(recipe.epochs)
     trial = Trial(
         temperature=recipe.temperature,
