@@ -33,6 +33,8 @@ class LabellingFigures:
         busy: share of its capacity (limit × time from first to last) that the teacher was given:
             rows × its own time / (limit × seconds). What labelling adds between two calls counts
             as idle.
+        cpu_us_per_text: what labelling itself computes for one text; unlike `busy` it hardly
+            depends on what else the machine does.
         peak_rss_mb: the most memory this process ever held.
     """
 
@@ -42,6 +44,7 @@ class LabellingFigures:
     busy: float
     texts_per_second: float
     seconds: float
+    cpu_us_per_text: float
     peak_rss_mb: float
     python: str
 
@@ -56,7 +59,7 @@ async def measure(
     task = _task(max_concurrency, folder)
     teacher = ScriptedTeacher(task.schema_, (0.3, 0.7), latency_s=latency_s)
     inputs = make_inputs([f"message number {i}, as long as a usual one is" for i in range(rows)])
-    start = time.perf_counter()
+    start, computed = time.perf_counter(), time.process_time()
     labelling = await label_inputs(
         inputs,
         teacher,
@@ -66,7 +69,7 @@ async def measure(
         max_usd=Decimal(1000),
         repeats=0,
     )
-    seconds = time.perf_counter() - start
+    seconds, computed = time.perf_counter() - start, time.process_time() - computed
     assert labelling.asked == rows
     return LabellingFigures(
         rows=rows,
@@ -75,6 +78,7 @@ async def measure(
         busy=round(rows * latency_s / (max_concurrency * seconds), 4),
         texts_per_second=round(rows / seconds, 1),
         seconds=round(seconds, 2),
+        cpu_us_per_text=round(1e6 * computed / rows, 1),
         peak_rss_mb=round(_peak_rss() / _MEGABYTE, 1),
         python=platform.python_version(),
     )
@@ -107,8 +111,8 @@ def _peak_rss() -> int:
 
 @click.command(epilog="Example: raisehand bench labelling --json")
 @click.option("--rows", default=10_000, show_default=True, type=click.IntRange(1))
-@click.option("--max-concurrency", default=16, show_default=True, type=click.IntRange(1))
-@click.option("--teacher-ms", default=20.0, show_default=True, type=click.FloatRange(0))
+@click.option("--max-concurrency", default=32, show_default=True, type=click.IntRange(1))
+@click.option("--teacher-ms", default=50.0, show_default=True, type=click.FloatRange(0))
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def labelling(rows: int, max_concurrency: int, teacher_ms: float, as_json: bool) -> None:
     """Measure how much of the concurrency limit labelling keeps busy, and its memory."""
