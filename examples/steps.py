@@ -53,11 +53,12 @@ def fine_tune_once(
     cache: Path,
     *,
     epochs: int,
+    lr: float = 5e-5,
     max_length: int = 64,
 ) -> Path:
     """Return a stand-in teacher: MiniLM fine-tuned on gold, kept under what it was made from."""
     key = digest(
-        [list(texts), list(gold), epochs, max_length],
+        [list(texts), list(gold), epochs, lr, max_length],
         sha256(minilm / "model.safetensors"),
         *(sha256(ROOT / "students/distill" / name) for name in ("finetune.py", "training.py")),
     )
@@ -83,6 +84,7 @@ def fine_tune_once(
             folder,
             labels=labels,
             epochs=epochs,
+            lr=lr,
             max_length=max_length,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )

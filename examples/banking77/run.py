@@ -29,7 +29,7 @@ from fetch import minilm_folder  # noqa: E402
 from servers import free_port, running  # noqa: E402
 from steps import digest, fine_tune_once, raisehand, say, sha256  # noqa: E402
 
-EPOCHS = 8
+EPOCHS, LR = 6, 2e-4
 HELD_OUT = {"validation": 300, "temperature": 300, "calibration": 1200}
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     with Progress() as progress:
         minilm = minilm_folder(options.cache / "downloads", progress)
     texts, gold = zip(*mine, strict=True)
-    teacher = fine_tune_once(minilm, texts, gold, labels, options.cache, epochs=EPOCHS)
+    teacher = fine_tune_once(minilm, texts, gold, labels, options.cache, epochs=EPOCHS, lr=LR)
 
     work = options.cache / f"banking77-{digest(train, test, sha256(teacher / 'model.safetensors'))}"
     work.mkdir(parents=True, exist_ok=True)

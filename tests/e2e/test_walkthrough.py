@@ -208,7 +208,7 @@ def test_loadtest_and_ledger(place, router):
     arguments = [a.replace(":8080", f":{router}") for a in shell("loadtest")]
     run(place, [*arguments, "--json", "load.json", "--max-generator-cpu", "1",
                 "--max-send-lag-ms", "1000"])  # fmt: skip
-    load = json.loads((place / "load.json").read_text(encoding="utf-8"))
+    load = json.loads((place / "load.json").read_text(encoding="utf-8"))["report"]
     assert load["failed"] == 0
     time.sleep(1.5)  # the ledger writes in batches
     booked = json.loads(_stdout(place, [*shell("ledger"), "--json"]))
