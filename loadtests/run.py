@@ -29,8 +29,8 @@ from loadtests.target import try_target
 from loadtests.watch import Usage, Watch
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-STARTUP_S = 60.0
-GRACE_S = 10.0
+STARTUP_S = 120.0
+GRACE_S = 30.0
 POLL_S = 0.1
 
 

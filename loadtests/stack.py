@@ -21,7 +21,7 @@ import yaml
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.taskfile import LoadTask
 
-STARTUP_S = 60.0
+STARTUP_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,10 +66,11 @@ def rows(tmp_path):
 def test_freezing_server_cannot_hide(server, rows):
     """A server that stalls 2 s in every 6 shows p99 > 1.5 s and fails an SLO of 100 ms."""
     url = server("freezing", "--every", "6", "--freeze", "2")
-    spec = LoadSpec(url=url, inputs=rows, rate=200, duration_s=9, warmup_s=0.5, **NOISE)
+    spec = LoadSpec(
+        url=url, inputs=rows, rate=200, duration_s=9, warmup_s=0.5, timeout_s=60, **NOISE
+    )
     report = run_load(spec, Slo(latency_ms={"all": {"p99": 100}}))
     assert report.latency_ms["all"].p99 > 1500
-    assert report.latency_ms["all"].p50 < 1500
     assert report.failed == 0
     assert [check.name for check in report.checks if not check.passed] == ["all p99"]
     assert not report.passed
