@@ -102,8 +102,12 @@ def loadtest(**given: Any) -> None:
 
     Exit code 0: the run counts and meets its SLO. 1: it does not. 2: it could not be run.
     """
+    import signal
+
     from loadtests.wanted import wanted_of
 
+    # A terminated test ends its own servers and generators, as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = {name: value for name, value in given.items() if value not in (None, (), False)}
     if "null_check" in given and given["null_check"] is False:
         options["null_check"] = False
