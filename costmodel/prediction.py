@@ -41,6 +41,8 @@ class MeasuredRun:
     usd: dict[str, float]
     """Mean dollars of a request by route; a route without a known price is absent."""
     failed: int = 0
+    doubts: tuple[str, ...] = ()
+    """Why the load test itself says that it does not count."""
 
     @property
     def answered(self) -> int:
@@ -53,7 +55,9 @@ class MeasuredRun:
         return np.concatenate(list(self.latency_s.values()))
 
 
-def read_samples(path: Path, per_second: float, seconds: float) -> MeasuredRun:
+def read_samples(
+    path: Path, per_second: float, seconds: float, doubts: Sequence[str] = ()
+) -> MeasuredRun:
     """Read the JSON lines that `raisehand loadtest --samples` wrote.
 
     Raises:
@@ -81,6 +85,7 @@ def read_samples(path: Path, per_second: float, seconds: float) -> MeasuredRun:
         {route: np.sort(np.array(each)) for route, each in latency.items()},
         {route: float(np.mean(each)) for route, each in usd.items() if each},
         failed,
+        tuple(doubts),
     )
     if run.answered < LEAST_REQUESTS or "student" not in run.latency_s:
         raise BadProfile(
@@ -102,6 +107,8 @@ class FittedOn(BaseModel):
     student_ms: tuple[float, ...]
     """Measured p50, p90, p99 of the student's route."""
     fitted_ms: tuple[float, ...]
+    doubts: tuple[str, ...] = ()
+    """Why the load test said that this run does not count; a profile fitted on it is a guess."""
 
 
 class RouterProfile(BaseModel):
@@ -202,6 +209,7 @@ def fit(
                 failed=run.failed,
                 student_ms=tuple((np.quantile(run.latency_s["student"], FITTED) * 1000).tolist()),
                 fitted_ms=tuple((quantiles * 1000).tolist()),
+                doubts=run.doubts,
             )
             for run, quantiles in zip(runs, fitted, strict=True)
         ),

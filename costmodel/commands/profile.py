@@ -55,8 +55,10 @@ def profile(
             for rate in _rates(rates):
                 path = Path(folder) / f"{rate:g}.jsonl"
                 click.echo(f"measuring {rate:g} requests/s for {duration:g} s", err=True)
-                _load(url, inputs, text, rate, duration, seed, path)
-                runs.append(read_samples(path, rate, duration))
+                doubts = _load(url, inputs, text, rate, duration, seed, path)
+                for doubt in doubts:
+                    click.echo(f"at {rate:g}/s this does not count: {doubt}", err=True)
+                runs.append(read_samples(path, rate, duration, doubts))
     fitted = fit(runs, workers=workers, max_concurrency=max_concurrency)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,16 +125,20 @@ def _given(item: str) -> MeasuredRun:
 
 def _load(
     url: str, inputs: Path, text: str, rate: float, duration: float, seed: int, samples: Path
-) -> None:
-    """Run one load test by its command: this package imports no client."""
+) -> list[str]:
+    """Run one load test by its command (this package imports no client); return its doubts."""
     from costmodel.errors import BadProfile
 
     command = [str(Path(sys.executable).with_name("raisehand")), "loadtest", "--url", url]
     command += ["--inputs", str(inputs), "--text", text, "--rate", f"{rate:g}"]
     command += ["--duration", f"{duration:g}", "--seed", str(seed), "--samples", str(samples)]
+    report = samples.with_suffix(".json")
+    command += ["--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1) or not samples.exists():
+    if done.returncode not in (0, 1) or not samples.exists() or not report.exists():
         words = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise BadProfile(
             f"the load test at {rate:g}/s failed: {words[-1] if words else json.dumps(command)}"
         )
+    reasons: list[str] = json.loads(report.read_text(encoding="utf-8"))["invalid_reasons"]
+    return reasons
