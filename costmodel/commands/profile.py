@@ -140,5 +140,6 @@ def _load(
         raise BadProfile(
             f"the load test at {rate:g}/s failed: {words[-1] if words else json.dumps(command)}"
         )
-    reasons: list[str] = json.loads(report.read_text(encoding="utf-8"))["invalid_reasons"]
+    told = json.loads(report.read_text(encoding="utf-8"))
+    reasons: list[str] = told["report"]["invalid_reasons"]
     return reasons
