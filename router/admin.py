@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from costmodel.errors import CostModelError
+from costmodel.serve import WhatIf
 from router.edge import App
 from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownModel
 from router.gate import KeyGate
@@ -33,6 +35,13 @@ from students.task import Task
 
 Load = Callable[[Task, str], Model]
 """Reads, verifies and warms a bundle of a task; blocking, run in a thread."""
+
+WhatIfOf = Callable[[str, str], WhatIf]
+"""The what-if page of a task and one of its bundles; blocking, run in a thread.
+
+Raises:
+    CostModelError: the bundle says too little for a projection.
+"""
 
 
 class _Body(BaseModel):
@@ -92,18 +101,19 @@ class TaskState:
     audits_lost: int
 
 
-def create_admin(service: Service, load: Load, token: str) -> App:
+def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) -> App:
     """Build the admin application; every path of it needs the token."""
     app = FastAPI(
         title="raisehand admin",
         exception_handlers={
             RouterError: _refuse,
             BadBundle: _refuse,
+            CostModelError: _refuse,
             RequestValidationError: _refuse_body,
             HTTPException: refuse_http,
         },
     )
-    app.include_router(_look(service))
+    app.include_router(_look(service, what_if))
     app.include_router(_change(service, load))
     ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
     return KeyGate(ring, app, service.metrics.turned_away)
@@ -130,7 +140,7 @@ def state_of(served: Served) -> TaskState:
     )
 
 
-def _look(service: Service) -> APIRouter:
+def _look(service: Service, what_if: WhatIfOf) -> APIRouter:
     router = APIRouter()
 
     @router.get("/state", summary="What every task is doing")
@@ -144,6 +154,14 @@ def _look(service: Service) -> APIRouter:
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/tasks/{name}/whatif/{page:path}", summary="What if: sliders over the bill")
+    async def project(name: str, page: str, request: Request) -> Response:
+        bundle = _find(service, name).pipeline.slot.current.bundle
+        reply = await asyncio.to_thread(
+            lambda: what_if(name, bundle).respond(page, request.url.query)
+        )
+        return Response(reply.body, reply.status, media_type=reply.content_type)
 
     return router
 

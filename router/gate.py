@@ -15,6 +15,7 @@ from router.protocol import CLOSE
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without a key; every other path is shut, known or not."""
 _SECRET = (b"authorization", b"x-api-key")
+_CHALLENGE = b'www-authenticate: Bearer\r\nwww-authenticate: Basic realm="raisehand"\r\n'
 
 
 class CountRefusal(Protocol):
@@ -52,7 +53,7 @@ class KeyGate:
             reply = refused(refusal, openai_error if chat else native_error)
             reply.fields += CLOSE
             if refusal.status == 401:
-                reply.fields += b"www-authenticate: Bearer\r\n"
+                reply.fields += _CHALLENGE
             await send_reply(send, reply, secrets.token_hex(8))
             return
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SECRET]

@@ -7,6 +7,8 @@ to the end of the list: an unknown key takes the path and the time of a known on
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import os
@@ -129,7 +131,9 @@ class KeyRing:
             self.spend(name, usd)
 
     def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Key:
-        """Return the key that a request presents, in `Authorization: Bearer` or `x-api-key`.
+        """Return the key that a request presents: `Authorization` (Bearer, Basic) or `x-api-key`.
+
+        Basic is what a browser can send: the key is its password, the user name does not matter.
 
         Raises:
             Unauthorized: none, more than one, or one that is not known: all in the same words.
@@ -138,6 +142,8 @@ class KeyRing:
         secret = presented[0] if len(presented) == 1 else b""
         if secret[:7].lower() == b"bearer ":
             secret = secret[7:].strip()
+        elif secret[:6].lower() == b"basic ":
+            secret = _password(secret[6:])
         digest = hashlib.sha256(secret).digest()
         found: Key | None = None
         for known, key in self._keys:
@@ -152,6 +158,13 @@ class KeyRing:
         key = self._by_name.get(name)
         if key is not None and usd is not None:
             key.spend(usd)
+
+
+def _password(basic: bytes) -> bytes:
+    try:
+        return base64.b64decode(basic, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def load_keys(path: Path) -> tuple[KeySpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +133,8 @@ def serve(
     asyncio.run(check_teachers(tasks, strict=strict_teacher))
     admin = None
     if admin_port is not None:
-        admin = _admin(service, settings, bind(host, admin_port), device)
+        paths = {task.name: path for task, path in zip(tasks, task_paths, strict=True)}
+        admin = _admin(service, settings, bind(host, admin_port), device, paths)
     app: App = create_app(service)
     if trace:
         app = Traced(app, open_provider())
@@ -175,7 +176,15 @@ def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
     return found
 
 
-def _admin(service: Service, settings: Settings, listener: socket.socket, device: str) -> Admin:
+def _admin(
+    service: Service,
+    settings: Settings,
+    listener: socket.socket,
+    device: str,
+    paths: Mapping[str, Path],
+) -> Admin:
+    from costmodel.serve import WhatIf
+    from costmodel.taskfile import read_deployment
     from router.admin import create_admin
     from router.compose import load_model
     from router.errors import BadSettings
@@ -187,6 +196,7 @@ def _admin(service: Service, settings: Settings, listener: socket.socket, device
         service,
         lambda task, bundle: load_model(task, bundle, settings, device),
         settings.admin_token.get_secret_value(),
+        lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
     )
     click.echo(f"Operators: {address_of(listener)}/state", err=True)
     return Admin(app, listener, settings)

@@ -20,7 +20,7 @@ def demo(tmp_path_factory):
         [
             sys.executable,
             ROOT / "examples/messages/demo.py",
-            *("--limit", "3000", "--seconds", "4", "--rate", "60", "--agreement", "0.94"),
+            *("--limit", "3000", "--seconds", "4", "--rate", "60", "--agreement", "0.96"),
             *("--cache", ROOT / ".cache/demo-test", "--reports", reports),
         ],
         capture_output=True,

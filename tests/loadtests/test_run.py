@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadtests.errors import BadLoadSpec, DeadTarget, GeneratorFailed
@@ -157,10 +158,11 @@ def test_killed_worker_is_one_sentence(server, rows):
     victim, deadline = None, time.monotonic() + 30
     while victim is None and time.monotonic() < deadline:
         time.sleep(0.2)
-        children = subprocess.run(
-            ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True
-        ).stdout.splitlines()
-        locusts = [int(line.split()[0]) for line in children if "locustfile" in line]
+        locusts = [
+            child.pid
+            for child in psutil.Process().children()
+            if any("locustfile" in part for part in child.cmdline())
+        ]
         victim = locusts[1] if len(locusts) == 2 else None
     os.kill(victim, signal.SIGKILL)
     thread.join(timeout=30)

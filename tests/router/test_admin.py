@@ -1,10 +1,15 @@
 """The admin port."""
 
 import asyncio
+import base64
 import json
 
 import pytest
 
+from costmodel.deployment import CountTerms, Deployment, TeacherTerms, UsageTerms
+from costmodel.errors import BadProjection
+from costmodel.pricing import PriceSpec
+from costmodel.serve import WhatIf
 from router.admin import create_admin
 from router.batcher import Batcher
 from router.errors import BadSettings
@@ -27,7 +32,7 @@ class _Operator:
         self.loaded = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.app = create_admin(made.service, self._load, TOKEN)
+        self.app = create_admin(made.service, self._load, TOKEN, self._what_if)
 
     def _load(self, task, bundle):
         self.loaded.append(bundle)
@@ -35,6 +40,15 @@ class _Operator:
             raise BadBundle("the certificate is for other weights; distil again")
         student = ScriptedStudent(task.schema_, "urgent")
         return Model(bundle, student, (0.5, 0.5), Batcher(student))
+
+    def _what_if(self, task, bundle):
+        if bundle == OTHER:
+            raise BadProjection("the bundle has no evaluation; distil again")
+        price = PriceSpec(usd_per_mtok_input=2, usd_per_mtok_output=10)
+        counts = CountTerms(n=1000, escalated=80, disagreements=20)
+        usage = UsageTerms(input_tokens=30)
+        teacher = TeacherTerms(price=price)
+        return WhatIf(Deployment(name=task, teacher=teacher, evaluation=counts, usage=usage))
 
     async def __call__(self, method, path, body=None, token=TOKEN):
         payload = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
@@ -67,6 +81,30 @@ async def test_state_says_what_every_task_is_doing(operator):
     state = document["tasks"]["urgent"]
     assert (state["bundle"], state["previous"], state["canary"]) == ("bundle000001", None, None)
     assert (state["queue_depth"], state["teacher_inflight"], state["teacher_limit"]) == (0, 0, 8)
+
+
+async def test_what_if_page(operator):
+    """The what-if page of the bundle that answers is there, and projects when it is moved."""
+    assert b"<input" in (await operator("GET", "/tasks/urgent/whatif/")).body
+    path = "/tasks/urgent/whatif/project"
+    assert (await operator("GET", path)).status == 200
+    assert (await operator("GET", "/tasks/nothing/whatif/")).status == 404
+
+
+async def test_what_if_of_a_bundle_that_says_too_little(operator):
+    """A bundle without an evaluation gets a sentence, not an error page."""
+    await operator("POST", "/tasks/urgent/bundle", {"bundle": OTHER})
+    response = await operator("GET", "/tasks/urgent/whatif/")
+    assert (response.status, b"distil again" in response.body) == (409, True)
+
+
+async def test_a_browser_may_present_the_token_as_a_password(operator):
+    """HTTP Basic with the token as password opens the port; with another password it does not."""
+    for password, status in ((TOKEN, 200), ("wrong", 401)):
+        basic = base64.b64encode(f"me:{password}".encode())
+        headers = [(b"authorization", b"Basic " + basic)]
+        response = await operator.call(operator.app, "GET", "/state", [b""], headers)
+        assert response.status == status
 
 
 async def test_swap_and_rollback(operator):

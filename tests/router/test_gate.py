@@ -80,7 +80,8 @@ async def test_every_path_but_the_probes_is_shut(path):
     door = _Door()
     status, headers, body = await door(path=path)
     assert (status, door.inside.scopes) == (401, [])
-    assert (headers[b"connection"], headers[b"www-authenticate"]) == (b"close", b"Bearer")
+    assert headers[b"connection"] == b"close"
+    assert b"www-authenticate" in headers
     assert "API key" in json.dumps(json.loads(body))
     assert door.kinds == ["authentication_error"]
 

@@ -100,7 +100,7 @@ async def test_no_secret_and_no_text_in_any_sink(rig, make_task, request_asgi, l
         keys=KeyRing([KeySpec(name="team-a", sha256=sha256_of(CLIENT_KEY))]),
     )
     app = create_app(service)
-    admin = create_admin(service, lambda task, bundle: sys.exit(TEXT), ADMIN_TOKEN)
+    admin = create_admin(service, lambda task, bundle: sys.exit(TEXT), ADMIN_TOKEN, sys.exit)
     good = [(b"authorization", b"Bearer " + CLIENT_KEY.encode())]
     bodies = []
 
