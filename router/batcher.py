@@ -3,7 +3,7 @@
 There is no artificial wait: a text that finds the student idle goes at the end of this tick of the
 event loop, together with those that arrived in the same tick. The student runs in one worker
 thread, never on the event loop. A batch costs one hand-over to the thread and one back, however
-many texts it carries. The choice and its measurements: docs/decisions/0004-the-hot-path.md.
+many texts it carries. The choice and its measurements: docs/decisions/0002-the-hot-path.md.
 """
 
 from __future__ import annotations
