@@ -806,7 +806,8 @@ def _ask(
     if audit == 0:
         call.deadline = min(call.deadline, request.arrived + p.deadline_s)
     call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
-    call.written = max(1, int(request.output + 0.5))
+    least = 1 if p.teacher_kind == CONTINUOUS else 0  # a classifier's API writes nothing
+    call.written = max(least, int(request.output + 0.5))
     call.tries, call.next = 0, -1
     call.audit, call.wrong, call.bare, call.row = audit, wrong, bare, row
     _there(x, t, 1)

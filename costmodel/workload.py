@@ -318,4 +318,4 @@ def arrivals(
         n = kernel.draw(told.record, told.tables, state, rng, block, first)
         first = False
         for at, tokens, out, rank in block[:n].tolist():
-            yield Arrival(at, int(tokens), max(1, round(out)), rank)
+            yield Arrival(at, int(tokens), round(out), rank)

@@ -87,13 +87,16 @@ def test_everyone_is_counted_once():
     assert {k: sum(row[k] for row in rows) for k in rows[0]} == run.counts
 
 
-def test_an_all_teacher_run_bills_the_product():
-    """Every request is one call of prompt + text tokens in and the answer's tokens out."""
+@pytest.mark.parametrize("written", [0, 1, 10])
+def test_an_all_teacher_run_bills_the_product(written):
+    """One call a request: prompt + text tokens in, the answer's out; a classifier writes none."""
     run = simulate(
         scenario(
             workload=Workload(per_second=20, tokens=Lengths(mean=240)),
             policy=Policy(escalation_rate=1, audit_rate=0),
-            teacher=ApiTeacher(prompt_tokens=60, output_tokens=Lengths(mean=10), noise=Noise()),
+            teacher=ApiTeacher(
+                prompt_tokens=60, output_tokens=Lengths(mean=written), noise=Noise()
+            ),
         ),
         1,
     )
@@ -101,7 +104,7 @@ def test_an_all_teacher_run_bills_the_product():
     assert (run.escalation_rate, run.counts["teacher"]) == (1, n)
     assert run.counts["teacher_calls"] == n
     assert run.counts["input_tokens"] == 300 * n
-    assert run.counts["output_tokens"] == 10 * n
+    assert run.counts["output_tokens"] == written * n
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.08, 1.0])
