@@ -17,12 +17,14 @@ from starlette.types import Receive, Scope, Send
 
 from router.chat import Chat
 from router.classify import Classify
-from router.edge import Edge, HotRoute, native_error, openai_error
+from router.edge import Desk, Edge, native_error, openai_error
 from router.errors import Refusal
+from router.express import Express
 from router.gate import KeyGate
 from router.openapi import describe
 from router.routes import cold_routes, refuse, refuse_http
 from router.service import Service
+from router.surface import HotRoute
 from router.systemone import SystemOne
 
 
@@ -30,6 +32,8 @@ class RouterApp(FastAPI):
     """A FastAPI application behind an edge."""
 
     edge: Edge | KeyGate | None = None
+    express: Express | None = None
+    """The same hot routes, for a server that can take requests from their connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope, the hot routes without FastAPI's layers."""
@@ -75,7 +79,9 @@ def create_app(service: Service) -> RouterApp:
     }
     clock = next(iter(service.tasks.values())).pipeline.clock
     turned_away = service.metrics.turned_away
-    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock, turned_away)
+    desk = Desk(turned_away)
+    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock, desk)
+    app.express = Express(routes, desk, service.settings.max_body_bytes, clock, service.keys)
     if service.keys is not None:
         app.edge = KeyGate(service.keys, app.edge, turned_away)
     return app

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import msgspec
 
-from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
+from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from students.labels import Prediction
 from students.runtime.protocol import Student
 
@@ -39,6 +39,22 @@ class Client(Protocol):
         ...
 
 
+class Waiter(Protocol):
+    """Told once what became of a text; an `asyncio.Future` is one."""
+
+    def done(self) -> bool:
+        """Whether it needs no answer any more."""
+        ...
+
+    def set_result(self, scored: Scored, /) -> None:
+        """Take the score; must not raise."""
+        ...
+
+    def set_exception(self, refusal: Refusal, /) -> None:
+        """Take the reason why there is none; must not raise."""
+        ...
+
+
 class Scored(msgspec.Struct, frozen=True, gc=False):
     """What became of one text: `prediction` is None when the student failed on it."""
 
@@ -52,7 +68,7 @@ class _Item(msgspec.Struct):
     tokens: int
     deadline: float
     client: Client | None
-    future: asyncio.Future[Scored]
+    waiter: Waiter
     queued_at: float
 
 
@@ -62,7 +78,7 @@ class _Batch(msgspec.Struct):
 
 
 class Batcher:
-    """Groups texts for one student; every future it gives out is resolved exactly once.
+    """Groups texts for one student; everybody who waits is told exactly once.
 
     All methods belong to the event loop's thread.
 
@@ -127,10 +143,27 @@ class Batcher:
         client: Client | None = None,
         priority: int = 0,
     ) -> asyncio.Future[Scored]:
-        """Queue a text; the future gives its score.
+        """Queue a text; the future gives its score, or raises as `put` says.
 
-        The future raises DeadlinePassed or ClientGone when the text was dropped before the student
-        saw it (or, for the deadline, while it was being seen), and Unavailable at close.
+        Raises:
+            Overloaded, Unavailable: as `put`.
+        """
+        future: asyncio.Future[Scored] = self._loop.create_future()
+        self.put(text, future, deadline, client, priority)
+        return future
+
+    def put(
+        self,
+        text: str,
+        waiter: Waiter,
+        deadline: float = math.inf,
+        client: Client | None = None,
+        priority: int = 0,
+    ) -> None:
+        """Queue a text; the waiter gets its score.
+
+        It gets DeadlinePassed or ClientGone when the text was dropped before the student saw it
+        (or, for the deadline, while it was being seen), and Unavailable at close.
 
         Priority 0 may use the whole queue, priority p (to 9) only (10 - p) tenths of it: under
         overload the least urgent are refused first, and the urgent do not notice.
@@ -144,13 +177,11 @@ class Batcher:
             raise Overloaded("The student's queue is full; retry in a moment.")
         if self._closing:
             raise Unavailable("The router is shutting down; ask another instance.")
-        future: asyncio.Future[Scored] = self._loop.create_future()
         tokens = self._student.token_count(text)
-        self._waiting.append(_Item(text, tokens, deadline, client, future, self._clock()))
+        self._waiting.append(_Item(text, tokens, deadline, client, waiter, self._clock()))
         if not self._scheduled and self._running is None:
             self._scheduled = True
             self._loop.call_soon(self._dispatch)
-        return future
 
     async def close(self, timeout_s: float = 30.0) -> None:
         """Finish what was accepted, refuse the rest, stop the worker."""
@@ -183,12 +214,12 @@ class Batcher:
         budget = self._max_batch_tokens
         while self._waiting and len(items) < self._max_batch_texts:
             item = self._waiting[0]
-            if item.future.done():
+            if item.waiter.done():
                 pass
             elif item.client is not None and item.client.disconnected:
-                item.future.set_exception(ClientGone("The client hung up."))
+                item.waiter.set_exception(ClientGone("The client hung up."))
             elif item.deadline <= now:
-                item.future.set_exception(_late())
+                item.waiter.set_exception(_late())
             elif items and item.tokens > budget:
                 break
             else:
@@ -221,12 +252,12 @@ class Batcher:
     def _finish(
         self, batch: _Batch, outcomes: list[Prediction | None], started: float, forward_s: float
     ) -> None:
-        """Give every text its own outcome, then go on with what queued meanwhile."""
+        """Go on with what queued meanwhile, then give every text its own outcome."""
         self._running = None
-        for item, prediction in zip(batch.items, outcomes, strict=True):
-            if not item.future.done():
-                item.future.set_result(Scored(prediction, started - item.queued_at, forward_s))
         self._dispatch()
+        for item, prediction in zip(batch.items, outcomes, strict=True):
+            if not item.waiter.done():
+                item.waiter.set_result(Scored(prediction, started - item.queued_at, forward_s))
 
 
 def _predict(student: Student, texts: Sequence[str]) -> list[Prediction | None]:
@@ -249,6 +280,6 @@ def _late() -> DeadlinePassed:
     return DeadlinePassed("The deadline passed before the student answered.")
 
 
-def _fail(item: _Item, error: Exception) -> None:
-    if not item.future.done():
-        item.future.set_exception(error)
+def _fail(item: _Item, refusal: Refusal) -> None:
+    if not item.waiter.done():
+        item.waiter.set_exception(refusal)

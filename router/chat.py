@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 import msgspec
 
 from router.batcher import Clock
-from router.edge import Call, Reply, parse
+from router.edge import parse
 from router.errors import BadRequest, UnknownModel
 from router.pipeline import Answer
 from router.provenance import provenance_fields
@@ -32,6 +31,7 @@ from router.schemas import (
     Usage,
 )
 from router.service import Served, Service
+from router.surface import Call, Reply, Single
 from students.teachers.template import Template
 
 SURFACE = "chat"
@@ -39,8 +39,7 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 _HELP = "Send a chat completion: model and messages, as to OpenAI."
 
 
-@dataclass(frozen=True, slots=True)
-class _Matched:
+class _Matched(msgspec.Struct, frozen=True, gc=False):
     served: Served
     text: str
     request: ChatRequest
@@ -70,11 +69,21 @@ class Chat:
         Raises:
             Refusal: the body is wrong or nobody could answer.
         """
+        single = self.single(call)
+        if single is not None:
+            return await single.answer()
+        await self._pass_on(call)
+        return None
+
+    def single(self, call: Call) -> Single | None:
+        """Read a call that is a task's.
+
+        Raises:
+            Refusal: a header or the text is wrong.
+        """
         matched = self._match(call.body)
         if matched is None:
-            await self._pass_on(call)
             return None
-        served, request = matched.served, matched.request
         ask = self._service.ask(
             call,
             matched.text,
@@ -82,12 +91,13 @@ class Chat:
             _number(call, b"x-raisehand-deadline-ms"),
             _number(call, b"x-raisehand-threshold", at_most=1.0),
         )
-        answer = await served.pipeline.answer(ask)
-        word = answer.wording or self._words[served.task.name][answer.label]
-        usage = _usage(answer, ask.text)
-        if not request.stream:
-            return self._whole(call, request, answer, word, usage)
-        return self._stream(call, request, answer, word, usage)
+        return Single(matched.served.pipeline, ask, partial(self._word, call, matched))
+
+    def _word(self, call: Call, matched: _Matched, answer: Answer) -> Reply:
+        word = answer.wording or self._words[matched.served.task.name][answer.label]
+        usage = _usage(answer, matched.text)
+        form = self._stream if matched.request.stream else self._whole
+        return form(call, matched.request, answer, word, usage)
 
     def _match(self, body: bytes) -> _Matched | None:
         """Recognise a task's request; None for everything else, whatever is the matter with it."""

@@ -7,12 +7,13 @@ import asyncio
 import msgspec
 import numpy as np
 
-from router.edge import Call, Reply, parse
+from router.edge import parse
 from router.errors import BadRequest, Overloaded
 from router.pipeline import Answer
 from router.provenance import provenance, provenance_fields, provenance_fields_of_many
 from router.schemas import Classified, ClassifiedList, ClassifyRequest
 from router.service import Served, Service
+from router.surface import Call, Reply, Single
 
 SURFACE = "classify"
 _HELP = 'Send {"text": "…"} or {"text": ["…", "…"]}; also model, top_k, threshold, deadline_ms.'
@@ -35,15 +36,30 @@ class Classify:
         request = parse(self._decode, call.body, _HELP)
         served = self._service.find(request.model)
         if isinstance(request.text, str):
-            return await self._one(call, request, served, request.text)
+            return await self._one(call, request, served, request.text).answer()
         return await self._many(call, request, served, request.text)
 
-    async def _one(self, call: Call, request: ClassifyRequest, served: Served, text: str) -> Reply:
+    def single(self, call: Call) -> Single | None:
+        """Read a call about one text.
+
+        Raises:
+            Refusal: the body is wrong.
+        """
+        request = parse(self._decode, call.body, _HELP)
+        served = self._service.find(request.model)
+        if not isinstance(request.text, str):
+            return None
+        return self._one(call, request, served, request.text)
+
+    def _one(self, call: Call, request: ClassifyRequest, served: Served, text: str) -> Single:
         ask = self._service.ask(call, text, SURFACE, request.deadline_ms, request.threshold)
-        answer = await served.pipeline.answer(ask)
-        body = _classified(answer, served, request.top_k)
-        body.id, body.model = call.request_id, served.task.name
-        return Reply(self._encode(body), fields=provenance_fields(answer))
+
+        def word(answer: Answer) -> Reply:
+            body = _classified(answer, served, request.top_k)
+            body.id, body.model = call.request_id, served.task.name
+            return Reply(self._encode(body), fields=provenance_fields(answer))
+
+        return Single(served.pipeline, ask, word)
 
     async def _many(
         self, call: Call, request: ClassifyRequest, served: Served, texts: list[str]

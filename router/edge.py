@@ -19,9 +19,10 @@ import msgspec
 
 from router.batcher import Client, Clock
 from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
-from router.keys import SCOPE_KEY, Key
+from router.keys import SCOPE_KEY
 from router.protocol import CLOSE, cycle_of, write_at_once
 from router.settings import Settings
+from router.surface import Call, HotRoute, Reply
 
 log = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
@@ -30,42 +31,37 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 T = TypeVar("T")
-JSON = b"application/json"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{1,64}")
 
 
-class Call(msgspec.Struct):
-    """One request with its body read. `headers` keeps the last of repeated names."""
+class Desk:
+    """Gives requests their ids and words what went wrong.
 
-    headers: dict[bytes, bytes]
-    body: bytes
-    request_id: str
-    received_at: float
-    """On the monotonic clock; the deadline counts from here."""
-    client: Client | None
-    send: Send
-    """For an endpoint that streams its own answer and returns None."""
-    key: Key | None = None
-    """Who asks, where API keys are required."""
-
-
-class Reply(msgspec.Struct):
-    """What goes back. `fields` are further header lines as they will stand on the wire, CRLF each.
-
-    Values come from the configuration and from enumerations, never from a request.
+    Args:
+        turned_away: told the kind of every refusal that no task has booked.
     """
 
-    body: bytes
-    status: int = 200
-    content_type: bytes = JSON
-    fields: bytes = b""
+    def __init__(self, turned_away: Callable[[str], None]) -> None:
+        self._turned_away = turned_away
+        self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
 
+    def request_id(self, headers: Mapping[bytes, bytes]) -> str:
+        """Return the id a request brings, when it is harmless, or a new one."""
+        given = headers.get(b"x-request-id")
+        if given is not None and REQUEST_ID.fullmatch(given):
+            return given.decode("ascii")
+        return next(self._ids)
 
-class HotRoute(msgspec.Struct, frozen=True):
-    """A hot route: POST only, with the error format of its surface."""
-
-    answer: Callable[[Call], Awaitable[Reply | None]]
-    error_body: Callable[[Refusal], bytes]
+    def apology(self, fault: BaseException, route: HotRoute, request_id: str) -> Reply | None:
+        """Count and word what went wrong; None when nobody is there to read it."""
+        if isinstance(fault, ClientGone):
+            return None
+        if not isinstance(fault, Refusal):
+            log.error("request %s failed in a way nobody foresaw", request_id, exc_info=fault)
+            fault = _UNFORESEEN
+        if not fault.reason:  # those with a reason are counted where they are booked
+            self._turned_away(fault.kind)
+        return refused(fault, route.error_body)
 
 
 class Edge:
@@ -77,14 +73,13 @@ class Edge:
         rest: App,
         settings: Settings,
         clock: Clock,
-        turned_away: Callable[[str], None],
+        desk: Desk,
     ) -> None:
-        self._turned_away = turned_away
+        self._desk = desk
         self._routes = routes
         self._rest = rest
         self._settings = settings
         self._clock = clock
-        self._ids = map(f"{secrets.token_hex(8)}-{{:x}}".format, itertools.count())
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -93,13 +88,13 @@ class Edge:
             await self._rest(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        request_id = self._request_id(headers)
+        request_id = self._desk.request_id(headers)
         received_at = self._clock()
         try:
             if scope["method"] != "POST":
                 raise WrongMethod("This path takes POST; see /docs.")
             body = await read_body(receive, self._settings)
-            reply = await route.answer(
+            reply = await route.surface(
                 Call(
                     headers,
                     body,
@@ -110,24 +105,10 @@ class Edge:
                     scope.get(SCOPE_KEY),
                 )
             )
-        except ClientGone:
-            return
-        except Refusal as refusal:
-            if not refusal.reason:  # those with a reason are counted where they are booked
-                self._turned_away(refusal.kind)
-            reply = refused(refusal, route.error_body)
-        except Exception:
-            log.exception("request %s failed in a way nobody foresaw", request_id)
-            self._turned_away(_UNFORESEEN.kind)
-            reply = refused(_UNFORESEEN, route.error_body)
+        except Exception as fault:
+            reply = self._desk.apology(fault, route, request_id)
         if reply is not None:
             await send_reply(send, reply, request_id)
-
-    def _request_id(self, headers: Mapping[bytes, bytes]) -> str:
-        given = headers.get(b"x-request-id")
-        if given is not None and REQUEST_ID.fullmatch(given):
-            return given.decode("ascii")
-        return next(self._ids)
 
 
 async def read_body(receive: Receive, settings: Settings) -> bytes:
@@ -185,12 +166,7 @@ def parse(decode: Callable[[bytes], T], body: bytes, taken: str) -> T:
 
 async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
     """Write a reply with its length and request id."""
-    fields = b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
-        reply.content_type,
-        len(reply.body),
-        request_id.encode("ascii"),
-        reply.fields,
-    )
+    fields = reply_fields(reply, request_id)
     cycle = cycle_of(send)
     if cycle is not None:
         await write_at_once(cycle, reply.status, fields, reply.body)
@@ -198,6 +174,16 @@ async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
     headers = [tuple(line.split(b": ", 1)) for line in fields.splitlines()]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+def reply_fields(reply: Reply, request_id: str) -> bytes:
+    """Return the header lines of a reply."""
+    return b"content-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b" % (
+        reply.content_type,
+        len(reply.body),
+        request_id.encode("ascii"),
+        reply.fields,
+    )
 
 
 def refused(refusal: Refusal, error_body: Callable[[Refusal], bytes]) -> Reply:

@@ -8,13 +8,12 @@ from typing import Any, Protocol
 
 from router.edge import App, Receive, Send, native_error, openai_error, refused, send_reply
 from router.errors import OverQuota, Unauthorized
-from router.keys import SCOPE_KEY, KeyRing
+from router.keys import SCOPE_KEY, SECRET_HEADERS, KeyRing
 from router.ledger import Entry, Ledger
 from router.protocol import CLOSE
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without a key; every other path is shut, known or not."""
-_SECRET = (b"authorization", b"x-api-key")
 _CHALLENGE = b'www-authenticate: Bearer\r\nwww-authenticate: Basic realm="raisehand"\r\n'
 
 
@@ -56,7 +55,7 @@ class KeyGate:
                 reply.fields += _CHALLENGE
             await send_reply(send, reply, secrets.token_hex(8))
             return
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _SECRET]
+        scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in SECRET_HEADERS]
         scope[SCOPE_KEY] = key
         await self._app(scope, receive, send)
 

@@ -27,6 +27,8 @@ from router.errors import BadSettings, OverQuota, Unauthorized
 from router.throttle import Clock, TokenBucket
 
 PREFIX = "rh-"
+SECRET_HEADERS = frozenset({b"authorization", b"x-api-key"})
+"""Where a key may be; taken off a request as soon as it was looked at."""
 SCOPE_KEY = "raisehand.key"
 """Where in an ASGI scope the gate leaves the `Key` for those behind it."""
 BURST_S = 1.0
@@ -138,7 +140,7 @@ class KeyRing:
         Raises:
             Unauthorized: none, more than one, or one that is not known: all in the same words.
         """
-        presented = [value for name, value in headers if name in (b"authorization", b"x-api-key")]
+        presented = [value for name, value in headers if name in SECRET_HEADERS]
         secret = presented[0] if len(presented) == 1 else b""
         if secret[:7].lower() == b"bearer ":
             secret = secret[7:].strip()

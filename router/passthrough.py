@@ -14,11 +14,12 @@ import msgspec
 
 from costmodel.pricing import TokenUsage
 from router.batcher import Clock
-from router.edge import Call, Send
+from router.edge import Send
 from router.errors import ClientGone, Overloaded, Refusal, Unavailable
 from router.escalation import Bill
 from router.pipeline import Ask, Pipeline
 from router.policy import Reason
+from router.surface import Call
 from router.typical import CHARS_PER_TOKEN
 from students.task import TeacherSection
 from students.teachers.client import api_headers, openai_url
@@ -129,6 +130,7 @@ class _Relay:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        assert call.send is not None, "a call that is passed on came over ASGI"
         self._send: Send = call.send
         self._tail = bytearray()
         self._streamed = False

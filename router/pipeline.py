@@ -13,6 +13,7 @@ import hashlib
 import math
 import time
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -134,6 +135,7 @@ class Pipeline:
         self._degrades = task.teacher.on_failure == "student"
         self.clock = clock
         self._wall = wall
+        self._tasks: set[asyncio.Task[Answer]] = set()
 
     async def answer(self, ask: Ask) -> Answer:
         """Answer one text.
@@ -142,19 +144,27 @@ class Pipeline:
             Overloaded, ClientGone, DeadlinePassed, Unavailable: nobody answered; already booked.
         """
         run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
-        scored = run.scored = await self._score(run)
-        decision = decide(scored.prediction, run.model.raised(self._asked_for(ask)))
-        if decision is KEEP and run.model.watch is not None and run.model.watch.alarmed:
-            decision = PROMISE_BROKEN
-        if decision.escalate and not self._affords(scored):
-            decision = OUT_OF_BUDGET
-        if decision.reason is Reason.CONFIDENT:
-            answer = self._by_student(run, scored, Route.STUDENT, decision.reason)
-        else:
-            answer = await self._by_teacher(run, scored, decision)
-        if not self._audits(run, answer):
-            self._book(run, answer)
-        return answer
+        try:
+            scored = await run.model.batcher.submit(
+                ask.text, deadline=ask.deadline, client=ask.client, priority=ask.priority
+            )
+        except Refusal as refusal:
+            raise self._unscored(run, refusal) from None
+        decision = self._decide(run, scored)
+        if decision is KEEP:
+            return self._keep(run, scored)
+        return await self._escalate(run, scored, decision)
+
+    def start(self, ask: Ask, done: Done) -> None:
+        """Answer one text without a task of its own, as long as the student answers it.
+
+        `done` is called once, on the event loop, with what `answer` would return or raise.
+        """
+        run = _Started(ask, self.slot.pick(ask.request_id), self.clock(), pipeline=self, tell=done)
+        try:
+            run.model.batcher.put(ask.text, run, ask.deadline, ask.client, ask.priority)
+        except Refusal as refusal:
+            run.set_exception(refusal)
 
     async def close(self) -> None:
         """Finish the audits that run and keep their evidence."""
@@ -173,15 +183,42 @@ class Pipeline:
         self._metrics.observe(entry)
         self._spend(entry)
 
-    async def _score(self, run: _Run) -> Scored:
-        ask = run.ask
-        try:
-            return await run.model.batcher.submit(
-                ask.text, deadline=ask.deadline, client=ask.client, priority=ask.priority
-            )
-        except Refusal as refusal:
-            reason = _REASON_OF.get(type(refusal), Reason.STUDENT_UNAVAILABLE)
-            raise self._refuse(run, reason, refusal) from None
+    def _decide(self, run: _Run, scored: Scored) -> Decision:
+        run.scored, watch = scored, run.model.watch
+        decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
+        if decision is KEEP and watch is not None and watch.alarmed:
+            decision = PROMISE_BROKEN
+        if decision.escalate and not self._affords(scored):
+            decision = OUT_OF_BUDGET
+        return decision
+
+    def _keep(self, run: _Run, scored: Scored) -> Answer:
+        return self._settled(run, self._by_student(run, scored, Route.STUDENT, Reason.CONFIDENT))
+
+    async def _escalate(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+        return self._settled(run, await self._by_teacher(run, scored, decision))
+
+    def _settled(self, run: _Run, answer: Answer) -> Answer:
+        if not self._audits(run, answer):
+            self._book(run, answer)
+        return answer
+
+    def _go_on(self, run: _Started, scored: Scored, decision: Decision) -> None:
+        """Let a task ask the teacher for a request that had none so far."""
+        task = asyncio.get_running_loop().create_task(self._escalate(run, scored, decision))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._escalated, run))
+
+    def _escalated(self, run: _Started, task: asyncio.Task[Answer]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            run.tell(asyncio.CancelledError())
+        else:
+            run.tell(task.exception() or task.result())
+
+    def _unscored(self, run: _Run, refusal: Refusal) -> Refusal:
+        reason = _REASON_OF.get(type(refusal), Reason.STUDENT_UNAVAILABLE)
+        return self._refuse(run, reason, refusal)
 
     async def _by_teacher(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
         """Ask the teacher if the decision allows it; without its answer, do as the task says."""
@@ -354,6 +391,14 @@ class Pipeline:
         )
 
 
+class Done(Protocol):
+    """Takes the outcome of one request; must not raise."""
+
+    def __call__(self, outcome: Answer | BaseException, /) -> None:
+        """Take the answer, or why there is none."""
+        ...
+
+
 class _Run(msgspec.Struct):
     """How far one request has come."""
 
@@ -366,6 +411,36 @@ class _Run(msgspec.Struct):
     answered_at: float = 0.0
     audited: bool = False
     propensity: float = 0.0
+
+
+class _Started(_Run, kw_only=True):
+    """A request that waits for the student without a task: the batcher's `Waiter`."""
+
+    pipeline: Pipeline
+    tell: Done
+    settled: bool = False
+
+    def done(self) -> bool:
+        """Whether the outcome is known."""
+        return self.settled
+
+    def set_result(self, scored: Scored) -> None:
+        """Settle it if the student is sure, else send a task to the teacher."""
+        self.settled = True
+        try:
+            decision = self.pipeline._decide(self, scored)
+            if decision is not KEEP:
+                self.pipeline._go_on(self, scored, decision)
+                return
+            outcome: Answer | BaseException = self.pipeline._keep(self, scored)
+        except Exception as fault:
+            outcome = fault
+        self.tell(outcome)
+
+    def set_exception(self, refusal: Refusal) -> None:
+        """Settle it without an answer."""
+        self.settled = True
+        self.tell(self.pipeline._unscored(self, refusal))
 
 
 def _is_usable(scored: Scored) -> bool:

@@ -31,23 +31,43 @@ class Door(Protocol):
         ...
 
 
+class Lane(Protocol):
+    """Answers plain requests without the application: see `router.express`."""
+
+    in_work: int
+
+    def take(self, connection: TimedProtocol, data: bytes) -> bool:
+        """Take what came between two requests, and `answer` later; False leaves it."""
+        ...
+
+
 class TimedProtocol(HttpToolsProtocol):
     """Closes a connection whose head is not there in time, or is too long.
 
     The time counts from the connection, for the first request, and from its first byte for each
     one after; an idle connection between two requests is uvicorn's keep-alive to close.
+
+    One request at a time: while the express lane has one, what else arrives is held.
     """
+
+    disconnected = False
 
     def __init__(
         self,
         *args: Any,
         head_timeout_s: float,
         door: Door | None = None,
+        express: Lane | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._head_timeout_s = head_timeout_s
         self._door = door
+        self._express = express
+        self._on_express = False
+        self._held = b""
+        self._closes = False
+        self._idle_since = 0.0
         self._between = True
         self._in_head = True
         self._head_bytes = 0
@@ -61,19 +81,22 @@ class TimedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_timer()
+        self.disconnected = True
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a timer runs only while a head is incomplete between two reads.
 
-        Between two requests the door may answer instead, before anything is parsed.
+        Between two requests the door may answer instead, before anything is parsed, or the
+        express lane take the request.
         """
-        if self._between and self._door is not None and len(self.tasks) >= self._door.limit:
-            refusal = self._door.refusal(data, len(self.tasks))
-            if refusal is not None:
-                self._stop_timer()
-                self.transport.write(refusal)
-                return
+        if self._on_express:
+            self._held += data
+            self.transport.pause_reading()
+            return
+        if self._between and self._is_taken(data):
+            self._stop_timer()
+            return
         super().data_received(data)
         if not self._in_head:
             self._stop_timer()
@@ -83,6 +106,71 @@ class TimedProtocol(HttpToolsProtocol):
             self.send_400_response("The request head is too long.")
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
+
+    def _is_taken(self, data: bytes) -> bool:
+        express = self._express
+        in_work = len(self.tasks) + (express.in_work if express is not None else 0)
+        if self._door is not None and in_work >= self._door.limit:
+            refusal = self._door.refusal(data, in_work)
+            if refusal is not None:
+                self.transport.write(refusal)
+                return True
+        if express is None or self.flow.write_paused:
+            return False
+        self._on_express = True
+        if not express.take(self, data):
+            self._on_express = False
+            return False
+        return True
+
+    def answer(self, status: int, fields: bytes, body: bytes) -> None:
+        """Write a whole answer to the request on the express lane."""
+        self._on_express = False
+        if self.disconnected:
+            return
+        self.server_state.total_requests += 1
+        fields = b"".join(map(_LINE, self.server_state.default_headers)) + fields
+        closes = self._closes or CLOSE in fields
+        if self._closes and CLOSE not in fields:
+            fields += CLOSE
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], fields, body))
+        if closes:
+            self.transport.close()
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_idle(self.timeout_keep_alive)
+        if self._held:
+            held, self._held = self._held, b""
+            self.transport.resume_reading()
+            self.data_received(held)
+
+    def give_up(self) -> None:
+        """Close: the request on the express lane gets no answer."""
+        self._on_express = False
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """Close once the request in work is answered; at once when there is none."""
+        if self._on_express:
+            self._closes = True
+        else:
+            super().shutdown()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that was idle all the time; the lane does not move the timer."""
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if self._on_express:
+            left = float(self.timeout_keep_alive)
+        if left > 0:
+            self._wait_idle(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _wait_idle(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
     def on_message_begin(self) -> None:
         """A head begins."""

@@ -8,6 +8,7 @@ ledger is stored, exit code 0. A second signal leaves now; the ledger is stored 
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from typing import cast
 import uvicorn
 
 from router.admission import Admission
+from router.app import RouterApp
 from router.edge import App
 from router.errors import BadSettings
+from router.express import Express
 from router.metrics import Reading
 from router.protocol import TimedProtocol
 from router.service import Service
@@ -48,6 +51,8 @@ class DrainingServer(uvicorn.Server):
         """Start as uvicorn does; remember the loop for the signal handler; say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was imported stays: looking it through again stops everything for 100 ms
         if self._admin is not None and self.started:
             self._admin.start()
         if self._on_started is not None and self.started:
@@ -106,9 +111,13 @@ class Admin(uvicorn.Server):
             await self._running
 
 
-def _http(settings: Settings, door: Admission | None = None) -> type[asyncio.Protocol]:
+def _http(
+    settings: Settings, door: Admission | None = None, express: Express | None = None
+) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
-    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s, door=door)
+    protocol = partial(
+        TimedProtocol, head_timeout_s=settings.head_timeout_s, door=door, express=express
+    )
     return cast("type[asyncio.Protocol]", protocol)
 
 
@@ -162,10 +171,14 @@ def serve(
     on_started: Callable[[], None] | None = None,
     admin: Admin | None = None,
 ) -> None:
-    """Serve until a signal says stop; the ledger is stored whatever happens."""
+    """Serve until a signal says stop; the ledger is stored whatever happens.
+
+    An application that is wrapped (in spans) sees every request, so it has no express lane.
+    """
+    express = app.express if isinstance(app, RouterApp) else None
     config = uvicorn.Config(
         app,
-        http=_http(service.settings, _door_of(service)),
+        http=_http(service.settings, _door_of(service), express),
         loop="uvloop",
         ws="none",
         lifespan="on",

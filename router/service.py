@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from router.audit import Watch
-from router.edge import Call
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
 from router.exposition import Exposition
 from router.keys import KeyRing
@@ -17,6 +16,7 @@ from router.passthrough import Passthrough
 from router.pipeline import Ask, Pipeline
 from router.settings import Settings
 from router.share import Share
+from router.surface import Call
 from students.task import Task
 
 PROBE_TEXT = "Is anybody there?"

@@ -7,16 +7,19 @@ sends. Anything else is a clear 400; a decision API has no free text to pass on.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from router.edge import Call, Reply, parse
+from router.edge import parse
 from router.errors import BadRequest
+from router.pipeline import Answer
 from router.provenance import provenance, provenance_fields
 from router.schemas import Provenance
 from router.service import Served, Service
+from router.surface import Call, Reply, Single
 from students.task import Prompt
 from students.teachers.template import Template
 
@@ -87,12 +90,25 @@ class SystemOne:
         Raises:
             Refusal: the body is not a question of the task, or nobody could answer.
         """
+        return await self.single(call).answer()
+
+    def single(self, call: Call) -> Single:
+        """Read a call.
+
+        Raises:
+            Refusal: the body is not a question of the task.
+        """
         request = parse(self._decode, call.body, _HELP)
         served = self._find(request)
         text = self._states[served.task.name].match([{"role": "user", "content": request.state}])
         if text is None:
             raise BadRequest(f"The state does not fit the task's prompt. {_HELP}")
-        answer = await served.pipeline.answer(self._service.ask(call, text, SURFACE))
+        ask = self._service.ask(call, text, SURFACE)
+        return Single(served.pipeline, ask, partial(self._word, call, request, served, text))
+
+    def _word(
+        self, call: Call, request: SystemOneRequest, served: Served, text: str, answer: Answer
+    ) -> Reply:
         words, p = served.task.answers, [float(q) for q in answer.probabilities]
         mass = sum(p)
         chosen = Choice(

@@ -14,8 +14,9 @@ import click
 import uvicorn
 import uvloop
 
-from router.edge import Receive, Reply, Send, send_reply
+from router.edge import Receive, Send, send_reply
 from router.server import bind
+from router.surface import Reply
 
 _REPLY = Reply(b'{"label":"intent_00"}')
 

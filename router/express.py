@@ -1,0 +1,177 @@
+"""The express lane: a plain request for one text, answered from the socket's callback.
+
+ASGI costs a task, an event, two futures and a dictionary for each request: more than the student
+does. So a whole POST to a hot route that arrives in one piece on an idle connection is taken here,
+scored, worded and written back without any of them; only one that goes to the teacher gets a task.
+Whatever is unusual (another method, chunks, `Expect`, a body in parts, a list, a stream passed on,
+a body that is wrong) is left to the ASGI application: same surfaces, same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import httptools
+import msgspec
+
+from router.batcher import Client, Clock
+from router.edge import Desk, reply_fields
+from router.keys import SECRET_HEADERS, KeyRing
+from router.pipeline import Answer
+from router.surface import Call, HotRoute, Single
+
+MAX_HEAD = 4_096
+MAX_KNOWN = 1_024
+"""Heads remembered; clients send the same one over and over, but for its content-length."""
+
+
+class Connection(Client, Protocol):
+    """Where a request came from and its answer goes."""
+
+    def answer(self, status: int, fields: bytes, body: bytes) -> None:
+        """Write a whole answer, if the client is still there."""
+        ...
+
+    def give_up(self) -> None:
+        """There is nothing to write: the client is gone."""
+        ...
+
+
+class Express:
+    """Takes plain requests straight from their connection.
+
+    Args:
+        routes: the hot routes by path.
+        max_body_bytes: a longer body is left to the application, which refuses it.
+        keys: who may ask; None asks nobody.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, HotRoute],
+        desk: Desk,
+        max_body_bytes: int,
+        clock: Clock,
+        keys: KeyRing | None = None,
+    ) -> None:
+        self.in_work = 0
+        self._routes = routes
+        self._desk = desk
+        self._max_body_bytes = max_body_bytes
+        self._clock = clock
+        self._keys = keys
+        self._heads: dict[bytes, _Head | None] = {}
+
+    def take(self, connection: Connection, data: bytes) -> bool:
+        """Take what a connection received between two requests; False leaves it to the parser."""
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= MAX_HEAD:
+            return False
+        head = self._head(data[:end])
+        if head is None or len(data) != end + head.length:
+            return False
+        try:
+            key = None if self._keys is None else self._keys.identify(head.secrets)
+            request_id = self._desk.request_id(head.headers)
+            call = Call(head.headers, data[end:], request_id, self._clock(), connection, key=key)
+            single = head.route.surface.single(call)
+            if single is not None and key is not None:
+                key.admit()
+        except Exception:  # the application will find it too, and has the words for it
+            return False
+        if single is None:
+            return False
+        self.in_work += 1
+        exchange = _Exchange(self, connection, head.route, request_id, single)
+        single.pipeline.start(single.ask, exchange.settle)
+        return True
+
+    def _head(self, raw: bytes) -> _Head | None:
+        """Return what a head says; None when it is not for this lane."""
+        try:
+            return self._heads[raw]
+        except KeyError:
+            pass
+        if len(self._heads) >= MAX_KNOWN:
+            self._heads.clear()
+        known = self._heads[raw] = _read_head(raw, self._routes, self._max_body_bytes)
+        return known
+
+
+class _Head(msgspec.Struct, frozen=True):
+    route: HotRoute
+    headers: dict[bytes, bytes]
+    secrets: tuple[tuple[bytes, bytes], ...]
+    length: int
+
+
+class _Exchange(msgspec.Struct):
+    """One request on the lane."""
+
+    lane: Express
+    connection: Connection
+    route: HotRoute
+    request_id: str
+    single: Single
+
+    def settle(self, outcome: Answer | BaseException) -> None:
+        """Write the answer, or why there is none."""
+        self.lane.in_work -= 1
+        try:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            reply = self.single.word(outcome)
+        except BaseException as fault:
+            apology = self.lane._desk.apology(fault, self.route, self.request_id)
+            if apology is None:
+                self.connection.give_up()
+                return
+            reply = apology
+        self.connection.answer(reply.status, reply_fields(reply, self.request_id), reply.body)
+
+
+class _Reader:
+    """Collects what httptools finds in a head."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.pairs: list[tuple[bytes, bytes]] = []
+        self.whole = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.whole = True
+
+
+def _read_head(raw: bytes, routes: Mapping[str, HotRoute], max_body: int) -> _Head | None:
+    reader = _Reader()
+    parser = httptools.HttpRequestParser(reader)
+    try:
+        parser.feed_data(raw)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    headers = dict(reader.pairs)
+    route = routes.get(reader.url.decode("latin-1"))
+    length = headers.get(b"content-length", b"")
+    plain = (
+        reader.whole
+        and route is not None
+        and parser.get_method() == b"POST"
+        and parser.get_http_version() == "1.1"
+        and parser.should_keep_alive()
+        and not parser.should_upgrade()
+        and not headers.keys() & {b"transfer-encoding", b"expect", b"upgrade"}
+        and length.isdigit()
+        and 0 < int(length) <= max_body
+    )
+    if not plain or route is None:
+        return None
+    secrets = tuple(pair for pair in reader.pairs if pair[0] in SECRET_HEADERS)
+    public = {name: value for name, value in headers.items() if name not in SECRET_HEADERS}
+    return _Head(route, public, secrets, int(length))
