@@ -15,7 +15,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -153,7 +153,7 @@ def _look(service: Service, what_if: WhatIfOf) -> APIRouter:
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics() -> Response:
-        return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await service.exposition.read(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/tasks/{name}/whatif/{page:path}", summary="What if: sliders over the bill")
     async def project(name: str, page: str, request: Request) -> Response:

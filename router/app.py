@@ -19,7 +19,6 @@ from router.chat import Chat
 from router.classify import Classify
 from router.edge import Desk, Edge, native_error, openai_error
 from router.errors import Refusal
-from router.express import Express
 from router.gate import KeyGate
 from router.openapi import describe
 from router.routes import cold_routes, refuse, refuse_http
@@ -32,8 +31,6 @@ class RouterApp(FastAPI):
     """A FastAPI application behind an edge."""
 
     edge: Edge | KeyGate | None = None
-    express: Express | None = None
-    """The same hot routes, for a server that can take requests from their connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope, the hot routes without FastAPI's layers."""
@@ -47,6 +44,15 @@ class RouterApp(FastAPI):
         if not self.openapi_schema:
             self.openapi_schema = describe(super().openapi())
         return self.openapi_schema
+
+
+def hot_routes(service: Service) -> dict[str, HotRoute]:
+    """Return the routes that must be fast, by path."""
+    return {
+        "/v1/classify": HotRoute(Classify(service), native_error),
+        "/v1/chat/completions": HotRoute(Chat(service), openai_error),
+        "/v1/systemone": HotRoute(SystemOne(service), native_error),
+    }
 
 
 def create_app(service: Service) -> RouterApp:
@@ -72,16 +78,14 @@ def create_app(service: Service) -> RouterApp:
         exception_handlers={Refusal: refuse, HTTPException: refuse_http},
     )
     app.include_router(cold_routes(service))
-    routes = {
-        "/v1/classify": HotRoute(Classify(service), native_error),
-        "/v1/chat/completions": HotRoute(Chat(service), openai_error),
-        "/v1/systemone": HotRoute(SystemOne(service), native_error),
-    }
-    clock = next(iter(service.tasks.values())).pipeline.clock
     turned_away = service.metrics.turned_away
-    desk = Desk(turned_away)
-    app.edge = Edge(routes, super(RouterApp, app).__call__, service.settings, clock, desk)
-    app.express = Express(routes, desk, service.settings.max_body_bytes, clock, service.keys)
+    app.edge = Edge(
+        hot_routes(service),
+        super(RouterApp, app).__call__,
+        service.settings,
+        service.clock,
+        Desk(turned_away),
+    )
     if service.keys is not None:
         app.edge = KeyGate(service.keys, app.edge, turned_away)
     return app

@@ -14,7 +14,7 @@ import click
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),
-    "export": ("students.commands.export:export", "Encoder to int8 for CPUs, certified anew."),
+    "export": ("students.commands.export:export", "Encoder to int8 or ONNX, certified anew."),
     "evaluate": (
         "students.commands.evaluate:evaluate",
         "Measure a bundle on rows never used before.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -36,12 +36,15 @@ from router.slot import Model, ModelSlot
 from students.errors import TeacherError
 from students.runtime.bundle import Bundle, find_bundle
 from students.runtime.load import load_student
+from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers import make_teacher
 
 CHECK_S = 5.0
 AUDITS = "audits"
 """Folder in the work_dir: what audits have shown of each bundle."""
+LoadStudent = Callable[[Bundle], Student]
+"""From a verified bundle to its student, warmed up: in this process or in the engine."""
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +54,7 @@ def build_service(
     *,
     ledger_path: Path | None = None,
     keys: Sequence[KeySpec] | None = None,
-    device: str = "cpu",
+    load: LoadStudent = load_student,
     share: Share | None = None,
 ) -> Service:
     """Build what serves the tasks, each with the bundle id given or its latest bundle.
@@ -65,7 +68,7 @@ def build_service(
     if share is not None:
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
         keys = None if keys is None else share.of_keys(keys)
-    models = [load_model(task, bundle_id, settings, device, share) for task, bundle_id in tasks]
+    models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
     file = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
     ledger: Ledger = file
     ring = None
@@ -85,7 +88,7 @@ def load_model(
     task: Task,
     bundle_id: str | None,
     settings: Settings,
-    device: str = "cpu",
+    load: LoadStudent = load_student,
     share: Share | None = None,
 ) -> Model:
     """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
@@ -96,7 +99,7 @@ def load_model(
     """
     bundle = find_bundle(task.work_dir, bundle_id)
     _check_fits(task, bundle)
-    student = load_student(bundle, device)
+    student = load(bundle)
     batcher = Batcher(
         student,
         max_queue=settings.max_queue,

@@ -4,17 +4,19 @@ ASGI costs a task, an event, two futures and a dictionary for each request: more
 does. So a whole POST to a hot route that arrives in one piece on an idle connection is taken here,
 scored, worded and written back without any of them; only one that goes to the teacher gets a task.
 Whatever is unusual (another method, chunks, `Expect`, a body in parts, a list, a stream passed on,
-a body that is wrong) is left to the ASGI application: same surfaces, same words.
+a body that is wrong) is left to the ASGI application: same surfaces, same words. What is one too
+many is refused here, before its body is looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import httptools
 import msgspec
 
+from router.admission import Admission, whole_refusal
 from router.batcher import Client, Clock
 from router.edge import Desk, reply_fields
 from router.keys import SECRET_HEADERS, KeyRing
@@ -29,8 +31,17 @@ MAX_KNOWN = 1_024
 class Connection(Client, Protocol):
     """Where a request came from and its answer goes."""
 
+    @property
+    def tasks(self) -> Collection[object]:
+        """Requests in work that did not come over the lane, of all connections."""
+        ...
+
     def answer(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer, if the client is still there."""
+        ...
+
+    def refuse(self, refusal: bytes) -> None:
+        """Write a refusal as it is."""
         ...
 
     def give_up(self) -> None:
@@ -43,21 +54,29 @@ class Express:
 
     Args:
         routes: the hot routes by path.
+        door: when there are too many in work already.
         max_body_bytes: a longer body is left to the application, which refuses it.
         keys: who may ask; None asks nobody.
+        answers: False leaves all that is not refused to the application, which is wrapped in
+            something that wants to see every request.
     """
 
     def __init__(
         self,
         routes: Mapping[str, HotRoute],
         desk: Desk,
+        door: Admission,
         max_body_bytes: int,
         clock: Clock,
+        *,
         keys: KeyRing | None = None,
+        answers: bool = True,
     ) -> None:
-        self.in_work = 0
+        self._in_work = 0
         self._routes = routes
         self._desk = desk
+        self._door = door
+        self._answers = answers
         self._max_body_bytes = max_body_bytes
         self._clock = clock
         self._keys = keys
@@ -71,6 +90,11 @@ class Express:
         head = self._head(data[:end])
         if head is None or len(data) != end + head.length:
             return False
+        if self._door.refuses(self._in_work + len(connection.tasks)):
+            connection.refuse(head.refusal)
+            return True
+        if not self._answers:
+            return False
         try:
             key = None if self._keys is None else self._keys.identify(head.secrets)
             request_id = self._desk.request_id(head.headers)
@@ -82,7 +106,7 @@ class Express:
             return False
         if single is None:
             return False
-        self.in_work += 1
+        self._in_work += 1
         exchange = _Exchange(self, connection, head.route, request_id, single)
         single.pipeline.start(single.ask, exchange.settle)
         return True
@@ -104,6 +128,7 @@ class _Head(msgspec.Struct, frozen=True):
     headers: dict[bytes, bytes]
     secrets: tuple[tuple[bytes, bytes], ...]
     length: int
+    refusal: bytes
 
 
 class _Exchange(msgspec.Struct):
@@ -117,7 +142,7 @@ class _Exchange(msgspec.Struct):
 
     def settle(self, outcome: Answer | BaseException) -> None:
         """Write the answer, or why there is none."""
-        self.lane.in_work -= 1
+        self.lane._in_work -= 1
         try:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -174,4 +199,4 @@ def _read_head(raw: bytes, routes: Mapping[str, HotRoute], max_body: int) -> _He
         return None
     secrets = tuple(pair for pair in reader.pairs if pair[0] in SECRET_HEADERS)
     public = {name: value for name, value in headers.items() if name not in SECRET_HEADERS}
-    return _Head(route, public, secrets, int(length))
+    return _Head(route, public, secrets, int(length), whole_refusal(route.error_body))

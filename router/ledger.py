@@ -172,7 +172,7 @@ class SqliteLedger:
         path: Path,
         *,
         capacity: int = 200_000,
-        interval_s: float = 0.1,
+        interval_s: float = 0.01,
         close_timeout_s: float = 10.0,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:

@@ -21,23 +21,11 @@ CLOSE = b"connection: close\r\n"
 _LINE = b"%b: %b\r\n".__mod__
 
 
-class Door(Protocol):
-    """Answers requests that are one too many: see `router.admission`."""
-
-    limit: int
-
-    def refusal(self, data: bytes, in_work: int) -> bytes | None:
-        """Return the answer to a whole request in `data`, or None to let it in."""
-        ...
-
-
 class Lane(Protocol):
     """Answers plain requests without the application: see `router.express`."""
 
-    in_work: int
-
     def take(self, connection: TimedProtocol, data: bytes) -> bool:
-        """Take what came between two requests, and `answer` later; False leaves it."""
+        """Take what came between two requests, and `answer` it; False leaves it."""
         ...
 
 
@@ -56,13 +44,11 @@ class TimedProtocol(HttpToolsProtocol):
         self,
         *args: Any,
         head_timeout_s: float,
-        door: Door | None = None,
         express: Lane | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._head_timeout_s = head_timeout_s
-        self._door = door
         self._express = express
         self._on_express = False
         self._held = b""
@@ -87,8 +73,7 @@ class TimedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; a timer runs only while a head is incomplete between two reads.
 
-        Between two requests the door may answer instead, before anything is parsed, or the
-        express lane take the request.
+        Between two requests the express lane may take it instead.
         """
         if self._on_express:
             self._held += data
@@ -108,20 +93,17 @@ class TimedProtocol(HttpToolsProtocol):
             self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
 
     def _is_taken(self, data: bytes) -> bool:
-        express = self._express
-        in_work = len(self.tasks) + (express.in_work if express is not None else 0)
-        if self._door is not None and in_work >= self._door.limit:
-            refusal = self._door.refusal(data, in_work)
-            if refusal is not None:
-                self.transport.write(refusal)
-                return True
-        if express is None or self.flow.write_paused:
+        if self._express is None or self.flow.write_paused:
             return False
-        self._on_express = True
-        if not express.take(self, data):
-            self._on_express = False
-            return False
-        return True
+        self._on_express = True  # before it is taken: it may be answered at once
+        taken = self._express.take(self, data)
+        self._on_express = self._on_express and taken
+        return taken
+
+    def refuse(self, refusal: bytes) -> None:
+        """Write a refusal to the request on the express lane, as it is."""
+        self._on_express = False
+        self.transport.write(refusal)
 
     def answer(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer to the request on the express lane."""

@@ -19,8 +19,8 @@ from typing import cast
 import uvicorn
 
 from router.admission import Admission
-from router.app import RouterApp
-from router.edge import App
+from router.app import RouterApp, hot_routes
+from router.edge import App, Desk
 from router.errors import BadSettings
 from router.express import Express
 from router.metrics import Reading
@@ -85,10 +85,16 @@ class DrainingServer(uvicorn.Server):
 class Admin(uvicorn.Server):
     """The admin port: in the same loop, without signals of its own."""
 
-    def __init__(self, app: App, listener: socket.socket, settings: Settings) -> None:
+    def __init__(
+        self,
+        app: App,
+        listener: socket.socket,
+        settings: Settings,
+        express: Express | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                app, http=_http(settings), ws="none", lifespan="off", access_log=False,
+                app, http=_http(settings, express), ws="none", lifespan="off", access_log=False,
                 log_config=None, server_header=False,
             )
         )  # fmt: skip
@@ -111,17 +117,14 @@ class Admin(uvicorn.Server):
             await self._running
 
 
-def _http(
-    settings: Settings, door: Admission | None = None, express: Express | None = None
-) -> type[asyncio.Protocol]:
+def _http(settings: Settings, express: Express | None = None) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
-    protocol = partial(
-        TimedProtocol, head_timeout_s=settings.head_timeout_s, door=door, express=express
-    )
+    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s, express=express)
     return cast("type[asyncio.Protocol]", protocol)
 
 
-def _door_of(service: Service) -> Admission:
+def express_lane(service: Service, *, answers: bool = True) -> Express:
+    """Build the express lane of a service; without `answers` it only refuses what is too much."""
     door = Admission(service.settings.max_in_work, service.waiting_for_teachers)
     service.metrics.watch(
         [
@@ -133,7 +136,15 @@ def _door_of(service: Service) -> Admission:
             )
         ]
     )
-    return door
+    return Express(
+        hot_routes(service),
+        Desk(service.metrics.turned_away),
+        door,
+        service.settings.max_body_bytes,
+        service.clock,
+        keys=service.keys,
+        answers=answers,
+    )
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -173,12 +184,12 @@ def serve(
 ) -> None:
     """Serve until a signal says stop; the ledger is stored whatever happens.
 
-    An application that is wrapped (in spans) sees every request, so it has no express lane.
+    An application that is wrapped (in spans) sees every request that is not too much.
     """
-    express = app.express if isinstance(app, RouterApp) else None
+    express = express_lane(service, answers=isinstance(app, RouterApp))
     config = uvicorn.Config(
         app,
-        http=_http(service.settings, _door_of(service), express),
+        http=_http(service.settings, express),
         loop="uvloop",
         ws="none",
         lifespan="on",

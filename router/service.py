@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from router.audit import Watch
+from router.batcher import Clock
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
 from router.exposition import Exposition
 from router.keys import KeyRing
@@ -104,6 +105,11 @@ class Service:
                 ),
             ]
         )
+
+    @property
+    def clock(self) -> Clock:
+        """The monotonic clock that deadlines are read on."""
+        return next(iter(self.tasks.values())).pipeline.clock
 
     def watches(self) -> list[Watch]:
         """What is audited, over all tasks."""

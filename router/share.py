@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -64,6 +65,24 @@ class Share:
     def audits(self) -> str:
         """Folder of this worker's own evidence, so that workers do not overwrite each other's."""
         return f"audits/worker-{self.index}-of-{self.count}"
+
+    @property
+    def engine(self) -> Path:
+        """Where the engine listens, if the workers share one."""
+        return self.folder / "engine.sock"
+
+    @property
+    def admin(self) -> Path:
+        """Where this worker listens for operators, through the one port that they all share."""
+        return self.folder / f"admin-{self.index}.sock"
+
+    def listen_for_operators(self) -> socket.socket:
+        """Open the socket at `admin`, instead of that of a worker that was here before."""
+        self.admin.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.admin))
+        listener.setblocking(False)
+        return listener
 
     def socket(self, index: int | None = None) -> Path:
         """Where a worker (this one by default) shows its metrics to the others."""

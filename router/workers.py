@@ -1,7 +1,8 @@
 """Several worker processes on one port: started, watched, replaced, drained together.
 
 Each worker is an ordinary `raisehand serve` on its own SO_REUSEPORT socket, so the kernel spreads
-the connections and no process stands in between.
+the connections and no process stands in between. Where they share an engine, it is started first
+and stopped last, and replaced like a worker.
 """
 
 from __future__ import annotations
@@ -11,88 +12,139 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from router.errors import BadSettings
 from router.server import bind
+from router.share import Share
 
 POLL_S = 0.1
 START_S = 5.0
-"""A worker that gives up sooner cannot start: all are stopped instead of trying for ever. One that
+"""A process that gives up sooner cannot start: all are stopped instead of trying for ever. One that
 was killed by a signal is always replaced."""
 RESTART_PAUSE_S = 0.5
-_COMMAND = (sys.executable, "-c", "from router.cli import run; run()", "serve")
+FOLDER = "RAISEHAND_WORKER_FOLDER"
+"""Variable that tells a worker where the sockets of its share are."""
+_SERVE = (sys.executable, "-c", "from router.cli import run; run()", "serve")
+_ENGINE = (sys.executable, "-m", "router.engine")
 log = logging.getLogger(__name__)
 
 
 class Workers:
-    """Keeps `count` workers running until a signal says stop.
+    """Keeps `count` workers, and the engine where there is one, running until a signal says stop.
 
     Args:
-        arguments: of `raisehand serve`, without --port and --workers.
+        arguments: what `raisehand serve` is told when a worker starts, without --port and --worker.
+        folder: private; holds the sockets of the workers.
+        engine: arguments of `python -m router.engine` without its socket; None: each worker holds
+            its students itself.
+        on_start: told the index of every worker that was started.
     """
 
-    def __init__(self, arguments: Sequence[str], host: str, port: int, count: int) -> None:
+    def __init__(
+        self,
+        arguments: Callable[[], Sequence[str]],
+        host: str,
+        port: int,
+        count: int,
+        folder: Path,
+        *,
+        engine: Sequence[str] | None = None,
+        on_start: Callable[[int], None] = lambda index: None,
+    ) -> None:
         self._reserved = bind(host, port, shared=True)  # bound, never listening: it keeps the port
         self._port = self._reserved.getsockname()[1]
         self._arguments = arguments
         self._count = count
-        self._running: dict[int, tuple[subprocess.Popen[bytes], float]] = {}
+        self._folder = folder
+        self._engine_arguments = engine
+        self._on_start = on_start
+        self._engine: _Child | None = None
+        self._workers: dict[int, _Child] = {}
         self._stopping = False
 
     def run(self) -> None:
-        """Start the workers, replace those that end, stop them all on SIGTERM or SIGINT.
+        """Start all, replace those that end, stop all on SIGTERM or SIGINT, the engine last.
 
         Raises:
-            BadSettings: a worker could not start.
+            BadSettings: one could not start.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        with tempfile.TemporaryDirectory(prefix="raisehand-") as folder:
-            try:
-                for index in range(self._count):
-                    self._start(index, Path(folder))
-                while self._running:
-                    time.sleep(POLL_S)
-                    self._look_after(Path(folder))
-            finally:
-                self._signal(signal.SIGTERM)
-                for process, _ in self._running.values():
-                    process.wait()
+        try:
+            self._start_engine()
+            for index in range(self._count):
+                self._start(index)
+            while self._workers:
+                time.sleep(POLL_S)
+                self._look_after()
+        finally:
+            self._signal(signal.SIGTERM)
+            for worker in self._workers.values():
+                worker.process.wait()
+            if self._engine is not None:
+                self._engine.process.terminate()
+                self._engine.process.wait()
 
-    def _look_after(self, folder: Path) -> None:
-        for index, (process, started) in list(self._running.items()):
-            code = process.poll()
-            if code is None:
-                continue
-            del self._running[index]
+    def _look_after(self) -> None:
+        if self._engine is not None and self._engine.ended("the engine"):
+            self._start_engine()
+        for index, worker in list(self._workers.items()):
             if self._stopping:
-                continue
-            if code > 0 and time.monotonic() - started < START_S:
-                raise BadSettings(
-                    f"worker {index} ended with exit code {code} as soon as it was started; its "
-                    "last message above says why"
-                )
-            log.error("worker %d ended with exit code %s; starting another", index, code)
-            time.sleep(RESTART_PAUSE_S)
-            self._start(index, folder)
+                if worker.process.poll() is not None:
+                    del self._workers[index]
+            elif worker.ended(f"worker {index}"):
+                self._start(index)
 
-    def _start(self, index: int, folder: Path) -> None:
+    def _start_engine(self) -> None:
+        if self._engine_arguments is not None:
+            address = str(Share(0, self._count, self._folder).engine)
+            self._engine = _Child([*_ENGINE, "--socket", address, *self._engine_arguments])
+
+    def _start(self, index: int) -> None:
         worker = f"{index}/{self._count}"
-        command = [*_COMMAND, *self._arguments, "--port", str(self._port), "--worker", worker]
-        environment = os.environ | {"RAISEHAND_WORKER_FOLDER": str(folder)}
-        process = subprocess.Popen(command, env=environment, start_new_session=True)
-        self._running[index] = (process, time.monotonic())
+        command = [*_SERVE, *self._arguments(), "--port", str(self._port), "--worker", worker]
+        self._workers[index] = _Child(command, {FOLDER: str(self._folder)})
+        self._on_start(index)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
-        for process, _ in self._running.values():
-            if process.poll() is None:
-                process.send_signal(number)
+        for worker in self._workers.values():
+            if worker.process.poll() is None:
+                worker.process.send_signal(number)
+
+
+class _Child:
+    """One process, and since when it has been running."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.process = subprocess.Popen(
+            command, env=os.environ | dict(environment or {}), start_new_session=True
+        )
+        self._started = time.monotonic()
+
+    def ended(self, name: str) -> bool:
+        """Whether it is over, so that another one has to be started, after a pause.
+
+        Raises:
+            BadSettings: it gave up as soon as it was started; another one would, too.
+        """
+        code = self.process.poll()
+        if code is None:
+            return False
+        if code > 0 and time.monotonic() - self._started < START_S:
+            raise BadSettings(
+                f"{name} ended with exit code {code} as soon as it was started; its last message "
+                "above says why"
+            )
+        log.error("%s ended with exit code %s; starting another", name, code)
+        time.sleep(RESTART_PAUSE_S)
+        return True

@@ -29,7 +29,7 @@ class Tally:
     seconds: float = 0.0
     scheduled: int = 0
     unsent: int = 0
-    """Arrivals that found no free connection before the run ended."""
+    """Arrivals that found no free connection in time: their clients gave up."""
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
     """Seconds, of the 200s."""
@@ -100,8 +100,13 @@ async def open_loop(
     seconds: float,
     connections: int,
     seed: int = 0,
+    patience_s: float = 1.0,
 ) -> Tally:
-    """Send on a Poisson schedule of `rate` a second, whatever comes back."""
+    """Send on a Poisson schedule of `rate` a second, whatever comes back.
+
+    An arrival that finds no free connection within `patience_s` is never sent: it must not make
+    those after it late.
+    """
     tally, supply = Tally(), cycle(requests)
     arrivals = _schedule(rate, seconds, seed)
     free: deque[_Connection] = deque()
@@ -110,6 +115,10 @@ async def open_loop(
     def on_free(connection: _Connection) -> None:
         if connection.broken:
             return
+        oldest = perf_counter() - patience_s
+        while late and late[0] < oldest:
+            late.popleft()
+            tally.unsent += 1
         if late:
             connection.send(next(supply), late.popleft())
         else:
@@ -132,7 +141,8 @@ async def open_loop(
     grace = perf_counter() + 1.0
     while (late or any(c.busy for c in pool)) and perf_counter() < grace:
         await asyncio.sleep(0.01)
-    tally.seconds, tally.unsent = seconds, len(late)
+    tally.seconds = seconds
+    tally.unsent += len(late)
     _close(pool)
     return tally
 

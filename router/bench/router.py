@@ -195,7 +195,12 @@ async def _overload(subject: Subject, knee: float, seconds: float) -> list[dict[
     for factor in OVERLOADS:
         before = subject.resident_mb()
         tally = await open_loop(
-            subject.port, chat_requests(), rate=factor * knee, seconds=seconds, connections=1_000
+            subject.port,
+            chat_requests(),
+            rate=factor * knee,
+            seconds=seconds,
+            connections=1_000,
+            patience_s=WITHIN_S / 10,
         )
         after = await open_loop(
             subject.port, chat_requests(), rate=0.3 * knee, seconds=seconds, connections=256

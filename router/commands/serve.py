@@ -4,20 +4,68 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     import socket
 
+    from router.compose import LoadStudent
     from router.edge import App
     from router.server import Admin
     from router.service import Service
     from router.settings import Settings
     from router.share import Share
+    from students.runtime.bundle import Bundle
+    from students.runtime.protocol import Student
     from students.task import Task
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was given on the command line."""
+
+    task_paths: tuple[Path, ...]
+    bundles: tuple[str, ...]
+    host: str
+    port: int
+    ledger_path: Path | None
+    keys_path: Path | None
+    admin_port: int | None
+    workers: int
+    worker: str | None
+    trace: bool
+    device: str
+    engine: str
+    strict_teacher: bool
+
+    @property
+    def share(self) -> Share | None:
+        """Which worker this process is; None when it is alone."""
+        from router.share import Share
+        from router.workers import FOLDER
+
+        if self.worker is None:
+            return None
+        index, count = self.worker.split("/")
+        return Share(int(index), int(count), Path(os.environ[FOLDER]))
+
+    def of_worker(self, bundles: Sequence[str]) -> list[str]:
+        """Return the command line of a worker, without its port and number."""
+        line = ["--host", self.host, "--device", self.device, "--engine", self.engine]
+        for flag, value in (
+            *(("--task", path) for path in self.task_paths),
+            *(("--bundle", bundle) for bundle in bundles),
+            ("--ledger", self.ledger_path),
+            ("--keys", self.keys_path),
+            ("--admin-port", self.admin_port),
+        ):
+            line += [] if value is None else [flag, str(value)]
+        return line + ["--trace"] * self.trace + ["--strict-teacher"] * self.strict_teacher
 
 
 @click.command(epilog="Example: raisehand serve --task task.yaml --port 8080")
@@ -64,79 +112,101 @@ if TYPE_CHECKING:
 @click.option("--worker", hidden=True, help="Which worker of how many this process is: 0/2.")
 @click.option("--trace", is_flag=True, help="Send OpenTelemetry spans where OTEL_* says.")
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
+@click.option(
+    "--engine",
+    type=click.Choice(["own", "shared"]),
+    default="own",
+    show_default=True,
+    help="Students in each worker, or once in a process of their own that all workers share.",
+)
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
-def serve(
-    task_paths: tuple[Path, ...],
-    bundles: tuple[str, ...],
-    host: str,
-    port: int,
-    ledger_path: Path | None,
-    keys_path: Path | None,
-    admin_port: int | None,
-    workers: int,
-    worker: str | None,
-    trace: bool,
-    device: str,
-    strict_teacher: bool,
-) -> None:
+def serve(**given: Any) -> None:
     """Answer with the student, ask the teacher when it is not sure, book every decision.
 
     POST /v1/classify, POST /v1/chat/completions (a drop-in for the teacher's), GET /v1/models,
     /healthz, /readyz, /metrics, /docs. Limits are set by RAISEHAND_* variables; see the docs.
     """
+    from router.errors import BadSettings
+    from router.settings import load_settings
+
+    options = Options(**given)
+    if options.bundles and len(options.bundles) != len(options.task_paths):
+        raise BadSettings(
+            f"{len(options.bundles)} --bundle for {len(options.task_paths)} --task; give one for "
+            "each, or none"
+        )
+    settings = load_settings()
+    if options.admin_port is not None and settings.admin_token is None:
+        raise BadSettings("--admin-port needs RAISEHAND_ADMIN_TOKEN, a secret of your choice")
+    if options.worker is None and (options.workers > 1 or options.engine == "shared"):
+        _supervise(options, settings)
+    else:
+        _serve(options, settings)
+
+
+def _supervise(options: Options, settings: Settings) -> None:
+    """Run the workers, the engine they share, and the admin port that reaches all of them."""
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from router.relay import Operators
+    from router.server import bind
+    from router.share import Share
+    from router.workers import Workers
+    from students.task import load_task
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="raisehand-")))
+        shares = [Share(index, options.workers, folder) for index in range(options.workers)]
+        # What is wrong with a task shows before any process is started.
+        names = [shares[0].of_task(load_task(path)).name for path in options.task_paths]
+        operators: Operators | None = None
+        if options.admin_port is not None:
+            listener = bind(options.host, options.admin_port)
+            sockets = [share.admin for share in shares]
+            operators = stack.enter_context(Operators(sockets, listener, settings))
+            _announce_admin(listener)
+        Workers(
+            lambda: options.of_worker((operators and operators.bundles(names)) or options.bundles),
+            options.host,
+            options.port,
+            options.workers,
+            folder,
+            engine=["--device", options.device] if options.engine == "shared" else None,
+            on_start=operators.started if operators else lambda index: None,
+        ).run()
+
+
+def _serve(options: Options, settings: Settings) -> None:
+    """Serve in this process: alone, or as one of several workers."""
     import asyncio
 
     from router.app import create_app
     from router.compose import build_service, check_teachers
-    from router.errors import BadSettings
     from router.keys import load_keys
     from router.logs import configure_logs
     from router.server import address_of, bind
     from router.server import serve as serve_app
-    from router.settings import load_settings
-    from router.share import Share
     from router.tracing import Traced, open_provider
-    from router.workers import Workers
     from students.task import load_task
 
-    if bundles and len(bundles) != len(task_paths):
-        raise BadSettings(
-            f"{len(bundles)} --bundle for {len(task_paths)} --task; give one for each, or none"
-        )
-    if workers > 1:
-        if admin_port is not None:
-            raise BadSettings("--admin-port reaches one process only; leave out --workers")
-        for path in task_paths:
-            Share(0, workers, Path()).of_task(load_task(path))  # faults show before any is started
-        arguments = _arguments(
-            task=task_paths,
-            bundle=bundles,
-            host=host,
-            ledger=ledger_path,
-            keys=keys_path,
-            trace=trace,
-            device=device,
-            strict_teacher=strict_teacher,
-        )
-        Workers(arguments, host, port, workers).run()
-        return
-    settings = load_settings()
-    share = None if worker is None else _share(worker)
-    tasks = [load_task(path) for path in task_paths]
+    share = options.share
+    tasks = [load_task(path) for path in options.task_paths]
     configure_logs(_secrets(settings, tasks))
-    chosen = list(zip(tasks, bundles or [None] * len(tasks), strict=True))
-    listener = bind(host, port, shared=share is not None)
-    keys = None if keys_path is None else load_keys(keys_path)
+    chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
+    listener = bind(options.host, options.port, shared=share is not None)
+    keys = None if options.keys_path is None else load_keys(options.keys_path)
+    load = _loading(options, settings)
     service = build_service(
-        chosen, settings, ledger_path=ledger_path, keys=keys, device=device, share=share
+        chosen, settings, ledger_path=options.ledger_path, keys=keys, load=load, share=share
     )
-    asyncio.run(check_teachers(tasks, strict=strict_teacher))
+    asyncio.run(check_teachers(tasks, strict=options.strict_teacher))
     admin = None
-    if admin_port is not None:
-        paths = {task.name: path for task, path in zip(tasks, task_paths, strict=True)}
-        admin = _admin(service, settings, bind(host, admin_port), device, paths)
+    if options.admin_port is not None:
+        paths = {task.name: path for task, path in zip(tasks, options.task_paths, strict=True)}
+        admin = _admin(service, options, settings, load, paths)
     app: App = create_app(service)
-    if trace:
+    if options.trace:
         app = Traced(app, open_provider())
     serve_app(
         app,
@@ -147,25 +217,21 @@ def serve(
     )
 
 
-def _arguments(**options: object) -> list[str]:
-    """Return a command line with these options; one without a value is left out."""
-    line: list[str] = []
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            line.append(flag)
-        elif isinstance(value, tuple):
-            line += [part for one in value for part in (flag, str(one))]
-        elif value not in (None, False):
-            line += [flag, str(value)]
-    return line
+def _loading(options: Options, settings: Settings) -> LoadStudent:
+    """Where students live: in this process, or in the engine that all workers share."""
+    from router.remote import RemoteStudent
+    from students.runtime.load import load_student
 
+    share = options.share
+    if share is None or options.engine == "own":
+        return partial(load_student, device=options.device)
+    address = share.engine
 
-def _share(worker: str) -> Share:
-    from router.share import Share
+    def load(bundle: Bundle) -> Student:
+        schema = bundle.manifest.schema_
+        return RemoteStudent(schema, address, bundle.path, answer_s=settings.stall_s)
 
-    index, count = worker.split("/")
-    return Share(int(index), int(count), Path(os.environ["RAISEHAND_WORKER_FOLDER"]))
+    return load
 
 
 def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
@@ -178,28 +244,38 @@ def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
 
 def _admin(
     service: Service,
+    options: Options,
     settings: Settings,
-    listener: socket.socket,
-    device: str,
+    load: LoadStudent,
     paths: Mapping[str, Path],
 ) -> Admin:
+    """Listen for operators: on the admin port, or where the supervisor passes them on."""
     from costmodel.serve import WhatIf
     from costmodel.taskfile import read_deployment
     from router.admin import create_admin
     from router.compose import load_model
-    from router.errors import BadSettings
-    from router.server import Admin, address_of
+    from router.server import Admin, bind
 
-    if settings.admin_token is None:
-        raise BadSettings("--admin-port needs RAISEHAND_ADMIN_TOKEN, a secret of your choice")
+    share = options.share
+    assert settings.admin_token is not None, "checked by serve"
+    assert options.admin_port is not None, "checked by _serve"
     app = create_admin(
         service,
-        lambda task, bundle: load_model(task, bundle, settings, device),
+        lambda task, bundle: load_model(task, bundle, settings, load, share),
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
     )
-    click.echo(f"Operators: {address_of(listener)}/state", err=True)
+    if share is not None:
+        return Admin(app, share.listen_for_operators(), settings)
+    listener = bind(options.host, options.admin_port)
+    _announce_admin(listener)
     return Admin(app, listener, settings)
+
+
+def _announce_admin(listener: socket.socket) -> None:
+    from router.server import address_of
+
+    click.echo(f"Operators: {address_of(listener)}/state", err=True)
 
 
 def _announce(service: Service, url: str) -> None:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 
+import numpy as np
 import pytest
+import yaml
 from prometheus_client import CollectorRegistry
+from safetensors.numpy import save_file
 
 from costmodel.pricebook import price_of
 from costmodel.pricing import PriceSpec
@@ -21,7 +30,18 @@ from router.pipeline import Pipeline
 from router.service import Served, Service
 from router.settings import Settings
 from router.slot import Model, ModelSlot
-from students.task import Task
+from students.certificate import Certificate
+from students.runtime.bundle import (
+    Manifest,
+    artefact_sha256,
+    draft,
+    hash_files,
+    name_latest,
+    publish,
+)
+from students.runtime.linear import LinearWeights
+from students.task import Task, load_task
+from students.teachers import make_teacher
 from students.testing import ScriptedStudent, ScriptedTeacher
 
 TEACHER_PRICE = PriceSpec(usd_per_mtok_input=Decimal(1), usd_per_mtok_output=Decimal(2))
@@ -184,6 +204,7 @@ async def rig():
         task=None,
         budget=None,
         teacher_price=price_of(TEACHER_PRICE),  # noqa: B008 frozen
+        keys=None,
         start=True,
     ):
         task = task or make_task()
@@ -208,7 +229,8 @@ async def rig():
             teacher_price=teacher_price,
             budget=budget,
         )
-        service = Service({task.name: Served(task, pipeline)}, ledger, metrics, settings)
+        served = {task.name: Served(task, pipeline)}
+        service = Service(served, ledger, metrics, settings, keys=keys)
         if start:
             service.start()
         made = Rig(service, create_app(service), ledger, student, teacher, pipeline)
@@ -218,3 +240,119 @@ async def rig():
     yield build
     for made in rigs:
         await made.service.close()
+
+
+SERVED_LABELS = ["calm", "urgent"]
+SERVED_CONFIG = {"shortest": 3, "longest": 4}
+SERVED_TASK = {
+    "name": "urgent",
+    "labels": SERVED_LABELS,
+    "teacher": {
+        "mode": "chat",
+        "base_url": "http://127.0.0.1:9/v1",
+        "model": "big",
+        "prompt": {"system": "Say it.", "user": "Message: {text}\nUrgent?"},
+        "answers": {"urgent": "YES", "calm": "NO"},
+        "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 2},
+        "timeout_s": 1,
+    },
+    "inputs": {"path": "inputs.csv"},
+    "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
+    "audit_rate": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A task with a certified bundle that calls everything urgent and is always sure."""
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "task.yaml").write_text(yaml.safe_dump(SERVED_TASK))
+    publish_certified(folder, "urgent")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(folder):
+    """Another bundle of the task, that calls everything calm; `latest` is the first one again."""
+    first = publish_certified(folder, "urgent").id
+    bundle = publish_certified(folder, "calm")
+    name_latest(bundle.path.parent, first)
+    return bundle.id
+
+
+def publish_certified(folder, says):
+    """Publish a bundle that always says one label, with a certificate that fits."""
+    task = load_task(folder / "task.yaml")
+    weights = LinearWeights.of(
+        3, 4,
+        np.full(16, -1, np.int32),
+        np.zeros(0, np.float32),
+        np.zeros((0, 2), np.float32),
+        np.array([9.0 * (label == says) for label in SERVED_LABELS], np.float32),
+    )  # fmt: skip
+
+    def describe(files):
+        labels = tuple(SERVED_LABELS)
+        parts = ("linear", SERVED_CONFIG, files, 1.0, "max_probability", labels)
+        certificate = Certificate(
+            promise="system", agreement=0.97, confidence=0.95, thresholds=(0.5, 0.5),
+            n_calibration=1000, n_accepted=1000, disagreements=3, agreement_lower_bound=0.98,
+            coverage=1.0, method="test", teacher_model="big", teacher_revision="unknown",
+            teacher_mode="chat", artefact_sha256=artefact_sha256(*parts),
+            calibration_sha256="0" * 64, use=1, date="2026-01-01",
+        )  # fmt: skip
+        return Manifest(
+            task="urgent", labels=labels, family="linear", config=SERVED_CONFIG, temperature=1.0,
+            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
+            certificate=certificate, created="2026-01-01",
+        )  # fmt: skip
+
+    with draft(task.work_dir / "bundles") as path:
+        save_file(weights.tensors(), path / "weights.safetensors")
+        return publish(path, describe(hash_files(path)))
+
+
+@dataclass
+class Router:
+    """A running `raisehand serve`."""
+
+    process: subprocess.Popen
+    url: str
+    admin: str = ""
+
+    def stop(self, number=signal.SIGTERM):
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def serve(folder):
+    """Start routers; none outlives the test."""
+    started = []
+
+    def start(*arguments, **environment):
+        command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
+        command += ["--task", str(folder / "task.yaml"), "--port", "0", *arguments]
+        process = subprocess.Popen(
+            command,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"RAISEHAND_" + k.upper(): str(v) for k, v in environment.items()},
+        )
+        started.append(process)
+        lines, admin = [], ""
+        for line in process.stderr:
+            lines.append(line)
+            if found := re.search(r"Operators: (\S+)/state", line):
+                admin = found[1]
+            if found := re.search(r"Serving urgent from bundle [0-9a-f]{12} at (\S+)", line):
+                reading = threading.Thread(target=process.stderr.read, daemon=True)
+                reading.start()  # a full pipe would stop the router
+                return Router(process, found[1], admin)
+        raise AssertionError("".join(lines))
+
+    yield start
+    for process in started:
+        process.terminate()  # not killed: it has to stop its own workers
+        process.wait(30)
