@@ -190,7 +190,10 @@ class StudentSection(_Section):
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
-    epochs: int = Field(default=20, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    """Most passes over the rows; early stopping takes fewer. Default: linear 20, encoder 8."""
+    gradient_checkpointing: bool = False
+    """Encoder: recompute activations instead of keeping them; less memory, about a third slower."""
     seed: int = 0
     price: PriceSpec = PriceSpec(machine="aws:c7i.large", requests_per_second=2000)
     min_machines: int = Field(default=2, ge=1)

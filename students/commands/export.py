@@ -1,4 +1,4 @@
-"""`raisehand export`: an encoder student as int8 for CPUs, certified anew."""
+"""`raisehand export`: an encoder student for another runtime, certified anew."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
     "--bundle", "bundle_id", help="Id of an encoder bundle, or its beginning; default newest."
 )
 @click.option(
-    "--to", "target", type=click.Choice(["int8"]), default="int8", show_default=True,
-    help="int8: OpenVINO, static post-training quantisation.",
+    "--to", "target", type=click.Choice(["int8", "onnx"]), default="int8", show_default=True,
+    help="int8: OpenVINO, static post-training quantisation. onnx: float32, for ONNX Runtime.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export(task_path: Path, bundle_id: str | None, target: str, as_json: bool) -> None:
     """Turn an encoder student into another runtime's files and prove those.
 
-    Quantising changes scores, so the exported student is calibrated, certified and evaluated anew
-    and becomes a bundle of its own. That is another look at the calibration rows: it spends delta.
+    Another runtime changes scores, so the exported student is calibrated, certified and evaluated
+    anew and becomes a bundle of its own. That is another look at the calibration rows: it spends
+    delta.
     """
     from students.task import load_task
 
-    finish(_export(load_task(task_path), bundle_id), as_json)
+    finish(_export(load_task(task_path), bundle_id, target), as_json)
 
 
-def _export(task: Task, bundle_id: str | None) -> Distilled:
+def _export(task: Task, bundle_id: str | None, target: str) -> Distilled:
     from rich.console import Console
 
     from students.commands.evaluate import check_test_rows
@@ -51,5 +52,5 @@ def _export(task: Task, bundle_id: str | None) -> Distilled:
     splits = record.split_rows()
     check_test_rows(bundle, labelled, splits["test"].tolist())
     part = take_parts(task, labelled, splits)
-    with Console(stderr=True).status("quantise") as status:
-        return exported(task, bundle, part, lambda stage, *_: status.update(stage))
+    with Console(stderr=True).status("export") as status:
+        return exported(task, bundle, part, target, lambda stage, *_: status.update(stage))

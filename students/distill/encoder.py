@@ -65,6 +65,7 @@ def train_encoder_student(
     temperatures: Sequence[float] = (1.0,),
     hard_weights: Sequence[float] = (0.0,),
     *,
+    gradient_checkpointing: bool = False,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
 ) -> TrainedEncoder:
@@ -77,6 +78,7 @@ def train_encoder_student(
         recipe: epochs, batch size and seed; `lr` 0 chooses by the encoder's width.
         temperatures: T to try.
         hard_weights: lambda to try.
+        gradient_checkpointing: recompute activations instead of keeping them.
         checkpoints: folder in which an interrupted training is kept and taken up again.
         progress: called with (steps done, steps in all).
 
@@ -84,7 +86,14 @@ def train_encoder_student(
         BadTask: there is no encoder at `base`.
     """
     classes = len(train.schema)
-    network, tokenizer, pad_id = load_base(base, classes, recipe.seed)
+
+    def fresh() -> tuple[EncoderNetwork, Tokenizer, int]:
+        loaded = load_base(base, classes, recipe.seed)
+        if gradient_checkpointing:
+            loaded[0].recompute_activations()
+        return loaded
+
+    network, tokenizer, pad_id = fresh()
     width = network.head.in_features
     if not recipe.lr:
         recipe = replace(recipe, lr=SMALL_LR if width <= SMALL_WIDTH else LARGE_LR)
@@ -101,10 +110,7 @@ def train_encoder_student(
     ]
     tried: list[Trial] = []
     if len(settings) > 1:
-        tried = [
-            _fit(load_base(base, classes, recipe.seed)[0], rows, replace(s, epochs=1))[1]
-            for s in settings
-        ]
+        tried = [_fit(fresh()[0], rows, replace(s, epochs=1))[1] for s in settings]
         best = min(range(len(settings)), key=lambda i: tried[i].kl)
     else:
         best = 0

@@ -1,14 +1,18 @@
-"""Export an encoder student to a faster CPU runtime. The result is another artefact.
+"""Export an encoder student to another runtime. The result is another artefact.
 
-Quantising changes scores, so nothing that was certified carries over: `students.distill.run.prove`
-calibrates, certifies and evaluates the exported files anew.
+Another runtime gives other scores, int8 most of all, so nothing that was certified carries over:
+`students.distill.run.prove` calibrates, certifies and evaluates the exported files anew.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +20,13 @@ import numpy.typing as npt
 from students.distill.labelled import LabelledSet
 from students.distill.run import Distilled, Report, prove
 from students.errors import BadTask
-from students.runtime.bundle import Bundle, draft, hash_files
+from students.runtime import int8, onnx
+from students.runtime.bundle import Bundle, Family, draft, hash_files
 from students.runtime.encoder import BATCH, TOKENIZER, Tokenizing, pad
-from students.runtime.int8 import MODEL
 from students.task import Task
+
+if TYPE_CHECKING:
+    from students.runtime.network import EncoderNetwork
 
 QUANTISING_TEXTS = 512
 """Texts whose activations set the int8 ranges."""
@@ -29,19 +36,28 @@ def exported(
     task: Task,
     bundle: Bundle,
     part: Mapping[str, LabelledSet],
+    target: str = "int8",
     report: Report = lambda stage, done, total: None,
 ) -> Distilled:
-    """Export an encoder bundle to int8 and prove the result: a bundle of its own.
+    """Export an encoder bundle and prove the result: a bundle of its own.
+
+    Args:
+        task: where bundles and the ledger of certificates are, and what is promised.
+        bundle: an encoder bundle.
+        part: rows of each split.
+        target: a key of `TARGETS`.
+        report: progress.
 
     Raises:
-        BadTask: see `export_int8`.
+        BadTask: the bundle is no encoder, or the target's packages are not installed.
     """
+    to = TARGETS[target]
     with draft(task.work_dir / "bundles") as folder:
-        report("quantise", 0, 1)
-        export_int8(bundle, part["train"].texts, folder)
+        report(f"write {target}", 0, 1)
+        to.write(bundle, part["train"].texts, folder)
         manifest = bundle.manifest.model_copy(
             update={
-                "family": "encoder-int8",
+                "family": to.family,
                 "config": {**bundle.manifest.config, "exported_from": bundle.id},
                 "files": hash_files(folder),
                 "certificate": None,
@@ -63,12 +79,7 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
     Raises:
         BadTask: the bundle is no encoder, or OpenVINO and NNCF are not installed.
     """
-    manifest = bundle.manifest
-    if manifest.family != "encoder":
-        raise BadTask(
-            f"bundle {bundle.id} is of family {manifest.family!r}; only an encoder student is "
-            "exported (a linear student is already compiled for the CPU)"
-        )
+    network = _network(bundle)
     try:
         import nncf
         import openvino
@@ -79,11 +90,9 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
         ) from None
     import torch
 
-    from students.runtime.network import load_network
-
-    network = load_network(bundle.path, len(manifest.labels))
-    tokenizing = Tokenizing(bundle.path, int(str(manifest.config["max_length"])))
-    batches = list(_batches(tokenizing, texts, int(str(manifest.config["pad_id"]))))
+    config = bundle.manifest.config
+    tokenizing = Tokenizing(bundle.path, int(str(config["max_length"])))
+    batches = list(_batches(tokenizing, texts, int(str(config["pad_id"]))))
     with torch.inference_mode():
         model = openvino.convert_model(
             network, example_input=tuple(torch.from_numpy(a) for a in batches[0])
@@ -96,8 +105,75 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(batches),
     )
-    openvino.save_model(quantised, folder / MODEL, compress_to_fp16=False)
+    openvino.save_model(quantised, folder / int8.MODEL, compress_to_fp16=False)
     shutil.copyfile(bundle.path / TOKENIZER, folder / TOKENIZER)
+
+
+def export_onnx(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
+    """Write an ONNX model in float32: inputs `ids` and `mask` (B, L), output `logits` (B, K).
+
+    Args:
+        bundle: an encoder bundle.
+        texts: not needed: nothing is quantised.
+        folder: where model.onnx and tokenizer.json go.
+
+    Raises:
+        BadTask: the bundle is no encoder, or ONNX and ONNX Runtime are not installed.
+    """
+    network = _network(bundle)
+    try:
+        import onnxruntime  # noqa: F401 the result is proved with it right away
+        import onnxscript  # noqa: F401 torch.onnx writes with it
+    except ImportError:
+        raise BadTask(
+            "exporting to ONNX needs onnx, onnxscript and ONNX Runtime; install them with: "
+            "pip install 'raisehand[onnx]'"
+        ) from None
+    import torch
+
+    shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    # Two tensors: one tensor given twice is exported as one input.
+    example = torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64)
+    # The exporter warns of packages for images, and that both inputs share their axes: they do.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            example,
+            folder / onnx.MODEL,
+            input_names=list(onnx.INPUTS),
+            output_names=[onnx.OUTPUT],
+            dynamic_shapes=dict.fromkeys(onnx.INPUTS, shape),
+            external_data=False,
+            verbose=False,
+        )
+    shutil.copyfile(bundle.path / TOKENIZER, folder / TOKENIZER)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Another runtime: its family, and what writes its files from a bundle and training texts."""
+
+    family: Family
+    write: Callable[[Bundle, Sequence[str], Path], None]
+
+
+TARGETS = {
+    "int8": Target("encoder-int8", export_int8),
+    "onnx": Target("encoder-onnx", export_onnx),
+}
+
+
+def _network(bundle: Bundle) -> EncoderNetwork:
+    if bundle.manifest.family != "encoder":
+        raise BadTask(
+            f"bundle {bundle.id} is of family {bundle.manifest.family!r}; only an encoder student "
+            "is exported (a linear student is already compiled for the CPU)"
+        )
+    from students.runtime.network import load_network
+
+    return load_network(bundle.path, len(bundle.manifest.labels))
 
 
 def _batches(

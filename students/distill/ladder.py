@@ -82,7 +82,9 @@ def climb(
         yield encoder
         if importlib.util.find_spec("openvino") and importlib.util.find_spec("nncf"):
             part = take_parts(task, labelled, splits)
-            yield exported(task, encoder.bundle, part, lambda s, n, of: report(f"int8: {s}", n, of))
+            yield exported(
+                task, encoder.bundle, part, "int8", lambda s, n, of: report(f"int8: {s}", n, of)
+            )
 
     climbed = tuple(Rung(one, usd_per_request(task, one)) for one in rungs())
     chosen = choose(climbed)

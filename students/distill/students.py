@@ -14,8 +14,7 @@ from students.runtime.bundle import Family, Trial
 from students.task import StudentSection
 
 Progress = Callable[[int, int], None]
-ENCODER_EPOCHS = 8
-"""A pre-trained encoder has learned a task by then; early stopping usually ends it sooner."""
+LINEAR_EPOCHS, ENCODER_EPOCHS = 20, 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _linear(
     from students.distill.linear import LinearRecipe, train_linear
     from students.runtime.load import WEIGHTS
 
-    recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
+    recipe = LinearRecipe(epochs=section.epochs or LINEAR_EPOCHS, seed=section.seed)
     weights, trials = train_linear(
         train, validation, recipe, section.temperatures, section.hard_weights, progress
     )
@@ -93,9 +92,10 @@ def _encoder(
         train,
         validation,
         section.encoder_path,
-        Recipe(epochs=min(section.epochs, ENCODER_EPOCHS), lr=0.0, seed=section.seed),
+        Recipe(epochs=section.epochs or ENCODER_EPOCHS, lr=0.0, seed=section.seed),
         section.temperatures,
         section.hard_weights,
+        gradient_checkpointing=section.gradient_checkpointing,
         checkpoints=checkpoints,
         progress=progress,
     )

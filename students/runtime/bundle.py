@@ -34,7 +34,7 @@ from students.teachers.protocol import TeacherDescriptor
 MANIFEST = "manifest.json"
 LATEST = "latest"
 
-Family = Literal["linear", "encoder", "encoder-int8"]
+Family = Literal["linear", "encoder", "encoder-int8", "encoder-onnx"]
 
 
 class _Part(BaseModel):

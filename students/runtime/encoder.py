@@ -1,7 +1,8 @@
 """An encoder student at serving time: tokens, batches of like length, logits, calibrated answers.
 
-Who computes the logits is an argument: torch (`students.runtime.network`) or an int8 CPU runtime
-(`students.runtime.int8`). Everything around it is the same.
+Who computes the logits is an argument: torch (`students.runtime.network`), OpenVINO in int8
+(`students.runtime.int8`) or ONNX Runtime (`students.runtime.onnx`). Everything around it is the
+same.
 """
 
 from __future__ import annotations

@@ -62,6 +62,10 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         from students.runtime.network import TorchForward, load_network
 
         forward = TorchForward(load_network(bundle.path, len(manifest.labels)), device)
+    elif manifest.family == "encoder-onnx":
+        from students.runtime.onnx import OnnxForward
+
+        forward = OnnxForward(bundle.path)
     else:
         from students.runtime.int8 import Int8Forward
 

@@ -36,6 +36,11 @@ class EncoderNetwork(nn.Module):
         logits: torch.Tensor = self.head(pooled)
         return logits
 
+    def recompute_activations(self) -> None:
+        """Train with less memory: keep no activations within a layer, compute them twice."""
+        encoder: Any = self.encoder
+        encoder.gradient_checkpointing_enable({"use_reentrant": False})
+
 
 def new_network(base: Path, classes: int) -> EncoderNetwork:
     """Put a new head on the pre-trained encoder in a local Hugging Face folder.

@@ -1,4 +1,6 @@
-"""The encoder student: trained, interrupted, written, read, exported to int8, proved anew."""
+"""The encoder student: trained, interrupted, written, read, exported, proved anew."""
+
+import shutil
 
 import numpy as np
 import pytest
@@ -95,6 +97,25 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
         assert np.array_equal(weight.numpy(), resumed.network.state_dict()[name].numpy()), name
 
 
+def test_gradient_checkpointing_changes_memory_not_weights(tiny_encoder, make_labels, split_rows):
+    """Activations computed twice, dropout included, give the gradients of those kept."""
+    from students.distill.encoder import train_encoder_student
+    from students.distill.training import Recipe
+
+    data = make_labels()
+    parts = data.take(split_rows["train"][:128]), data.take(split_rows["validation"])
+
+    def train(spare):
+        return train_encoder_student(
+            *parts, tiny_encoder, Recipe(epochs=2, lr=1e-3), gradient_checkpointing=spare
+        ).network
+
+    kept, spared = train(False), train(True)
+    assert any(getattr(part, "gradient_checkpointing", False) for part in spared.modules())
+    for name, weight in kept.state_dict().items():
+        assert np.allclose(weight.numpy(), spared.state_dict()[name].numpy(), atol=1e-6), name
+
+
 @pytest.mark.parametrize("path", [None, "nowhere"])
 def test_without_an_encoder_it_says_which_field_is_wrong(
     path, make_task, make_labels, split_rows, tmp_path
@@ -124,6 +145,33 @@ def test_quantising_after_certifying_is_certified_anew(
     int8 = answer(load_student(done.bundle), texts)
     full = answer(load_student(encoder.bundle), texts)
     assert (int8.labels == full.labels).mean() > 0.98
+
+
+def test_an_onnx_export_answers_as_the_encoder_does_and_is_certified_anew(
+    encoder, encoder_task, make_labels, split_rows, tmp_path
+):
+    """ONNX Runtime gives torch's numbers for any batch, under a certificate of its own."""
+    for package in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="the extra onnx is not installed")
+    from students.distill.export import exported
+    from students.runtime.bundle import Bundle
+
+    # A third look at the same rows would certify nothing: this one has a ledger of its own.
+    task = encoder_task.model_copy(update={"work_dir": tmp_path})
+    part = take_parts(task, make_labels(), split_rows)
+    done = exported(task, encoder.bundle, part, "onnx")
+    m, before = done.bundle.manifest, encoder.bundle.manifest
+    assert m.family == "encoder-onnx"
+    assert sorted(m.files) == ["model.onnx", "tokenizer.json"]
+    assert m.certificate.artefact_sha256 == m.artefact_sha256 != before.artefact_sha256
+    student, full = load_student(done.bundle), load_student(encoder.bundle)
+    texts = ["", "x", *part["test"].texts[:70], "news " * 50_000]
+    assert np.abs(student.logits(texts) - full.logits(texts)).max() < 1e-4
+    damaged = tmp_path / "damaged"
+    shutil.copytree(done.bundle.path, damaged)
+    (damaged / "model.onnx").write_bytes(b"no model")
+    with pytest.raises(BadBundle, match=r"model\.onnx cannot be run"):
+        load_student(Bundle(damaged, m))
 
 
 def test_only_an_encoder_is_exported(encoder_task, make_task, make_labels, split_rows, tmp_path):
