@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from students.distill.ablation import Ablation
+    from collections.abc import Sequence
+
+    from students.distill.ablation import Ablation, Outcome
+    from students.distill.labelled import LabelledSet
+    from students.task import Task
 
 
 @click.command(epilog="Example: raisehand ablate --task task.yaml --html ablation.html")
@@ -22,12 +26,23 @@ if TYPE_CHECKING:
     help="Folder of labels.npz and labels.json; default the task's work_dir.",
 )
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(2))
+@click.option(
+    "--bundle",
+    "bundle_ids",
+    multiple=True,
+    help="Also measure this finished student, e.g. an encoder; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with plots."
 )
 def ablate(
-    task_path: Path, labels_dir: Path | None, seeds: int, as_json: bool, html_path: Path | None
+    task_path: Path,
+    labels_dir: Path | None,
+    seeds: int,
+    bundle_ids: tuple[str, ...],
+    as_json: bool,
+    html_path: Path | None,
 ) -> None:
     """Train the linear student on soft, hard, mixed and gold labels and compare in pairs.
 
@@ -38,7 +53,7 @@ def ablate(
     from students.distill.ablation_page import ablation_page
     from students.errors import BadInputs
 
-    ablation = _ablate(task_path, labels_dir, seeds)
+    ablation = _ablate(task_path, labels_dir, seeds, bundle_ids)
     if html_path:
         try:
             html_path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +67,9 @@ def ablate(
         _print(ablation)
 
 
-def _ablate(task_path: Path, labels_dir: Path | None, seeds: int) -> Ablation:
+def _ablate(
+    task_path: Path, labels_dir: Path | None, seeds: int, bundle_ids: Sequence[str]
+) -> Ablation:
     import numpy as np
     from rich.console import Console
     from rich.progress import Progress
@@ -60,6 +77,7 @@ def _ablate(task_path: Path, labels_dir: Path | None, seeds: int) -> Ablation:
     from students.distill.ablation import Pool, ablate
     from students.distill.record import load_labels
     from students.distill.run import take_parts
+    from students.distill.students import LINEAR_EPOCHS
     from students.task import load_task
 
     task = load_task(task_path)
@@ -74,9 +92,31 @@ def _ablate(task_path: Path, labels_dir: Path | None, seeds: int) -> Ablation:
             Pool(learn, part["temperature"], part["test"]),
             task.promise.alpha,
             seeds=seeds,
-            epochs=task.student.epochs,
+            epochs=task.student.epochs or LINEAR_EPOCHS,
+            finished=_finished(task, bundle_ids, labelled, rows["test"].tolist()),
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
+
+
+def _finished(
+    task: Task, bundle_ids: Sequence[str], labelled: LabelledSet, rows: list[int]
+) -> dict[str, Outcome]:
+    """Answer the test rows with each bundle as the router would."""
+    from students.commands.evaluate import check_test_rows
+    from students.distill.ablation import judged
+    from students.distill.run import answer
+    from students.runtime.bundle import find_bundle
+    from students.runtime.load import load_student
+
+    done = {}
+    for name in bundle_ids:
+        bundle = find_bundle(task.work_dir, name)
+        test = check_test_rows(bundle, labelled, rows)
+        said = answer(load_student(bundle), test.texts)
+        done[f"{bundle.manifest.family} {bundle.id}"] = judged(
+            test, said.probabilities, said.confidence
+        )
+    return done
 
 
 def _print(ablation: Ablation) -> None:

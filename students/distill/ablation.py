@@ -4,13 +4,14 @@ Arms: `soft` (the teacher's probabilities), `hard` (its answers), `soft + hard` 
 `gold` (true labels, where every training row has one) and the baseline that any team would try
 first, TF-IDF + logistic regression on the teacher's answers. A seed draws which rows are trained on
 and which validate, and shuffles; the test rows are the same for all, so differences are paired by
-seed and by test row, and intervals resample both.
+seed and by test row, and intervals resample both. Students that were distilled already, an encoder
+say, can be measured in the same table.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -57,7 +58,7 @@ class Measured(_Part):
 
 
 class Arm(_Part):
-    """One kind of target, and its paired difference to the hard labels (this − hard)."""
+    """One kind of target, or one student, and its paired differences: this − the other."""
 
     name: str
     measured: Measured
@@ -92,7 +93,7 @@ class Ablation(_Part):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One trained student on the test rows: (N,) each."""
+    """One student on the test rows: (N,) each."""
 
     agree: Bools
     confidence: Floats
@@ -119,6 +120,7 @@ def ablate(
     epochs: int = 20,
     budgets: Sequence[int] = BUDGETS,
     temperatures: Sequence[float] = TEMPERATURES,
+    finished: Mapping[str, Outcome] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Ablation:
     """Train every arm on every seed and compare in pairs.
@@ -131,6 +133,7 @@ def ablate(
         epochs: most epochs of a student.
         budgets: sizes of the label-budget curve; those above the rows at hand are left out.
         temperatures: T of the temperature curve.
+        finished: students made before, by name, on the same test rows; only these are resampled.
         progress: called with (students trained, students in all).
     """
     base = LinearRecipe(epochs=epochs)
@@ -164,6 +167,7 @@ def ablate(
     }
     soft = of[f"T {chosen:g}"]
     by_name = {SOFT: soft} | {name: of[name] for name, *_ in arms}
+    by_name |= {name: [one] * seeds for name, one in (finished or {}).items()}
     judge = _Judge(pool.test, alpha, seeds)
     return Ablation(
         task=task,
@@ -251,12 +255,17 @@ def _one_hot(labels: npt.NDArray[np.integer], classes: int) -> Float32:
 def _outcome(pool: Pool, tuning: Float32, logits: Float32) -> Outcome:
     t = fit_temperature(tuning, pool.temperature.probabilities)
     p = softmax(logits.astype(np.float64), t)
-    said, target, gold = p.argmax(axis=1), pool.test.probabilities, pool.test.gold
+    return judged(pool.test, p, confidence(p))
+
+
+def judged(test: LabelledSet, p: Floats, sure: Floats) -> Outcome:
+    """Compare probabilities (N, K) and how sure each is (N,) with the teacher and with gold."""
+    said, target, gold = p.argmax(axis=1), test.probabilities, test.gold
     share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
     kl = (share * (np.log(np.maximum(share, 1e-12)) - np.log(np.maximum(p, 1e-12)))).sum(axis=1)
     return Outcome(
-        said == pool.test.teacher,
-        confidence(p),
+        said == test.teacher,
+        sure,
         kl,
         np.where(gold >= 0, said == gold, np.nan),
     )

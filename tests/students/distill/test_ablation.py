@@ -14,6 +14,7 @@ from students.distill.ablation import (
     _Judge,
     ablate,
     coverage_at_promise,
+    judged,
 )
 from students.distill.ablation_page import ablation_page, verdict
 
@@ -67,11 +68,17 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
 def test_every_arm_and_curve_is_measured_and_drawn(pool):
     """All arms on all seeds; the page is one HTML with two figures and says whether soft helped."""
     seen = []
+    perfect = judged(pool.test, pool.test.probabilities, pool.test.probabilities.max(axis=1))
     done = ablate(
         "demo", pool, 0.05, seeds=2, epochs=3, budgets=(100, 10**6), temperatures=(1.0, 2.0),
-        progress=lambda n, of: seen.append((n, of)),
+        finished={"an oracle": perfect}, progress=lambda n, of: seen.append((n, of)),
     )  # fmt: skip
     assert {SOFT, HARD, GOLD, BASELINE} < {arm.name for arm in done.arms}
+    oracle = done.arms[-1]
+    assert oracle.name == "an oracle"
+    assert oracle.measured.agreement.low == 1
+    assert oracle.measured.kl.high == pytest.approx(0, abs=1e-6)
+    assert oracle.minus_baseline.agreement.excludes_zero
     assert sorted(seen)[-1] == (14, 14)
     assert [p.x for p in done.budgets] == [100, done.n_train]
     assert [p.x for p in done.temperatures] == [1, 2]
