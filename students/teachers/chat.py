@@ -20,8 +20,9 @@ from students.errors import TeacherError, TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
-from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
+from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
+from students.teachers.single import OneTextTeacher
 from students.teachers.template import prompt_sha256, render
 from students.teachers.tokens import prove_distinct
 
@@ -46,7 +47,7 @@ class _Reading:
     said: str
 
 
-class ChatTeacher:
+class ChatTeacher(OneTextTeacher):
     """POST /v1/chat/completions with logprobs; one text is one question, or the few it takes.
 
     Args:
@@ -86,12 +87,6 @@ class ChatTeacher:
         self._url = openai_url(section, "/chat/completions")
         self._client = client or TeacherClient(section)
 
-    async def label(
-        self, texts: Sequence[str], *, timeout_s: float | None = None
-    ) -> list[TeacherReply]:
-        """Ask about each text in turn; send one text a call to keep what was answered."""
-        return [await self._ask(text, timeout_s) for text in texts]
-
     async def check(self) -> None:
         """Prove that answers can be told apart by their first token, then ask one question."""
         first = first_questions(self._task, self._orders[:1])[0]
@@ -104,11 +99,7 @@ class ChatTeacher:
             chat_url=self._url,
             body={**self._body, limit: 8},
         )
-        await self._ask(PROBE, None)
-
-    async def aclose(self) -> None:
-        """Close the connection pool."""
-        await self._client.aclose()
+        await super().check()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         questions = first_questions(self._task, self._orders)

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
-from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
+from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.single import OneTextTeacher
 from students.teachers.template import prompt_sha256
 
 _NAME = "label"
 _INSTRUCTIONS = "Which option fits best?"
 
 
-class DecisionsTeacher:
+class DecisionsTeacher(OneTextTeacher):
     """POST /v1/systemone or /v1/decisions, one text a request.
 
     The state is the prompt's user part with the text in it; its system part is the question.
@@ -45,20 +46,6 @@ class DecisionsTeacher:
         )
         self._url = openai_url(section, "/" + section.decisions_route)
         self._client = client or TeacherClient(section)
-
-    async def label(
-        self, texts: Sequence[str], *, timeout_s: float | None = None
-    ) -> list[TeacherReply]:
-        """Ask about each text in turn; send one text a call to keep what was answered."""
-        return [await self._ask(text, timeout_s) for text in texts]
-
-    async def check(self) -> None:
-        """Ask one question and read its answer as any other."""
-        await self._ask(PROBE, None)
-
-    async def aclose(self) -> None:
-        """Close the connection pool."""
-        await self._client.aclose()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         reply = await self._client.post(self._url, self._body(text), timeout_s)

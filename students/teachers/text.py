@@ -16,14 +16,15 @@ from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.chat import first_choice, refuse_reasoning
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
-from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
+from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
+from students.teachers.single import OneTextTeacher
 from students.teachers.template import prompt_sha256, render
 
 _MAX_TOKENS = 16
 
 
-class TextTeacher:
+class TextTeacher(OneTextTeacher):
     """POST /v1/chat/completions without logprobs.
 
     One sample is asked at temperature 0 and gives a hard label. k samples are asked at
@@ -52,20 +53,6 @@ class TextTeacher:
         self._body = {"model": section.model, **parameters}
         self._url = openai_url(section, "/chat/completions")
         self._client = client or TeacherClient(section)
-
-    async def label(
-        self, texts: Sequence[str], *, timeout_s: float | None = None
-    ) -> list[TeacherReply]:
-        """Ask about each text in turn; send one text a call to keep what was answered."""
-        return [await self._ask(text, timeout_s) for text in texts]
-
-    async def check(self) -> None:
-        """Ask one question and read its answer as any other."""
-        await self._ask(PROBE, None)
-
-    async def aclose(self) -> None:
-        """Close the connection pool."""
-        await self._client.aclose()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         k, samples = len(self.schema), self._task.teacher.samples
