@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,10 +90,18 @@ def judge(samples: Samples, failed: int) -> dict[str, Any]:
         "resident_mb_per_hour": memory.per_hour,
         "resident_mb_per_hour_95": [memory.low, memory.high],
         "descriptors": [samples.descriptors[first], samples.descriptors[-1]],
-        "p50_ms": [samples.p50_ms[first], samples.p50_ms[-1]],
-        "p99_ms": [samples.p99_ms[first], samples.p99_ms[-1]],
+        "p50_ms": _ends(samples.p50_ms[first:]),
+        "p99_ms": _ends(samples.p99_ms[first:]),
+        "p99_ms_per_hour": slope_of(samples.seconds[first:], samples.p99_ms[first:]).per_hour,
+        "p99_ms_worst_slice": max(samples.p99_ms[first:]),
         "samples": len(samples.seconds) - first,
     }
+
+
+def _ends(values: Sequence[float]) -> list[float]:
+    """Medians of the first and of the last quarter: one slow slice is no drift."""
+    quarter = max(1, len(values) // 4)
+    return [round(median(values[:quarter]), 2), round(median(values[-quarter:]), 2)]
 
 
 def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope:
@@ -147,6 +156,7 @@ def _words(report: dict[str, Any]) -> str:
             f"{report['resident_mb_per_hour']:g} MiB an hour (95 %: {low:g} to {high:g})",
             f"descriptors {report['descriptors'][0]} → {report['descriptors'][1]}",
             f"p50 {report['p50_ms'][0]:g} → {report['p50_ms'][1]:g} ms, "
-            f"p99 {report['p99_ms'][0]:g} → {report['p99_ms'][1]:g} ms",
+            f"p99 {report['p99_ms'][0]:g} → {report['p99_ms'][1]:g} ms (worst slice "
+            f"{report['p99_ms_worst_slice']:g} ms)",
         ]
     )

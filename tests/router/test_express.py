@@ -23,10 +23,11 @@ VARIES_TOO = {b"server-timing", b"x-request-id", b"date", b"content-length"}
 
 
 @asynccontextmanager
-async def _listening(made, settings=SETTINGS):
+async def _listening(made, keep_alive_s=5.0):
     """A router with an express lane; yields its port and the lane."""
     listener, lane = bind("127.0.0.1", 0), express_lane(made.service)
-    server = Admin(made.app, listener, settings, lane)
+    server = Admin(made.app, listener, SETTINGS, lane)
+    server.config.timeout_keep_alive = keep_alive_s
     server.start()
     while not server.started:
         await asyncio.sleep(0.001)
@@ -233,6 +234,22 @@ async def test_stopping_waits_for_the_request_on_the_lane(rig):
     assert (status, headers[b"connection"]) == (200, b"close")
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
+
+
+async def test_only_an_idle_connection_is_closed(rig):
+    """Used again within the keep-alive time it stays, also during a long answer; idle it goes."""
+    made = await rig(settings=SETTINGS)
+    async with _listening(made, keep_alive_s=0.3) as (port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for delay_s in (0.0, 0.0, 0.5, 0.0):
+            made.student.delay_s = delay_s
+            writer.write(request({"text": "help"}))
+            assert (await asyncio.wait_for(reply(reader), 5))[0] == 200
+            await asyncio.sleep(0.2)
+        idle_since = asyncio.get_running_loop().time()
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert asyncio.get_running_loop().time() - idle_since < 0.5
+        writer.close()
 
 
 async def test_an_unforeseen_fault_is_a_json_500(rig, caplog):
