@@ -29,7 +29,7 @@ TOKENIZER = "tokenizer.json"
 CHARACTERS_PER_TOKEN = 12
 """Text beyond max_length times this is cut before tokenizing, which costs time by raw length."""
 BATCH = 32
-"""Texts of one forward pass: more brings no speed on a CPU and pads more."""
+"""Texts of one forward pass on a CPU: more brings no speed and pads more."""
 
 
 class Forward(Protocol):
@@ -93,6 +93,7 @@ class EncoderStudent:
         *,
         max_length: int,
         pad_id: int,
+        batch: int = BATCH,
         temperature: float = 1.0,
         kind: Kind = "max_probability",
     ) -> None:
@@ -101,6 +102,7 @@ class EncoderStudent:
         self._forward = forward
         self._max_length = max_length
         self._pad_id = pad_id
+        self._batch = batch
         self._temperature = temperature
         self._kind = kind
 
@@ -119,8 +121,8 @@ class EncoderStudent:
         tokens = self._tokenizing.encode(texts)
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         out = np.empty((len(texts), len(self.schema)), np.float32)
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
+        for start in range(0, len(order), self._batch):
+            rows = order[start : start + self._batch]
             out[rows] = self._forward(*pad([tokens[i] for i in rows], self._pad_id))
         return out
 

@@ -47,7 +47,8 @@ def _linear(bundle: Bundle) -> Student:
 
 
 def _encoder(bundle: Bundle, device: str) -> Student:
-    from students.runtime.encoder import EncoderStudent, Forward, Tokenizing
+    from students.runtime.encoder import BATCH, EncoderStudent, Forward, Tokenizing
+    from students.runtime.shapes import SIZES, ShapedForward
 
     manifest = bundle.manifest
     try:
@@ -58,10 +59,17 @@ def _encoder(bundle: Bundle, device: str) -> Student:
     except (KeyError, ValueError) as error:
         raise BadBundle(f"{bundle.path} lacks {error} in config; distil again") from None
     forward: Forward
+    batch = BATCH
     if manifest.family == "encoder":
-        from students.runtime.network import TorchForward, load_network
+        from students.runtime.network import CudaGraphs, TorchForward, load_network
 
-        forward = TorchForward(load_network(bundle.path, len(manifest.labels)), device)
+        network = load_network(bundle.path, len(manifest.labels))
+        if device.startswith("cuda"):
+            record = CudaGraphs(network, device)
+            forward = ShapedForward(record, max_length=max_length, pad_id=pad_id)
+            batch = SIZES[-1]
+        else:
+            forward = TorchForward(network, device)
     elif manifest.family == "encoder-onnx":
         from students.runtime.onnx import OnnxForward
 
@@ -76,6 +84,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         forward,
         max_length=max_length,
         pad_id=pad_id,
+        batch=batch,
         temperature=manifest.temperature,
         kind=manifest.confidence,
     )

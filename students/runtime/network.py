@@ -5,6 +5,7 @@ Door to torch: import this module only inside the functions that need it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import nn
 from students.errors import BadBundle
 
 WEIGHTS = "weights.safetensors"
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
 
 
 class EncoderNetwork(nn.Module):
@@ -90,17 +93,55 @@ class TorchForward:
         self._device = torch.device(device)
         self._network = network.to(self._device).eval()
 
-    def __call__(
-        self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, ids: Int64, mask: Int64) -> Float32:
         """Map ids (B, L) and mask (B, L) to logits (B, K)."""
         gpu = self._device.type == "cuda"
         with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=gpu):
             logits = self._network(
                 torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device)
             )
-        out: npt.NDArray[np.float32] = logits.float().cpu().numpy()
+        out: Float32 = logits.float().cpu().numpy()
         return out
+
+
+class CudaGraphs:
+    """Records the network for one shape after another; the graphs share their memory.
+
+    Call it as `record` of `students.runtime.shapes.ShapedForward`.
+    """
+
+    def __init__(self, network: EncoderNetwork, device: str) -> None:
+        self._device = torch.device(device)
+        self._network = network.to(self._device).eval()
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, size: int, length: int) -> Callable[[Int64, Int64], Float32]:
+        """Record a batch of `size` texts of `length` tokens, in bfloat16; return its replay."""
+        ids = torch.zeros((size, length), dtype=torch.int64, device=self._device)
+        mask = torch.ones_like(ids)
+        graph = torch.cuda.CUDAGraph()
+        with (
+            torch.inference_mode(),
+            # The cache of cast weights would be freed after the recording, not after the replay.
+            torch.autocast("cuda", torch.bfloat16, cache_enabled=False),
+        ):
+            aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream(self._device))
+            with torch.cuda.stream(aside):  # kernels are chosen and loaded in these runs
+                for _ in range(3):
+                    self._network(ids, mask)
+            torch.cuda.current_stream(self._device).wait_stream(aside)
+            with torch.cuda.graph(graph, pool=self._pool):
+                logits = self._network(ids, mask)
+
+        def replay(new_ids: Int64, new_mask: Int64) -> Float32:
+            ids.copy_(torch.from_numpy(new_ids))
+            mask.copy_(torch.from_numpy(new_mask))
+            graph.replay()
+            out: Float32 = logits.float().cpu().numpy()  # waits for the replay
+            return out
+
+        return replay
 
 
 def _without_pooler(encoder: nn.Module) -> nn.Module:
