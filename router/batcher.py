@@ -63,7 +63,7 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     forward_s: float
 
 
-class _Item(msgspec.Struct):
+class _Item(msgspec.Struct, gc=False):
     text: str
     tokens: int
     deadline: float
@@ -72,7 +72,7 @@ class _Item(msgspec.Struct):
     queued_at: float
 
 
-class _Batch(msgspec.Struct):
+class _Batch(msgspec.Struct, gc=False):
     items: list[_Item]
     started_at: float
 

@@ -131,7 +131,7 @@ class _Head(msgspec.Struct, frozen=True):
     refusal: bytes
 
 
-class _Exchange(msgspec.Struct):
+class _Exchange(msgspec.Struct, gc=False):
     """One request on the lane."""
 
     lane: Express

@@ -399,7 +399,7 @@ class Done(Protocol):
         ...
 
 
-class _Run(msgspec.Struct):
+class _Run(msgspec.Struct, gc=False):
     """How far one request has come."""
 
     ask: Ask
@@ -413,7 +413,7 @@ class _Run(msgspec.Struct):
     propensity: float = 0.0
 
 
-class _Started(_Run, kw_only=True):
+class _Started(_Run, kw_only=True, gc=False):
     """A request that waits for the student without a task: the batcher's `Waiter`."""
 
     pipeline: Pipeline

@@ -16,7 +16,7 @@ JSON = b"application/json"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
-class Call(msgspec.Struct):
+class Call(msgspec.Struct, gc=False):
     """One request with its body read. `headers` keeps the last of repeated names."""
 
     headers: dict[bytes, bytes]
@@ -31,7 +31,7 @@ class Call(msgspec.Struct):
     """Who asks, where API keys are required."""
 
 
-class Reply(msgspec.Struct):
+class Reply(msgspec.Struct, gc=False):
     """What goes back. `fields` are further header lines as they will stand on the wire, CRLF each.
 
     Values come from the configuration and from enumerations, never from a request.
