@@ -117,6 +117,17 @@ def mg1_wait(arrival: float, mean_s: float, scv: float) -> float:
     return arrival * mean_s**2 * (1 + scv) / (2 * (1 - load))
 
 
+def given_up(arrivals: float, services: float, patience_s: float) -> float:
+    """Share of the customers of an M/M/1 queue that leave unserved after `patience_s` of waiting.
+
+    Barrer 1957, "Queuing with impatient customers and ordered service"; with rho = λ/μ and
+    D = exp(-(μ - λ) · patience) it is rho (1 - rho) D / (1 - rho² D). λ = μ is not covered.
+    """
+    rho = arrivals / services
+    waits = math.exp(-(services - arrivals) * patience_s)
+    return rho * (1 - rho) * waits / (1 - rho**2 * waits)
+
+
 def md1_wait(arrival: float, mean_s: float) -> float:
     """Exact mean wait of M/D/1."""
     return mg1_wait(arrival, mean_s, 0.0)

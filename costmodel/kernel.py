@@ -72,8 +72,8 @@ _REAL = (
     # teacher
     "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
     "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
-    "reject_s", "backoff_s", "kv_tokens", "step_s", "step_per_request_s", "step_per_context_s",
-    "step_per_prefill_s", "prefill_budget",
+    "reject_s", "backoff_s", "max_wait_s", "kv_tokens", "step_s", "step_per_request_s",
+    "step_per_context_s", "step_per_prefill_s", "prefill_budget",
 )  # fmt: skip
 _TOLD = np.dtype(
     [(name, "i8") for name in _WHOLE]
@@ -659,13 +659,19 @@ def _waited(call: Any, t: float, rows: Any, stages: Ints) -> None:
     _stage(stages, rows, call.row, T_WAIT, wait)
 
 
+@_inlined
+def _patience(call: Any, p: Any) -> float:
+    """The moment at which a call that still waits for a slot gives up."""
+    return min(call.deadline, call.offered + p.max_wait_s)
+
+
 @_compiled
 def _expire(
     slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, rows: Any,
     latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
-    """A call whose deadline passed while it queued: it left then, and is noticed at t."""
-    left = calls[slot].deadline
+    """A call whose patience ended while it queued: it left then, and is noticed at t."""
+    left = _patience(calls[slot], p)
     _there(x, t, -1)
     x.teacher_area -= t - left
     _leave(slot, left, _NO_SLOT, p, tables, x, rng, calls, rows, latency, stages)
@@ -694,7 +700,7 @@ def _slot_event(
     while x.first >= 0:
         waiting = x.first
         x.first = calls[waiting].next
-        if calls[waiting].deadline > t:
+        if _patience(calls[waiting], p) > t:
             _begin(waiting, t, p, tables, x, rng, calls, events, rows, stages)
             return
         _expire(waiting, t, p, tables, x, rng, calls, rows, latency, stages)
@@ -791,6 +797,10 @@ def _ask(
 ) -> None:  # fmt: skip
     """Hand one request to the teacher's side."""
     _advance(t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
+    while p.max_wait_s < INF and x.first >= 0 and _patience(calls[x.first], p) <= t:
+        waiting = x.first
+        x.first = calls[waiting].next
+        _expire(waiting, t, p, tables, x, rng, calls, rows, latency, stages)
     slot = x.free
     if slot < 0:
         if audit == 1:

@@ -29,6 +29,8 @@ POINTS = 1000
 """Evenly spaced quantiles handed to the simulator."""
 FITTED = (0.5, 0.9, 0.99)
 LEAST_REQUESTS = 300
+SLOT_WAIT_S = 0.05
+"""The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class RouterProfile(BaseModel):
     usd: dict[str, float] = {}
     max_concurrency: int = Field(default=64, ge=1)
     teacher_timeout_s: float = 10.0
+    audit_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of the student's answers that the teacher is asked about too, in its free slots."""
     fitted_on: tuple[FittedOn, ...]
 
 
@@ -155,6 +159,7 @@ def fit(
     workers: int = 1,
     max_concurrency: int = 64,
     teacher_timeout_s: float = 10.0,
+    audit_rate: float = 0.0,
 ) -> RouterProfile:
     """Fit a router profile on load tests at two rates or more.
 
@@ -202,6 +207,7 @@ def fit(
         usd=usd,
         max_concurrency=max_concurrency,
         teacher_timeout_s=teacher_timeout_s,
+        audit_rate=audit_rate,
         fitted_on=tuple(
             FittedOn(
                 per_second=run.per_second,
@@ -281,7 +287,10 @@ _FIGURES = {
 def router_scenario(profile: RouterProfile, workload: Workload, duration_s: float) -> Scenario:
     """Lay a measured router out as a scenario: one request at a time on each worker."""
     teacher = ApiTeacher(
-        max_concurrency=profile.max_concurrency, timeout_s=profile.teacher_timeout_s
+        max_concurrency=profile.max_concurrency,
+        max_wait_s=SLOT_WAIT_S,
+        pending_limit=2 * profile.max_concurrency,
+        timeout_s=profile.teacher_timeout_s,
     )
     if profile.teacher_s:
         calls = np.array(profile.teacher_s)
@@ -293,7 +302,7 @@ def router_scenario(profile: RouterProfile, workload: Workload, duration_s: floa
         workload=workload,
         days=duration_s / DAY_S,
         student=_fleet(profile.service_s, profile.service_cv, profile.overhead_s, profile.workers),
-        policy=Policy(escalation_rate=profile.escalation_rate, audit_rate=0),
+        policy=Policy(escalation_rate=profile.escalation_rate, audit_rate=profile.audit_rate),
         teacher=teacher,
     )
 
@@ -311,11 +320,13 @@ def _fleet(service_s: float, cv: float, overhead: Sequence[float], workers: int)
 
 def _usd_per_1k(profile: RouterProfile, run: Result) -> float | None:
     total = 0.0
+    # An answer was degraded before the teacher was asked: where none was seen it costs the student.
+    usd = {"degraded": profile.usd["student"], **profile.usd} if "student" in profile.usd else {}
     for route in ("student", "teacher", "degraded"):
         if run.counts[route]:
-            if route not in profile.usd:
+            if route not in usd:
                 return None
-            total += profile.usd[route] * run.counts[route]
+            total += usd[route] * run.counts[route]
     return total / run.counts["requests"] * 1000
 
 

@@ -200,6 +200,8 @@ class ApiTeacher(TeacherBase):
     per_output_token_s: NotNegative = 0.0
     noise: Noise = Noise(kind="lognormal", cv=0.5)
     max_concurrency: int = Field(default=64, ge=1)
+    max_wait_s: Positive | None = None
+    """A call that got no slot within this is given up as teacher_busy; None: at its deadline."""
     calls_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     limit_burst_s: Positive = 60.0

@@ -448,6 +448,7 @@ def teacher_of(scenario: Scenario) -> Fields:
         "reject_s": api.reject_s,
         "max_attempts": api.max_attempts,
         "backoff_s": api.backoff_s,
+        "max_wait_s": api.max_wait_s or _OPEN,
         "pending_limit": teacher.pending_limit,
         "engines": hosted.replicas,
         "max_running": hosted.max_running,

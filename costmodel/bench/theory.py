@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from costmodel.analytic import BurkeCascade, MMc, batch_queue, bulk_wait, md1_wait, mg1_wait
+from costmodel.analytic import (
+    BurkeCascade,
+    MMc,
+    batch_queue,
+    bulk_wait,
+    given_up,
+    md1_wait,
+    mg1_wait,
+)
 from costmodel.scenario import ApiTeacher, HostedTeacher, Noise, Policy, Scenario, StudentFleet
 from costmodel.simulator import Interval, Replications, Result, simulate_many
 from costmodel.workload import DAY_S, Lengths, Workload
@@ -90,6 +98,17 @@ def cases(arrivals: int = 100_000) -> list[Case]:
             MMc(3.2, 1, 4).wait_quantile(0.99),
         )
     )
+    found.append(
+        Case(
+            "teacher M/M/1, load 0.9, patience 1 s: given up",
+            queue(
+                0.9, AT_ONCE, ASK_ALL,
+                slots.model_copy(update={"max_concurrency": 1, "max_wait_s": 1.0}),
+            ),
+            lambda run: run.degraded_rate,
+            given_up(0.9, 1, 1.0),
+        )
+    )  # fmt: skip
     one = HostedTeacher(
         max_running=1, step_s=1, step_per_request_s=0, step_per_prefill_token_s=0, timeout_s=LONG
     )
