@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
     """Return what was run: raisehand, locust, Python, kernel, processor, commit, GPU."""
     found = {
         name: importlib.metadata.version(name)
-        for name in ("raisehand", "locust", "geventhttpclient")
+        for name in ("raisehand", "locust", "gevent", "httptools")
     }
     found["python"] = platform.python_version()
     found["machine"] = f"{_processor()}, {platform.system()} {platform.release()}"

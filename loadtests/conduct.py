@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests import terminal
+from loadtests import limit, terminal
 from loadtests.conclusion import Conclusion, NullCheck, moment, remember, versions
 from loadtests.drift import drift_of
 from loadtests.junit import junit
@@ -24,13 +24,12 @@ OUT = Console(stderr=True)
 
 def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
     """Run one load test, show and write what it found; return whether it passed."""
-    null = check_generator(spec) if wanted.null_check else None
-    if null is not None:
-        OUT.print(null.words)
+    null = _null_check(wanted, spec)
     prediction = _prediction(wanted, spec)
     with terminal.progress_bar(spec) as progress:
         report = run_load(spec, wanted.slo, progress=progress, at_start=at_start)
-    conclusion = _conclude(wanted, _doubted(report, null), null, prediction)
+    report = _doubted(report, null)
+    conclusion = _conclude(wanted, report, null, prediction)
     terminal.show(conclusion.report)
     terminal.show_comparison(conclusion.comparison)
     write(wanted, conclusion)
@@ -95,12 +94,28 @@ def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
     return predict(spec, read_profile(wanted.profile_path))
 
 
+def _null_check(wanted: Wanted, spec: LoadSpec) -> NullCheck | None:
+    """Try the generator where that is asked for, or where its limit is not known to be enough."""
+    due = not limit.may_claim(spec) if wanted.null_check is None else wanted.null_check
+    if not due:
+        return None
+    null = check_generator(spec)
+    OUT.print(null.words)
+    if null.passed and null.rate / spec.processes > (limit.remembered() or 0.0):
+        limit.remember(null.rate / spec.processes)
+    return null
+
+
 def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
-    """A generator that failed against a server that does nothing is believed about none."""
-    if null is None or null.passed:
+    """Believe no generator that failed the null check, or that is near its limit without one."""
+    if null is not None:
+        doubt = None if null.passed else null.words
+    else:
+        doubt = None if limit.may_claim(report.spec) else limit.refusal(report.spec)
+    if doubt is None:
         return report
     return report.model_copy(
-        update={"valid": False, "invalid_reasons": (*report.invalid_reasons, null.words)}
+        update={"valid": False, "invalid_reasons": (*report.invalid_reasons, doubt)}
     )
 
 

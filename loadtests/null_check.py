@@ -12,11 +12,13 @@ from contextlib import contextmanager
 
 from loadtests.conclusion import NullCheck
 from loadtests.errors import DeadTarget
+from loadtests.limit import peak_rps
 from loadtests.run import run_load
 from loadtests.spec import LoadSpec
 from loadtests.stack import free_port
 
 HEADROOM = 1.5
+"""Holding at 1.5 times a rate shows that the rate is no more than 67 % of the limit."""
 SECONDS = 5.0
 
 
@@ -45,12 +47,12 @@ def null_server() -> Iterator[str]:
 def check_generator(spec: LoadSpec) -> NullCheck:
     """Send the same kind of traffic at 1.5 times the rate to a null server for five seconds."""
     with null_server() as url:
-        at = spec.shape.points(spec.duration_s)[1].max() * spec.rate * HEADROOM
+        at = HEADROOM * peak_rps(spec) * spec.processes
         report = run_load(
             spec.model_copy(
                 update={
                     "url": url,
-                    "rate": float(at),
+                    "rate": at,
                     "shape": type(spec.shape)(),
                     "surface": "classify",
                     "hard_share": None,
@@ -68,9 +70,10 @@ def check_generator(spec: LoadSpec) -> NullCheck:
         f"{report.generator_cpu:.0%} of a core, p99 {report.latency_ms['all'].p99 or 0:.2f} ms"
     )
     if not passed:
-        words += f"; the generator cannot be believed: {'; '.join(report.invalid_reasons)}"
+        faults = report.invalid_reasons or (f"{report.failed} requests failed",)
+        words += f"; the generator cannot be believed: {'; '.join(faults)}"
     return NullCheck(
-        rate=float(at),
+        rate=at,
         send_lag_p99_ms=report.send_lag_ms.p99 or 0.0,
         generator_cpu=report.generator_cpu,
         p99_ms=report.latency_ms["all"].p99 or 0.0,

@@ -81,6 +81,7 @@ def fit(
         runs,
         max_concurrency=task.teacher.max_concurrency,
         teacher_timeout_s=task.teacher.timeout_s,
+        audit_rate=task.audit_rate,
     )
     hard, easy = _escalation_by_difficulty(samples)
     return LoadProfile(**fitted.model_dump(), hard_escalation=hard, easy_escalation=easy)

@@ -51,8 +51,8 @@ def running_stack(
 ) -> Iterator[Stack]:
     """Start a router for `task`, before it a fake teacher unless `knobs` is None; end both.
 
-    The fake teacher answers the inputs' gold labels where they have some. The ledger is a
-    temporary file: load is not history.
+    The fake teacher says what the task's own said when it was labelled, else the inputs' gold
+    labels where they have some. The ledger is a temporary file: load is not history.
 
     Raises:
         BadLoadSpec: the port is taken, or the task cannot be served.
@@ -101,8 +101,10 @@ def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list
     user = str(task.teacher.prompt.get("user", "{text}"))
     for name, value in {"user": user, **knobs}.items():
         command += ["--set", f"{name}={json.dumps(value)}"]
-    path = task.inside(task.inputs.path)
-    if task.inputs.gold and path.suffix in (".csv", ".jsonl"):
+    path, labelled = task.inside(task.inputs.path), task.inside(task.work_dir) / "labels.npz"
+    if labelled.exists():
+        command += ["--references", str(labelled)]
+    elif task.inputs.gold and path.suffix in (".csv", ".jsonl"):
         command += ["--references", str(path), "--text", task.inputs.text]
         command += ["--answer", task.inputs.gold]
     return command

@@ -46,6 +46,7 @@ class LoadTask(_Part):
     inputs: TaskInputs
     work_dir: Path = Path(".raisehand")
     p99_ms: float = 50.0
+    audit_rate: float = 0.01
     raw: Mapping[str, Any] = Field(repr=False)
     folder: Path
 

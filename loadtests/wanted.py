@@ -31,7 +31,8 @@ class Wanted:
     bundle: str | None = None
     port: int = 0
     own_teacher: bool = False
-    null_check: bool = False
+    null_check: bool | None = None
+    """None: when the generator's limit is not known to be enough for the rate."""
     knee: bool = False
     past: tuple[float, ...] = ()
     fit: bool = False
@@ -110,7 +111,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         slo=_slo_of(left, scenario),
         task=task,
         url=url,
-        null_check=left.pop("null_check", named),
+        null_check=left.pop("null_check", named or None),
         outputs=outputs,
         load=_load_of(left, scenario, task),
         **chosen,

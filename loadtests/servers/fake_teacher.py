@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +23,8 @@ import click
 import msgspec
 from pydantic import ValidationError
 
+from loadtests.errors import BadRows
+from loadtests.recorded import read_recorded
 from loadtests.rows import read_pairs
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
@@ -344,7 +346,7 @@ def _stream(
 @click.option("--port", default=8001, show_default=True)
 @click.option("--label", "labels", multiple=True, required=True, help="A label; repeat it.")
 @click.option("--model", default="fake-teacher", show_default=True)
-@click.option("--references", type=click.Path(path_type=Path), help=".csv or .jsonl of answers.")
+@click.option("--references", type=click.Path(path_type=Path), help=".csv, .jsonl or labels.npz.")
 @click.option("--text", default="text", show_default=True, help="Column of the texts.")
 @click.option("--answer", default="label", show_default=True, help="Column of the answers.")
 @click.option("--api-key", help="Ask for this bearer key.")
@@ -361,13 +363,19 @@ def main(
     settings: tuple[str, ...],
 ) -> None:
     """Serve a teacher whose answers, latency and faults are known."""
-    known = read_pairs(references, text, answer) if references else {}
     try:
+        known = _references(references, labels, text, answer) if references else {}
         chosen = {name: _value(value) for name, _, value in (s.partition("=") for s in settings)}
         knobs = Knobs.model_validate({"labels": labels, **chosen})
     except ValidationError as error:
         raise click.ClickException(faults(error)) from None
+    except BadRows as error:
+        raise click.ClickException(str(error)) from None
     serve(FakeTeacher(knobs, known, model=model, api_key=api_key), host, port)
+
+
+def _references(path: Path, words: Sequence[str], text: str, answer: str) -> dict[str, str]:
+    return read_recorded(path, words) if path.suffix == ".npz" else read_pairs(path, text, answer)
 
 
 def _value(written: str) -> Any:

@@ -1,0 +1,69 @@
+"""Servers whose behaviour is known, inputs, and the command as a user calls it."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """What the tests learn of this machine's generator stays out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def server(free_port_of):
+    """Start `python -m loadtests.servers.NAME` on a free port; end it afterwards."""
+    started = []
+
+    def start(name, *arguments):
+        port = free_port_of()
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"loadtests.servers.{name}", "--port", str(port), *arguments]
+        )
+        started.append(process)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return f"http://127.0.0.1:{port}"
+            time.sleep(0.05)
+        raise AssertionError(f"{name} did not start")
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A file of 300 inputs, one of them blank."""
+    path = tmp_path / "rows.csv"
+    lines = ["text", *(f"message {i}" if i != 7 else '" "' for i in range(300))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def raisehand():
+    """The program."""
+    return Path(sys.executable).parent / "raisehand"
+
+
+@pytest.fixture(scope="session")
+def command(raisehand):
+    """Run `raisehand loadtest` as a user does."""
+
+    def run(*arguments):
+        return subprocess.run(
+            [raisehand, "loadtest", *arguments], capture_output=True, text=True, timeout=120
+        )
+
+    return run
