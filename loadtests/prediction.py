@@ -32,7 +32,7 @@ from loadtests.spec import LoadSpec
 from loadtests.taskfile import LoadTask
 
 FITTED_RATES: tuple[float, ...] = (50.0, 300.0)
-FITTED_S = 20.0
+FITTED_S = 30.0
 
 
 class LoadProfile(RouterProfile):

@@ -1,0 +1,49 @@
+"""Trim load reports until they can stand in a repository: figures and page, no bulk, no paths.
+
+    python examples/loadtests/publish.py reports/loadtests/peak.json --to docs/reports
+
+Left out are the points of the cumulative curves (the page draws them) and the folders of this
+machine. The page is drawn from the untrimmed report. Not in it, and not claimed: what the report
+itself calls INVALID is published as INVALID.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from loadtests.conclusion import Conclusion
+from loadtests.page import page_of
+
+MOST_BYTES = 150_000
+
+
+def trimmed(conclusion: Conclusion) -> Conclusion:
+    """Return the conclusion without cumulative curves and folders."""
+    report = conclusion.report
+    spec = report.spec.model_copy(update={"inputs": Path(report.spec.inputs.name), "samples": None})
+    light = report.model_copy(update={"spec": spec, "cdf_ms": {}})
+    return conclusion.model_copy(update={"report": light})
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path))
+def main(reports: tuple[Path, ...], folder: Path) -> None:
+    """Write NAME.json and NAME.html of each report into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reports:
+        conclusion = Conclusion.model_validate_json(path.read_bytes())
+        for name, content in (
+            (f"{path.stem}.json", trimmed(conclusion).model_dump_json(indent=1) + "\n"),
+            (f"{path.stem}.html", page_of(conclusion).html()),
+        ):
+            if len(content.encode()) > MOST_BYTES:
+                raise click.ClickException(f"{name} would be {len(content.encode())} bytes")
+            (folder / name).write_text(content, encoding="utf-8")
+            click.echo(f"{folder / name}: {len(content.encode()):,} bytes")
+
+
+if __name__ == "__main__":
+    main()

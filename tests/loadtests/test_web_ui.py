@@ -1,0 +1,70 @@
+"""The same user under Locust's own web UI."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
+
+
+def asked(url, **form):
+    """The JSON that the UI's own requests get; a form is posted."""
+    body = urllib.parse.urlencode(form).encode() if form else None
+    with urllib.request.urlopen(url, body, timeout=10) as reply:
+        return json.load(reply)
+
+
+def until(condition, seconds=30):
+    """What `condition` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if found := condition():
+                return found
+        except urllib.error.URLError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in time")
+
+
+@pytest.mark.e2e
+def test_a_run_is_started_watched_and_stopped_in_the_web_ui(server, rows, free_port_of):
+    """Start over HTTP: requests are counted by route, on schedule; stop: they cease."""
+    target, port = server("null"), free_port_of()
+    ui = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", target),
+        *("--web-host", "127.0.0.1", "--web-port", str(port)),
+        *("--inputs", str(rows), "--rate", "50", "--duration-s", "60"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as locust:
+        try:
+            until(lambda: asked(f"{ui}/stats/requests"))
+            started = asked(f"{ui}/swarm", user_count=1, spawn_rate=1, host=target)
+            assert started["success"], started
+
+            def seen():
+                stats = asked(f"{ui}/stats/requests")
+                by_name = {line["name"]: line for line in stats["stats"]}
+                line = by_name.get("/v1/classify student")
+                return line if line and line["num_requests"] >= 100 else None
+
+            line = until(seen)
+            assert line["num_failures"] == 0
+            assert 0 < line["median_response_time"] < 1000
+            assert asked(f"{ui}/stats/requests")["state"] == "running"
+            asked(f"{ui}/stop", now="yes")
+            until(lambda: asked(f"{ui}/stats/requests")["state"] == "stopped")
+            count = asked(f"{ui}/stats/requests")["stats"][0]["num_requests"]
+            time.sleep(0.5)
+            assert asked(f"{ui}/stats/requests")["stats"][0]["num_requests"] == count
+        finally:
+            locust.terminate()
+            locust.wait(timeout=15)
