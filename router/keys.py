@@ -38,7 +38,7 @@ _UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <ke
 class KeySpec(BaseModel):
     """One key as its file holds it; what is not given is not limited.
 
-    Each worker process counts for itself: with n workers a key has n times these limits.
+    With n worker processes each keeps an n-th of these limits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

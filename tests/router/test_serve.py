@@ -11,126 +11,15 @@ import sqlite3
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-import numpy as np
 import openai
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from safetensors.numpy import save_file
-
-from students.certificate import Certificate
-from students.runtime.bundle import (
-    Manifest,
-    artefact_sha256,
-    draft,
-    hash_files,
-    publish,
-)
-from students.runtime.linear import LinearWeights
-from students.task import load_task
-from students.teachers import make_teacher
 
 pytestmark = pytest.mark.e2e
-LABELS = ["calm", "urgent"]
-CONFIG = {"shortest": 3, "longest": 4}
-TASK = {
-    "name": "urgent",
-    "labels": LABELS,
-    "teacher": {
-        "mode": "chat",
-        "base_url": "http://127.0.0.1:9/v1",
-        "model": "big",
-        "prompt": {"system": "Say it.", "user": "Message: {text}\nUrgent?"},
-        "answers": {"urgent": "YES", "calm": "NO"},
-        "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 2},
-        "timeout_s": 1,
-    },
-    "inputs": {"path": "inputs.csv"},
-    "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
-    "audit_rate": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A task with a certified bundle that calls everything urgent and is always sure."""
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "task.yaml").write_text(yaml.safe_dump(TASK))
-    task = load_task(folder / "task.yaml")
-    weights = LinearWeights.of(
-        3, 4,
-        np.full(16, -1, np.int32),
-        np.zeros(0, np.float32),
-        np.zeros((0, 2), np.float32),
-        np.array([0.0, 9.0], np.float32),
-    )  # fmt: skip
-
-    def describe(files):
-        parts = ("linear", CONFIG, files, 1.0, "max_probability", tuple(LABELS))
-        certificate = Certificate(
-            promise="system", agreement=0.97, confidence=0.95, thresholds=(0.5, 0.5),
-            n_calibration=1000, n_accepted=1000, disagreements=3, agreement_lower_bound=0.98,
-            coverage=1.0, method="test", teacher_model="big", teacher_revision="unknown",
-            teacher_mode="chat", artefact_sha256=artefact_sha256(*parts),
-            calibration_sha256="0" * 64, use=1, date="2026-01-01",
-        )  # fmt: skip
-        return Manifest(
-            task="urgent", labels=tuple(LABELS), family="linear", config=CONFIG, temperature=1.0,
-            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
-            certificate=certificate, created="2026-01-01",
-        )  # fmt: skip
-
-    with draft(task.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
-        publish(path, describe(hash_files(path)))
-    return folder
-
-
-@dataclass
-class Router:
-    """A running `raisehand serve`."""
-
-    process: subprocess.Popen
-    url: str
-
-    def stop(self, number=signal.SIGTERM):
-        """Send a signal and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-@pytest.fixture
-def serve(folder):
-    """Start routers; none outlives the test."""
-    started = []
-
-    def start(*arguments, **environment):
-        command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
-        command += ["--task", str(folder / "task.yaml"), "--port", "0", *arguments]
-        process = subprocess.Popen(
-            command,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"RAISEHAND_" + k.upper(): str(v) for k, v in environment.items()},
-        )
-        started.append(process)
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if found := re.search(r"Serving urgent from bundle [0-9a-f]{12} at (\S+)", line):
-                return Router(process, found[1])
-        raise AssertionError("".join(lines))
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.stderr.close()
-        process.wait()
 
 
 def rows(path):
@@ -309,14 +198,15 @@ def run(folder, *arguments, task="task.yaml"):
 
 def changed(folder, name, **teacher):
     """Write a variant of the task file."""
-    task = TASK | {"teacher": TASK["teacher"] | teacher}
+    task = yaml.safe_load((folder / "task.yaml").read_text())
+    task["teacher"] |= teacher
     (folder / name).write_text(yaml.safe_dump(task))
     return name
 
 
 def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tmp_path):
     """Missing task or bundle, changed teacher, foreign address: exit 2 and no traceback."""
-    (tmp_path / "task.yaml").write_text(yaml.safe_dump(TASK))
+    shutil.copy(folder / "task.yaml", tmp_path)
     changed(folder, "other.yaml", revision="2")
     faults = {
         "does not exist": run(folder, task="missing.yaml"),
