@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -46,8 +47,39 @@ class Line(BaseModel):
         return self.predicted / self.measured - 1.0
 
 
+class Repeat(BaseModel):
+    """One of several runs that differ in their seed alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    passed: bool
+    why: str
+    """It did not pass."""
+    goodput_rps: float
+    p50_ms: float | None
+    p99_ms: float | None
+    escalation_rate: float | None
+
+    @classmethod
+    def of(cls, report: LoadReport) -> Repeat:
+        """Take the figures whose spread matters from a report."""
+        return cls(
+            seed=report.spec.seed,
+            passed=report.passed,
+            why="; ".join(report.faults),
+            goodput_rps=report.goodput_rps,
+            p50_ms=report.latency_ms["all"].p50,
+            p99_ms=report.latency_ms["all"].p99,
+            escalation_rate=report.escalation_rate,
+        )
+
+
 class Conclusion(BaseModel):
-    """What the JSON report of a scenario holds."""
+    """What the JSON report of a scenario holds.
+
+    Of several runs `report` is the one with the middle p99; all of them must have passed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,6 +88,7 @@ class Conclusion(BaseModel):
     at: str
     passed: bool
     report: LoadReport
+    repeats: tuple[Repeat, ...] = ()
     null_server: NullCheck | None = None
     comparison: tuple[Line, ...] = ()
     drift: Drift | None = None
@@ -63,7 +96,7 @@ class Conclusion(BaseModel):
 
 
 def versions() -> dict[str, str]:
-    """Return what was run: raisehand, locust, Python, kernel, processor, commit, GPU."""
+    """Return what was run, and where: packages, Python, machine, commit, GPU, pinned cores."""
     found = {
         name: importlib.metadata.version(name)
         for name in ("raisehand", "locust", "gevent", "httptools")
@@ -79,6 +112,9 @@ def versions() -> dict[str, str]:
         except (OSError, subprocess.SubprocessError):
             continue
         found[name] = done.stdout.strip()
+    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
+        ours = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        found["pinned"] = f"generator and fake teacher on core {ours} of {os.cpu_count()}"
     return found
 
 
@@ -96,6 +132,7 @@ def remember(conclusion: Conclusion, history: Path) -> None:
         "p50_ms": report.latency_ms["all"].p50,
         "p99_ms": report.latency_ms["all"].p99,
         "escalation_rate": report.escalation_rate,
+        "runs": max(1, len(conclusion.repeats)),
         "errors": {each.name: each.error for each in conclusion.comparison},
         "commit": conclusion.versions.get("commit"),
     }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from loadtests import limit, terminal
-from loadtests.conclusion import Conclusion, NullCheck, moment, remember, versions
+from loadtests.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
 from loadtests.drift import drift_of
 from loadtests.junit import junit
 from loadtests.knee import find_knee
@@ -23,14 +24,18 @@ OUT = Console(stderr=True)
 
 
 def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
-    """Run one load test, show and write what it found; return whether it passed."""
+    """Run a load test, once or more, show and write what it found; return whether it passed."""
     null = _null_check(wanted, spec)
     prediction = _prediction(wanted, spec)
-    with terminal.progress_bar(spec) as progress:
-        report = run_load(spec, wanted.slo, progress=progress, at_start=at_start)
-    report = _doubted(report, null)
-    conclusion = _conclude(wanted, report, null, prediction)
+    reports = []
+    for seed in range(spec.seed, spec.seed + wanted.repeats):
+        again = spec.model_copy(update={"seed": seed})
+        with terminal.progress_bar(again) as progress:
+            report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
+        reports.append(_doubted(report, null))
+    conclusion = _conclude(wanted, reports, null, prediction)
     terminal.show(conclusion.report)
+    terminal.show_repeats(conclusion.repeats)
     terminal.show_comparison(conclusion.comparison)
     write(wanted, conclusion)
     return conclusion.passed
@@ -120,17 +125,22 @@ def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
 
 
 def _conclude(
-    wanted: Wanted, report: LoadReport, null: NullCheck | None, prediction: Prediction | None
+    wanted: Wanted,
+    reports: list[LoadReport],
+    null: NullCheck | None,
+    prediction: Prediction | None,
 ) -> Conclusion:
+    middle = sorted(reports, key=lambda r: r.latency_ms["all"].p99 or math.inf)[len(reports) // 2]
     return Conclusion(
         scenario=wanted.scenario.name,
         about=wanted.scenario.about.strip(),
         at=moment(),
-        passed=report.passed,
-        report=report,
+        passed=all(report.passed for report in reports),
+        report=middle,
+        repeats=tuple(map(Repeat.of, reports)) if len(reports) > 1 else (),
         null_server=null,
-        comparison=compare(prediction, report) if prediction else (),
-        drift=drift_of(report),
+        comparison=compare(prediction, middle) if prediction else (),
+        drift=drift_of(middle),
         versions=versions(),
     )
 

@@ -92,7 +92,6 @@ def find_knee(
 
 
 def _probe(report: LoadReport) -> Probe:
-    faults = [*report.invalid_reasons, *(c.words for c in report.checks if not c.passed)]
     return Probe(
         rate=report.spec.rate,
         achieved_rps=report.achieved_rps,
@@ -101,5 +100,5 @@ def _probe(report: LoadReport) -> Probe:
         failure_rate=report.failure_rate,
         passed=report.passed,
         valid=report.valid,
-        why="; ".join(faults),
+        why="; ".join(report.faults),
     )

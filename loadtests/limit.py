@@ -63,4 +63,5 @@ def _path() -> Path:
 
 
 def _here() -> str:
-    return ", ".join(f"{k} {v}" for k, v in versions().items() if k not in ("commit", "gpu"))
+    others = ("commit", "gpu", "pinned")
+    return ", ".join(f"{name} {value}" for name, value in versions().items() if name not in others)

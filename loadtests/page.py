@@ -41,6 +41,7 @@ def page_of(conclusion: Conclusion) -> Page:
             "The server's processes.",
             f"Up to {max(u.cpu for u in report.usage):.2f} cores.",
         )
+    _repeats(page, conclusion)
     _prediction(page, conclusion)
     _conditions(page, conclusion)
     return page
@@ -97,6 +98,26 @@ def _latency(page: Page, report: LoadReport) -> None:
             "Stages of an answer.",
         )
         page.table(headers, [_row(stage, m) for stage, m in report.stages_ms.items()], "Stages, ms")
+
+
+def _repeats(page: Page, conclusion: Conclusion) -> None:
+    if conclusion.repeats:
+        page.heading("Runs")
+        page.table(
+            ("seed", "verdict", "goodput", "p50", "p99", "escalated"),
+            [
+                (
+                    str(run.seed),
+                    "pass" if run.passed else f"FAIL: {run.why}",
+                    run.goodput_rps,
+                    run.p50_ms,
+                    run.p99_ms,
+                    "-" if run.escalation_rate is None else f"{run.escalation_rate:.1%}",
+                )
+                for run in conclusion.repeats
+            ],
+            "They differ in their seed alone; all else here is of the one with the middle p99.",
+        )
 
 
 def _prediction(page: Page, conclusion: Conclusion) -> None:

@@ -155,6 +155,11 @@ class LoadReport(BaseModel):
         """Whether the run counts and every limit was kept."""
         return self.valid and all(check.passed for check in self.checks)
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Why it did not pass: rules that it broke, limits that were not kept."""
+        return (*self.invalid_reasons, *(c.words for c in self.checks if not c.passed))
+
 
 def report_of(
     spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO, usage: tuple[Usage, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from loadtests.cores import Cores
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.taskfile import LoadTask
 
@@ -47,12 +49,18 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(
-    task: LoadTask, knobs: Mapping[str, Any] | None, *, bundle: str | None = None, port: int = 0
+    task: LoadTask,
+    knobs: Mapping[str, Any] | None,
+    *,
+    bundle: str | None = None,
+    port: int = 0,
+    cores: Cores | None = None,
 ) -> Iterator[Stack]:
     """Start a router for `task`, before it a fake teacher unless `knobs` is None; end both.
 
     The fake teacher says what the task's own said when it was labelled, else the inputs' gold
-    labels where they have some. The ledger is a temporary file: load is not history.
+    labels where they have some. The ledger is a temporary file: load is not history. The router
+    runs on `cores`, or on any.
 
     Raises:
         BadLoadSpec: the port is taken, or the task cannot be served.
@@ -81,7 +89,7 @@ def running_stack(
             *("--port", url.rpartition(":")[2], "--ledger", str(ledger)),
             *(("--bundle", bundle) if bundle else ()),
         ]
-        stack.enter_context(_running(command, f"{url}/readyz", folder / "router.log"))
+        stack.enter_context(_running(command, f"{url}/readyz", folder / "router.log", cores))
         yield Stack(url, teacher_url, ledger)
 
 
@@ -111,10 +119,14 @@ def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], ready_url: str, log: Path) -> Iterator[None]:
+def _running(
+    command: Sequence[str], ready_url: str, log: Path, cores: Cores | None = None
+) -> Iterator[None]:
     with log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
     try:
+        if cores is not None:
+            os.sched_setaffinity(process.pid, cores)
         _wait_ready(process, ready_url, log)
         yield
     finally:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from loadtests.conclusion import Line
+from loadtests.conclusion import Line, Repeat
 from loadtests.knee import Knee, Probe
 from loadtests.prediction import Prediction
 from loadtests.report import LoadReport
@@ -83,6 +83,25 @@ def show(report: LoadReport, console: Console | None = None) -> None:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def show_repeats(repeats: Sequence[Repeat], console: Console | None = None) -> None:
+    """Print the runs beside each other; nothing for a single one."""
+    if not repeats:
+        return
+    table = Table(title="runs; above is the one with the middle p99", title_justify="left")
+    for name in ("seed", "verdict", "goodput", "p50", "p99", "escalated"):
+        table.add_column(name, justify="right")
+    for run in repeats:
+        verdict = "pass" if run.passed else "FAIL"
+        asked = "-" if run.escalation_rate is None else f"{run.escalation_rate:.1%}"
+        figures = (f"{run.goodput_rps:.1f}", _ms(run.p50_ms), _ms(run.p99_ms), asked)
+        table.add_row(str(run.seed), verdict, *figures)
+    out = console or Console()
+    out.print(table)
+    for run in repeats:
+        if not run.passed:
+            out.print(f"seed {run.seed}: {run.why}")
 
 
 def show_comparison(lines: Sequence[Line], console: Console | None = None) -> None:

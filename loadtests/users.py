@@ -97,7 +97,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         deadline = time.monotonic() + self.spec.timeout_s + DRAIN_S
         while self.flying and time.monotonic() < deadline:
             gevent.sleep(0.01)
-        watcher.kill()
+        watcher.join()
         if self.samples is not None:
             self.samples.close()
         self._write_progress()
@@ -193,7 +193,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         gevent.sleep(max(0.0, start - time.monotonic()))
         cpu, wall, told = time.process_time(), time.monotonic(), 0.0
         interval = 0
-        while True:
+        while told < start + self.spec.duration_s:
             gevent.sleep(PROGRESS_S)
             self._write_progress()
             ends = start + min((interval + 1) * self.tally.interval_s, self.spec.duration_s)

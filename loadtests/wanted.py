@@ -30,9 +30,11 @@ class Wanted:
     url: str | None = None
     bundle: str | None = None
     port: int = 0
+    pin: bool = True
     own_teacher: bool = False
     null_check: bool | None = None
     """None: when the generator's limit is not known to be enough for the rate."""
+    repeats: int = 1
     knee: bool = False
     past: tuple[float, ...] = ()
     fit: bool = False
@@ -102,15 +104,19 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
     chosen = {
         name: left.pop(name)
-        for name in ("bundle", "port", "own_teacher", "knee", "past", "fit", "predict_only")
+        for name in ("bundle", "port", "pin", "own_teacher", "knee", "past", "fit", "predict_only")
         if name in left
     }
+    repeats = left.pop("repeats", scenario.repeats)
+    if repeats > 1 and "samples" in left:
+        raise BadLoadSpec("--samples keeps the requests of one run; leave out --repeats")
     named = "scenario" in options and not chosen.get("predict_only")
     return Wanted(
         scenario=scenario,
         slo=_slo_of(left, scenario),
         task=task,
         url=url,
+        repeats=repeats,
         null_check=left.pop("null_check", named or None),
         outputs=outputs,
         load=_load_of(left, scenario, task),

@@ -31,6 +31,7 @@ TARGET = _options(
     click.option("--task", type=PATH, help="Task file: starts a router, and a fake teacher."),
     click.option("--bundle", help="With --task: the bundle to serve; default: latest."),
     click.option("--port", type=int, help="With --task: the router's port; default: any free."),
+    click.option("--pin/--no-pin", default=True, help="With --task: the router has its own cores."),
     click.option("--own-teacher", is_flag=True, help="With --task: ask the task's own teacher."),
     click.option("--allow-remote", is_flag=True, default=None, help="The target is yours to load."),
     click.option("--api-key-env", help="Environment variable that holds the bearer key."),
@@ -55,6 +56,7 @@ TRAFFIC = _options(
     click.option("--factor", type=float, help="shape: to this multiple of the rate."),
     click.option("--duration", "duration_s", type=float, help="Seconds that are measured."),
     click.option("--warmup", "warmup_s", type=float, help="Seconds before, not measured."),
+    click.option("--repeats", type=click.IntRange(1), help="Runs, each with the next seed."),
     click.option("--seed", type=int, help="Fixes arrivals and order."),
     click.option("--timeout", "timeout_s", type=float, help="Seconds until a request failed."),
     click.option("--deadline-ms", type=float, help="Later than this is no goodput."),
@@ -109,25 +111,29 @@ def loadtest(**given: Any) -> None:
     # A terminated test ends its own servers and generators, as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = {name: value for name, value in given.items() if value not in (None, (), False)}
-    if "null_check" in given and given["null_check"] is False:
-        options["null_check"] = False
+    options |= {name: False for name in ("null_check", "pin") if given[name] is False}
     if not _carry_out(wanted_of(options)):
         raise click.exceptions.Exit(1)
 
 
 def _carry_out(wanted: Wanted) -> bool:
+    from loadtests.cores import own_cores
     from loadtests.stack import running_stack
 
     with contextlib.ExitStack() as running:
         stack = None
         if wanted.url is None and not wanted.predict_only:
             assert wanted.task is not None
+            cores = None
+            if wanted.pin:
+                cores = running.enter_context(own_cores(wanted.load.get("processes", 1)))
             stack = running.enter_context(
                 running_stack(
                     wanted.task,
                     None if wanted.own_teacher else wanted.scenario.teacher,
                     bundle=wanted.bundle,
                     port=wanted.port,
+                    cores=cores,
                 )
             )
         return _on(

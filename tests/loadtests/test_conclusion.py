@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtests.conclusion import Conclusion, Line, NullCheck, remember
+from loadtests.conclusion import Conclusion, Line, NullCheck, Repeat, remember
 from loadtests.drift import drift_of
 from loadtests.junit import junit
 from loadtests.page import page_of
@@ -84,6 +84,18 @@ def test_page_holds_the_verdict_the_plots_and_the_prediction():
     assert "+10.0%" in html
     assert "null server" in html
     assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_page_shows_the_spread_of_several_runs():
+    """Each run by seed and verdict; a single run needs no such table."""
+    found = report()
+    other = found.model_copy(update={"valid": False, "spec": SPEC.model_copy(update={"seed": 1})})
+    several = conclusion(found).model_copy(
+        update={"repeats": (Repeat.of(found), Repeat.of(other)), "passed": False}
+    )
+    assert "They differ in their seed alone" in page_of(several).html()
+    assert "They differ in their seed alone" not in page_of(conclusion(found)).html()
+    assert [(run.seed, run.passed) for run in several.repeats] == [(0, True), (1, False)]
 
 
 def test_junit_names_every_broken_limit():

@@ -108,3 +108,18 @@ def test_command_reports_and_exits_by_verdict(server, rows, command, tmp_path):
     failed = command(*arguments, "--p99-ms", "0.01")
     assert failed.returncode == 1
     assert "FAIL" in failed.stdout
+
+
+@pytest.mark.e2e
+def test_repeats_show_their_spread(server, rows, command, tmp_path):
+    """Two runs with two seeds: both are in the report and the verdict is of both."""
+    done = command(
+        *("--url", server("null"), "--inputs", str(rows), "--rate", "50", "--duration", "1"),
+        *("--warmup", "0", "--repeats", "2", "--seed", "5", "--json", str(tmp_path / "r.json")),
+        *("--max-send-lag-ms", "1000", "--max-generator-cpu", "1"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    conclusion = json.loads((tmp_path / "r.json").read_text())
+    assert [run["seed"] for run in conclusion["repeats"]] == [5, 6]
+    assert conclusion["report"]["spec"]["seed"] in (5, 6)
+    assert "the one with the middle p99" in done.stdout

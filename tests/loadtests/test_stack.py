@@ -1,5 +1,6 @@
 """A router and a fake teacher, started for a load test, and their books compared."""
 
+import os
 from decimal import Decimal
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from loadtests.cores import Cores
 from loadtests.difficulty import confidences
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.rows import Row
@@ -14,6 +16,7 @@ from loadtests.run import run_load
 from loadtests.spec import LoadSpec
 from loadtests.stack import running_stack
 from loadtests.taskfile import read_task
+from loadtests.watch import listeners
 from students.certificate import NEVER, Certificate
 from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
 from students.runtime.linear import LinearWeights
@@ -102,8 +105,10 @@ def task(tmp_path_factory):
 @pytest.mark.e2e
 def test_report_router_and_teacher_agree_to_the_last_token(task):
     """What the load test says it cost is what the fake teacher served, token by token."""
-    with running_stack(task, {"latency_ms": 5}) as stack:
+    core = Cores({max(os.sched_getaffinity(0))})
+    with running_stack(task, {"latency_ms": 5}, cores=core) as stack:
         stack.reset_teacher()
+        routers = listeners(int(stack.url.rpartition(":")[2]))
         spec = LoadSpec(
             url=stack.url,
             inputs=task.inside(task.inputs.path),
@@ -118,6 +123,7 @@ def test_report_router_and_teacher_agree_to_the_last_token(task):
         report = run_load(spec)
         served = stack.served()
         doubt = confidences(spec, [Row(0, "a"), Row(1, "b")])
+        assert [set(router.cpu_affinity()) for router in routers] == [core]
     everything = report.sent + report.unmeasured_sent
     assert report.succeeded == report.sent == 120
     assert report.reasons == {"teacher low_confidence": 120}

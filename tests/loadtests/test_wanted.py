@@ -118,3 +118,10 @@ def test_slo_file_is_read_or_refused_by_field(tmp_path):
     path.write_text("latency_ms: {student: {p95: 5}}\n", encoding="utf-8")
     with pytest.raises(BadLoadSpec, match="p95"):
         read_slo(path)
+
+
+def test_samples_are_of_one_run(task, tmp_path):
+    """Several runs would write one file; which is said, and what to leave out."""
+    with pytest.raises(BadLoadSpec, match="leave out --repeats"):
+        wanted_of({"task": task, "repeats": 3, "samples": tmp_path / "s.jsonl"})
+    assert wanted_of({"task": task, "repeats": 3}).repeats == 3
