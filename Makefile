@@ -34,8 +34,8 @@ contracts: .venv/ready ## Who may import whom
 test: lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
 
-BENCHES := certificate monitor labelling students simulator harness router
-bench: .venv/ready ## The figures of docs/benchmarks, measured here (about half an hour)
+BENCHES := certificate monitor labelling students simulator harness router workers faults encoder
+bench: .venv/ready ## The figures of docs/benchmarks, measured here (about three quarters of an hour)
 	mkdir -p reports/bench
 	for name in $(BENCHES); do $(BIN)/raisehand bench $$name --json > reports/bench/$$name.json || exit 1; done
 

@@ -54,6 +54,18 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.router:router",
         "Requests a second on one core, beside a peer, and overload.",
     ),
+    "workers": (
+        "router.bench.workers:workers",
+        "What a second worker on a second core adds, and what a shared engine costs.",
+    ),
+    "faults": (
+        "router.bench.faults:faults",
+        "The student's path while the teacher is dead, slow, refusing or garbling.",
+    ),
+    "encoder": (
+        "router.bench.encoder:encoder",
+        "Share of an encoder's own texts a second that the router keeps.",
+    ),
     "soak": (
         "router.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",

@@ -24,6 +24,7 @@ import click
 
 if TYPE_CHECKING:
     from students.distill.labelled import LabelledSet
+    from students.runtime.bundle import Bundle
 
 CLASSES = 77
 DEFAULT_MODEL = Path(".cache/demo/downloads/all-MiniLM-L6-v2")
@@ -48,7 +49,7 @@ def students(
     model: Path, inputs: Path | None, text: str, n_texts: int, rounds: int, rows: int, as_json: bool
 ) -> None:
     """Race the int8 encoder against sentence-transformers; time the linear student."""
-    texts = _read(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
+    texts = read_texts(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
     figures = {
         **_encoders(model, texts, rounds),
         **_linear(texts, rows, rounds),
@@ -121,10 +122,14 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
 
 def _encoders(model: Path, texts: Sequence[str], rounds: int) -> dict[str, object]:
     """Race reference, torch student and int8 student in turns."""
+    from students.runtime.load import load_student
+
     with tempfile.TemporaryDirectory() as folder:
         reference, name = _reference(model)
-        torch_student, int8_student = _students(model, texts, Path(folder))
-        racers = {"reference": reference, "torch": torch_student, "int8": int8_student}
+        plain, int8 = (
+            load_student(one).predict for one in make_bundles(model, texts, Path(folder))
+        )
+        racers = {"reference": reference, "torch": plain, "int8": int8}
         for run in racers.values():
             run(texts)
         speeds: dict[str, list[float]] = {key: [] for key in racers}
@@ -143,15 +148,12 @@ def _encoders(model: Path, texts: Sequence[str], rounds: int) -> dict[str, objec
     }
 
 
-def _students(
-    model: Path, texts: Sequence[str], folder: Path
-) -> tuple[Callable[[Sequence[str]], object], Callable[[Sequence[str]], object]]:
-    """The same weights, with a new head, as a torch student and as an int8 student."""
+def make_bundles(model: Path, texts: Sequence[str], folder: Path) -> tuple[Bundle, Bundle]:
+    """Put the weights, with a new head of 77 labels, into a torch bundle and an int8 bundle."""
     from students.distill.encoder import TrainedEncoder, load_base, save_encoder
     from students.distill.export import export_int8
     from students.labels import LabelSchema
-    from students.runtime.bundle import Bundle, Manifest, hash_files
-    from students.runtime.load import load_student
+    from students.runtime.bundle import MANIFEST, Bundle, Manifest, hash_files
     from students.teachers.protocol import TeacherDescriptor
 
     network, tokenizer, pad_id = load_base(model, CLASSES, seed=0)
@@ -170,13 +172,11 @@ def _students(
         teacher=TeacherDescriptor("none", "none", "none", "", "{}"),
         created="",
     )
-    bundle = Bundle(plain, manifest)
-    export_int8(bundle, texts, int8)
+    export_int8(Bundle(plain, manifest), texts, int8)
     exported = manifest.model_copy(update={"family": "encoder-int8", "files": hash_files(int8)})
-    return (
-        load_student(bundle).predict,
-        load_student(Bundle(int8, exported)).predict,
-    )
+    for path, one in ((plain, manifest), (int8, exported)):
+        (path / MANIFEST).write_text(one.model_dump_json(), encoding="utf-8")
+    return Bundle(plain, manifest), Bundle(int8, exported)
 
 
 def _reference(model: Path) -> tuple[Callable[[Sequence[str]], object], str]:
@@ -242,7 +242,8 @@ def _spread(values: Sequence[float]) -> list[float]:
     return [round(min(values), 1), round(max(values), 1)]
 
 
-def _read(path: Path, column: str, n: int) -> tuple[str, ...]:
+def read_texts(path: Path, column: str, n: int) -> tuple[str, ...]:
+    """Read the first texts of a table."""
     from students.distill.tables import read_columns
 
     return tuple(str(v) for v in read_columns(path, [column])[column][:n])

@@ -38,7 +38,7 @@ class Int8Forward:
                 "CPU",
                 {
                     "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
+                    "INFERENCE_NUM_THREADS": threads or _cores(),
                 },
             )
         except RuntimeError as error:
@@ -54,3 +54,10 @@ class Int8Forward:
             request = self._local.request = self._model.create_infer_request()
         logits: npt.NDArray[np.float32] = request.infer([ids, mask])[0]
         return logits.copy()
+
+
+def _cores() -> int:
+    """Cores that this process may use: two threads on one core would take turns."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

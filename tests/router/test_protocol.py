@@ -146,10 +146,11 @@ async def test_a_lying_length_cannot_smuggle_a_second_request(port):
     writer.close()
 
 
-async def test_a_thousand_idle_connections_do_not_keep_others_out(port):
-    """Idle connections are closed in time, and a client beside them is answered meanwhile."""
+@pytest.mark.parametrize("n", [1_000, pytest.param(10_000, marks=pytest.mark.e2e)])
+async def test_idle_connections_do_not_keep_others_out(port, n):
+    """T23: idle connections are closed in time, and a client beside them is answered meanwhile."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    n = min(1_000, (soft - 200) // 2)
+    n = min(n, (soft - 200) // 2)  # both ends are in this process
     idle = []
     for _ in range(n):
         sock = socket.socket()

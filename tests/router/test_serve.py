@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -57,6 +58,29 @@ def test_the_openai_sdk_gets_the_teachers_word(serve, tmp_path):
     assert chunks[-1].usage.total_tokens > 0
     assert router.stop() == 0
     assert rows(tmp_path / "l.sqlite") == 2
+
+
+async def test_the_port_answers_only_when_everything_is_warm(serve, tmp_path):
+    """T19: from the start on, the first answer that anybody gets is a ready one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ledger = str(tmp_path / "l.sqlite")
+    starting = asyncio.create_task(
+        asyncio.to_thread(serve, "--port", str(port), "--ledger", ledger)
+    )
+    refused, first = 0, None
+    async with aiohttp.ClientSession() as session:
+        while first is None:
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    first = response.status
+            except aiohttp.ClientError:
+                refused += 1
+                await asyncio.sleep(0.01)
+    assert refused > 0
+    assert first == 200
+    await starting
 
 
 async def test_sigterm_under_load_fails_nobody(serve, tmp_path):

@@ -1,6 +1,7 @@
 """A bundle vouches for its files, or it is refused."""
 
 import json
+import pickle
 
 import pytest
 
@@ -14,6 +15,7 @@ from students.runtime.bundle import (
     publish,
     read_bundle,
 )
+from students.runtime.load import load_student
 from students.teachers.protocol import TeacherDescriptor
 
 
@@ -158,3 +160,31 @@ def test_a_certificate_has_a_threshold_for_each_label(tmp_path):
 def test_without_a_certificate_everything_escalates(tmp_path):
     """The thresholds of an uncertified bundle are above every confidence."""
     assert write(tmp_path).manifest.thresholds == (NEVER, NEVER)
+
+
+class _Trap:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (self.path.touch, ())
+
+
+@pytest.mark.parametrize("family", ["linear", "encoder", "encoder-int8"])
+def test_nothing_in_a_bundle_is_ever_unpickled(tmp_path, family):
+    """T26: a pickle in place of every file that a student reads is refused, not run."""
+    sprung = tmp_path / "sprung"
+    trap = pickle.dumps(_Trap(sprung))
+    names = ("weights.safetensors", "tokenizer.json", "config.json", "model.xml", "model.bin")
+    with draft(tmp_path / "bundles") as folder:
+        for name in (*names, "pytorch_model.bin", "model.pkl"):
+            (folder / name).write_bytes(trap)
+        config = {"shortest": 2, "longest": 4, "max_length": 16, "pad_id": 0}
+        bundle = publish(folder, manifest(folder, family=family, config=config))
+    with pytest.raises(BadBundle):
+        load_student(bundle)
+    assert not sprung.exists()
+    pickle.loads(trap)
+    assert sprung.exists()

@@ -10,6 +10,7 @@ from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime import hashing
 from students.runtime.linear import LinearStudent, LinearWeights
+from students.runtime.load import WARM_UP
 
 TEXTS = ["my card is lost", "where is my parcel?", "", "card card card", "naïve 漢字", "x" * 5000]
 SCHEMA = LabelSchema(("a", "b", "c"))
@@ -109,3 +110,15 @@ def test_a_text_costs_its_characters_up_to_the_cut(weights):
     assert student.token_count("") == 1
     assert student.token_count("x" * 400) == 101
     assert student.token_count("x" * 10**6) == student.token_count("x" * hashing.CHARACTERS)
+
+
+def test_nothing_is_compiled_after_the_warm_up(weights):
+    """T16: after what `load_student` predicts, no text and no batch needs another compilation."""
+    student = LinearStudent(SCHEMA, weights)
+    student.predict(WARM_UP)
+    kernels = (hashing.logits, hashing.answer)
+    before = [len(kernel.signatures) for kernel in kernels]
+    for texts in ([], [""], ["x"] * 300, ["\x00", "漢字 😀", "a" * 100_000], ("t", "u")):
+        assert len(student.predict(texts)) == len(texts)
+    assert [len(kernel.signatures) for kernel in kernels] == before
+    assert min(before) > 0

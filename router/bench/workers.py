@@ -1,0 +1,228 @@
+"""`raisehand bench workers`: what a second worker on a second core adds, and what an engine costs.
+
+The load generator needs a core, too, and there may be only two. So one worker and its generator
+share a core, then two such pairs run on two cores: the generator's part is the same in both, and
+only what the workers share (the port, the ledger, memory and caches) can keep the ratio below 2.
+How near to 2 the machine itself comes is measured beside it, with loops that share nothing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from router.bench.process import Subject
+    from students.runtime.protocol import Student
+
+SIZES = (1, 16, 64)
+"""Texts of one hand-over."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement of all the pairs together."""
+
+    rps: float
+    cpu_us: float
+    """Of the workers, a request."""
+    busy: float
+    """Share of the cores' time that the workers had."""
+    shares: list[float]
+    """Of the requests, by generator."""
+    failed: int
+
+
+@click.command(name="workers", epilog="Example: raisehand bench workers --json")
+@click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--seconds", default=4.0, show_default=True, help="Of each measurement.")
+@click.option("--connections", default=64, show_default=True, help="Of each generator.")
+@click.option("--json", "as_json", is_flag=True)
+def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
+    """Compare two workers on two cores with one on one, and the engine with a student of its own.
+
+    The workers share a port and a ledger, as with `serve --workers 2`. A generator runs on the
+    core of each.
+    """
+    import json
+
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise click.UsageError(f"two cores are needed; this process may use {cores}")
+    report = _scaling(cores[:2], runs, seconds, connections) | {"hand_over": _hand_over(cores[0])}
+    click.echo(json.dumps(report, indent=1) if as_json else _words(report))
+
+
+def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) -> dict[str, Any]:
+    from router.bench.process import free_port, python_subject
+
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(2, mp_context=context))
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        alone, together = free_port(), free_port()
+        ports = {"one": [alone], "two": [together, together]}
+        subjects = {
+            name: [
+                stack.enter_context(
+                    python_subject(
+                        "router.bench.variant", core, "--port", str(port), "--shared",
+                        "--ledger", str(folder / f"{name}.sqlite"),
+                    )
+                )
+                for core, port in zip(cores, own, strict=False)
+            ]
+            for name, own in ports.items()
+        }  # fmt: skip
+        measured: dict[str, list[Run]] = {name: [] for name in ports}
+        loops: dict[str, list[float]] = {name: [] for name in ports}
+        for _ in range(runs + 1):
+            for name, own in subjects.items():
+                measured[name].append(_pairs(pool, own, cores, seconds, connections))
+                loops[name].append(_spin(pool, cores[: len(own)], seconds / 4))
+    one, two = measured["one"][1:], measured["two"][1:]  # the first of each warms up
+    ratios = [b.rps / a.rps for a, b in zip(one, two, strict=True)]
+    machine = [b / a for a, b in zip(loops["one"][1:], loops["two"][1:], strict=True)]
+    return {
+        "scaling": round(median(ratios), 2),
+        "scaling_runs": [round(r, 2) for r in ratios],
+        "machine_scaling": round(median(machine), 2),
+        "machine_scaling_runs": [round(r, 2) for r in machine],
+        "rps_one_pair": [round(r.rps) for r in one],
+        "rps_two_pairs": [round(r.rps) for r in two],
+        "cpu_us_one": round(min(r.cpu_us for r in one), 1),
+        "cpu_us_two": round(min(r.cpu_us for r in two), 1),
+        "workers_busy": [round(two[-1].busy, 2), round(one[-1].busy, 2)],
+        "shares": [round(s, 2) for s in two[-1].shares],
+        "failed": sum(r.failed for r in (*one, *two)),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _pairs(
+    pool: ProcessPoolExecutor,
+    subjects: Sequence[Subject],
+    cores: Sequence[int],
+    seconds: float,
+    connections: int,
+) -> Run:
+    """Load each subject's port from that subject's core."""
+    before = [sum(s.cpu_seconds().values()) for s in subjects]
+    driving = [
+        pool.submit(_drive, subject.port, core, seconds, connections)
+        for subject, core in zip(subjects, cores, strict=False)
+    ]
+    counts = [one.result() for one in driving]
+    used = sum(sum(s.cpu_seconds().values()) for s in subjects) - sum(before)
+    answered = sum(good for good, _, _ in counts)
+    lasted = max(took for _, _, took in counts)
+    return Run(
+        rps=sum(good / took for good, _, took in counts),
+        cpu_us=used / answered * 1e6,
+        busy=used / (lasted * len(subjects)),
+        shares=[good / answered for good, _, _ in counts],
+        failed=sum(bad for _, bad, _ in counts),
+    )
+
+
+def _drive(port: int, core: int, seconds: float, connections: int) -> tuple[int, int, float]:
+    """Generate load on a core; return what was answered, what was not, and the seconds."""
+    import uvloop
+
+    from router.bench.load import closed_loop
+    from router.bench.router import chat_requests
+
+    os.sched_setaffinity(0, {core})
+    tally = uvloop.run(closed_loop(port, chat_requests(), connections=connections, seconds=seconds))
+    good = tally.statuses[200]
+    return good, sum(tally.statuses.values()) - good, tally.seconds
+
+
+def _spin(pool: ProcessPoolExecutor, cores: Sequence[int], seconds: float) -> float:
+    """Rounds a second of loops that share nothing, one on each core, together."""
+    spinning = [pool.submit(_rounds, core, seconds) for core in cores]
+    return sum(one.result() for one in spinning)
+
+
+def _rounds(core: int, seconds: float) -> float:
+    os.sched_setaffinity(0, {core})
+    rounds, started = 0, time.perf_counter()
+    while (spent := time.perf_counter() - started) < seconds:
+        sum(range(2_000))
+        rounds += 1
+    return rounds / spent
+
+
+def _hand_over(core: int) -> list[dict[str, float]]:
+    """Microseconds of one `predict` in this process and through the engine, all on one core."""
+    from router.bench.process import python_subject
+    from router.bench.subject import make_student, make_task, make_texts
+    from router.remote import RemoteStudent
+
+    os.sched_setaffinity(0, {core})
+    with TemporaryDirectory() as folder:
+        schema = make_task("http://127.0.0.1:9", Path(folder)).schema_
+        own, texts = make_student(schema), make_texts(256, seed=7)
+        address = Path(folder) / "engine.sock"
+        with python_subject("router.bench.engine", core, "--socket", str(address)) as engine:
+            remote = RemoteStudent(schema, address, Path(folder))
+            rows = []
+            for size in SIZES:
+                batch = texts[:size]
+                before = sum(engine.cpu_seconds().values())
+                through, ours = _microseconds(remote, batch)
+                theirs = sum(engine.cpu_seconds().values()) - before
+                inside, _ = _microseconds(own, batch)
+                rows.append(
+                    {
+                        "texts": size,
+                        "own_us": round(inside, 1),
+                        "engine_us": round(through, 1),
+                        "engine_cpu_us_of_worker": round(ours, 1),
+                        "engine_cpu_us_of_engine": round(theirs / CALLS * 1e6, 1),
+                    }
+                )
+    return rows
+
+
+CALLS = 2_000
+
+
+def _microseconds(student: Student, texts: Sequence[str]) -> tuple[float, float]:
+    """Return the median wall time of a call and the mean CPU time of this process for it."""
+    walls = []
+    cpu = time.process_time()
+    for _ in range(CALLS):
+        started = time.perf_counter()
+        student.predict(texts)
+        walls.append(time.perf_counter() - started)
+    return median(walls) * 1e6, (time.process_time() - cpu) / CALLS * 1e6
+
+
+def _words(report: dict[str, Any]) -> str:
+    lines = [
+        f"two workers on two cores: {report['scaling']:g} × one (runs: {report['scaling_runs']}); "
+        f"loops that share nothing: {report['machine_scaling']:g} ×",
+        f"requests/s beside a generator on the same core: {report['rps_one_pair']} with one pair, "
+        f"{report['rps_two_pairs']} with two",
+        f"CPU of the workers: {report['cpu_us_one']:g} µs a request with one, "
+        f"{report['cpu_us_two']:g} µs with two",
+    ]
+    lines += [
+        f"{row['texts']} texts: {row['own_us']:g} µs in the worker's own process, "
+        f"{row['engine_us']:g} µs through the engine (CPU: worker "
+        f"{row['engine_cpu_us_of_worker']:g}, engine {row['engine_cpu_us_of_engine']:g})"
+        for row in report["hand_over"]
+    ]
+    return "\n".join(lines)
