@@ -74,6 +74,8 @@ class Fault(StrEnum):
     """Answers one byte at a time, ten bytes a second."""
     TRUNCATED = "truncated"
     """Announces the whole answer, sends half and closes."""
+    CUT = "cut"
+    """Breaks a stream off half way; any other answer likewise."""
     ERROR = "error"
     THROTTLE = "throttle"
     THROTTLE_LONG = "throttle_long"
@@ -190,11 +192,11 @@ class FaultServer:
         if fault is Fault.RESET:
             writer.transport.abort()
             return False
-        if fault is Fault.NONE and b'"messages"' in body:
-            return await self._stream(body, writer)
+        if fault in (Fault.NONE, Fault.CUT) and b'"messages"' in body:
+            return await self._stream(body, writer, cut=fault is Fault.CUT)
         status, headers, reply = self._reply(fault, body)
         head = f"HTTP/1.1 {status}\r\ncontent-length: {len(reply)}\r\n{headers}\r\n"
-        if fault is Fault.TRUNCATED:
+        if fault in (Fault.TRUNCATED, Fault.CUT):
             writer.write(head.encode() + reply[: len(reply) // 2])
             await writer.drain()
             return False
@@ -236,12 +238,12 @@ class FaultServer:
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
         return json.dumps({"object": "list", "data": data, "usage": usage}).encode()
 
-    async def _stream(self, body: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _stream(self, body: bytes, writer: asyncio.StreamWriter, cut: bool) -> bool:
         """Stream words until the caller hangs up; close, as the length is not known before."""
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-        )
-        for i in range(self.stream_words):
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+        # Of an announced length the caller can tell that the end is missing.
+        writer.write(head + (b"content-length: 1000000\r\n\r\n" if cut else b"\r\n"))
+        for i in range(self.stream_words // (2 if cut else 1)):
             await asyncio.sleep(self.stream_pause_s)
             if writer.transport.is_closing():
                 self.cut_off += 1
@@ -249,6 +251,9 @@ class FaultServer:
             delta = {"choices": [{"index": 0, "delta": {"content": f"word{i} "}}]}
             self.billed_output += 1
             writer.write(b"data: " + json.dumps(delta).encode() + b"\n\n")
+        if cut:
+            await writer.drain()
+            return False
         if json.loads(body).get("stream_options", {}).get("include_usage"):
             usage = {"prompt_tokens": _words_in(body), "completion_tokens": self.stream_words}
             last = json.dumps({"choices": [], "usage": usage})

@@ -117,6 +117,27 @@ async def test_escalations_reconcile_to_the_cent_by_estimate(rig, make_task, ser
     assert 0 < sums.estimated < sums.requests
 
 
+async def test_hedged_calls_reconcile_to_the_token(rig, make_task, server):
+    """Both calls of a hedge are on the invoice and in the ledger, the one given up too."""
+    made = await _rig(
+        rig,
+        _task(make_task, server),
+        hedge=True,
+        usage_of_lost=lambda text: TokenUsage(len(text.split()), 0),
+    )
+    for i in range(40):
+        await made.post("/v1/classify", {"text": f"maybe {i}"})
+    server.latency_s = 0.15
+    for i in range(6):
+        answer = await made.post("/v1/classify", {"text": f"maybe {i} and some more words"})
+        assert answer.headers["x-raisehand-route"] == "teacher"
+    await asyncio.sleep(0.05)
+    sums = made.ledger.totals().all
+    assert sums.attempts == server.seen[Fault.NONE] > 40 + 6
+    assert (sums.input_tokens, sums.output_tokens) == (server.billed_input, server.billed_output)
+    assert sums.teacher_usd == USD_PER_TOKEN * (server.billed_input + server.billed_output)
+
+
 @pytest.fixture
 async def chat(rig, make_task, server):
     """A router with a chat teacher, whose other questions are passed through."""
@@ -180,6 +201,19 @@ async def test_cancelled_streams_are_billed_and_cut_off_at_the_teacher(chat, ser
     assert abs(sums.teacher_usd - invoice) < CENT
     assert sums.estimated == 6
     assert Counter(entry.reason.value for entry in chat.ledger.entries) == {"client_gone": 6}
+
+
+async def test_a_stream_that_the_teacher_breaks_off_is_billed_so_far(chat, server):
+    """Half a stream: the client sees that the end is missing, what came is booked by its events."""
+    server.fault = Fault.CUT
+    cycle = chat.Cycle([json.dumps(_question(20)).encode()])
+    await chat.send("/v1/chat/completions", cycle.chunks, cycle=cycle)
+    assert cycle.messages[-1].get("more_body") is True
+    [entry] = chat.ledger.entries
+    assert (entry.route, entry.reason) == (Route.REFUSED, "teacher_unavailable")
+    assert entry.output_tokens == server.billed_output == server.stream_words // 2
+    assert entry.estimated
+    assert entry.teacher_usd >= USD_PER_TOKEN * server.billed_output
 
 
 @pytest.mark.parametrize(("fault", "attempts"), [(Fault.ERROR, 1), (Fault.THROTTLE, 1)])
