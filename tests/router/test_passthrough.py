@@ -11,7 +11,9 @@ from aiohttp import web
 from router.app import create_app
 from router.passthrough import Passthrough
 from router.policy import Reason, Route
+from router.server import Admin, bind
 from router.service import Served
+from router.settings import Settings
 
 pytestmark = pytest.mark.e2e
 PATH = "/v1/chat/completions"
@@ -182,3 +184,40 @@ async def test_only_a_model_the_teacher_may_know_is_passed_on(upstream, behind, 
     made = await behind(await upstream(handler))
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
     assert (await made.post(PATH, body)).status == status
+
+
+async def test_a_client_that_reads_nothing_is_given_up(upstream, rig, make_task):
+    """Over a real socket: the teacher's slot is free again, what was generated is booked."""
+    cut = asyncio.Event()
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"data: {}\n\n" + b": padding\n" * 10_000)
+        except (ConnectionError, asyncio.CancelledError):
+            cut.set()
+            raise
+
+    url = await upstream(handler)
+    task = make_task(teacher={"base_url": url})
+    made = await rig(task=task)
+    passthrough = Passthrough(task.teacher, made.pipeline, made.pipeline.clock, take_s=0.2)
+    made.service.tasks[task.name] = Served(task, made.pipeline, passthrough)
+    listener = bind("127.0.0.1", 0)
+    server = Admin(create_app(made.service), listener, Settings())
+    server.start()
+    while not server.started:
+        await asyncio.sleep(0.001)
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1], limit=1)
+    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(OTHER)}\r\n\r\n"
+    writer.write(head.encode() + OTHER)
+    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.sleep(0.05)
+    assert made.pipeline.guard.bulkhead.inflight == 0
+    [entry] = made.ledger.entries
+    assert (entry.reason, entry.estimated) == (Reason.CLIENT_GONE, True)
+    assert entry.output_tokens > 0
+    writer.transport.abort()
+    await server.stop()
