@@ -31,7 +31,7 @@ from router.schemas import (
     Usage,
 )
 from router.service import Served, Service
-from router.surface import Call, Reply, Single
+from router.surface import Call, Reply, Single, limits_in
 from students.teachers.template import Template
 
 SURFACE = "chat"
@@ -88,8 +88,7 @@ class Chat:
             call,
             matched.text,
             SURFACE,
-            _number(call, b"x-raisehand-deadline-ms"),
-            _number(call, b"x-raisehand-threshold", at_most=1.0),
+            *limits_in(call),
         )
         return Single(matched.served.pipeline, ask, partial(self._word, call, matched))
 
@@ -206,21 +205,3 @@ def _usage(answer: Answer, text: str) -> Usage:
     else:
         read, wrote = answer.model.student.token_count(text), 1
     return Usage(read, wrote, read + wrote)
-
-
-def _number(call: Call, name: bytes, at_most: float = float("inf")) -> float | None:
-    """Read a number from a header.
-
-    Raises:
-        BadRequest: it is none, or not within 0 and `at_most`.
-    """
-    given = call.headers.get(name)
-    if given is None:
-        return None
-    try:
-        value = float(given)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= at_most:
-        raise BadRequest(f"{name.decode()} must be a number from 0 to {at_most:g}.")
-    return value

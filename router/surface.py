@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from router.batcher import Client
-from router.errors import Refusal
+from router.errors import BadRequest, Refusal
 from router.keys import Key
 from router.pipeline import Answer, Ask, Pipeline
 
@@ -84,3 +84,33 @@ class HotRoute(msgspec.Struct, frozen=True):
 
     surface: Surface
     error_body: Callable[[Refusal], bytes]
+
+
+def limits_in(call: Call) -> tuple[float | None, float | None]:
+    """Read deadline (ms) and threshold from the headers: bodies of a foreign format have no place.
+
+    Raises:
+        BadRequest: one is no number, or out of bounds.
+    """
+    return (
+        _number(call, b"x-raisehand-deadline-ms"),
+        _number(call, b"x-raisehand-threshold", at_most=1.0),
+    )
+
+
+def _number(call: Call, name: bytes, at_most: float = float("inf")) -> float | None:
+    """Read a number from a header.
+
+    Raises:
+        BadRequest: it is none, or not within 0 and `at_most`.
+    """
+    given = call.headers.get(name)
+    if given is None:
+        return None
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= at_most:
+        raise BadRequest(f"{name.decode()} must be a number from 0 to {at_most:g}.")
+    return value

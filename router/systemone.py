@@ -19,7 +19,7 @@ from router.pipeline import Answer
 from router.provenance import provenance, provenance_fields
 from router.schemas import Provenance
 from router.service import Served, Service
-from router.surface import Call, Reply, Single
+from router.surface import Call, Reply, Single, limits_in
 from students.task import Prompt
 from students.teachers.template import Template
 
@@ -103,7 +103,7 @@ class SystemOne:
         text = self._states[served.task.name].match([{"role": "user", "content": request.state}])
         if text is None:
             raise BadRequest(f"The state does not fit the task's prompt. {_HELP}")
-        ask = self._service.ask(call, text, SURFACE)
+        ask = self._service.ask(call, text, SURFACE, *limits_in(call))
         return Single(served.pipeline, ask, partial(self._word, call, request, served, text))
 
     def _word(

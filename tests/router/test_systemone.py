@@ -63,3 +63,22 @@ async def test_other_questions_are_refused(rig, changes, status):
     """Teacher model or task name, the task's state and options; anything else is a 4xx."""
     made = await rig()
     assert (await made.post(PATH, question() | changes)).status == status
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status", "route"),
+    [
+        (b"x-raisehand-threshold", b"0.99", 200, "teacher"),
+        (b"x-raisehand-threshold", b"0.5", 200, "student"),
+        (b"x-raisehand-threshold", b"1.01", 400, None),
+        (b"x-raisehand-threshold", b"nan", 400, None),
+        (b"x-raisehand-deadline-ms", b"1000", 200, "student"),
+        (b"x-raisehand-deadline-ms", b"soon", 400, None),
+    ],
+)
+async def test_limits_of_one_request_travel_in_headers(rig, header, value, status, route):
+    """The body has no place for them; a threshold makes the student raise its hand sooner."""
+    made = await rig()
+    response = await made.post(PATH, question(), [(header, value)])
+    assert response.status == status
+    assert response.headers.get("x-raisehand-route") == route
