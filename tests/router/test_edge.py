@@ -50,6 +50,7 @@ CORPUS = [
     b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
     json.dumps({"text": "x" * 40_000}).encode(),
+    b'{"text": "' + b"x" * 30_000_000 + b'"}',
     json.dumps({"text": ["x"] * 65}).encode(),
     b'{"model": "big"}',
     b'{"model": "big", "messages": null}',
