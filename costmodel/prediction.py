@@ -2,8 +2,9 @@
 
 A load test at a few rates gives, for every request, its route and its latency. `fit` finds how
 long one request occupies a worker (and how much that scatters) from how latency grows with rate;
-what remains at the lowest rate is overhead that occupies nothing. `predict` runs the simulator
-with these figures.
+what remains is overhead that occupies nothing. It may shrink with the rate, because a processor
+that idles has to wake for each request, and it never grows. `predict` runs the simulator with
+these figures.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class FittedOn(BaseModel):
     student_ms: tuple[float, ...]
     """Measured p50, p90, p99 of the student's route."""
     fitted_ms: tuple[float, ...]
+    overhead_s: tuple[float, ...] = ()
+    """Evenly spaced quantiles of the overhead at this rate."""
     doubts: tuple[str, ...] = ()
     """Why the load test said that this run does not count; a profile fitted on it is a guess."""
 
@@ -123,7 +126,8 @@ class RouterProfile(BaseModel):
     """Seconds one request occupies a worker."""
     service_cv: float = Field(ge=0)
     overhead_s: tuple[float, ...]
-    """Evenly spaced quantiles of what does not grow with load (network, parsing, scheduling)."""
+    """Evenly spaced quantiles of what does not grow with load (network, parsing, scheduling): at
+    the lowest rate."""
     teacher_s: tuple[float, ...] = ()
     """Evenly spaced quantiles of a teacher call; empty when none was seen."""
     escalation_rate: float = Field(ge=0, le=1)
@@ -135,6 +139,21 @@ class RouterProfile(BaseModel):
     audit_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's answers that the teacher is asked about too, in its free slots."""
     fitted_on: tuple[FittedOn, ...]
+
+    def overhead_at(self, per_second: float) -> tuple[float, ...]:
+        """Return quantiles of the overhead at a rate, between those of the fitted rates."""
+        known = [run for run in self.fitted_on if run.overhead_s]
+        if len(known) < 2:
+            return self.overhead_s
+        rates = np.log([run.per_second for run in known])
+        place = float(np.interp(math.log(per_second), rates, np.arange(len(known))))
+        below = min(int(place), len(known) - 2)
+        shares = np.linspace(0, 1, POINTS + 1)
+        low, high = (
+            np.interp(shares, np.linspace(0, 1, len(run.overhead_s)), run.overhead_s)
+            for run in known[below : below + 2]
+        )
+        return tuple((low + (place - below) * (high - low)).tolist())
 
 
 def load_profile(path: Path) -> RouterProfile:
@@ -185,7 +204,7 @@ def fit(
         services = np.geomspace(best[0] / factor, min(best[0] * factor, ceiling), 7)
         cvs = np.unique(np.maximum(best[1] + step * np.arange(-2, 3), 0.0))
     service, cv = best
-    overhead = _even(np.maximum(base - service, 0.0))
+    overheads = [_overhead(base, run, service) for run in runs]
     teacher = [
         run.latency_s.get("teacher", np.empty(0)) - run.latency_s["student"].mean() for run in runs
     ]
@@ -195,12 +214,15 @@ def fit(
     usd: dict[str, float] = {}
     for route in sorted({route for run in runs for route in run.usd}):
         usd[route] = float(np.mean([run.usd[route] for run in runs if route in run.usd]))
-    fitted = [_student_quantiles(service, cv, overhead, run, workers) for run in runs]
+    fitted = [
+        _student_quantiles(service, cv, overhead, run, workers)
+        for overhead, run in zip(overheads, runs, strict=True)
+    ]
     return RouterProfile(
         workers=workers,
         service_s=service,
         service_cv=cv,
-        overhead_s=tuple(overhead.tolist()),
+        overhead_s=tuple(overheads[0].tolist()),
         teacher_s=tuple(_even(calls).tolist()) if calls.size else (),
         escalation_rate=escalated / answered,
         requests=answered,
@@ -215,9 +237,10 @@ def fit(
                 failed=run.failed,
                 student_ms=tuple((np.quantile(run.latency_s["student"], FITTED) * 1000).tolist()),
                 fitted_ms=tuple((quantiles * 1000).tolist()),
+                overhead_s=tuple(np.round(overhead, 7).tolist()),
                 doubts=run.doubts,
             )
-            for run, quantiles in zip(runs, fitted, strict=True)
+            for run, quantiles, overhead in zip(runs, fitted, overheads, strict=True)
         ),
     )
 
@@ -242,7 +265,12 @@ class Prediction:
 
 
 def predict(
-    profile: RouterProfile, workload: Workload, duration_s: float, seeds: Sequence[int] = range(12)
+    profile: RouterProfile,
+    workload: Workload,
+    duration_s: float,
+    seeds: Sequence[int] = range(12),
+    *,
+    felt_per_s: float | None = None,
 ) -> Prediction:
     """Simulate a load on a measured router.
 
@@ -251,7 +279,13 @@ def predict(
         workload: arrivals; its lengths do not matter, the profile's requests are typical.
         duration_s: length of one run; shorter runs scatter more.
         seeds: one run each.
+        felt_per_s: the rate around a typical request, which decides its overhead; by default the
+            mean of the workload's rates, weighted by how many requests see each.
     """
+    if felt_per_s is None:
+        rates = workload.rates(duration_s)
+        felt_per_s = float((rates**2).sum() / rates.sum())
+    profile = profile.model_copy(update={"overhead_s": profile.overhead_at(felt_per_s)})
     scenario = router_scenario(profile, workload, duration_s)
     results = simulate_many(scenario, seeds).results
 
@@ -337,6 +371,14 @@ def _even(values: Floats) -> Floats:
     return spaced
 
 
+def _overhead(base: Floats, run: MeasuredRun, service: float) -> Floats:
+    """Overhead at a run's rate: at most that of the lowest rate, at most what was measured here."""
+    lowest = _even(base)
+    here = np.minimum(lowest, np.quantile(run.latency_s["student"], np.linspace(0, 1, lowest.size)))
+    overhead: Floats = np.maximum(here - service, 0.0)
+    return overhead
+
+
 def _student_only(
     service: float, cv: float, overhead: Floats, run: MeasuredRun, workers: int
 ) -> Scenario:
@@ -366,7 +408,7 @@ def _errors(
 ) -> dict[tuple[float, float], float]:
     """Sum of squared log errors of the fitted quantiles, by candidate."""
     scenarios = [
-        _student_only(service, cv, _even(np.maximum(base - service, 0.0)), run, workers)
+        _student_only(service, cv, _overhead(base, run, service), run, workers)
         for service, cv in candidates
         for run in runs
     ]

@@ -59,6 +59,27 @@ def test_held_out_rates_are_predicted(profile, rate):
     assert seen.usd_per_1k.mean == pytest.approx(0.9 * 1e-3 + 0.1, rel=0.08)
 
 
+def drowsy_run(rate, seed):
+    """A router whose processor sleeps when it has nothing to do: it wakes in up to 1.5 ms."""
+    run = queue_run(rate, 20, seed, service=0.0002)
+    rng = np.random.default_rng(seed)
+    waking = {
+        route: np.sort(s + 0.0015 * np.exp(-rate / 200) * rng.random(len(s)))
+        for route, s in run.latency_s.items()
+    }
+    return MeasuredRun(rate, 20, waking, USD)
+
+
+@pytest.mark.parametrize("rate", [100, 460])
+def test_overhead_that_shrinks_with_load_is_predicted(rate):
+    """An idle machine answers later than a busy one; between fitted rates p50 is within 10 %."""
+    profile = fit([drowsy_run(r, seed) for seed, r in enumerate((50, 150, 700))])
+    assert profile.overhead_at(10) == profile.overhead_at(50)
+    assert np.median(profile.overhead_at(700)) < np.median(profile.overhead_at(50)) - 0.0003
+    seen = predict(profile, Workload(per_second=rate), 20)
+    assert seen.p50_s.mean == pytest.approx(np.median(drowsy_run(rate, 9).all_s), rel=0.1)
+
+
 def test_a_load_beyond_the_measured_is_marked(profile):
     """At the highest measured rate it is not yet an extrapolation, above it is."""
     marks = [predict(profile, Workload(per_second=r), 5, range(2)).extrapolated for r in (900, 901)]
