@@ -11,10 +11,11 @@ from rich.console import Console
 from loadtests import limit, terminal
 from loadtests.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
 from loadtests.drift import drift_of
+from loadtests.errors import BadLoadSpec
 from loadtests.junit import junit
 from loadtests.knee import find_knee
 from loadtests.null_check import check_generator
-from loadtests.prediction import Prediction, compare, fit, predict, read_profile
+from loadtests.prediction import LoadProfile, Prediction, compare, fit, predict, read_profile
 from loadtests.report import LoadReport
 from loadtests.run import run_load
 from loadtests.spec import LoadSpec
@@ -59,7 +60,7 @@ def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
     """Measure the profile that predictions start from, and keep it beside the task's bundles."""
     assert wanted.task is not None
     with terminal.progress_bar(spec) as progress:
-        profile = fit(spec, wanted.task, progress=progress)
+        profile = fit(spec, wanted.task, wanted.teacher, progress=progress)
     _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
     OUT.print(
         f"A request occupies the router for {1e3 * profile.service_s:.3f} ms, "
@@ -69,8 +70,15 @@ def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
 
 
 def predict_only(wanted: Wanted) -> bool:
-    """Predict the run and show it."""
-    prediction = predict(wanted.spec(), read_profile(wanted.profile_path))
+    """Predict the run and show it.
+
+    Raises:
+        BadLoadSpec: there is no profile, or it was fitted on another teacher.
+    """
+    profile = read_profile(wanted.profile_path)
+    if another := _another_teacher(wanted, profile):
+        raise BadLoadSpec(another)
+    prediction = predict(wanted.spec(), profile)
     terminal.show_prediction(prediction)
     if "json" in wanted.outputs:
         _write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
@@ -92,11 +100,25 @@ def write(wanted: Wanted, conclusion: Conclusion) -> None:
 
 
 def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
-    """Predict where a profile was fitted; faults of the teacher cannot be predicted from one."""
+    """Predict where a profile was fitted on this teacher, and it does not fail on purpose."""
     faults = {"outages", "throttle_windows", "throttle_rate", "error_rate", "garbage_rate"}
     if faults & set(wanted.scenario.teacher) or not wanted.has_profile:
         return None
-    return predict(spec, read_profile(wanted.profile_path))
+    profile = read_profile(wanted.profile_path)
+    if another := _another_teacher(wanted, profile):
+        OUT.print(f"not predicted: {another}")
+        return None
+    return predict(spec, profile)
+
+
+def _another_teacher(wanted: Wanted, profile: LoadProfile) -> str | None:
+    """Say that a profile tells nothing of the teacher of this run."""
+    if profile.teacher in (None, wanted.teacher):
+        return None
+    return (
+        f"the profile was fitted on {profile.teacher} and this run has {wanted.teacher}; --fit "
+        "with the same --scenario or --own-teacher makes one for it"
+    )
 
 
 def _null_check(wanted: Wanted, spec: LoadSpec) -> NullCheck | None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from costmodel.prediction import RouterProfile, read_samples
@@ -24,14 +25,15 @@ from loadtests.conclusion import Line
 from loadtests.difficulty import divide
 from loadtests.errors import BadLoadSpec
 from loadtests.report import LoadReport
-from loadtests.rows import Row, read_rows
+from loadtests.rows import read_rows
 from loadtests.run import Progress, run_load
 from loadtests.schedule import lay_out
 from loadtests.shape import Shape
 from loadtests.spec import LoadSpec
 from loadtests.taskfile import LoadTask
 
-FITTED_RATES: tuple[float, ...] = (50.0, 300.0)
+FITTED_RATES: tuple[float, ...] = (50.0, 150.0, 700.0)
+"""No scenario's own."""
 FITTED_S = 30.0
 
 
@@ -40,6 +42,8 @@ class LoadProfile(RouterProfile):
 
     hard_escalation: float | None = None
     easy_escalation: float | None = None
+    teacher: str | None = None
+    """Which teacher answered while it was fitted; None: not known."""
 
 
 class Prediction(BaseModel):
@@ -57,9 +61,13 @@ class Prediction(BaseModel):
 
 
 def fit(
-    spec: LoadSpec, task: LoadTask, *, progress: Callable[[Progress], None] = lambda _: None
+    spec: LoadSpec,
+    task: LoadTask,
+    teacher: str,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
 ) -> LoadProfile:
-    """Measure `spec.url` at the fitted rates, about a minute, and fit.
+    """Measure `spec.url` at the fitted rates, about two minutes, and fit.
 
     Raises:
         BadProfile: the target names no routes, or too few requests were answered.
@@ -84,7 +92,9 @@ def fit(
         audit_rate=task.audit_rate,
     )
     hard, easy = _escalation_by_difficulty(samples)
-    return LoadProfile(**fitted.model_dump(), hard_escalation=hard, easy_escalation=easy)
+    return LoadProfile(
+        **fitted.model_dump(), hard_escalation=hard, easy_escalation=easy, teacher=teacher
+    )
 
 
 def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
@@ -94,13 +104,16 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
         profile = profile.model_copy(update={"escalation_rate": _mixed(spec.hard_share, profile)})
     with tempfile.TemporaryDirectory(prefix="raisehand-predict-") as name:
         trace = Path(name) / "schedule.csv"
-        _write_trace(spec, rows, trace)
+        offsets = lay_out(spec, rows).offsets_s
+        _write_trace(offsets[offsets >= 0], trace)
         workload = Workload(
             arrivals="replay",
             trace=Trace(path=trace, output_tokens=None),
             tokens=Lengths(mean=1),
         )
-        found = predict_workload(profile, workload, spec.duration_s)
+        found = predict_workload(
+            profile, workload, spec.duration_s, felt_per_s=_felt_per_s(offsets[offsets >= 0])
+        )
     return Prediction(
         p50_ms=1000 * found.p50_s.mean,
         p99_ms=1000 * found.p99_s.mean,
@@ -159,9 +172,14 @@ def _mixed(hard_share: float, profile: LoadProfile) -> float:
     return hard_share * profile.hard_escalation + (1 - hard_share) * profile.easy_escalation
 
 
-def _write_trace(spec: LoadSpec, rows: list[Row], path: Path) -> None:
-    offsets = lay_out(spec, rows).offsets_s
+def _write_trace(offsets_s: npt.NDArray[np.float64], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["TIMESTAMP", "ContextTokens"])
-        writer.writerows((f"{at:.6f}", 1) for at in offsets[offsets >= 0])
+        writer.writerows((f"{at:.6f}", 1) for at in offsets_s)
+
+
+def _felt_per_s(offsets_s: npt.NDArray[np.float64]) -> float:
+    """Return the mean over requests of how many came in the same second."""
+    counts = np.bincount(offsets_s.astype(int))
+    return float((counts**2).sum() / counts.sum())

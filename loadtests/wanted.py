@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from loadtests.spec import LoadSpec, load_spec
 from loadtests.taskfile import LoadTask, read_task
 
 DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
+TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
+"""Of a run without a scenario: that of most scenarios, so that --fit is of use to them."""
+PATIENCE_S = 5.0
+"""A client waits so much longer than the router does for its teacher."""
 NOWHERE = "http://127.0.0.1:9"
 """A prediction needs no target; the spec wants a loopback URL."""
 
@@ -51,6 +56,15 @@ class Wanted:
         return load_spec(url=url or NOWHERE, **self.load)
 
     @property
+    def teacher(self) -> str:
+        """Name the teacher that answers: a profile is of one."""
+        if self.url is not None:
+            return f"the teacher of {self.url}"
+        if self.own_teacher:
+            return "the task's own teacher"
+        return f"a fake teacher with {json.dumps(dict(self.scenario.teacher), sort_keys=True)}"
+
+    @property
     def profile_path(self) -> Path:
         """Where the fitted profile of the router is kept.
 
@@ -81,7 +95,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     scenario = (
         read_scenario(left.pop("scenario"))
         if "scenario" in left
-        else LoadScenario(name="load test", about="", load={})
+        else LoadScenario(name="load test", about="", load={}, teacher=TEACHER)
     )
     task = read_task(left.pop("task")) if "task" in left else None
     url = left.pop("url", None)
@@ -148,6 +162,7 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
             labels=task.words,
             user=prompt.get("user", "{text}"),
             system=prompt.get("system", ""),
+            timeout_s=max(10.0, task.teacher.timeout_s + PATIENCE_S),
         )
     load.update(scenario.load)
     shape = dict(load.get("shape") or {})

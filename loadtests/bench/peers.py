@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from loadtests.cores import Cores
     from loadtests.knee import Knee
     from loadtests.report import LoadReport
     from loadtests.spec import LoadSpec
@@ -44,7 +46,7 @@ class Peer:
 PEERS = (
     Peer(
         "fastapi",
-        "sentence-transformers fastapi uvicorn",
+        "sentence-transformers==6.2.0 fastapi==0.165.0 uvicorn==0.54.0",
         "sentence_transformers",
         ("{python}", str(SCRIPTS / "fastapi_server.py"), "{model}", "{port}"),
         "classify",
@@ -52,7 +54,7 @@ PEERS = (
     ),
     Peer(
         "litserve",
-        "litserve sentence-transformers",
+        "litserve==0.2.19 sentence-transformers==6.2.0",
         "litserve",
         ("{python}", str(SCRIPTS / "litserve_server.py"), "{model}", "{port}"),
         "classify",
@@ -70,6 +72,14 @@ PEERS = (
         "chat",
         "Rust router to an instant teacher, deciding nothing",
     ),
+    Peer(
+        "nemo-switchyard",
+        "nemo-switchyard==0.3.0",
+        "switchyard_rust",
+        ("{python}", str(SCRIPTS / "switchyard_server.py"), "{upstream}", "{port}"),
+        "chat",
+        "NVIDIA's Rust router to an instant teacher, passing everything on",
+    ),
 )
 
 
@@ -83,7 +93,7 @@ PEERS = (
     default=Path(".venv-peers"),
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where peers are installed; what is not there is skipped with the reason.",
+    help="Where peers are installed, or in PATH-NAME; what is nowhere is skipped with the reason.",
 )
 @click.option("--start", default=50.0, show_default=True, help="First rate of each search.")
 @click.option("--seconds", default=5.0, show_default=True, help="Of each rate.")
@@ -100,10 +110,12 @@ def peers(
 ) -> None:
     """Search each server's knee under the same Poisson load and print ratios to ours.
 
-    Ours serves the task's bundle with a fake teacher that answers at once. A knee that the
-    generator reached before the server is marked.
+    Each has the same cores; the generator and the teacher have others. Ours serves the task's
+    bundle with a fake teacher that answers at once. A knee that the generator reached before the
+    server is marked.
     """
     from loadtests.conclusion import versions
+    from loadtests.cores import own_cores
     from loadtests.spec import LoadSpec
     from loadtests.stack import running_stack
     from loadtests.taskfile import read_task
@@ -120,16 +132,17 @@ def peers(
         warmup_s=1.0,
     )
     results: dict[str, dict[str, Any]] = {}
-    with running_stack(read, {}) as stack:
+    with own_cores(1) as cores, running_stack(read, {}, cores=cores) as stack:
         ours = _search(base.model_copy(update={"url": stack.url}), p99_ms)
         results["raisehand"] = _row(ours, ours, "student on every request, teacher when unsure")
         for peer in PEERS:
-            missing = _missing(peer, environment, model)
+            home = _environment(peer, environment)
+            missing = _missing(peer, home, model)
             if missing:
                 results[peer.name] = {"skipped": missing}
                 continue
             assert stack.teacher_url is not None
-            with _running(peer, environment, model, stack.teacher_url) as url:
+            with _running(peer, home, model, stack.teacher_url, cores) as url:
                 found = _search(
                     base.model_copy(update={"url": url, "surface": peer.surface}), p99_ms
                 )
@@ -144,6 +157,12 @@ def peers(
         else:
             limit = " (the generator's limit)" if row["limited_by_generator"] else ""
             click.echo(f"{name:12} {row['knee_rps']} rps{limit}, ours is {row['ratio']} times that")
+
+
+def _environment(peer: Peer, shared: Path) -> Path:
+    """Return the peer's own environment: the shared one where it is installed there."""
+    own = shared.with_name(f"{shared.name}-{peer.name}")
+    return shared if not own.exists() and _missing(peer, shared, shared) is None else own
 
 
 def _missing(peer: Peer, environment: Path, model: Path | None) -> str | None:
@@ -163,11 +182,14 @@ def _missing(peer: Peer, environment: Path, model: Path | None) -> str | None:
     )
     if tried.returncode:
         return f"{peer.module} cannot be imported in {environment}; {how}"
-    return None if model else "it needs --model, the folder of an encoder"
+    needs_model = "{model}" in peer.command
+    return None if model or not needs_model else "it needs --model, the folder of an encoder"
 
 
 @contextlib.contextmanager
-def _running(peer: Peer, environment: Path, model: Path | None, upstream: str) -> Iterator[str]:
+def _running(
+    peer: Peer, environment: Path, model: Path | None, upstream: str, cores: Cores | None
+) -> Iterator[str]:
     from loadtests.errors import DeadTarget
     from loadtests.stack import free_port
 
@@ -184,6 +206,8 @@ def _running(peer: Peer, environment: Path, model: Path | None, upstream: str) -
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
+            if cores is not None:
+                os.sched_setaffinity(process.pid, cores)
             deadline = time.monotonic() + STARTUP_S
             while not _answers(port):
                 if process.poll() is not None or time.monotonic() > deadline:

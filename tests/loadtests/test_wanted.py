@@ -125,3 +125,21 @@ def test_samples_are_of_one_run(task, tmp_path):
     with pytest.raises(BadLoadSpec, match="leave out --repeats"):
         wanted_of({"task": task, "repeats": 3, "samples": tmp_path / "s.jsonl"})
     assert wanted_of({"task": task, "repeats": 3}).repeats == 3
+
+
+def test_the_teacher_of_a_run_is_named(task):
+    """A profile is believed of the teacher that it was fitted on, and of no other."""
+    plain = wanted_of({"task": task})
+    assert plain.teacher == wanted_of({"task": task, "scenario": "peak"}).teacher
+    others = [{"scenario": "smoke"}, {"own_teacher": True}, {"url": "http://127.0.0.1:1"}]
+    names = {wanted_of({"task": task, **other}).teacher for other in others}
+    assert len(names | {plain.teacher}) == 4
+
+
+def test_a_client_outwaits_the_router(task):
+    """What the router answers at its own deadline is an answer, not the client's time-out."""
+    content = yaml.safe_load(task.read_text())
+    content["teacher"]["timeout_s"] = 15
+    task.write_text(yaml.safe_dump(content))
+    assert wanted_of({"task": task}).spec().timeout_s == 20
+    assert wanted_of({"task": task, "timeout_s": 3.0}).spec().timeout_s == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench.peers import PEERS, _missing
+from loadtests.bench.peers import PEERS, _environment, _missing
 
 BY_NAME = {peer.name: peer for peer in PEERS}
 
@@ -36,6 +36,23 @@ def test_installed_peer_is_not_skipped(environment):
     """An executable in its place is enough for a router."""
     (environment / "bin" / "vllm-router").touch()
     assert _missing(BY_NAME["vllm-router"], environment, None) is None
+
+
+def test_own_environment_is_looked_at_first(environment):
+    """What is installed for one peer alone is used; else the shared one, if the peer is there."""
+    router = BY_NAME["vllm-router"]
+    own = environment.with_name(f"{environment.name}-vllm-router")
+    assert _environment(router, environment) == own
+    (environment / "bin" / "vllm-router").touch()
+    assert _environment(router, environment) == environment
+    own.mkdir()
+    assert _environment(router, environment) == own
+
+
+def test_every_package_is_pinned():
+    """A ratio is of one version."""
+    for peer in PEERS:
+        assert all("==" in package for package in peer.package.split())
 
 
 def test_peers_scripts_stand_in_the_checkout():
