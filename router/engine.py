@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -27,6 +28,7 @@ import numpy as np
 
 from router import wire
 from router.batcher import Batcher
+from router.lifeline import when_orphaned
 from router.settings import Settings
 from students.errors import BadBundle
 from students.labels import LabelSchema, Prediction
@@ -77,6 +79,11 @@ class Engine:
         """Whether no batch has been running for longer than a batch may."""
         loaded = [task.result() for task in self._loaded.values() if _is_there(task)]
         return all(one.batcher.alive(self._settings.stall_s) for one in loaded)
+
+    @property
+    def leases(self) -> int:
+        """Connections that hold a bundle."""
+        return sum(self._leases.values())
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         bundle: str | None = None
@@ -221,10 +228,14 @@ def load_from(device: str, path: Path) -> Student:
 
 
 async def _run(engine: Engine, address: Path) -> None:
+    orphaned = threading.Event()
+    when_orphaned(orphaned.set)
     server = await engine.start(address)
     async with server:
         while engine.alive():
             await asyncio.sleep(WATCH_S)
+            if orphaned.is_set() and not engine.leases:
+                return
     log.critical("the student hangs: this engine ends")
     os._exit(BEYOND_REPAIR)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from router.errors import BadSettings
+from router.lifeline import Lifeline
 from router.server import bind
 from router.share import Share
 
@@ -62,6 +63,7 @@ class Workers:
         self._folder = folder
         self._engine_arguments = engine
         self._on_start = on_start
+        self._lifeline = Lifeline()
         self._engine: _Child | None = None
         self._workers: dict[int, _Child] = {}
         self._stopping = False
@@ -102,12 +104,13 @@ class Workers:
     def _start_engine(self) -> None:
         if self._engine_arguments is not None:
             address = str(Share(0, self._count, self._folder).engine)
-            self._engine = _Child([*_ENGINE, "--socket", address, *self._engine_arguments])
+            command = [*_ENGINE, "--socket", address, *self._engine_arguments]
+            self._engine = _Child(command, self._lifeline)
 
     def _start(self, index: int) -> None:
         worker = f"{index}/{self._count}"
         command = [*_SERVE, *self._arguments(), "--port", str(self._port), "--worker", worker]
-        self._workers[index] = _Child(command, {FOLDER: str(self._folder)})
+        self._workers[index] = _Child(command, self._lifeline, {FOLDER: str(self._folder)})
         self._on_start(index)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -124,10 +127,13 @@ class _Child:
     """One process, and since when it has been running."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str] | None = None
+        self, command: Sequence[str], lifeline: Lifeline, variables: Mapping[str, str] | None = None
     ) -> None:
         self.process = subprocess.Popen(
-            command, env=os.environ | dict(environment or {}), start_new_session=True
+            command,
+            env=os.environ | lifeline.variables | dict(variables or {}),
+            pass_fds=(lifeline.descriptor,),
+            start_new_session=True,
         )
         self._started = time.monotonic()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -184,6 +185,7 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.app import create_app
     from router.compose import build_service, check_teachers
     from router.keys import load_keys
+    from router.lifeline import when_orphaned
     from router.logs import configure_logs
     from router.server import address_of, bind
     from router.server import serve as serve_app
@@ -191,6 +193,8 @@ def _serve(options: Options, settings: Settings) -> None:
     from students.task import load_task
 
     share = options.share
+    if share is not None:
+        when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
     tasks = [load_task(path) for path in options.task_paths]
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))

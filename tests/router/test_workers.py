@@ -146,6 +146,23 @@ async def test_an_engine_serves_one_worker_too(serve, session, tmp_path):
     assert not Path(f"/proc/{engine}").exists()
 
 
+async def test_without_their_supervisor_workers_and_engine_drain_and_end(serve, session, tmp_path):
+    """Killed, it cannot stop them; they must not go on beside those of the next one."""
+    router = await asyncio.to_thread(
+        serve, "--workers", "2", "--engine", "shared", "--ledger", str(tmp_path / "l.sqlite")
+    )
+    await until(lambda: up(session, router.url), 2)
+    orphans = [Path(f"/proc/{pid}") for pid in children(router.process.pid)]
+    assert len(orphans) == 3
+    router.process.kill()
+    router.process.wait()
+
+    async def left():
+        return sum(path.exists() for path in orphans)
+
+    await until(left, 0, 20)
+
+
 @pytest.fixture
 async def operator(serve, session, tmp_path):
     """Two workers with an admin port, and a way to talk to it."""
