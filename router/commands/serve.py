@@ -150,6 +150,7 @@ def _supervise(options: Options, settings: Settings) -> None:
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
+    from router.logs import configure_logs
     from router.relay import Operators
     from router.server import bind
     from router.share import Share
@@ -160,7 +161,9 @@ def _supervise(options: Options, settings: Settings) -> None:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="raisehand-")))
         shares = [Share(index, options.workers, folder) for index in range(options.workers)]
         # What is wrong with a task shows before any process is started.
-        names = [shares[0].of_task(load_task(path)).name for path in options.task_paths]
+        tasks = [shares[0].of_task(load_task(path)) for path in options.task_paths]
+        names = [task.name for task in tasks]
+        configure_logs(_secrets(settings, tasks))
         operators: Operators | None = None
         if options.admin_port is not None:
             listener = bind(options.host, options.admin_port)
