@@ -60,7 +60,7 @@ def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
     """Measure the profile that predictions start from, and keep it beside the task's bundles."""
     assert wanted.task is not None
     with terminal.progress_bar(spec) as progress:
-        profile = fit(spec, wanted.task, wanted.teacher, progress=progress)
+        profile = fit(spec, wanted.task, wanted.teacher, wanted.fit_at, progress=progress)
     _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
     OUT.print(
         f"A request occupies the router for {1e3 * profile.service_s:.3f} ms, "

@@ -1,6 +1,6 @@
 """Predict before measuring: the cost model simulates the very schedule that will be sent.
 
-`fit` makes short load tests at two rates and hands their samples to `costmodel.prediction`; a
+`fit` makes short load tests at a few rates and hands their samples to `costmodel.prediction`; a
 prediction for another load is then compared with the run. A teacher that fails on purpose cannot
 be predicted from a profile in which it did not.
 """
@@ -32,8 +32,6 @@ from loadtests.shape import Shape
 from loadtests.spec import LoadSpec
 from loadtests.taskfile import LoadTask
 
-FITTED_RATES: tuple[float, ...] = (50.0, 150.0, 700.0)
-"""No scenario's own."""
 FITTED_S = 30.0
 
 
@@ -64,17 +62,18 @@ def fit(
     spec: LoadSpec,
     task: LoadTask,
     teacher: str,
+    rates: Sequence[float],
     *,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> LoadProfile:
-    """Measure `spec.url` at the fitted rates, about two minutes, and fit.
+    """Measure `spec.url` at two rates or more, half a minute each, and fit.
 
     Raises:
         BadProfile: the target names no routes, or too few requests were answered.
     """
     runs, samples = [], []
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
-        for rate in FITTED_RATES:
+        for rate in rates:
             path = Path(name) / f"{rate:g}.jsonl"
             steady = {"shape": Shape(), "arrivals": "poisson", "trace": None, "hard_share": None}
             run_load(

@@ -15,6 +15,8 @@ from loadtests.spec import LoadSpec, load_spec
 from loadtests.taskfile import LoadTask, read_task
 
 DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
+FITTED_RATES = (50.0, 150.0, 700.0)
+"""No scenario's own."""
 TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
 """Of a run without a scenario: that of most scenarios, so that --fit is of use to them."""
 PATIENCE_S = 5.0
@@ -43,6 +45,7 @@ class Wanted:
     knee: bool = False
     past: tuple[float, ...] = ()
     fit: bool = False
+    fit_at: tuple[float, ...] = FITTED_RATES
     predict_only: bool = False
     outputs: Mapping[str, Path] = field(default_factory=dict)
     """json, html, junit, history, profile."""
@@ -118,7 +121,17 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
     chosen = {
         name: left.pop(name)
-        for name in ("bundle", "port", "pin", "own_teacher", "knee", "past", "fit", "predict_only")
+        for name in (
+            "bundle",
+            "port",
+            "pin",
+            "own_teacher",
+            "knee",
+            "past",
+            "fit",
+            "fit_at",
+            "predict_only",
+        )
         if name in left
     }
     repeats = left.pop("repeats", scenario.repeats)

@@ -75,6 +75,7 @@ WHAT = _options(
     click.option("--knee", is_flag=True, help="Search the highest rate that keeps the SLO."),
     click.option("--past", multiple=True, type=float, help="With --knee: also this multiple."),
     click.option("--fit", is_flag=True, help="Measure the profile that predictions start from."),
+    click.option("--fit-at", multiple=True, type=float, help="With --fit: rates to measure at."),
     click.option("--profile", type=PATH, help="Predict from this; default: in the work_dir."),
     click.option("--predict-only", is_flag=True, help="Predict the run, do not make it."),
 )
