@@ -10,7 +10,7 @@ from rich.console import Console
 
 from loadtests import limit, terminal
 from loadtests.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
-from loadtests.drift import drift_of
+from loadtests.drift import TELLING_S, drift_of
 from loadtests.errors import BadLoadSpec
 from loadtests.junit import junit
 from loadtests.knee import find_knee
@@ -36,6 +36,8 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
         reports.append(_doubted(report, null))
     conclusion = _conclude(wanted, reports, null, prediction)
     terminal.show(conclusion.report)
+    if conclusion.drift is not None and spec.duration_s >= TELLING_S:
+        OUT.print(conclusion.drift.words)
     terminal.show_repeats(conclusion.repeats)
     terminal.show_comparison(conclusion.comparison)
     write(wanted, conclusion)

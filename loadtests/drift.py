@@ -8,6 +8,8 @@ from loadtests.report import LoadReport
 
 SETTLING = 0.2
 """The first fifth is left out of the slope: caches fill, pools grow."""
+TELLING_S = 300.0
+"""A shorter run has a slope too, but it tells nothing of an hour."""
 
 
 class Drift(BaseModel):
@@ -22,6 +24,19 @@ class Drift(BaseModel):
     descriptors: tuple[int, int] | None
     p99_ms: tuple[float | None, float | None]
     """Median of the intervals' p99 in the first and the last quarter."""
+
+    @property
+    def words(self) -> str:
+        """Say it in one line."""
+        if self.rss_mb_per_h is None or self.rss_mb is None or self.descriptors is None:
+            return "the server could not be watched"
+        before, after = ("no answer" if p99 is None else f"{p99:.1f} ms" for p99 in self.p99_ms)
+        return (
+            f"memory {self.rss_mb[0]:.1f} to {self.rss_mb[1]:.1f} MB "
+            f"({self.rss_mb_per_h:+.2f} MB/h), descriptors {self.descriptors[0]} to "
+            f"{self.descriptors[1]}, p99 of a typical interval {before} in the first quarter, "
+            f"{after} in the last"
+        )
 
 
 def drift_of(report: LoadReport) -> Drift:

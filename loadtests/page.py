@@ -5,6 +5,7 @@ from __future__ import annotations
 from costmodel.report.page import Headline, Page
 from loadtests import figures
 from loadtests.conclusion import Conclusion
+from loadtests.drift import TELLING_S
 from loadtests.report import Latency, LoadReport
 
 
@@ -153,11 +154,8 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
                 f"{null.generator_cpu:.0%} of a core, {'passed' if null.passed else 'FAILED'}",
             )
         )
-    drift = conclusion.drift
-    if drift is not None and drift.rss_mb_per_h is not None:
-        rows.append(("memory slope, MB/h", drift.rss_mb_per_h))
-        rows.append(("descriptors, first and last", str(drift.descriptors)))
-        rows.append(("p99 in first and last quarter, ms", str(drift.p99_ms)))
+    if conclusion.drift is not None and report.spec.duration_s >= TELLING_S:
+        rows.append(("from beginning to end", conclusion.drift.words))
     rows += list(conclusion.versions.items())
     page.table(("what", "value"), rows, "How it was measured.")
 

@@ -74,6 +74,16 @@ def test_drift_is_the_slope_per_hour():
     assert drift.rss_mb_per_h == pytest.approx(360, rel=0.01)
     assert drift.descriptors == (30, 31)
     assert drift.p99_ms[0] == pytest.approx(drift.p99_ms[1], rel=0.02)
+    assert "(+360.00 MB/h), descriptors 30 to 31, p99 of a typical interval 20" in drift.words
+
+
+def test_only_a_long_run_speaks_of_an_hour():
+    """The slope of 40 seconds is not printed; that of a soak is."""
+    short = conclusion(report())
+    spec = SPEC.model_copy(update={"duration_s": 1800})
+    long = short.model_copy(update={"report": short.report.model_copy(update={"spec": spec})})
+    assert "MB/h" not in page_of(short).html()
+    assert "+360.00 MB/h" in page_of(long).html()
 
 
 def test_page_holds_the_verdict_the_plots_and_the_prediction():
