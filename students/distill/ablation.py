@@ -28,6 +28,7 @@ from students.evaluation import Interval
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
@@ -38,7 +39,8 @@ TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 BUDGETS = (100, 300, 1000, 3000, 10_000, 30_000)
 VALIDATION_SHARE = 0.15
 RESAMPLES = 500
-METRICS = ("agreement", "coverage_at_promise", "kl", "accuracy")
+METRICS = ("agreement", "coverage_at_promise", "kl", "accuracy", "macro_f1")
+GOLD_METRICS = ("accuracy", "macro_f1")
 
 
 class _Part(BaseModel):
@@ -54,7 +56,8 @@ class Measured(_Part):
     kl: Interval
     """KL(teacher || student) in nats, after temperature scaling."""
     accuracy: Interval | None
-    """Against gold; None without gold."""
+    macro_f1: Interval | None
+    """These two against gold; None without gold."""
 
 
 class Arm(_Part):
@@ -98,8 +101,7 @@ class Outcome:
     agree: Bools
     confidence: Floats
     kl: Floats
-    right: Floats
-    """1 or 0 against gold; NaN where gold is unknown."""
+    said: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,14 +262,14 @@ def _outcome(pool: Pool, tuning: Float32, logits: Float32) -> Outcome:
 
 def judged(test: LabelledSet, p: Floats, sure: Floats) -> Outcome:
     """Compare probabilities (N, K) and how sure each is (N,) with the teacher and with gold."""
-    said, target, gold = p.argmax(axis=1), test.probabilities, test.gold
+    said, target = p.argmax(axis=1), test.probabilities
     share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
     kl = (share * (np.log(np.maximum(share, 1e-12)) - np.log(np.maximum(p, 1e-12)))).sum(axis=1)
     return Outcome(
         said == test.teacher,
         sure,
         kl,
-        np.where(gold >= 0, said == gold, np.nan),
+        said,
     )
 
 
@@ -279,6 +281,15 @@ def coverage_at_promise(agree: Bools, confidence: Floats, alpha: float) -> float
     return float((kept[-1] + 1) / agree.size) if kept.size else 0.0
 
 
+def macro_f1(gold: Ints, said: Ints) -> float:
+    """Mean F1 over the classes that occur in gold; both (N,)."""
+    k = int(max(gold.max(), said.max())) + 1
+    support, answered = np.bincount(gold, minlength=k), np.bincount(said, minlength=k)
+    right = np.bincount(gold[gold == said], minlength=k)
+    f1 = 2 * right / np.maximum(support + answered, 1)
+    return float(f1[support > 0].mean())
+
+
 class _Judge:
     """Measures outcomes on one set of seeds and test rows, all with the same resamples."""
 
@@ -287,6 +298,7 @@ class _Judge:
         n = len(test)
         self._alpha = alpha
         self._seen: dict[tuple[int, ...], Floats] = {}
+        self._gold = test.gold
         self._has_gold = bool((test.gold >= 0).any())
         # The first is the sample itself: its figures are the estimates.
         self._draws = [(np.arange(seeds), np.arange(n))] + [
@@ -307,9 +319,9 @@ class _Judge:
                 high=float(np.quantile(values[1:, i], 0.975)),
             )
             for i, name in enumerate(METRICS)
-            if name != "accuracy" or self._has_gold
+            if name not in GOLD_METRICS or self._has_gold
         }
-        return Measured.model_validate({"accuracy": None} | fields)
+        return Measured.model_validate(dict.fromkeys(GOLD_METRICS) | fields)
 
     def _cached(self, outcomes: Sequence[Outcome]) -> Floats:
         key = tuple(id(one) for one in outcomes)
@@ -325,11 +337,15 @@ class _Judge:
             ]
         )
 
-    def _row(self, one: Outcome, rows: npt.NDArray[np.int64]) -> tuple[float, float, float, float]:
+    def _row(self, one: Outcome, rows: npt.NDArray[np.int64]) -> tuple[float, ...]:
+        """The figures of `METRICS` on these rows."""
         agree = one.agree[rows]
+        known = rows[self._gold[rows] >= 0]
+        gold, said = self._gold[known], one.said[known]
         return (
             float(agree.mean()),
             coverage_at_promise(agree, one.confidence[rows], self._alpha),
             float(one.kl[rows].mean()),
-            float(np.nanmean(one.right[rows])) if self._has_gold else 0.0,
+            float((said == gold).mean()) if self._has_gold else 0.0,
+            macro_f1(gold, said) if self._has_gold else 0.0,
         )

@@ -48,7 +48,7 @@ def arm_rows(ablation: Ablation) -> list[list[str]]:
 
 HEADERS = (
     "trained on", "agreement", "− hard", "coverage at promise", "− hard", "− TF-IDF + LR", "KL",
-    "accuracy",
+    "accuracy", "macro-F1", "− hard",
 )  # fmt: skip
 
 
@@ -63,6 +63,8 @@ def _row(arm: Arm) -> list[str]:
         interval_words(b.coverage_at_promise if b else None),
         interval_words(m.kl),
         interval_words(m.accuracy),
+        interval_words(m.macro_f1),
+        interval_words(h.macro_f1 if h else None),
     ]
 
 
@@ -103,7 +105,7 @@ def _curve(points: Sequence[Point], x: str, alpha: float) -> Figure:
     at = [point.x for point in points]
     for name, values in (
         ("agreement, all answers", [p.measured.agreement for p in points]),
-        (f"coverage at {1 - alpha:.0%} system agreement",
+        (f"coverage at {1 - alpha:.1%} system agreement",
          [p.measured.coverage_at_promise for p in points]),
     ):  # fmt: skip
         (line,) = axes.plot(at, [v.estimate for v in values], marker="o", label=name)

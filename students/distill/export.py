@@ -6,8 +6,10 @@ Another runtime gives other scores, int8 most of all, so nothing that was certif
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,12 +101,14 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
         )
     model.reshape({one: openvino.PartialShape([-1, -1]) for one in model.inputs})
     names = [one.any_name for one in model.inputs]
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset(batches, lambda pair: dict(zip(names, pair, strict=True))),
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(batches),
-    )
+    # NNCF draws its progress on stdout, which is for the one JSON object.
+    with contextlib.redirect_stdout(sys.stderr):
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(batches, lambda pair: dict(zip(names, pair, strict=True))),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(batches),
+        )
     openvino.save_model(quantised, folder / int8.MODEL, compress_to_fp16=False)
     shutil.copyfile(bundle.path / TOKENIZER, folder / TOKENIZER)
 

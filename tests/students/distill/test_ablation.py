@@ -15,6 +15,7 @@ from students.distill.ablation import (
     ablate,
     coverage_at_promise,
     judged,
+    macro_f1,
 )
 from students.distill.ablation_page import ablation_page, verdict
 
@@ -52,7 +53,8 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
 
     def outcome(rate: float, noise: np.ndarray) -> Outcome:
         agree = noise < rate
-        return Outcome(agree, rng.random(n), rng.random(n), agree.astype(float))
+        said = np.where(agree, pool.test.teacher, 1 - pool.test.teacher)
+        return Outcome(agree, rng.random(n), rng.random(n), said)
 
     noise = [rng.random(n) for _ in range(3)]
     good, bad = [outcome(0.9, u) for u in noise], [outcome(0.8, u) for u in noise]
@@ -62,6 +64,16 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
     gap = judge.measure(good, bad).agreement
     assert gap.estimate == pytest.approx(0.1, abs=0.06)
     assert gap.excludes_zero
+
+
+def test_macro_f1_is_scikit_learns():
+    """Classes that gold lacks do not count; answers outside of gold cost precision nowhere."""
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    gold, said = rng.integers(5, size=300) + 1, rng.integers(8, size=300)
+    expected = f1_score(gold, said, labels=np.unique(gold), average="macro")
+    assert macro_f1(gold, said) == pytest.approx(expected)
 
 
 @pytest.mark.torch

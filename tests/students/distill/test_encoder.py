@@ -127,7 +127,7 @@ def test_without_an_encoder_it_says_which_field_is_wrong(
 
 
 def test_quantising_after_certifying_is_certified_anew(
-    encoder, encoder_task, make_labels, split_rows
+    encoder, encoder_task, make_labels, split_rows, capsys
 ):
     """The int8 artefact is another bundle with a certificate of its own, on a second use."""
     pytest.importorskip("openvino", reason="the extra int8 is not installed")
@@ -141,6 +141,7 @@ def test_quantising_after_certifying_is_certified_anew(
     assert sorted(m.files) == ["model.bin", "model.xml", "tokenizer.json"]
     assert m.certificate.artefact_sha256 != before.certificate.artefact_sha256
     assert (before.certificate.use, m.certificate.use) == (1, 2)
+    assert capsys.readouterr().out == "", "stdout is for the command's own JSON"
     texts = part["test"].texts
     int8 = answer(load_student(done.bundle), texts)
     full = answer(load_student(encoder.bundle), texts)
