@@ -108,7 +108,8 @@ class RemoteStudent:
         while True:
             try:
                 return self._open(LOAD_S)
-            except (FileNotFoundError, ConnectionRefusedError):
+            except (FileNotFoundError, ConnectionError, EOFError):  # not yet, or killed meanwhile
+                self._hang_up()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
