@@ -1,9 +1,10 @@
 """`raisehand bench workers`: what a second worker on a second core adds, and what an engine costs.
 
 The load generator needs a core, too, and there may be only two. So one worker and its generator
-share a core, then two such pairs run on two cores: the generator's part is the same in both, and
-only what the workers share (the port, the ledger, memory and caches) can keep the ratio below 2.
-How near to 2 the machine itself comes is measured beside it, with loops that share nothing.
+share a core, first on the one, then on the other; then two such pairs run on both: the generator's
+part is the same, and only what the workers share (the port, the ledger, memory and caches) can keep
+the ratio below 2. How near to 2 the machine itself comes is measured beside it, with loops that share
+nothing.
 """
 
 from __future__ import annotations
@@ -68,44 +69,50 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
     from router.bench.process import free_port, python_subject
 
     context = multiprocessing.get_context("spawn")
+    groups = [[cores[0]], [cores[1]], list(cores)]
     with ExitStack() as stack:
         pool = stack.enter_context(ProcessPoolExecutor(2, mp_context=context))
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        alone, together = free_port(), free_port()
-        ports = {"one": [alone], "two": [together, together]}
-        subjects = {
-            name: [
-                stack.enter_context(
-                    python_subject(
-                        "router.bench.variant", core, "--port", str(port), "--shared",
-                        "--ledger", str(folder / f"{name}.sqlite"),
+        subjects = []
+        for number, group in enumerate(groups):
+            port = free_port()
+            options = ("--shared", "--ledger", str(folder / f"{number}.sqlite"))
+            subjects.append(
+                [
+                    stack.enter_context(
+                        python_subject("router.bench.variant", core, "--port", str(port), *options)
                     )
-                )
-                for core, port in zip(cores, own, strict=False)
-            ]
-            for name, own in ports.items()
-        }  # fmt: skip
-        measured: dict[str, list[Run]] = {name: [] for name in ports}
-        loops: dict[str, list[float]] = {name: [] for name in ports}
+                    for core in group
+                ]
+            )
+        rounds: list[list[Run]] = []
+        loops: list[list[float]] = []
         for _ in range(runs + 1):
-            for name, own in subjects.items():
-                measured[name].append(_pairs(pool, own, cores, seconds, connections))
-                loops[name].append(_spin(pool, cores[: len(own)], seconds / 4))
-    one, two = measured["one"][1:], measured["two"][1:]  # the first of each warms up
-    ratios = [b.rps / a.rps for a, b in zip(one, two, strict=True)]
-    machine = [b / a for a, b in zip(loops["one"][1:], loops["two"][1:], strict=True)]
+            rounds.append(
+                [
+                    _pairs(pool, own, group, seconds, connections)
+                    for own, group in zip(subjects, groups, strict=True)
+                ]
+            )
+            loops.append([_spin(pool, group, seconds / 4) for group in groups])
+    measured = rounds[1:]  # the first warms up
+    # The two cores may differ: what each does alone is the measure for both together.
+    ratios = [2 * both.rps / (one.rps + other.rps) for one, other, both in measured]
+    machine = [2 * both / (one + other) for one, other, both in loops[1:]]
+    alone = [run for one, other, _ in measured for run in (one, other)]
+    together = [both for _, _, both in measured]
     return {
         "scaling": round(median(ratios), 2),
         "scaling_runs": [round(r, 2) for r in ratios],
         "machine_scaling": round(median(machine), 2),
         "machine_scaling_runs": [round(r, 2) for r in machine],
-        "rps_one_pair": [round(r.rps) for r in one],
-        "rps_two_pairs": [round(r.rps) for r in two],
-        "cpu_us_one": round(min(r.cpu_us for r in one), 1),
-        "cpu_us_two": round(min(r.cpu_us for r in two), 1),
-        "workers_busy": [round(two[-1].busy, 2), round(one[-1].busy, 2)],
-        "shares": [round(s, 2) for s in two[-1].shares],
-        "failed": sum(r.failed for r in (*one, *two)),
+        "rps_one_pair": [round(r.rps) for r in alone],
+        "rps_two_pairs": [round(r.rps) for r in together],
+        "cpu_us_one": round(median(r.cpu_us for r in alone), 1),
+        "cpu_us_two": round(median(r.cpu_us for r in together), 1),
+        "workers_busy": [round(r.busy, 2) for r in (alone[-1], together[-1])],
+        "shares": [round(s, 2) for s in together[-1].shares],
+        "failed": sum(r.failed for r in (*alone, *together)),
         "load_average": os.getloadavg()[0],
     }
 
