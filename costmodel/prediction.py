@@ -193,18 +193,17 @@ def fit(
         raise BadProfile(
             f"{len(runs)} run(s) at one rate; two rates or more show how latency grows"
         )
-    idle, most = runs[0], runs[-1].per_second
-    base = idle.latency_s["student"]
-    ceiling = min(0.95 * workers / most, float(np.median(base)))
+    bases = _bases(runs)
+    ceiling = min(0.95 * workers / runs[-1].per_second, float(np.median(bases[0])))
     best, cvs = (ceiling / 2, 1.0), np.array([0.0, 0.5, 1.0, 2.0, 4.0])
     services = np.geomspace(ceiling / 50, ceiling, 14)
     for factor, step in ((1.25, 0.3), (1.12, 0.15), (1.05, 0.1)):
-        errors = _errors(list(itertools.product(services, cvs)), base, runs, workers)
+        errors = _errors(list(itertools.product(services, cvs)), bases, runs, workers)
         best = min(errors, key=errors.__getitem__)
         services = np.geomspace(best[0] / factor, min(best[0] * factor, ceiling), 7)
         cvs = np.unique(np.maximum(best[1] + step * np.arange(-2, 3), 0.0))
     service, cv = best
-    overheads = [_overhead(base, run, service) for run in runs]
+    overheads = [np.maximum(base - service, 0.0) for base in bases]
     teacher = [
         run.latency_s.get("teacher", np.empty(0)) - run.latency_s["student"].mean() for run in runs
     ]
@@ -371,12 +370,19 @@ def _even(values: Floats) -> Floats:
     return spaced
 
 
-def _overhead(base: Floats, run: MeasuredRun, service: float) -> Floats:
-    """Overhead at a run's rate: at most that of the lowest rate, at most what was measured here."""
-    lowest = _even(base)
-    here = np.minimum(lowest, np.quantile(run.latency_s["student"], np.linspace(0, 1, lowest.size)))
-    overhead: Floats = np.maximum(here - service, 0.0)
-    return overhead
+def _bases(runs: Sequence[MeasuredRun]) -> list[Floats]:
+    """Quantiles of service and overhead at each rate, rates ascending.
+
+    At most what was measured there, and at most those of any lower rate: what grew is queueing.
+    """
+    bases: list[Floats] = []
+    for run in runs:
+        here = _even(run.latency_s["student"])
+        if bases:
+            shares = np.linspace(0, 1, bases[0].size)
+            here = np.minimum(bases[-1], np.quantile(run.latency_s["student"], shares))
+        bases.append(here)
+    return bases
 
 
 def _student_only(
@@ -402,15 +408,15 @@ def _student_quantiles(
 
 def _errors(
     candidates: Sequence[tuple[float, float]],
-    base: Floats,
+    bases: Sequence[Floats],
     runs: Sequence[MeasuredRun],
     workers: int,
 ) -> dict[tuple[float, float], float]:
     """Sum of squared log errors of the fitted quantiles, by candidate."""
     scenarios = [
-        _student_only(service, cv, _overhead(base, run, service), run, workers)
+        _student_only(service, cv, np.maximum(base - service, 0.0), run, workers)
         for service, cv in candidates
-        for run in runs
+        for base, run in zip(bases, runs, strict=True)
     ]
     results = iter(simulate_all(scenarios, seed=1))
     errors = {}

@@ -32,7 +32,7 @@ from loadtests.shape import Shape
 from loadtests.spec import LoadSpec
 from loadtests.taskfile import LoadTask
 
-FITTED_S = 30.0
+FITTED_S = 25.0
 
 
 class LoadProfile(RouterProfile):

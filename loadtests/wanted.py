@@ -15,7 +15,7 @@ from loadtests.spec import LoadSpec, load_spec
 from loadtests.taskfile import LoadTask, read_task
 
 DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
-FITTED_RATES = (50.0, 150.0, 700.0)
+FITTED_RATES = (50.0, 150.0, 500.0, 1000.0)
 """No scenario's own."""
 TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
 """Of a run without a scenario: that of most scenarios, so that --fit is of use to them."""
