@@ -3,8 +3,8 @@
 The load generator needs a core, too, and there may be only two. So one worker and its generator
 share a core, first on the one, then on the other; then two such pairs run on both: the generator's
 part is the same, and only what the workers share (the port, the ledger, memory and caches) can keep
-the ratio below 2. How near to 2 the machine itself comes is measured beside it, with loops that share
-nothing.
+the ratio below 2. How near to 2 the machine itself comes is measured beside it, with loops that
+share nothing.
 """
 
 from __future__ import annotations
