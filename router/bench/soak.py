@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ WARM_UP = 0.25
 """Share of the run that is left out: allocators and caches fill up first."""
 MAX_MB_PER_HOUR = 1.0
 MAX_MORE_DESCRIPTORS = 10
+MAX_REFUSED = 0.001
+"""Share of the requests that may meet a 429: a machine that pauses for 0.1 s has a full router."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class Samples:
     descriptors: list[int]
     p50_ms: list[float]
     p99_ms: list[float]
+    answers: Counter[int] = field(default_factory=Counter)
+    """By HTTP status; 0 is a request that got none."""
 
 
 @click.command(epilog="Example: raisehand bench soak --minutes 30 --rate 2000 --json")
@@ -62,7 +67,7 @@ def soak(
     """Load a router for long and watch its memory, descriptors and latency.
 
     Exit code 1 when memory surely grows (the whole 95 % interval of the slope is above 1 MiB an
-    hour), descriptors leak, or a request fails.
+    hour), descriptors leak, a request fails, or over 0.1 % are refused.
     """
     import json
 
@@ -72,19 +77,27 @@ def soak(
 
     os.sched_setaffinity(0, {client_core})
     with python_subject("router.bench.target", core, "--threshold", str(threshold)) as subject:
-        samples, failed = uvloop.run(_load(subject, minutes * 60.0, rate))
-    report = judge(samples, failed) | {"minutes": minutes, "rate": rate}
+        samples = uvloop.run(_load(subject, minutes * 60.0, rate))
+    report = judge(samples) | {"minutes": minutes, "rate": rate}
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
     context.exit(0 if report["passed"] else 1)
 
 
-def judge(samples: Samples, failed: int) -> dict[str, Any]:
+def judge(samples: Samples) -> dict[str, Any]:
     """Turn samples into a verdict."""
     first = int(WARM_UP * len(samples.seconds))
     memory = slope_of(samples.seconds[first:], samples.resident_mb[first:])
+    total = sum(samples.answers.values())
+    refused = samples.answers[429]
+    failed = total - samples.answers[200] - refused
     more = samples.descriptors[-1] - samples.descriptors[first]
     return {
-        "passed": memory.low <= MAX_MB_PER_HOUR and more <= MAX_MORE_DESCRIPTORS and not failed,
+        "passed": memory.low <= MAX_MB_PER_HOUR
+        and more <= MAX_MORE_DESCRIPTORS
+        and refused <= MAX_REFUSED * total
+        and not failed,
+        "requests": total,
+        "refused": refused,
         "failed": failed,
         "resident_mb": [samples.resident_mb[first], samples.resident_mb[-1]],
         "resident_mb_per_hour": memory.per_hour,
@@ -117,7 +130,7 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope:
     return Slope(*(round(float(value), 3) for value in (slope, low, high)))
 
 
-async def _load(subject: Subject, seconds: float, rate: float) -> tuple[Samples, int]:
+async def _load(subject: Subject, seconds: float, rate: float) -> Samples:
     """Load in slices, so that nothing per request is kept for long; sample after each."""
     import time
 
@@ -126,7 +139,7 @@ async def _load(subject: Subject, seconds: float, rate: float) -> tuple[Samples,
     from router.bench.load import open_loop
     from router.bench.router import chat_requests
 
-    samples, failed = Samples([], [], [], [], []), 0
+    samples = Samples([], [], [], [], [])
     slice_s = min(10.0, seconds / 12.0)
     started = time.monotonic()
     with Progress(transient=True) as progress:
@@ -136,14 +149,14 @@ async def _load(subject: Subject, seconds: float, rate: float) -> tuple[Samples,
                 subject.port, chat_requests(), rate=rate, seconds=slice_s, connections=128,
                 seed=int(spent),
             )  # fmt: skip
-            failed += sum(tally.statuses.values()) - tally.statuses[200] + tally.unsent
+            samples.answers += tally.statuses + Counter({0: tally.unsent})
             samples.seconds.append(time.monotonic() - started)
             samples.resident_mb.append(round(subject.resident_mb(), 2))
             samples.descriptors.append(len(list(Path(f"/proc/{subject.pid}/fd").iterdir())))
             samples.p50_ms.append(round(tally.quantile_ms(0.5), 2))
             samples.p99_ms.append(round(tally.quantile_ms(0.99), 2))
             progress.update(bar, completed=time.monotonic() - started)
-    return samples, failed
+    return samples
 
 
 def _words(report: dict[str, Any]) -> str:
@@ -151,7 +164,8 @@ def _words(report: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"{'Passed' if report['passed'] else 'FAILED'}: {report['minutes']:g} minutes at "
-            f"{report['rate']:g} requests/s, {report['failed']} failed",
+            f"{report['rate']:g} requests/s, {report['refused']} of {report['requests']:,} "
+            f"refused, {report['failed']} failed",
             f"memory {report['resident_mb'][0]:g} → {report['resident_mb'][1]:g} MiB, slope "
             f"{report['resident_mb_per_hour']:g} MiB an hour (95 %: {low:g} to {high:g})",
             f"descriptors {report['descriptors'][0]} → {report['descriptors'][1]}",
