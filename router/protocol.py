@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol with what it lacks: an end to heads that never end, one write an answer.
 
 uvicorn waits for ever for the rest of a head, and a byte now and then keeps the connection open
-(slowloris); nor does it bound the size of a head. Bodies are timed and counted by the edge.
+(slowloris); nor does it bound the size of a head, nor the wait for a client that does not read.
+Bodies are timed and counted by the edge.
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ class TimedProtocol(HttpToolsProtocol):
         self,
         *args: Any,
         head_timeout_s: float,
+        answer_timeout_s: float,
         express: Lane | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._head_timeout_s = head_timeout_s
+        self._answer_timeout_s = answer_timeout_s
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._express = express
         self._on_express = False
         self._held = b""
@@ -67,6 +71,7 @@ class TimedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_timer()
+        self._stop_unread_timer()
         self.disconnected = True
         super().connection_lost(exc)
 
@@ -131,6 +136,22 @@ class TimedProtocol(HttpToolsProtocol):
         """Close: the request on the express lane gets no answer."""
         self._on_express = False
         self.transport.close()
+
+    def pause_writing(self) -> None:
+        """The client does not read: cut it off unless it does so in time."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self._answer_timeout_s, self._too_slow)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._stop_unread_timer()
+        super().resume_writing()
+
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def shutdown(self) -> None:
         """Close once the request in work is answered; at once when there is none."""

@@ -119,7 +119,12 @@ class Admin(uvicorn.Server):
 
 def _http(settings: Settings, express: Express | None = None) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
-    protocol = partial(TimedProtocol, head_timeout_s=settings.head_timeout_s, express=express)
+    protocol = partial(
+        TimedProtocol,
+        head_timeout_s=settings.head_timeout_s,
+        answer_timeout_s=settings.answer_timeout_s,
+        express=express,
+    )
     return cast("type[asyncio.Protocol]", protocol)
 
 

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """A connection whose request line and headers are not there by then is closed."""
     body_timeout_s: float = Field(default=10.0, gt=0)
     """A body that has not arrived by then is a 408."""
+    answer_timeout_s: float = Field(default=30.0, gt=0)
+    """A client that takes nothing of its answer for so long is cut off."""
     max_queue: int = Field(default=1_024, ge=1)
     """Texts waiting for a student; one more is a 429."""
     max_in_work: int = Field(default=256, ge=1)

@@ -11,7 +11,9 @@ import pytest
 from router.server import Admin, bind
 from router.settings import Settings
 
-SETTINGS = Settings(head_timeout_s=0.3, body_timeout_s=0.3, max_body_bytes=10_000)
+SETTINGS = Settings(
+    head_timeout_s=0.3, body_timeout_s=0.3, answer_timeout_s=0.3, max_body_bytes=10_000
+)
 BODY = b'{"text": "help"}'
 SLOW = b"POST /v1/classify HTTP/1.1\r\nx-slow: "
 HEAD = (
@@ -172,3 +174,20 @@ async def test_idle_connections_do_not_keep_others_out(port, n):
         sock.close()
     assert closed == n
     writer.close()
+
+
+async def _ask_for_ever(client, requests):
+    while True:
+        await asyncio.get_running_loop().sock_sendall(client, requests)
+
+
+async def test_a_client_that_never_reads_is_cut_off(port):
+    """It asks and asks and takes no answer: once the buffers are full it has 0.3 s to read."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        asking = HEAD % len(BODY) + BODY
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(_ask_for_ever(client, asking * 50), 20.0)
