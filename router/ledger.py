@@ -342,6 +342,8 @@ def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
             yield msgspec.convert(values, Entry, strict=False)
 
 
+PREPARE_S = 10.0
+"""How long a ledger that another process is just making may stay locked."""
 BATCH = 2_000
 """Entries of one transaction."""
 _ROWS = 400
@@ -390,16 +392,27 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(connect(path)) as connection:
-            _check_version(path, connection)
-            connection.executescript(_CREATE)
-            connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
-    except (OSError, sqlite3.Error) as error:
-        raise BadLedger(
-            f"the ledger {path} cannot be opened ({error}); give a path on a writable local disk"
-        ) from None
+    """Make the file a ledger; workers that start together wait for each other.
+
+    SQLite's own time-out does not cover the switch to WAL.
+    """
+    give_up_at = time.monotonic() + PREPARE_S
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(connect(path)) as connection:
+                _check_version(path, connection)
+                connection.executescript(_CREATE)
+                connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+            return
+        except (OSError, sqlite3.Error) as error:
+            if "locked" in str(error) and time.monotonic() < give_up_at:
+                time.sleep(0.02)
+                continue
+            raise BadLedger(
+                f"the ledger {path} cannot be opened ({error}); give a path on a writable local "
+                "disk"
+            ) from None
 
 
 def _open_existing(path: Path) -> sqlite3.Connection:

@@ -320,3 +320,15 @@ def _seconds_of(work):
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def test_a_ledger_that_another_worker_is_making_is_waited_for(tmp_path):
+    """Locked for 0.3 s at the start, as when two workers open the same new file: it opens."""
+    path = tmp_path / "l.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("pragma locking_mode = exclusive")
+    other.execute("create table t (x)")
+    timer = threading.Timer(0.3, other.close)
+    timer.start()
+    SqliteLedger(path, connect=_impatient).close()
+    timer.join()
