@@ -14,12 +14,11 @@ import msgspec
 
 from costmodel.pricing import TokenUsage
 from router.batcher import Clock
-from router.edge import Message, Send
+from router.edge import Send
 from router.errors import ClientGone, Overloaded, Refusal, Unavailable
 from router.escalation import Bill
 from router.pipeline import Ask, Pipeline
 from router.policy import Reason
-from router.protocol import cycle_of
 from router.surface import Call
 from router.typical import CHARS_PER_TOKEN
 from students.task import TeacherSection
@@ -28,8 +27,6 @@ from students.teachers.client import api_headers, openai_url
 log = logging.getLogger(__name__)
 SURFACE = "chat"
 CONNECT_S = 5.0
-TAKE_S = 30.0
-"""A client that takes nothing of its answer for so long is given up: it holds a teacher's slot."""
 TAIL_BYTES = 65_536
 """Enough of an answer's end to hold the usage of a stream, or all of a short answer."""
 _EVENT = b"data: {"
@@ -41,20 +38,14 @@ class Passthrough:
     """Forwards chat completions to one chat teacher, within its concurrency limit.
 
     The teacher's address comes from the task file only; redirects and proxies are not followed.
-
-    Args:
-        take_s: how long a client may take nothing of its answer.
     """
 
-    def __init__(
-        self, section: TeacherSection, pipeline: Pipeline, clock: Clock, *, take_s: float = TAKE_S
-    ) -> None:
+    def __init__(self, section: TeacherSection, pipeline: Pipeline, clock: Clock) -> None:
         self._url = openai_url(section, "/chat/completions")
         self._key = api_headers(section)
         self._read_s = section.timeout_s
         self._pipeline = pipeline
         self._clock = clock
-        self._take_s = take_s
         self._session: aiohttp.ClientSession | None = None
 
     async def forward(self, call: Call) -> None:
@@ -84,7 +75,7 @@ class Passthrough:
         bill = Bill(attempts=1)
         failed: Reason | None = Reason.CLIENT_GONE
         sent = True
-        relay = _Relay(call, self._take_s)
+        relay = _Relay(call)
         try:
             async with self._client().post(
                 self._url, data=call.body, headers=self._headers(call), allow_redirects=False
@@ -137,9 +128,8 @@ class Passthrough:
 class _Relay:
     """Sends an answer on while it arrives, remembering its end."""
 
-    def __init__(self, call: Call, take_s: float) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._take_s = take_s
         assert call.send is not None, "a call that is passed on came over ASGI"
         self._send: Send = call.send
         self._tail = bytearray()
@@ -163,7 +153,7 @@ class _Relay:
         self._streamed = response.content_type == "text/event-stream"
         self.status = response.status
         self.started = True
-        await self._give(
+        await self._send(
             {"type": "http.response.start", "status": response.status, "headers": headers}
         )
 
@@ -177,25 +167,10 @@ class _Relay:
         self._bytes += len(chunk)
         self._tail += chunk
         del self._tail[:-TAIL_BYTES]
-        await self._give({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self) -> None:
-        await self._give({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _give(self, message: Message) -> None:
-        """Send one message; a client that does not take it in time is gone.
-
-        Raises:
-            ClientGone: the connection is closed.
-        """
-        try:
-            async with asyncio.timeout(self._take_s):
-                await self._send(message)
-        except TimeoutError:
-            cycle = cycle_of(self._send)
-            if cycle is not None:
-                cycle.transport.abort()  # closing it would wait for the client, too
-            raise ClientGone("The client does not read its answer.") from None
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def usage(self) -> TokenUsage | None:
         """Return the tokens that the answer reports, or None when it does not."""

@@ -69,6 +69,18 @@ def command_subject(command: Sequence[str], core: int, port: int) -> Iterator[Su
         yield Subject(process.pid, port, {})
 
 
+def take_client_core(core: int, client_core: int) -> None:
+    """Bind this process to the load generator's core.
+
+    Raises:
+        BadSettings: the two are one, or this process may not use both.
+    """
+    cores = os.sched_getaffinity(0)
+    if not {core, client_core} <= cores or core == client_core:
+        raise BadSettings(f"two different cores are needed; this process may use {cores}")
+    os.sched_setaffinity(0, {client_core})
+
+
 def free_port() -> int:
     """Return a port that was free a moment ago."""
     with socket.socket() as probe:

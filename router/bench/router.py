@@ -80,10 +80,9 @@ def router(
 
     import uvloop
 
-    cores = os.sched_getaffinity(0)
-    if not {core, client_core} <= cores or core == client_core:
-        raise click.UsageError(f"two different cores are needed; this process may use {cores}")
-    os.sched_setaffinity(0, {client_core})
+    from router.bench.process import take_client_core
+
+    take_client_core(core, client_core)
     report = uvloop.run(_measure(runs, seconds, connections, core, client_core, peer, overload))
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,9 +72,9 @@ def soak(
 
     import uvloop
 
-    from router.bench.process import python_subject
+    from router.bench.process import python_subject, take_client_core
 
-    os.sched_setaffinity(0, {client_core})
+    take_client_core(core, client_core)
     with python_subject("router.bench.target", core, "--threshold", str(threshold)) as subject:
         samples = uvloop.run(_load(subject, minutes * 60.0, rate))
     report = judge(samples) | {"minutes": minutes, "rate": rate}
