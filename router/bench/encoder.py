@@ -74,17 +74,15 @@ def encoder(
 
     import uvloop
 
+    from router.bench.process import take_client_core
     from students.bench.students import made_up, make_bundles, read_texts
 
-    cores = os.sched_getaffinity(0)
-    if not {core, client_core} <= cores or core == client_core:
-        raise click.UsageError(f"two different cores are needed; this process may use {cores}")
+    take_client_core(core, client_core)
     texts = read_texts(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
     with ExitStack() as stack:
         if bundle is None:
             folder = Path(stack.enter_context(TemporaryDirectory()))
             bundle = make_bundles(model, texts, folder)[1].path
-        os.sched_setaffinity(0, {client_core})
         report = uvloop.run(_measure(bundle, texts, runs, seconds, connections, core))
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
@@ -106,7 +104,7 @@ async def _measure(
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(1, context, _own, (core, bundle)) as pool,
-        python_subject("router.bench.variant", core, "--bundle", str(bundle)) as router,
+        python_subject("router.bench.target", core, "--bundle", str(bundle)) as router,
     ):
         for _ in range(runs + 1):
             for size in BATCHES:
@@ -173,7 +171,7 @@ async def _labels_that_differ(
 def _own(core: int, bundle: Path) -> None:
     """Load the bundle into this process, on one core."""
     global _student
-    from router.bench.variant import load
+    from router.bench.target import load
 
     os.sched_setaffinity(0, {core})
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -77,10 +77,9 @@ def faults(
 
     import uvloop
 
-    cores = os.sched_getaffinity(0)
-    if not {core, client_core} <= cores or core == client_core:
-        raise click.UsageError(f"two different cores are needed; this process may use {cores}")
-    os.sched_setaffinity(0, {client_core})
+    from router.bench.process import take_client_core
+
+    take_client_core(core, client_core)
     report = uvloop.run(_measure(runs, seconds, rate, unsure_rate, core, client_core))
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
@@ -97,7 +96,7 @@ async def _measure(
             *("--teacher", f"http://127.0.0.1:{teacher.port}"),
             *("--threshold", str(threshold), "--ledger", str(ledger)),
         )
-        with python_subject("router.bench.variant", core, *arguments) as router:
+        with python_subject("router.bench.target", core, *arguments) as router:
             felt = {name: Felt() for name in (HEALTHY, *FAULTS)}
             for run in range(runs + 1):
                 for fault in FAULTS:

@@ -1,15 +1,18 @@
 """Run the measured router in a process of its own: `python -m router.bench.target --port N`.
 
-The same app, ledger (SQLite on disk) and metrics as `raisehand serve`; only the student's weights
-are made up and the teacher is a fake in this process, so that nothing else has to run.
+The same app, ledger (SQLite on disk) and metrics as `raisehand serve`. Unless told otherwise the
+student's weights are made up and the teacher is a fake in this process, so that nothing else has to
+run; a bundle, a teacher over HTTP or a port shared with a second worker can take their place.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 from prometheus_client import CollectorRegistry
@@ -29,6 +32,7 @@ from router.settings import load_settings
 from router.slot import Model, ModelSlot
 from students.runtime.protocol import Student
 from students.task import Task
+from students.teachers import make_teacher
 from students.testing import ScriptedTeacher
 
 
@@ -58,21 +62,65 @@ def make_service(task: Task, student: Student, threshold: float, ledger_path: Pa
 
 @click.command()
 @click.option("--port", default=0, type=click.IntRange(0, 65_535))
+@click.option("--shared", is_flag=True, help="Let other processes listen on the port, too.")
+@click.option("--ledger", "ledger_path", type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="Default: a linear student.")
 @click.option("--threshold", default=0.0, help="Below this confidence the teacher is asked.")
-def main(port: int, threshold: float) -> None:
+@click.option("--teacher", help="Base URL of one that speaks vLLM's /classify; default: a fake.")
+def main(
+    port: int,
+    shared: bool,
+    ledger_path: Path | None,
+    bundle: Path | None,
+    threshold: float,
+    teacher: str | None,
+) -> None:
     """Serve until a signal says stop."""
-    with tempfile.TemporaryDirectory() as folder:
-        task = make_task("http://127.0.0.1:9", Path(folder))
-        student = make_student(task.schema_)
+    with _ledger(ledger_path) as ledger:
+        task = make_task(teacher or "http://127.0.0.1:9", ledger.parent)
+        student = make_student(task.schema_) if bundle is None else load(bundle)
         student.predict(["warm up"])
-        service = make_service(task, student, threshold, Path(folder) / "ledger.sqlite")
-        listener = bind("127.0.0.1", port)
+        task = _answering(task, student, teacher)
+        service = make_service(task, student, threshold, ledger)
+        if teacher is not None:
+            service.tasks[task.name].pipeline.guard = EscalationGuard(
+                make_teacher(task),
+                max_concurrency=task.teacher.max_concurrency,
+                timeout_s=task.teacher.timeout_s,
+                observe=service.metrics.attempt,
+            )
+        listener = bind("127.0.0.1", port, shared=shared)
         serve(
             create_app(service),
             service,
             listener,
             on_started=lambda: _announce(listener.getsockname()[1]),
         )
+
+
+def load(bundle: Path) -> Student:
+    """Load the student of a bundle."""
+    from students.runtime.bundle import read_bundle
+    from students.runtime.load import load_student
+
+    return load_student(read_bundle(bundle))
+
+
+def _answering(task: Task, student: Student, teacher: str | None) -> Task:
+    """The task with the student's labels and the kind of teacher that is there."""
+    changes: dict[str, object] = {"labels": dict.fromkeys(student.schema.names, "")}
+    if teacher is not None:
+        changes["teacher"] = task.teacher.model_copy(update={"mode": "classify"})
+    return task.model_copy(update=changes)
+
+
+@contextmanager
+def _ledger(path: Path | None) -> Iterator[Path]:
+    if path is not None:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder) / "ledger.sqlite"
 
 
 def _announce(port: int) -> None:
