@@ -1,10 +1,13 @@
 """The simulator decides exactly as the router does."""
 
+import inspect
 import math
 
 import numpy as np
 
 from costmodel import policy_twin
+from costmodel.prediction import SLOT_WAIT_S
+from router.escalation import EscalationGuard
 from router.policy import decide
 from students.labels import Prediction
 
@@ -31,3 +34,8 @@ def test_twin_and_router_agree_on_a_hundred_thousand_decisions():
         seen.add(twin)
     assert different == 0
     assert len(seen) == len(policy_twin.WORDS)
+
+
+def test_the_prediction_waits_for_a_slot_as_long_as_the_router():
+    """The patience that a prediction assumes is the one that the router's guard has."""
+    assert inspect.signature(EscalationGuard).parameters["max_wait_s"].default == SLOT_WAIT_S
