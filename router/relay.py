@@ -55,6 +55,7 @@ class Relay:
         self._sockets = sockets
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         self._busy = asyncio.Lock()
+        self._changing = False
         self.wanted: State | None = None
         """Where every worker shall be; None: as it was started."""
 
@@ -121,26 +122,33 @@ class Relay:
         return await self._change(request.method, target, await _body(request))
 
     async def _change(self, method: str, target: str, body: bytes) -> Response:
-        if self._busy.locked():
+        if self._changing:
             raise Conflict("Another change is being made; wait until it is there.")
-        async with self._busy:
-            replies: list[Response | None] = []
-            for index in range(len(self._workers)):
-                replies.append(await self._ask(index, method, target, body, timeout_s=None))
-                if replies[-1] is not None:
-                    break
-            first = replies[-1]
-            if first is None:
-                raise Unavailable("No worker answers; they are being started.")
-            if first.status_code != 200:
-                return first
-            self.wanted = await self._state(len(replies) - 1)
-            replies += await asyncio.gather(
-                *(
-                    self._ask(index, method, target, body, timeout_s=None)
-                    for index in range(len(replies), len(self._workers))
-                )
+        self._changing = True
+        try:
+            async with self._busy:  # a worker that is being brought up is waited for
+                return await self._tell(method, target, body)
+        finally:
+            self._changing = False
+
+    async def _tell(self, method: str, target: str, body: bytes) -> Response:
+        replies: list[Response | None] = []
+        for index in range(len(self._workers)):
+            replies.append(await self._ask(index, method, target, body, timeout_s=None))
+            if replies[-1] is not None:
+                break
+        first = replies[-1]
+        if first is None:
+            raise Unavailable("No worker answers; they are being started.")
+        if first.status_code != 200:
+            return first
+        self.wanted = await self._state(len(replies) - 1)
+        replies += await asyncio.gather(
+            *(
+                self._ask(index, method, target, body, timeout_s=None)
+                for index in range(len(replies), len(self._workers))
             )
+        )
         refused = {i: r for i, r in enumerate(replies) if r is not None and r.status_code != 200}
         if refused:
             words = "; ".join(f"worker {i}: {bytes(r.body).decode()}" for i, r in refused.items())

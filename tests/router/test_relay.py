@@ -33,6 +33,8 @@ class Worker:
         self.bundle = "a"
         self.refuses = False
         self.told = []
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def __aenter__(self):
         async def look(request):
@@ -41,6 +43,7 @@ class Worker:
         async def swap(request):
             body = await request.json()
             self.told.append(body["bundle"])
+            await self.answers.wait()
             if self.refuses:
                 return JSONResponse({"error": "no such bundle"}, 409)
             self.bundle = body["bundle"]
@@ -132,6 +135,24 @@ async def test_a_worker_that_is_away_is_told_when_it_is_back(workers, relay, tel
     await workers[0].__aenter__()
     await bringing
     assert workers[0].bundle == "b"
+
+
+async def test_a_change_waits_for_a_worker_that_is_being_brought_up(workers, relay, tell):
+    """Only another operator's change is in its way."""
+    await workers[0].__aexit__()
+    await tell(*SWAP)
+    await workers[0].__aenter__()
+    workers[0].answers.clear()
+    bringing = asyncio.create_task(relay.bring(0))
+    while not workers[0].told:
+        await asyncio.sleep(0.01)
+    change = asyncio.create_task(tell(*SWAP[:2], b'{"bundle": "c"}'))
+    await asyncio.sleep(0.05)
+    assert (await tell(*SWAP))[0] == 409
+    workers[0].answers.set()
+    assert (await change)[0] == 200
+    await bringing
+    assert [w.bundle for w in workers] == ["c"] * 3
 
 
 async def test_without_workers_the_port_says_so(workers, tell):

@@ -173,7 +173,13 @@ async def operator(serve, session, tmp_path):
             "--ledger", str(tmp_path / "l.sqlite"), admin_token=TOKEN,
         )  # fmt: skip
         await until(lambda: up(session, router.url), 2)
-        return Operator(router, session)
+        admin = Operator(router, session)
+
+        async def away():
+            return (await admin.each("bundle")).count(None)
+
+        await until(away, 0)
+        return admin
 
     return start
 
