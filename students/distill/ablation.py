@@ -11,26 +11,25 @@ say, can be measured in the same table.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from students.confidence import confidence, softmax
 from students.distill.calibration import fit_temperature
 from students.distill.labelled import LabelledSet
 from students.distill.linear import LinearRecipe, train_linear
+from students.distill.progress import Progress
 from students.evaluation import Interval
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
-Progress = Callable[[int, int], None]
 
 SOFT, HARD, BOTH, GOLD, BASELINE = (
     "soft", "hard", "soft + hard", "gold", "TF-IDF + LR on answers",
@@ -159,9 +158,7 @@ def ablate(
         progress(done, len(jobs))
         return outcome
 
-    with ThreadPoolExecutor(
-        os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)
-    ) as threads:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         outcomes = list(threads.map(run, jobs))
     of = {
         job[0]: [o for (j, _), o in zip(jobs, outcomes, strict=True) if j is job]

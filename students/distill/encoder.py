@@ -20,7 +20,8 @@ import torch
 
 from students.distill.calibration import calibrated_kl
 from students.distill.labelled import LabelledSet
-from students.distill.training import Checkpoint, Progress, Recipe, Tokens, train_encoder
+from students.distill.progress import Progress
+from students.distill.training import Checkpoint, Recipe, Tokens, train_encoder
 from students.errors import BadTask
 from students.runtime.bundle import Trial
 from students.runtime.encoder import CHARACTERS_PER_TOKEN, TOKENIZER, pad

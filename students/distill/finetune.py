@@ -8,15 +8,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from students.distill.progress import Progress
 from students.errors import BadInputs
-
-if TYPE_CHECKING:
-    from students.distill.training import Progress
 
 CHARACTERS_PER_TOKEN = 12
 """Text beyond max_length times this is cut before tokenizing: nobody's words are that long."""

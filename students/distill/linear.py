@@ -1,7 +1,4 @@
-"""Train the linear student: hashed n-grams, an EmbeddingBag of logits, the teacher's soft labels.
-
-Door to torch: import this module only inside the functions that train.
-"""
+"""Train the linear student: hashed n-grams, a table of logits, the teacher's soft labels."""
 
 from __future__ import annotations
 
@@ -13,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from students.distill.calibration import calibrated_kl
 from students.distill.labelled import LabelledSet
-from students.distill.training import Progress, distillation_loss
+from students.distill.progress import Progress
+from students.distill.table import Bags, Lesson, Table
 from students.runtime import hashing
 from students.runtime.bundle import Trial
 from students.runtime.linear import LinearWeights
@@ -63,35 +59,6 @@ class LinearRecipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Bags:
-    """Features of N texts, end to end.
-
-    Attributes:
-        features: (M,), rows of the table.
-        weights: (M,), each feature's share of its text's unit vector.
-        offsets: (N + 1,), where each text begins.
-    """
-
-    features: Int32
-    weights: Float32
-    offsets: Int64
-
-    def __len__(self) -> int:
-        return self.offsets.size - 1
-
-    def take(self, texts: Int64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Features (m,), offsets (B,) and weights (m,) of some texts, as EmbeddingBag wants."""
-        lengths = self.offsets[texts + 1] - self.offsets[texts]
-        starts = np.cumsum(lengths) - lengths
-        index = np.repeat(self.offsets[texts] - starts, lengths) + np.arange(lengths.sum())
-        return (
-            torch.from_numpy(self.features[index]).long(),
-            torch.from_numpy(starts),
-            torch.from_numpy(self.weights[index]),
-        )
-
-
-@dataclass(frozen=True, eq=False)
 class Vocabulary:
     """The features that training kept, the most frequent first.
 
@@ -118,7 +85,7 @@ class Vocabulary:
         return cls(slots, weight.astype(np.float32))
 
     def bags(self, texts: Sequence[str], recipe: LinearRecipe) -> Bags:
-        """Turn texts into unit vectors over the table's rows."""
+        """Turn texts into unit vectors over the table's rows; its last row, the bias, is in all."""
         features, offsets = _hashed(texts, recipe)
         rows = self.slots[features]
         before = np.concatenate([[0], np.cumsum(rows >= 0)])
@@ -127,7 +94,12 @@ class Vocabulary:
         # Counts enter linearly: |x|^2 is the sum over occurrences, as in runtime.hashing.logits.
         running = np.concatenate([[0.0], np.cumsum(weight.astype(np.float64) ** 2)])
         length = np.sqrt(np.maximum(running[ends[1:]] - running[ends[:-1]], 1e-12))
-        return Bags(rows, (weight / np.repeat(length, np.diff(ends))).astype(np.float32), ends)
+        shares = (weight / np.repeat(length, np.diff(ends))).astype(np.float32)
+        return Bags(
+            np.insert(rows, ends[1:], self.weight.size),
+            np.insert(shares, ends[1:], 1.0),
+            ends + np.arange(ends.size),
+        )
 
 
 def _hashed(texts: Sequence[str], recipe: LinearRecipe) -> tuple[Int32, Int64]:
@@ -139,7 +111,7 @@ def _hashed(texts: Sequence[str], recipe: LinearRecipe) -> tuple[Int32, Int64]:
 @dataclass(frozen=True, eq=False)
 class _Rows:
     train: Bags
-    targets: torch.Tensor
+    targets: Float32
     validation: Bags
     teacher: Float32
 
@@ -160,7 +132,7 @@ def train_linear(
     vocabulary = Vocabulary.of(train.texts, recipe)
     rows = _Rows(
         vocabulary.bags(train.texts, recipe),
-        torch.from_numpy(train.probabilities),
+        train.probabilities,
         vocabulary.bags(validation.texts, recipe),
         validation.probabilities,
     )
@@ -184,11 +156,7 @@ def train_linear(
             recipe.shortest, recipe.longest, vocabulary.slots, vocabulary.weight, table, bias
         )
 
-    # The steps are too small for torch's own threads: one core for each setting is many times
-    # faster than all cores for one.
-    with ThreadPoolExecutor(
-        min(len(settings), os.cpu_count() or 1), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
         found = sorted(pool.map(fit, range(len(settings))), key=lambda pair: pair[0].kl)
     return found[0][1], tuple(trial for trial, _ in found)
 
@@ -197,46 +165,25 @@ def _fit(
     rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, step: Callable[[int], None]
 ) -> tuple[Float32, Float32, Trial]:
     """Train until the validation KL has not improved for `patience` epochs; return the best."""
-    classes = rows.targets.shape[1]
-    table = nn.EmbeddingBag(max(1, vocabulary.weight.size), classes, mode="sum")  # (rows, K)
-    nn.init.zeros_(table.weight)
-    bias = nn.Parameter(torch.zeros(classes))
-    # Adagrad: a rare feature keeps a large step for when it is seen.
-    optimizer = torch.optim.Adagrad([table.weight, bias], lr=recipe.lr)
+    table = Table(vocabulary.weight.size + 1, rows.targets.shape[1], recipe.lr)
+    lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
     rng = np.random.default_rng(recipe.seed)
-    everything = np.arange(len(rows.validation))
-    best, best_kl, best_epoch = (table.weight.detach().clone(), bias.detach().clone()), math.inf, 0
+    best, best_kl, best_epoch = table.weight.copy(), math.inf, 0
     agreement = 0.0
     for epoch in range(1, recipe.epochs + 1):
-        order = rng.permutation(len(rows.train))
-        for start in range(0, order.size, recipe.batch_size):
-            batch = order[start : start + recipe.batch_size]
-            logits = table(*rows.train.take(batch)) + bias  # (B, K)
-            loss = distillation_loss(
-                logits, rows.targets[batch], recipe.temperature, recipe.hard_weight
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        with torch.no_grad():
-            held_out = (table(*rows.validation.take(everything)) + bias).numpy()
+        table.learn(rows.train, lesson, rng.permutation(len(rows.targets)), recipe.batch_size)
+        held_out = table.logits(rows.validation)
         kl = calibrated_kl(held_out, rows.teacher)
         step(epoch)
         if kl < best_kl:
-            best, best_kl, best_epoch = (
-                (table.weight.detach().clone(), bias.detach().clone()),
-                kl,
-                epoch,
-            )
+            best, best_kl, best_epoch = table.weight.copy(), kl, epoch
             agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
             continue
         if epoch - best_epoch >= recipe.patience:
             break
         # Overshot: back to the best and on in smaller steps.
-        with torch.no_grad():
-            table.weight.copy_(best[0])
-            bias.copy_(best[1])
-        optimizer.param_groups[0]["lr"] *= SHRINK
+        table.weight = best.copy()
+        table.rate *= SHRINK
     step(recipe.epochs)
     trial = Trial(
         temperature=recipe.temperature,
@@ -245,4 +192,4 @@ def _fit(
         agreement=agreement,
         epochs=best_epoch,
     )
-    return best[0].numpy()[: vocabulary.weight.size], best[1].numpy(), trial
+    return best[:-1], best[-1], trial

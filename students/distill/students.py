@@ -9,11 +9,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from students.distill.labelled import LabelledSet
+from students.distill.progress import Progress
 from students.errors import BadTask
 from students.runtime.bundle import Family, Trial
 from students.task import StudentSection
 
-Progress = Callable[[int, int], None]
 LINEAR_EPOCHS, ENCODER_EPOCHS = 20, 8
 
 

@@ -15,11 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from students.distill.progress import Progress
 from students.runtime.encoder import pad
 
 Float32 = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
 Tokens = Sequence[Sequence[int]]
 EpochEnd = Callable[[int], bool]
 """Called with the number of epochs done; True stops the training."""
@@ -60,7 +59,8 @@ def distillation_loss(
     """(1 - lambda) T^2 KL(p_T || student_T) + lambda CE(argmax p), averaged over rows.
 
     p_T is the teacher softened, p^(1/T) renormalised (Hinton 2015). Rows of `targets` (N, K) may
-    sum to less than 1: mass that the teacher put on no label weighs its row down.
+    sum to less than 1: mass that the teacher put on no label weighs its row down. Its gradient in
+    closed form, which the linear student learns by, is in `students.distill.table`.
     """
     mass = targets.sum(dim=1)
     soft = torch.log_softmax(targets.clamp_min(1e-8).log() / temperature, dim=1)

@@ -4,8 +4,6 @@ A text is lower-cased, cut at `CHARACTERS` characters and read as UTF-8. A word 
 letters, digits and non-ASCII bytes. Its features are the word, the pair with the word before it,
 and its character n-grams (characters, not bytes) with one space on each side. Each is hashed
 (FNV-1a, then a finaliser, so that low bits are good) into one of `buckets` buckets.
-
-The kernels release the GIL and are cached on disk.
 """
 
 from __future__ import annotations
@@ -28,7 +26,8 @@ Float32 = npt.NDArray[np.float32]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _compiled(**options: object) -> Callable[[F], F]:
+def compiled(**options: object) -> Callable[[F], F]:
+    """Compile a kernel that releases the GIL, once a machine: it is cached on disk."""
     return cast("Callable[[F], F]", njit(nogil=True, cache=True, **options))
 
 
@@ -50,20 +49,20 @@ def pack(texts: Sequence[str]) -> tuple[UInt8, Int64]:
     return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _finish(h: np.uint64, mask: np.uint64) -> np.int32:
     h ^= h >> np.uint64(32)
     h *= _MIX
     return np.int32((h >> np.uint64(29)) & mask)
 
 
-@_compiled()
+@compiled()
 def capacity(size: int, shortest: int, longest: int) -> int:
     """Most features that `size` bytes can have."""
     return (2 * size + 2) * max(0, longest - shortest + 1) + size + 2
 
 
-@_compiled()
+@compiled()
 def text_features(
     data: UInt8, start: int, end: int, shortest: int, longest: int, buckets: int, out: Int32
 ) -> int:
@@ -93,7 +92,7 @@ def text_features(
     return n
 
 
-@_compiled()
+@compiled()
 def _word_grams(
     data: UInt8, i: int, j: int, shortest: int, longest: int, mask: np.uint64, out: Int32, n: int
 ) -> int:
@@ -118,12 +117,12 @@ def _word_grams(
     return n
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _is_word(c: np.uint8) -> bool:
     return bool((97 <= c <= 122) or c >= 128 or (48 <= c <= 57))
 
 
-@_compiled()
+@compiled()
 def bag(
     data: UInt8, offsets: Int64, shortest: int, longest: int, buckets: int
 ) -> tuple[Int32, Int64]:
@@ -146,7 +145,7 @@ def bag(
     return features, ends
 
 
-@_compiled(fastmath={"contract", "reassoc", "nsz"})
+@compiled(fastmath={"contract", "reassoc", "nsz"})
 def logits(
     data: UInt8,
     offsets: Int64,
@@ -193,7 +192,7 @@ def logits(
             out[t, c] = total[c] * scale + bias[c]
 
 
-@_compiled()
+@compiled()
 def answer(values: Float32, temperature: float, margin: bool, best: Int64, sure: Float32) -> None:
     """Turn logits (N, K) into probabilities in place, with the label and confidence of each row.
 

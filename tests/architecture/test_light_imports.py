@@ -42,3 +42,10 @@ def test_help_is_light():
         "try:\n    run()\nexcept SystemExit as stop:\n    assert not stop.code\n"
     )
     assert _heavy_modules_after(code) == []
+
+
+def test_linear_student_is_distilled_without_torch():
+    """Who distils or ablates a linear student does not wait for torch."""
+    loaded = _heavy_modules_after("import students.distill.run, students.distill.ablation")
+    assert "torch" not in loaded
+    assert _heavy_modules_after("import students.distill.linear") == ["numba"]

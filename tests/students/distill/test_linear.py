@@ -1,0 +1,137 @@
+"""The linear student learns the distillation loss, step by step as torch would."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from students.bench.students import made_up
+from students.distill.linear import LinearRecipe, Vocabulary, train_linear
+from students.distill.table import Bags, Lesson, Table, text_slope
+from students.distill.training import distillation_loss
+
+CLASSES, ROWS, TEXTS = 5, 40, 50
+SETTINGS = [(1.0, 0.0), (4.0, 0.0), (2.0, 0.5), (1.0, 1.0)]
+
+
+def _bags():
+    """Up to 11 features a text, some of them twice, some texts without any; the bias in all."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(0, 12, TEXTS)
+    features = [np.append(rng.integers(0, ROWS - 1, n), ROWS - 1) for n in lengths]
+    shares = [np.append(rng.random(n), 1.0) for n in lengths]
+    return Bags(
+        np.concatenate(features).astype(np.int32),
+        np.concatenate(shares).astype(np.float32),
+        np.concatenate([[0], np.cumsum(lengths + 1)]),
+    )
+
+
+def _teacher():
+    """Soft labels, a part of whose mass is on no label."""
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.full(CLASSES, 0.3), TEXTS) * rng.uniform(0.2, 1.0, (TEXTS, 1))
+    return p.astype(np.float32)
+
+
+@pytest.mark.parametrize(("temperature", "hard_weight"), SETTINGS)
+def test_gradient_is_that_of_autograd(temperature, hard_weight):
+    """The closed form is the gradient of the distillation loss, label mass below 1 included."""
+    teacher = _teacher()
+    logits = torch.randn(TEXTS, CLASSES, generator=torch.manual_seed(0)) * 3
+    logits.requires_grad_()
+    distillation_loss(logits, torch.from_numpy(teacher), temperature, hard_weight).backward()
+    lesson = Lesson.of(teacher, temperature, hard_weight)
+    found = np.empty((TEXTS, CLASSES), np.float32)
+    for text, values in enumerate(logits.detach().numpy().copy()):
+        text_slope(values, lesson, text, found[text])
+    found *= (lesson.mass / lesson.mass.sum())[:, None]
+    assert logits.grad is not None
+    np.testing.assert_allclose(found, logits.grad.numpy(), atol=1e-7)
+
+
+@pytest.mark.parametrize(("temperature", "hard_weight"), SETTINGS)
+def test_epochs_are_those_of_torch(temperature, hard_weight):
+    """After some epochs the table is what torch's EmbeddingBag and Adagrad make of it."""
+    bags, teacher = _bags(), _teacher()
+    table, lesson = Table(ROWS, CLASSES, rate=0.2), Lesson.of(teacher, temperature, hard_weight)
+    twin = torch.nn.EmbeddingBag(ROWS, CLASSES, mode="sum", include_last_offset=True)
+    torch.nn.init.zeros_(twin.weight)
+    optimizer = torch.optim.Adagrad(twin.parameters(), lr=0.2)
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        order = rng.permutation(TEXTS)
+        table.learn(bags, lesson, order, batch_size=8)
+        for start in range(0, TEXTS, 8):
+            batch = order[start : start + 8]
+            spans = [slice(*bags.offsets[text : text + 2]) for text in batch]
+            logits = twin(
+                torch.from_numpy(np.concatenate([bags.features[s] for s in spans])),
+                torch.tensor(np.cumsum([0] + [s.stop - s.start for s in spans])).int(),
+                torch.from_numpy(np.concatenate([bags.shares[s] for s in spans])),
+            )
+            optimizer.zero_grad()
+            distillation_loss(
+                logits, torch.from_numpy(teacher[batch]), temperature, hard_weight
+            ).backward()
+            optimizer.step()
+    assert np.abs(table.weight).max() > 0.5
+    np.testing.assert_allclose(table.weight, twin.weight.detach().numpy(), atol=1e-4)
+
+
+def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
+    """A batch without any label mass leaves the table as it is, and finite."""
+    table = Table(ROWS, CLASSES, rate=0.2)
+    lesson = Lesson.of(np.zeros((TEXTS, CLASSES), np.float32), 2.0, 0.5)
+    table.learn(_bags(), lesson, np.arange(TEXTS), batch_size=8)
+    assert not table.weight.any()
+
+
+def test_a_text_is_its_known_features_and_the_bias():
+    """Shares have length 1; a text without any known feature has the bias alone."""
+    recipe = LinearRecipe()
+    vocabulary = Vocabulary.of(["where is my card", "where is my money"], recipe)
+    bags = vocabulary.bags(["where is my card", "", "?!", "ж"], recipe)
+    known = bags.offsets[1] - 1
+    assert known > 10
+    assert bags.shares[:known] @ bags.shares[:known] == pytest.approx(1, abs=1e-6)
+    assert bags.features[:known].max() < vocabulary.weight.size
+    assert bags.features[known:].tolist() == [vocabulary.weight.size] * 4
+    assert bags.shares[known:].tolist() == [1.0] * 4
+    assert np.diff(bags.offsets).tolist() == [known + 1, 1, 1, 1]
+
+
+def test_texts_without_features_are_answered_by_the_bias():
+    """Training texts may hold no word at all: the student then knows the teacher's shares."""
+    data = made_up(60, classes=3)
+    data = replace(data, texts=("?!",) * 60)
+    weights, _ = train_linear(data, data, LinearRecipe())
+    p = torch.softmax(torch.from_numpy(weights.logits(["", "anything"])), 1).numpy()
+    np.testing.assert_allclose(p, data.probabilities.mean(0)[None].repeat(2, 0), atol=0.02)
+
+
+def test_serving_gives_the_logits_of_training():
+    """The weights as they are served are the table at the best epoch: same KL on validation."""
+    from students.distill.calibration import calibrated_kl
+
+    train, validation = made_up(300, seed=1, classes=4), made_up(100, seed=2, classes=4)
+    weights, trials = train_linear(train, validation, LinearRecipe(), (1.0, 2.0), (0.0, 0.5))
+    served = calibrated_kl(weights.logits(validation.texts), validation.probabilities)
+    assert served == pytest.approx(trials[0].kl, abs=1e-5)
+    assert trials[0].kl == min(trial.kl for trial in trials)
+
+
+def test_equal_seeds_give_equal_weights():
+    """Training twice gives the same bits, whatever ran beside it; another seed does not."""
+    train, validation = made_up(200, seed=1, classes=4), made_up(80, seed=2, classes=4)
+
+    def rows(seed, *temperatures):
+        weights, _ = train_linear(
+            train, validation, LinearRecipe(epochs=3, seed=seed), temperatures
+        )
+        return weights.rows
+
+    np.testing.assert_array_equal(rows(0, 2.0), rows(0, 2.0))
+    np.testing.assert_array_equal(rows(0, 1.0, 2.0), rows(0, 1.0, 2.0))
+    assert not np.array_equal(rows(0, 2.0), rows(1, 2.0))
