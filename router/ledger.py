@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -346,14 +347,21 @@ PREPARE_S = 10.0
 """How long a ledger that another process is just making may stay locked."""
 BATCH = 2_000
 """Entries of one transaction."""
-_ROWS = 400
-"""Rows of one statement: 22 columns each stay under SQLite's 32,766 parameters."""
+_ROWS = (256, 64, 16, 4, 1)
+"""Rows of one statement. Every size is a program of its own that the connection keeps, up to half a
+megabyte large: with any size allowed, memory grew for hours. 22 columns each stay under SQLite's
+32,766 parameters."""
 _ENVIRONMENT = (sqlite3.OperationalError, MemoryError)
 """Faults of the machine (locked, full, gone), not of an entry: worth another try."""
 _MONEY = ("student_pusd", "teacher_pusd")
 _COLUMNS = tuple(name.replace("_usd", "_pusd") for name in Entry.__struct_fields__)
 _USD_AT = (_COLUMNS.index("student_pusd"), _COLUMNS.index("teacher_pusd"))
 _ENUM_AT = (_COLUMNS.index("route"), _COLUMNS.index("reason"))
+_ROW = f"({', '.join('?' * len(_COLUMNS))})"
+_INTO = {
+    rows: f"insert into entries ({', '.join(_COLUMNS)}) values {', '.join([_ROW] * rows)}"
+    for rows in _ROWS
+}
 _CREATE = """
 create table if not exists entries (
     id integer primary key,
@@ -439,14 +447,14 @@ def _check_version(path: Path, connection: sqlite3.Connection) -> int:
 
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    row = "(" + ", ".join("?" * len(_COLUMNS)) + ")"
-    into = f"insert into entries ({', '.join(_COLUMNS)}) values "
     connection.execute("begin immediate")
     try:
-        for start in range(0, len(entries), _ROWS):
-            part = entries[start : start + _ROWS]
-            values = list(chain.from_iterable(map(_row, part)))
-            connection.execute(into + ", ".join([row] * len(part)), values)
+        start = 0
+        for rows in _ROWS:
+            while start + rows <= len(entries):
+                values = list(chain.from_iterable(map(_row, entries[start : start + rows])))
+                connection.execute(_INTO[rows], values)
+                start += rows
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:
@@ -460,8 +468,13 @@ def _row(entry: Entry) -> list[object]:
         row[i] = row[i].value
     for i in _USD_AT:
         if row[i] is not None:
-            row[i] = round(row[i] * PICO)
+            row[i] = _pico(row[i])
     return row
+
+
+@lru_cache(maxsize=1_024)
+def _pico(usd: Decimal) -> int:
+    return round(usd * PICO)
 
 
 def _discard(connection: sqlite3.Connection | None) -> None:

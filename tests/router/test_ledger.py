@@ -113,6 +113,31 @@ def test_totals_since_a_moment(path):
     ledger.close()
 
 
+def test_batches_of_every_size_share_a_few_statements(path):
+    """A connection keeps each statement's program: one for every size would take ever more room."""
+    statements = set()
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql, *values):
+            statements.add(sql)
+            return super().execute(sql, *values)
+
+    def connect(path):
+        return sqlite3.connect(
+            path, factory=Connection, isolation_level=None, check_same_thread=False
+        )
+
+    ledger, sizes = SqliteLedger(path, connect=connect), range(1, 400, 13)
+    for size in sizes:
+        for n in range(size):
+            ledger.append(sample_entry(request_id=f"{size}-{n}"))
+        assert ledger.flush()
+    ledger.close()
+    written = [entry.request_id for entry in read_entries(path)]
+    assert written == [f"{size}-{n}" for size in sizes for n in range(size)]
+    assert sum("insert" in sql for sql in statements) == 5
+
+
 def test_a_full_buffer_drops_and_counts(path):
     """Beyond `capacity` entries are dropped and counted; `append` neither waits nor raises."""
     ledger = SqliteLedger(path, capacity=3, interval_s=60)
