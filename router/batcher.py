@@ -2,8 +2,9 @@
 
 There is no artificial wait: a text that finds the student idle goes at the end of this tick of the
 event loop, together with those that arrived in the same tick. The student runs in one worker
-thread, never on the event loop. A batch costs one hand-over to the thread and one back, however
-many texts it carries. The choice and its measurements: docs/decisions/0002-the-hot-path.md.
+thread; only a batch that it answers, for sure, sooner than it could be handed to the thread
+(`Student.in_place_tokens`) is answered where it is. The choice and its measurements:
+docs/decisions/0002-the-hot-path.md.
 """
 
 from __future__ import annotations
@@ -77,13 +78,19 @@ class _Batch(msgspec.Struct, gc=False):
     started_at: float
 
 
+class _Forward(msgspec.Struct, gc=False):
+    outcomes: list[Prediction | None]
+    started: float
+    seconds: float
+
+
 class Batcher:
     """Groups texts for one student; everybody who waits is told exactly once.
 
     All methods belong to the event loop's thread.
 
     Args:
-        student: predicts in the worker thread.
+        student: predicts in the worker thread, or in place if it is quick.
         max_queue: texts that may wait; one more is refused.
         max_batch_texts: texts of one batch, at most.
         max_batch_tokens: their `student.token_count` together, at most; a single longer text still
@@ -101,6 +108,7 @@ class Batcher:
         clock: Clock = time.monotonic,
     ) -> None:
         self._student = student
+        self._in_place_tokens = student.in_place_tokens
         self._max_queue = max_queue
         self._max_batch_texts = max_batch_texts
         self._max_batch_tokens = max_batch_tokens
@@ -179,9 +187,7 @@ class Batcher:
             raise Unavailable("The router is shutting down; ask another instance.")
         tokens = self._student.token_count(text)
         self._waiting.append(_Item(text, tokens, deadline, client, waiter, self._clock()))
-        if not self._scheduled and self._running is None:
-            self._scheduled = True
-            self._loop.call_soon(self._dispatch)
+        self._schedule()
 
     async def close(self, timeout_s: float = 30.0) -> None:
         """Finish what was accepted, refuse the rest, stop the worker."""
@@ -195,13 +201,23 @@ class Batcher:
         self._waiting.clear()
         self._handover.put(None)
 
+    def _schedule(self) -> None:
+        if not self._scheduled and self._running is None:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
     def _dispatch(self) -> None:
-        """Hand the next batch to the worker, if anybody still wants an answer."""
+        """Answer the next batch or hand it to the worker, if anybody still wants an answer."""
         self._scheduled = False
         items = self._take()
         if not items:
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
+            return
+        if sum(item.tokens for item in items) <= self._in_place_tokens:
+            _tell(items, self._forward(items))
+            if self._waiting or self._idle is not None:
+                self._schedule()
             return
         self._running = batch = _Batch(items, self._clock())
         self._handover.put(batch)
@@ -241,23 +257,30 @@ class Batcher:
     def _work(self) -> None:
         """Run in the worker thread: forward, hand back, until told to stop."""
         while (batch := self._handover.get()) is not None:
-            started = self._clock()
-            outcomes = _predict(self._student, [item.text for item in batch.items])
-            forward_s = self._clock() - started
+            forward = self._forward(batch.items)
             try:
-                self._loop.call_soon_threadsafe(self._finish, batch, outcomes, started, forward_s)
+                self._loop.call_soon_threadsafe(self._finish, batch, forward)
             except RuntimeError:  # the loop was closed: nobody is left to answer
                 return
 
-    def _finish(
-        self, batch: _Batch, outcomes: list[Prediction | None], started: float, forward_s: float
-    ) -> None:
+    def _forward(self, items: Sequence[_Item]) -> _Forward:
+        started = self._clock()
+        outcomes = _predict(self._student, [item.text for item in items])
+        return _Forward(outcomes, started, self._clock() - started)
+
+    def _finish(self, batch: _Batch, forward: _Forward) -> None:
         """Go on with what queued meanwhile, then give every text its own outcome."""
         self._running = None
         self._dispatch()
-        for item, prediction in zip(batch.items, outcomes, strict=True):
-            if not item.waiter.done():
-                item.waiter.set_result(Scored(prediction, started - item.queued_at, forward_s))
+        _tell(batch.items, forward)
+
+
+def _tell(items: Sequence[_Item], forward: _Forward) -> None:
+    """Give every text its own outcome."""
+    for item, prediction in zip(items, forward.outcomes, strict=True):
+        if not item.waiter.done():
+            queue_s = forward.started - item.queued_at
+            item.waiter.set_result(Scored(prediction, queue_s, forward.seconds))
 
 
 def _predict(student: Student, texts: Sequence[str]) -> list[Prediction | None]:

@@ -176,6 +176,7 @@ class Proven:
 
     def __init__(self, student: Student, leave: Callable[[int], object] = os._exit) -> None:
         self.schema: LabelSchema = student.schema
+        self.in_place_tokens: int = student.in_place_tokens
         self.token_count = student.token_count
         self._student = student
         self._leave = leave

@@ -87,6 +87,9 @@ class TimedProtocol(HttpToolsProtocol):
         if self._between and self._is_taken(data):
             self._stop_timer()
             return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         if not self._in_head:
             self._stop_timer()
@@ -108,7 +111,13 @@ class TimedProtocol(HttpToolsProtocol):
     def refuse(self, refusal: bytes) -> None:
         """Write a refusal to the request on the express lane, as it is."""
         self._on_express = False
+        if self.disconnected:
+            return
         self.transport.write(refusal)
+        if self._closes:
+            self.transport.close()
+        else:
+            self._take_held()
 
     def answer(self, status: int, fields: bytes, body: bytes) -> None:
         """Write a whole answer to the request on the express lane."""
@@ -127,10 +136,23 @@ class TimedProtocol(HttpToolsProtocol):
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._wait_idle(self.timeout_keep_alive)
+        self._take_held()
+
+    def _take_held(self) -> None:
         if self._held:
             held, self._held = self._held, b""
             self.transport.resume_reading()
             self.data_received(held)
+
+    def leave(self, data: bytes) -> None:
+        """Give the request on the express lane to the parser after all."""
+        self._on_express = False
+        if self.disconnected:
+            return
+        self._parse(data)
+        if self._closes:
+            super().shutdown()
+        self._take_held()
 
     def give_up(self) -> None:
         """Close: the request on the express lane gets no answer."""

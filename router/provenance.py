@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from router.pipeline import Answer
 from router.policy import Route
@@ -66,5 +67,6 @@ def _sum(amounts: list[Decimal | None]) -> Decimal | None:
     return sum(known, Decimal(0)) if len(known) == len(amounts) else None
 
 
+@lru_cache(maxsize=1_024)
 def _usd(usd: Decimal | None) -> bytes:
     return UNPRICED if usd is None else f"{usd:.12f}".encode()

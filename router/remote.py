@@ -43,6 +43,8 @@ class RemoteStudent:
         BadBundle: the engine cannot load it, or there is no engine.
     """
 
+    in_place_tokens = 0
+
     def __init__(
         self, schema: LabelSchema, engine: Path, bundle: Path, *, answer_s: float = 10.0
     ) -> None:

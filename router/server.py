@@ -130,7 +130,7 @@ def _http(settings: Settings, express: Express | None = None) -> type[asyncio.Pr
 
 def express_lane(service: Service, *, answers: bool = True) -> Express:
     """Build the express lane of a service; without `answers` it only refuses what is too much."""
-    door = Admission(service.settings.max_in_work, service.waiting_for_teachers)
+    door = Admission(service.settings.max_in_work, service.waiting_for_teachers, service.clock)
     service.metrics.watch(
         [
             Reading(

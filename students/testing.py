@@ -103,6 +103,8 @@ class ScriptedStudent:
         kind: how confidence is scored.
     """
 
+    in_place_tokens = 0
+
     def __init__(
         self,
         schema: LabelSchema,

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.25
 """Share of the run that is left out: allocators and caches fill up first."""
+SLICE_S = 5.0
+"""Less than the time a router gives a new connection to say something: some are never needed."""
+CLOSED_S = 0.2
+"""After so long the connections of a slice are gone from the router's descriptors, too."""
 MAX_MB_PER_HOUR = 1.0
 MAX_MORE_DESCRIPTORS = 10
 MAX_REFUSED = 0.001
@@ -131,6 +135,7 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope:
 
 async def _load(subject: Subject, seconds: float, rate: float) -> Samples:
     """Load in slices, so that nothing per request is kept for long; sample after each."""
+    import asyncio
     import time
 
     from rich.progress import Progress
@@ -139,16 +144,17 @@ async def _load(subject: Subject, seconds: float, rate: float) -> Samples:
     from router.bench.router import chat_requests
 
     samples = Samples([], [], [], [], [])
-    slice_s = min(10.0, seconds / 12.0)
+    slice_s = min(SLICE_S, seconds / 12.0)
     started = time.monotonic()
     with Progress(transient=True) as progress:
         bar = progress.add_task("soak", total=seconds)
         while (spent := time.monotonic() - started) < seconds:
             tally = await open_loop(
-                subject.port, chat_requests(), rate=rate, seconds=slice_s, connections=128,
+                subject.port, chat_requests(), rate=rate, seconds=slice_s, connections=512,
                 seed=int(spent),
             )  # fmt: skip
             samples.answers += tally.statuses + Counter({0: tally.unsent})
+            await asyncio.sleep(CLOSED_S)
             samples.seconds.append(time.monotonic() - started)
             samples.resident_mb.append(round(subject.resident_mb(), 2))
             samples.descriptors.append(len(list(Path(f"/proc/{subject.pid}/fd").iterdir())))

@@ -85,6 +85,8 @@ class EncoderStudent:
     float32 digits, because a matrix product sums in another order for another batch size.
     """
 
+    in_place_tokens = 0
+
     def __init__(
         self,
         schema: LabelSchema,

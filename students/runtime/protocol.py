@@ -12,6 +12,9 @@ class Student(Protocol):
     """A small model in this process."""
 
     schema: LabelSchema
+    in_place_tokens: int
+    """Texts of up to so many tokens together are answered, for sure, in less than a hand-over to a
+    thread is worth; 0: give it a thread for any."""
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Answer each text, in order: len(result) == len(texts).

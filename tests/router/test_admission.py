@@ -6,22 +6,37 @@ import json
 
 import pytest
 
-from router.admission import Admission, whole_refusal
+from router.admission import BURST, PATIENCE, REFUSALS_PER_S, Admission, whole_refusal
 from router.edge import native_error, openai_error
+from router.testing import ManualClock
 
 
 @pytest.mark.parametrize(("in_work", "refused"), [(9, False), (10, True), (11, True)])
 def test_the_request_after_the_limit_is_refused(in_work, refused):
     """At the limit the next one is turned away, below it is not; refusals are counted."""
-    door = Admission(10, lambda: 0)
+    door = Admission(10, lambda: 0, ManualClock())
     assert door.refuses(in_work) == refused
     assert door.refused == int(refused)
 
 
 def test_requests_that_wait_for_a_teacher_keep_nobody_out():
     """Ten in work of which one waits for the teacher leave room for one more."""
-    assert not Admission(10, lambda: 1).refuses(10)
-    assert Admission(10, lambda: 1).refuses(11)
+    assert not Admission(10, lambda: 1, ManualClock()).refuses(10)
+    assert Admission(10, lambda: 1, ManualClock()).refuses(11)
+
+
+def test_refusals_get_a_part_of_the_core_and_beyond_that_requests_wait():
+    """After a burst they come at their rate; far over the limit everything is refused."""
+    clock = ManualClock()
+    door = Admission(10, lambda: 0, clock)
+    assert sum(door.refuses(10) for _ in range(2 * BURST)) == BURST
+    clock.now += 100 / REFUSALS_PER_S
+    assert sum(door.refuses(10) for _ in range(2 * BURST)) == pytest.approx(100, abs=1)
+    assert not door.refuses(PATIENCE * 10 - 1)
+    assert all(door.refuses(PATIENCE * 10) for _ in range(2 * BURST))
+    clock.now += 1 / REFUSALS_PER_S
+    assert not door.refuses(10, others_first=True)
+    assert door.refuses(10)
 
 
 @pytest.mark.parametrize(

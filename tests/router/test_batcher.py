@@ -28,6 +28,7 @@ class Gate:
     """A student that waits inside predict until it is let go."""
 
     schema = SCHEMA
+    in_place_tokens = 0
 
     def __init__(self):
         self.calls = []
@@ -44,6 +45,21 @@ class Gate:
     def token_count(self, text):
         """One token a character."""
         return len(text)
+
+
+class Where(ScriptedStudent):
+    """Remembers in which thread it was asked."""
+
+    in_place_tokens = 10
+
+    def __init__(self, answer):
+        super().__init__(SCHEMA, answer)
+        self.threads = []
+
+    def predict(self, texts):
+        """Answer."""
+        self.threads.append(threading.current_thread().name)
+        return super().predict(texts)
 
 
 class Client:
@@ -264,6 +280,7 @@ async def test_answers_belong_to_their_questions(start, n):
 
     class Echo:
         schema = SCHEMA
+        in_place_tokens = 0
 
         def predict(self, texts):
             if len(texts) > 1 and any(text.endswith("7777") for text in texts):
@@ -294,3 +311,35 @@ async def test_deadlines_may_be_infinite(start):
     batcher = start(scripted(delay_s=0.03))
     scored = await batcher.submit("x", deadline=math.inf)
     assert scored.forward_s >= 0.03
+
+
+@pytest.mark.parametrize(
+    ("texts", "threads"),
+    [(["x" * 40], ["MainThread"]), (["x" * 44], ["student"]), (["x" * 24] * 2, ["student"])],
+)
+async def test_only_a_small_batch_of_a_quick_student_is_answered_in_place(start, texts, threads):
+    """All tokens of a batch count: one more than the student promised, and the thread has it."""
+    student = Where("a")
+    batcher = start(student)
+    await asyncio.gather(*map(batcher.submit, texts))
+    assert student.threads == threads
+
+
+async def test_what_exceeds_a_batch_in_place_is_the_next_and_poison_fails_alone(start):
+    """Three texts, two of them a batch; the one that breaks the student breaks no other."""
+    student = Where(lambda text: ValueError("x") if text == "poison" else "a")
+    batcher = start(student, max_batch_texts=2)
+    scored = await asyncio.gather(*map(batcher.submit, ["x", "poison", "y"]))
+    assert [s.prediction is None for s in scored] == [False, True, False]
+    assert (student.calls[0], student.calls[-1]) == (("x", "poison"), ("y",))
+    assert set(student.threads) == {"MainThread"}
+
+
+async def test_close_waits_for_what_is_answered_in_place(start):
+    """What was accepted is answered, the next one refused."""
+    batcher = start(Where("a"))
+    accepted = batcher.submit("x")
+    await batcher.close(timeout_s=1)
+    assert accepted.result().prediction is not None
+    with pytest.raises(Unavailable):
+        batcher.submit("y")

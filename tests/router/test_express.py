@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from router.express import FRESH_S, SLICE
 from router.keys import KeyRing, KeySpec, sha256_of
 from router.server import Admin, bind, express_lane
 from router.settings import Settings
@@ -208,6 +209,72 @@ async def test_one_too_many_is_refused_at_once_and_the_connection_stays(rig):
         writer.write(request({"text": "help second"}))
         assert (await asyncio.wait_for(reply(reader), 5))[0] == 200
         writer.close()
+
+
+class Caller:
+    """A connection that notes what comes of its request."""
+
+    tasks = ()
+    disconnected = False
+    became = None
+
+    def answer(self, status, fields, body):
+        """It was answered."""
+        self.became = status
+
+    def leave(self, data):
+        """It was left to the parser."""
+        self.became = data
+
+    def refuse(self, refusal):
+        """It was refused."""
+        self.became = int(refusal.split()[1])
+
+
+async def test_many_at_once_are_worked_on_in_slices(rig):
+    """Of 100 requests in one tick a slice is begun; what waits may leave or be no plain one."""
+    made = await rig(settings=SETTINGS)
+    lane = express_lane(made.service)
+    callers = [Caller() for _ in range(100)]
+    plain, several = request({"text": "help"}), request({"text": ["help", "calm"]})
+    for n, caller in enumerate(callers):
+        assert lane.take(caller, several if n == 98 else plain)
+    assert lane._in_work == 100
+    callers[99].disconnected = True
+    [served] = made.service.tasks.values()
+    assert served.pipeline.slot.current.batcher.depth == SLICE
+    while lane._in_work:
+        await asyncio.sleep(0.001)
+    assert [c.became for c in callers] == [200] * 98 + [several, None]
+    assert len(made.ledger.entries) == 98
+
+
+@pytest.mark.parametrize(
+    ("limit", "waited_s", "refused", "order"),
+    [
+        (50, 0.0, 0, range(72)),
+        (50, 2 * FRESH_S, 10, [*range(32), *range(71, 41, -1)]),
+        (80, 2 * FRESH_S, 0, range(72)),
+    ],
+)
+async def test_while_too_many_wait_too_long_the_newest_goes_first(
+    rig, limit, waited_s, refused, order
+):
+    """Ten refusals can be afforded and go to the oldest; with fewer in work all keep their turn."""
+    made = await rig(settings=Settings(max_in_work=limit))
+    lane = express_lane(made.service)
+    affordable = iter([False] * (72 - limit) + [True] * 10)
+    lane._door.affords = lambda: next(affordable, False)
+    callers = [Caller() for _ in range(72)]
+    for n, caller in enumerate(callers):
+        assert lane.take(caller, request({"text": "help"}, extra=f"X-Request-Id: {n}\r\n"))
+    made.student.delay_s = 0.05  # the first slice is in work until after the pause
+    now = lane._clock
+    lane._clock = lambda: now() + waited_s
+    while lane._in_work:
+        await asyncio.sleep(0.001)
+    assert [c.became for c in callers] == [200] * 32 + [429] * refused + [200] * (40 - refused)
+    assert [int(entry.request_id) for entry in made.ledger.entries] == list(order)
 
 
 async def test_keys_are_asked_for_on_the_lane_too(rig):
