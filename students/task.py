@@ -30,6 +30,7 @@ from students.labels import LabelSchema
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SECONDS_PER_MONTH = 730 * 3600
 """The one month convention of the product: 730 hours."""
 
@@ -190,6 +191,8 @@ class StudentSection(_Section):
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
+    l2: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.0, 0.1)
+    """Linear: strengths of the L2 penalty, scikit-learn's 1 / C, chosen with T and lambda."""
     epochs: int | None = Field(default=None, ge=1)
     """Most passes over the rows; early stopping takes fewer. Default: linear 20, encoder 8."""
     gradient_checkpointing: bool = False

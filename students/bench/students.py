@@ -106,7 +106,7 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     start = time.perf_counter()
     weights, trials = train_linear(
         train, validation, LinearRecipe(), section.temperatures,
-        section.hard_weights,
+        section.hard_weights, section.l2,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     student = LinearStudent(data.schema, weights)

@@ -93,6 +93,7 @@ def _ablate(
             task.promise.alpha,
             seeds=seeds,
             epochs=task.student.epochs or LINEAR_EPOCHS,
+            l2=task.student.l2,
             finished=_finished(task, bundle_ids, labelled, rows["test"].tolist()),
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )

@@ -188,10 +188,11 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     rows += [("Labels", _bill(manifest.labelling))] if manifest.labelling else []
     for trial in manifest.trials:
+        l2 = f", L2 = {trial.l2:g}" if manifest.family == "linear" else ""
         rows.append(
             (
                 "Chosen" if trial is manifest.trials[0] else "Tried",
-                f"T = {trial.temperature:g}, λ = {trial.hard_weight:g}: validation KL "
+                f"T = {trial.temperature:g}, λ = {trial.hard_weight:g}{l2}: validation KL "
                 f"{trial.kl:.4f}, agreement {trial.agreement:.1%}, {trial.epochs} epochs",
             )
         )

@@ -87,6 +87,8 @@ class Ablation(_Part):
     alpha: float
     temperature: float
     """T of the soft arms: the one of least validation KL on the first seed."""
+    l2: tuple[float, ...]
+    """Strengths of the L2 penalty that every training chose from by its validation KL."""
     arms: tuple[Arm, ...]
     budgets: tuple[Point, ...]
     """Soft student by the number of teacher labels that it is trained on."""
@@ -121,6 +123,7 @@ def ablate(
     epochs: int = 20,
     budgets: Sequence[int] = BUDGETS,
     temperatures: Sequence[float] = TEMPERATURES,
+    l2: Sequence[float] = (0.0,),
     finished: Mapping[str, Outcome] | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Ablation:
@@ -134,6 +137,7 @@ def ablate(
         epochs: most epochs of a student.
         budgets: sizes of the label-budget curve; those above the rows at hand are left out.
         temperatures: T of the temperature curve.
+        l2: strengths of the L2 penalty; each training keeps the one of least validation KL.
         finished: students made before, by name, on the same test rows; only these are resampled.
         progress: called with (students trained, students in all).
     """
@@ -141,7 +145,7 @@ def ablate(
     n_train = len(pool.learn) - _validation_rows(len(pool.learn))
     sizes = sorted({n for n in budgets if n < n_train} | {n_train})
     hot = [(f"T {t:g}", SOFT, t, n_train) for t in temperatures]
-    chosen = _temperature(pool, base, temperatures)
+    chosen = _temperature(pool, base, temperatures, l2)
     arms = [(BOTH, BOTH, chosen, n_train), (HARD, HARD, 1.0, n_train)]
     if (pool.learn.gold >= 0).all():
         arms.append((GOLD, GOLD, 1.0, n_train))
@@ -153,7 +157,7 @@ def ablate(
     def run(one: tuple[tuple[str, str, float, int], int]) -> Outcome:
         nonlocal done
         (_, target, t, n), seed = one
-        outcome = _train(pool, target, replace(base, temperature=t, seed=seed), n)
+        outcome = _train(pool, target, replace(base, temperature=t, seed=seed), n, l2)
         done += 1
         progress(done, len(jobs))
         return outcome
@@ -177,6 +181,7 @@ def ablate(
         labels=len(pool.test.schema),
         alpha=alpha,
         temperature=chosen,
+        l2=tuple(l2),
         arms=tuple(
             Arm(
                 name=name,
@@ -209,20 +214,22 @@ def _draw(pool: Pool, seed: int, n: int) -> tuple[LabelledSet, LabelledSet]:
     return pool.learn.take(order[held_out : held_out + n]), pool.learn.take(order[:few])
 
 
-def _temperature(pool: Pool, base: LinearRecipe, temperatures: Sequence[float]) -> float:
+def _temperature(
+    pool: Pool, base: LinearRecipe, temperatures: Sequence[float], l2: Sequence[float]
+) -> float:
     train, validation = _draw(pool, 0, len(pool.learn))
-    _, trials = train_linear(train, validation, base, temperatures, (0.0,))
+    _, trials = train_linear(train, validation, base, temperatures, (0.0,), l2)
     return trials[0].temperature
 
 
-def _train(pool: Pool, target: str, recipe: LinearRecipe, n: int) -> Outcome:
+def _train(pool: Pool, target: str, recipe: LinearRecipe, n: int, l2: Sequence[float]) -> Outcome:
     train, validation = _draw(pool, recipe.seed, n)
     if target == BASELINE:
         return _baseline(pool, train)
     if target == GOLD:
         train = replace(train, probabilities=_one_hot(train.gold, len(train.schema)))
     weight = {HARD: 1.0, BOTH: 0.5}.get(target, 0.0)
-    weights, _ = train_linear(train, validation, recipe, (recipe.temperature,), (weight,))
+    weights, _ = train_linear(train, validation, recipe, (recipe.temperature,), (weight,), l2)
     return _outcome(pool, weights.logits(pool.temperature.texts), weights.logits(pool.test.texts))
 
 

@@ -82,7 +82,8 @@ def ablation_page(ablation: Ablation) -> Page:
         "Means over seeds with 95 % intervals that resample seeds and test rows; differences are "
         f"paired. Coverage at promise: largest share kept with at most {ablation.alpha:.1%} of all "
         "rows kept and different, picked after looking. Soft arms at "
-        f"T = {ablation.temperature:g}.",
+        f"T = {ablation.temperature:g}; each training chose its L2 among "
+        f"{', '.join(f'{strength:g}' for strength in ablation.l2)} by its validation KL.",
     )
     page.figure(
         _curve(ablation.budgets, "teacher labels to train on", ablation.alpha),

@@ -61,7 +61,7 @@ def _linear(
 
     recipe = LinearRecipe(epochs=section.epochs or LINEAR_EPOCHS, seed=section.seed)
     weights, trials = train_linear(
-        train, validation, recipe, section.temperatures, section.hard_weights, progress
+        train, validation, recipe, section.temperatures, section.hard_weights, section.l2, progress
     )
 
     def save(folder: Path) -> None:

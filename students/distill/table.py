@@ -78,11 +78,13 @@ class Table:
     Attributes:
         weight: (rows, K).
         rate: learning rate; may be changed between epochs.
+        ridge: (rows,), L2: times the weight, what a step adds to the gradient of a row it meets.
     """
 
-    def __init__(self, rows: int, classes: int, rate: float) -> None:
+    def __init__(self, rows: int, classes: int, rate: float, ridge: Float32 | None = None) -> None:
         self.weight: Float32 = np.zeros((rows, classes), np.float32)
         self.rate = rate
+        self.ridge = np.zeros(rows, np.float32) if ridge is None else ridge
         self._squares = np.zeros_like(self.weight)
 
     def logits(self, texts: Bags) -> Float32:
@@ -94,7 +96,9 @@ class Table:
     def learn(self, texts: Bags, lesson: Lesson, order: Int64, batch_size: int) -> None:
         """Make one step for every `batch_size` of the texts, in the given order."""
         rate = np.float32(self.rate)
-        _learn(self.weight, self._squares, rate, texts, lesson, order, batch_size)
+        _learn(
+            self.weight, self._squares, self.ridge, rate, texts, lesson, order, batch_size
+        )  # fmt: skip
 
 
 @compiled(**_FLOATS)
@@ -107,6 +111,7 @@ def _logits(weight: Float32, texts: Bags, out: Float32) -> None:
 def _learn(
     weight: Float32,
     squares: Float32,
+    ridge: Float32,
     rate: np.float32,
     texts: Bags,
     lesson: Lesson,
@@ -138,6 +143,7 @@ def _learn(
         for n in range(found):
             row = met[n]
             place[row] = -1
+            _add(gradients[n], ridge[row], weight[row])
             _step(weight[row], squares[row], gradients[n], rate)
 
 

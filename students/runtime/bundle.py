@@ -59,6 +59,8 @@ class Trial(_Part):
     """T of the soft loss."""
     hard_weight: float
     """lambda of the hard cross-entropy."""
+    l2: float = 0.0
+    """Strength of the L2 penalty; encoders and older bundles have none."""
     kl: float
     """KL(teacher || student) in nats per row."""
     agreement: float

@@ -1,6 +1,7 @@
 """`raisehand distill`: one screen, one JSON object, one exit code."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from students.distill.record import (
     Usage,
     save_labels,
 )
-from students.errors import BadInputs, NotCertifiable
+from students.errors import BadInputs, BadTask, NotCertifiable
 from students.labels import LabelSchema
 
 SPLITS = {"train": 400, "validation": 60, "temperature": 60, "calibration": 200, "test": 100}
@@ -82,8 +83,27 @@ def test_the_screen_says_what_was_trained_and_what_is_proved(task_file):
     """The chosen setting, the agreement, the statement and where the bundle lies."""
     result = CliRunner().invoke(distill, ["--task", task_file("{agreement: 0.95}")])
     assert result.exit_code == 0, result.output
-    for words in ("Chosen", "T = 1, λ = 0", "With probability at least 95%", "Written to"):
+    for words in ("Chosen", "T = 1, λ = 0, L2 = ", "With probability at least 95%", "Written to"):
         assert words in result.output
+
+
+@pytest.mark.parametrize(
+    ("l2", "fault"),
+    [
+        ("[0, -1]", "student.l2.1: Input should be greater than or equal to 0 (found -1)"),
+        ("[.inf]", "student.l2.0: Input should be a finite number (found inf)"),
+        ("0.1", "student.l2: Input should be a valid tuple (found 0.1)"),
+        ("[]", "student.l2: Tuple should have at least 1 item after validation, not 0"),
+    ],
+)
+def test_a_wrong_l2_is_one_clear_sentence(task_file, tmp_path, l2, fault):
+    """The field, what it takes and what was found; nothing is trained."""
+    path = Path(task_file("{agreement: 0.95}"))
+    path.write_text(path.read_text().replace("epochs: 3", f"epochs: 3, l2: {l2}"))
+    result = CliRunner().invoke(distill, ["--task", str(path)])
+    assert isinstance(result.exception, BadTask)
+    assert fault in str(result.exception)
+    assert not (tmp_path / ".raisehand/bundles").exists()
 
 
 @pytest.mark.torch

@@ -80,6 +80,72 @@ def test_epochs_are_those_of_torch(temperature, hard_weight):
     np.testing.assert_allclose(table.weight, twin.weight.detach().numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize(("temperature", "hard_weight"), SETTINGS)
+def test_an_l2_step_is_that_of_autograd(temperature, hard_weight):
+    """One batch moves each row it meets by the gradient of the loss + ridge / 2 |w|^2."""
+    bags, teacher = _bags(), _teacher()
+    rng = np.random.default_rng(2)
+    ridge = np.append(rng.random(ROWS - 1), 0.0).astype(np.float32)
+    before = rng.normal(size=(ROWS, CLASSES)).astype(np.float32)
+    batch = np.arange(8)
+    table = Table(ROWS, CLASSES, rate=0.2, ridge=ridge)
+    table.weight = before.copy()
+    table.learn(bags, Lesson.of(teacher, temperature, hard_weight), batch, batch_size=8)
+
+    weight = torch.tensor(before, requires_grad=True)
+    end = bags.offsets[8]
+    features = torch.from_numpy(bags.features[:end]).long()
+    logits = torch.nn.functional.embedding_bag(
+        features, weight, torch.from_numpy(bags.offsets[:9]), mode="sum",
+        per_sample_weights=torch.from_numpy(bags.shares[:end]), include_last_offset=True,
+    )  # fmt: skip
+    loss = distillation_loss(logits, torch.from_numpy(teacher[:8]), temperature, hard_weight)
+    met = features.unique()
+    penalty = torch.from_numpy(ridge)[met] @ weight[met].square().sum(1) / 2
+    (gradient,) = torch.autograd.grad(loss + penalty, weight)
+    assert len(met) < ROWS  # the rows that the batch does not meet stay
+    # Adagrad's first step is the sign of the gradient; its squares are the gradient itself.
+    np.testing.assert_allclose(table._squares, gradient.square().numpy(), atol=1e-5)
+    np.testing.assert_allclose(table.weight, before - 0.2 * gradient.sign().numpy(), atol=1e-5)
+
+
+def test_l2_holds_rare_features_back():
+    """With L2 a feature of few texts gets a smaller weight; that of a frequent one hardly moves."""
+    often, rare = np.arange(200) % 2, np.isin(np.arange(200), (20, 40))
+    features = np.stack([often, np.where(rare, 2, 3), np.full(200, 4)], axis=1)
+    bags = Bags(features.ravel().astype(np.int32), np.ones(600, np.float32), np.arange(0, 601, 3))
+    answer = np.where(rare, 1, often)
+    teacher = (0.02 + 0.96 * np.eye(2)[answer]).astype(np.float32)
+    seen = np.array([0.5, 0.5, 0.01, 0.99], np.float32)
+    vocabulary = Vocabulary(np.empty(0, np.int32), np.ones(4, np.float32), seen)
+
+    def weight(l2):
+        ridge = vocabulary.ridge(200, LinearRecipe(l2=l2))
+        table = Table(5, 2, rate=0.2, ridge=ridge)
+        lesson, rng = Lesson.of(teacher, 1.0, 0.0), np.random.default_rng(0)
+        for _ in range(100):
+            table.learn(bags, lesson, rng.permutation(200), batch_size=64)
+        return table.weight[:, 1] - table.weight[:, 0]
+
+    free, held = weight(0.0), weight(1.0)
+    assert free[2] > 4
+    assert held[2] < 0.6 * free[2]
+    assert held[1] > 0.7 * free[1]
+
+
+def test_l2_is_in_full_on_average():
+    """Over many batches a row meets its ridge so often that a step has l2 / n; not the bias."""
+    recipe = LinearRecipe(l2=0.1, batch_size=16)
+    texts = ["card stolen"] * 50 + ["where is my money"] * 950
+    vocabulary = Vocabulary.of(texts, recipe)
+    ridge = vocabulary.ridge(len(texts), recipe)
+    assert ridge[-1] == 0
+    row = int(np.flatnonzero(np.isclose(vocabulary.seen, 0.05))[0])
+    rng = np.random.default_rng(0)
+    met = np.mean([rng.choice(1000, 16, replace=False).min() < 50 for _ in range(5000)])
+    assert ridge[row] * met == pytest.approx(0.1 / 1000, rel=0.05)
+
+
 def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
     """A batch without any label mass leaves the table as it is, and finite."""
     table = Table(ROWS, CLASSES, rate=0.2)
@@ -120,6 +186,29 @@ def test_serving_gives_the_logits_of_training():
     served = calibrated_kl(weights.logits(validation.texts), validation.probabilities)
     assert served == pytest.approx(trials[0].kl, abs=1e-5)
     assert trials[0].kl == min(trial.kl for trial in trials)
+
+
+def test_lambda_and_l2_are_not_crossed():
+    """Every T with every lambda and with every L2; a second lambda goes with the first L2 only."""
+    data = made_up(60, classes=2)
+    _, trials = train_linear(data, data, LinearRecipe(epochs=1), (1.0, 2.0), (0.0, 0.1), (0.0, 0.1))
+    tried = {(trial.temperature, trial.hard_weight, trial.l2) for trial in trials}
+    pairs = {(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)}
+    assert tried == {(t, w, r) for t in (1.0, 2.0) for w, r in pairs}
+
+
+def test_l2_is_chosen_by_validation_kl():
+    """The strength of least validation KL is taken, and its weights are those of it alone."""
+    train, validation = made_up(300, seed=1, classes=2), made_up(300, seed=2, classes=2)
+    weights, trials = train_linear(
+        train, validation, LinearRecipe(), (1.0,), (0.0,), (0.0, 0.1, 1e4)
+    )
+    by_l2 = {trial.l2: trial.kl for trial in trials}
+    assert set(by_l2) == {0.0, 0.1, 1e4}
+    assert trials[0].l2 == min(by_l2, key=by_l2.__getitem__)
+    assert trials[-1].l2 == 1e4  # so strong a penalty leaves the bias alone
+    alone, _ = train_linear(train, validation, LinearRecipe(l2=trials[0].l2), l2=(trials[0].l2,))
+    np.testing.assert_array_equal(weights.rows, alone.rows)
 
 
 def test_equal_seeds_give_equal_weights():

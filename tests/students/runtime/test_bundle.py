@@ -78,6 +78,17 @@ def test_what_is_published_is_found_again(tmp_path):
     )
 
 
+def test_a_manifest_from_before_l2_still_loads(tmp_path):
+    """Its trials were trained without the penalty, and say so."""
+    trial = {"temperature": 2.0, "hard_weight": 0.1, "kl": 0.07, "agreement": 0.95, "epochs": 6}
+    with draft(tmp_path / "bundles") as folder:
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        text = json.loads(manifest(folder).model_dump_json()) | {"trials": [trial]}
+        bundle = publish(folder, Manifest.model_validate_json(json.dumps(text)))
+    (found,) = read_bundle(bundle.path).manifest.trials
+    assert (found.l2, found.epochs) == (0.0, 6)
+
+
 def test_nothing_to_find_is_one_clear_sentence(tmp_path):
     """No bundle yet, or no such bundle."""
     with pytest.raises(BadBundle, match="run `raisehand distill`"):
