@@ -25,7 +25,9 @@ from router.errors import BadSettings
 from router.escalation import EscalationGuard
 from router.gate import SpendingLedger
 from router.keys import KeyRing, KeySpec, start_of_day
-from router.ledger import Ledger, SqliteLedger, read_spending
+from router.ledger import Ledger
+from router.ledger_file import SqliteLedger
+from router.ledger_read import read_spending
 from router.metrics import Metrics
 from router.passthrough import Passthrough
 from router.pipeline import Pipeline
@@ -69,7 +71,9 @@ def build_service(
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
         keys = None if keys is None else share.of_keys(keys)
     models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
-    file = SqliteLedger(ledger_path or tasks[0][0].work_dir / "ledger.sqlite")
+    file = SqliteLedger(
+        ledger_path or tasks[0][0].work_dir / "ledger.sqlite", keep_days=settings.ledger_keep_days
+    )
     ledger: Ledger = file
     ring = None
     if keys is not None:

@@ -23,7 +23,7 @@ from router.app import create_app
 from router.batcher import Batcher
 from router.bench.subject import make_student, make_task
 from router.escalation import EscalationGuard
-from router.ledger import SqliteLedger
+from router.ledger_file import SqliteLedger
 from router.metrics import Metrics
 from router.pipeline import Pipeline
 from router.server import bind, serve

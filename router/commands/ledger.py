@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from router.ledger import Sums, Totals, read_totals
+from router.ledger import Sums, Totals
+from router.ledger_read import read_totals
 
 
 @click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")

@@ -8,7 +8,8 @@ from costmodel.errors import BadProjection
 from costmodel.taskfile import read_deployment
 from costmodel.traffic_log import observed, read_traffic
 from costmodel.whatif import project_deployment
-from router.ledger import Entry, SqliteLedger
+from router.ledger import Entry
+from router.ledger_file import SqliteLedger
 from router.policy import Reason, Route
 
 

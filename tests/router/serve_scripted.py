@@ -18,7 +18,7 @@ from costmodel.pricing import TokenUsage, now
 from router.app import create_app
 from router.batcher import Batcher
 from router.escalation import EscalationGuard
-from router.ledger import SqliteLedger
+from router.ledger_file import SqliteLedger
 from router.logs import configure_logs
 from router.metrics import Metrics
 from router.pipeline import Pipeline

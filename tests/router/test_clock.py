@@ -2,7 +2,8 @@
 
 import time
 
-from router.ledger import SqliteLedger, read_entries, read_totals
+from router.ledger_file import SqliteLedger
+from router.ledger_read import read_entries, read_totals
 from router.pipeline import Ask
 from router.policy import Route
 

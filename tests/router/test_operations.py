@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from router.ledger import read_entries, read_totals
+from router.ledger_read import read_entries, read_totals
 from router.testing import Fault, FaultServer
 
 pytestmark = pytest.mark.e2e

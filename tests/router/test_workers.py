@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from router.ledger import read_entries
+from router.ledger_read import read_entries
 
 pytestmark = pytest.mark.e2e
 TOKEN = "a-token-of-some-length"

@@ -1,0 +1,80 @@
+"""Rows of long ago become sums of their day: the file stops growing and no dollar is forgotten."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+DAY_S = 86_400
+CHUNK = 2_000
+"""Rows folded in one transaction: others wait for it some 10 ms."""
+
+_KEY = ("day", "task", "route", "reason", "client")
+_ROW_SUMS = {
+    "requests": "count(*)",
+    "student_musd": "coalesce(sum(student_pusd / 1000000), 0)",
+    "student_rest": "coalesce(sum(student_pusd % 1000000), 0)",
+    "teacher_musd": "coalesce(sum(teacher_pusd / 1000000), 0)",
+    "teacher_rest": "coalesce(sum(teacher_pusd % 1000000), 0)",
+    "input_tokens": "sum(input_tokens)",
+    "output_tokens": "sum(output_tokens)",
+    "attempts": "sum(attempts)",
+    "degraded": "sum(degraded)",
+    "audited": "sum(audited)",
+    "unpriced": "sum(student_pusd is null or teacher_pusd is null)",
+    "estimated": "sum(estimated)",
+}
+"""What is kept of rows, and how SQLite adds it up. Dollars are whole micro-dollars and the rest in
+pico-dollars: a sum of pico-dollars alone could overflow 64 bits."""
+SUMS_OF_ROWS = ", ".join(_ROW_SUMS.values())
+SUMS_OF_DAYS = ", ".join(f"sum({name})" for name in _ROW_SUMS)
+
+CREATE_DAYS = f"""
+create table if not exists days (
+    day integer not null,
+    task text not null,
+    route text not null,
+    reason text not null,
+    client text not null,
+    {", ".join(f"{name} integer not null" for name in _ROW_SUMS)},
+    primary key ({", ".join(_KEY)})
+) without rowid;
+"""
+_FOLD = f"""
+insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
+select cast(at / {DAY_S} as integer), task, route, reason, client, {SUMS_OF_ROWS}
+from entries where at <= ? group by 1, 2, 3, 4, 5
+on conflict do update set {", ".join(f"{name} = {name} + excluded.{name}" for name in _ROW_SUMS)}
+"""
+
+
+def fold(connection: sqlite3.Connection, keep_days: int) -> bool:
+    """Make the oldest rows sums of their day; True when there may be more of them.
+
+    A row is old when its UTC day ended `keep_days` days ago or earlier. Several processes may fold
+    one file: rows and sums change in one transaction.
+    """
+    before = (int(time.time()) // DAY_S - keep_days) * DAY_S
+    oldest = "select at from entries where at < ? order by at"
+    if connection.execute(f"{oldest} limit 1", (before,)).fetchone() is None:
+        return False
+    connection.execute("begin immediate")
+    try:
+        last = connection.execute(f"{oldest} limit 1 offset ?", (before, CHUNK - 1)).fetchone()
+        (until,) = (
+            last
+            or connection.execute("select max(at) from entries where at < ?", (before,)).fetchone()
+        )
+        connection.execute(_FOLD, (until,))
+        connection.execute("delete from entries where at <= ?", (until,))
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("rollback")
+        raise
+    return last is not None
+
+
+def has_days(connection: sqlite3.Connection) -> bool:
+    """Tell whether the file was made, or opened since, by a version that folds."""
+    return bool(connection.execute("select 1 from sqlite_master where name = 'days'").fetchone())
