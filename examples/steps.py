@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +66,7 @@ def fine_tune_once(
         return folder
     import numpy as np
 
+    from students.commands.bars import Bars
     from students.distill.finetune import finetune_classifier
 
     console.print(
@@ -75,7 +75,7 @@ def fine_tune_once(
     )
     column = {label: k for k, label in enumerate(labels)}
     targets = np.eye(len(labels), dtype=np.float32)[[column[label] for label in gold]]
-    with Progress(console=console) as progress:
+    with Bars(console=console) as progress:
         bar = progress.add_task("fine-tune teacher", total=None)
         return finetune_classifier(
             minilm,

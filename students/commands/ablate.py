@@ -71,9 +71,8 @@ def _ablate(
     task_path: Path, labels_dir: Path | None, seeds: int, bundle_ids: Sequence[str]
 ) -> Ablation:
     import numpy as np
-    from rich.console import Console
-    from rich.progress import Progress
 
+    from students.commands.bars import Bars
     from students.distill.ablation import Pool, ablate
     from students.distill.record import load_labels
     from students.distill.run import take_parts
@@ -85,7 +84,7 @@ def _ablate(
     rows = record.split_rows()
     part = take_parts(task, labelled, rows)
     learn = labelled.take(np.concatenate([rows["train"], rows["validation"]]))
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with Bars(transient=True) as bars:
         bar = bars.add_task("train", total=None)
         return ablate(
             task.name,

@@ -63,15 +63,9 @@ def finish(distilled: Distilled, as_json: bool) -> None:
 
 
 def _distill(task: Task, labels_dir: Path) -> Ladder:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from students.commands.bars import Bars
     from students.distill.ladder import climb
     from students.distill.record import load_labels
     from students.runtime.bundle import LabellingBill
@@ -86,7 +80,7 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    with Bars(*columns, transient=True) as bars:
         bar = bars.add_task("read", total=1)
 
         def report(stage: str, done: int, total: int) -> None:

@@ -198,14 +198,9 @@ def _record(
 
 @contextmanager
 def _progress_bar(doing: str) -> Iterator[Callable[[State], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from students.commands.bars import Bars
 
     columns = (
         TextColumn(doing),
@@ -214,7 +209,7 @@ def _progress_bar(doing: str) -> Iterator[Callable[[State], None]]:
         TextColumn("${task.fields[usd]:.4f} spent, {task.fields[in_flight]} in flight"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Bars(*columns) as bar:
         line = bar.add_task("", total=None, usd=Decimal(0), in_flight=0)
 
         def show(state: State) -> None:
