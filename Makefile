@@ -16,6 +16,11 @@ help: ## Show the commands
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
 	@touch $@
 
+# What is optional for users is tested all the same.
+.venv/extras: .venv/ready
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[int8,onnx]'
+	@touch $@
+
 venv: .venv/ready ## Install everything into .venv
 
 demo: .venv/ready ## The main job, end to end, on real messages
@@ -31,7 +36,7 @@ types: .venv/ready ## mypy, strict
 contracts: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
-test: lint types contracts ## Lint, types, import contracts, every test
+test: .venv/extras lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
 
 BENCHES := certificate monitor labelling students simulator harness router workers faults encoder

@@ -95,7 +95,8 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
     config = bundle.manifest.config
     tokenizing = Tokenizing(bundle.path, int(str(config["max_length"])))
     batches = list(_batches(tokenizing, texts, int(str(config["pad_id"]))))
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: lengths are made dynamic right below
         model = openvino.convert_model(
             network, example_input=tuple(torch.from_numpy(a) for a in batches[0])
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,6 +84,7 @@ class EncoderStudent:
 
     A label does not depend on the other texts of the call; its confidence may differ in the last
     float32 digits, because a matrix product sums in another order for another batch size.
+    `streams` batches of a call are computed at once.
     """
 
     in_place_tokens = 0
@@ -96,6 +98,7 @@ class EncoderStudent:
         max_length: int,
         pad_id: int,
         batch: int = BATCH,
+        streams: int = 1,
         temperature: float = 1.0,
         kind: Kind = "max_probability",
     ) -> None:
@@ -105,6 +108,7 @@ class EncoderStudent:
         self._max_length = max_length
         self._pad_id = pad_id
         self._batch = batch
+        self._map = ThreadPoolExecutor(streams, "encoder").map if streams > 1 else map
         self._temperature = temperature
         self._kind = kind
 
@@ -123,9 +127,13 @@ class EncoderStudent:
         tokens = self._tokenizing.encode(texts)
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         out = np.empty((len(texts), len(self.schema)), np.float32)
-        for start in range(0, len(order), self._batch):
-            rows = order[start : start + self._batch]
-            out[rows] = self._forward(*pad([tokens[i] for i in rows], self._pad_id))
+        batches = [order[i : i + self._batch] for i in range(0, len(order), self._batch)]
+
+        def forward(rows: Sequence[int]) -> Float32:
+            return self._forward(*pad([tokens[i] for i in rows], self._pad_id))
+
+        for rows, logits in zip(batches, self._map(forward, batches), strict=True):
+            out[rows] = logits
         return out
 
     def token_count(self, text: str) -> int:

@@ -59,7 +59,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
     except (KeyError, ValueError) as error:
         raise BadBundle(f"{bundle.path} lacks {error} in config; distil again") from None
     forward: Forward
-    batch = BATCH
+    batch, streams = BATCH, 1
     if manifest.family == "encoder":
         from students.runtime.network import CudaGraphs, TorchForward, load_network
 
@@ -75,9 +75,10 @@ def _encoder(bundle: Bundle, device: str) -> Student:
 
         forward = OnnxForward(bundle.path)
     else:
-        from students.runtime.int8 import Int8Forward
+        from students.runtime import int8
 
-        forward = Int8Forward(bundle.path)
+        forward = eight = int8.Int8Forward(bundle.path)
+        batch, streams = int8.BATCH, eight.streams
     return EncoderStudent(
         manifest.schema_,
         Tokenizing(bundle.path, max_length),
@@ -85,6 +86,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         max_length=max_length,
         pad_id=pad_id,
         batch=batch,
+        streams=streams,
         temperature=manifest.temperature,
         kind=manifest.confidence,
     )
