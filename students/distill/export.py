@@ -65,6 +65,7 @@ def exported(
                 "certificate": None,
                 "evaluation": None,
                 "profile": None,
+                "probes": (),
             }
         )
         return prove(task, manifest, folder, part, report)

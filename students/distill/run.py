@@ -29,6 +29,7 @@ from students.distill.uses import USES_FILE, take_use
 from students.errors import BadInputs, NotCertifiable
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
+from students.runtime.probes import probe
 from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
@@ -131,7 +132,7 @@ def prove(
     texts = part["test"].texts[:PROFILED_TEXTS]
     profile = profile_student(student, texts, evaluation.risk_coverage)
     report("write", 0, 1)
-    update = {"evaluation": evaluation, "profile": profile}
+    update = {"evaluation": evaluation, "profile": profile, "probes": probe(student)}
     bundle = publish(folder, manifest.model_copy(update=update))
     report("write", 1, 1)
     return Distilled(bundle, refusal)

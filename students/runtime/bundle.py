@@ -29,6 +29,7 @@ from students.confidence import Kind
 from students.errors import BadBundle
 from students.evaluation import Evaluation
 from students.labels import LabelSchema
+from students.runtime.probes import Probe
 from students.teachers.protocol import TeacherDescriptor
 
 MANIFEST = "manifest.json"
@@ -89,6 +90,8 @@ class Manifest(_Part):
     certificate: Certificate | None = None
     evaluation: Evaluation | None = None
     profile: StudentProfile | None = None
+    probes: tuple[Probe, ...] = ()
+    """What the student said to a few texts; older bundles have none."""
     versions: dict[str, str] = {}
     created: str
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from students.errors import BadBundle
 from students.runtime.bundle import Bundle
+from students.runtime.probes import check_drift
 from students.runtime.protocol import Student
 
 WEIGHTS = "weights.safetensors"
@@ -14,10 +15,12 @@ def load_student(bundle: Bundle, device: str = "cpu") -> Student:
     """Load the weights and answer once, so that the first request finds compiled code.
 
     Raises:
-        BadBundle: the weights do not fit the manifest, or their runtime is not installed.
+        BadBundle: the weights do not fit the manifest, their runtime is not installed, or the
+            student gives other scores here than where it was certified.
     """
     student = _load(bundle, device)
     student.predict(WARM_UP)
+    check_drift(student, bundle.manifest.probes, bundle.path)
     return student
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from students.distill.run import answer, distill, take_parts
 from students.errors import BadBundle, BadTask
-from students.runtime.bundle import draft, hash_files
+from students.runtime.bundle import Bundle, draft, hash_files
 from students.runtime.load import load_student
 from students.teachers.protocol import TeacherDescriptor
 
@@ -48,6 +48,16 @@ def test_an_encoder_is_distilled_certified_and_served(encoder, make_labels, spli
     assert (said.labels == rows.teacher).mean() > 0.8
     kept = said.confidence >= np.array(m.thresholds)[said.labels]
     assert abs(int(kept.sum()) - m.certificate.n_accepted) <= 1
+
+
+def test_a_student_with_other_scores_than_certified_is_not_loaded(encoder):
+    """A bundle remembers what its student said; weights that say otherwise here are refused."""
+    m = encoder.bundle.manifest
+    first = m.probes[0]
+    moved = first.model_copy(update={"probability": (first.probability + 0.5) % 1.0})
+    other = m.model_copy(update={"probes": (moved, *m.probes[1:])})
+    with pytest.raises(BadBundle, match="other scores here than where it was certified"):
+        load_student(Bundle(encoder.bundle.path, other))
 
 
 def test_a_label_does_not_depend_on_its_batch(encoder):
@@ -155,7 +165,6 @@ def test_an_onnx_export_answers_as_the_encoder_does_and_is_certified_anew(
     for package in ("onnxruntime", "onnxscript"):
         pytest.importorskip(package, reason="the extra onnx is not installed")
     from students.distill.export import exported
-    from students.runtime.bundle import Bundle
 
     # A third look at the same rows would certify nothing: this one has a ledger of its own.
     task = encoder_task.model_copy(update={"work_dir": tmp_path})
