@@ -50,7 +50,7 @@ def _linear(bundle: Bundle) -> Student:
 
 
 def _encoder(bundle: Bundle, device: str) -> Student:
-    from students.runtime.encoder import BATCH, EncoderStudent, Forward, Tokenizing
+    from students.runtime.encoder import BATCH, PASS_TOKENS, EncoderStudent, Forward, Tokenizing
     from students.runtime.shapes import SIZES, ShapedForward
 
     manifest = bundle.manifest
@@ -63,6 +63,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         raise BadBundle(f"{bundle.path} lacks {error} in config; distil again") from None
     forward: Forward
     batch, streams = BATCH, 1
+    pass_tokens: int | None = PASS_TOKENS
     if manifest.family == "encoder":
         from students.runtime.network import CudaGraphs, TorchForward, load_network
 
@@ -70,7 +71,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         if device.startswith("cuda"):
             record = CudaGraphs(network, device)
             forward = ShapedForward(record, max_length=max_length, pad_id=pad_id)
-            batch = SIZES[-1]
+            batch, pass_tokens = SIZES[-1], None
         else:
             forward = TorchForward(network, device)
     elif manifest.family == "encoder-onnx":
@@ -89,6 +90,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
         max_length=max_length,
         pad_id=pad_id,
         batch=batch,
+        pass_tokens=pass_tokens,
         streams=streams,
         temperature=manifest.temperature,
         kind=manifest.confidence,
