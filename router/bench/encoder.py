@@ -49,7 +49,13 @@ _student: Student
 @click.option("--texts", "n_texts", default=1_024, show_default=True, type=click.IntRange(256))
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=10.0, show_default=True, help="Of each measurement.")
-@click.option("--connections", default=192, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--connections",
+    default=256,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Texts in flight, one each; the student alone gets 256 at once.",
+)
 @click.option("--core", default=0, show_default=True, help="Core of the student.")
 @click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
 @click.option("--json", "as_json", is_flag=True)
