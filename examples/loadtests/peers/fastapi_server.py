@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import uvicorn
+from encoder import load_encoder
 from fastapi import FastAPI
 from pydantic import BaseModel
-from sentence_transformers import SentenceTransformer
 
 
 class Question(BaseModel):
@@ -20,7 +20,7 @@ class Question(BaseModel):
 
 def create_app(folder: str) -> FastAPI:
     """Embed a text and call the sign of its first coordinate the label: the work is the encoder."""
-    model = SentenceTransformer(folder, device="cpu")
+    model = load_encoder(folder)
     app = FastAPI()
 
     @app.post("/v1/classify")

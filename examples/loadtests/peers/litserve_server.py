@@ -8,7 +8,7 @@ from typing import Any
 
 import litserve
 import numpy as np
-from sentence_transformers import SentenceTransformer
+from encoder import load_encoder
 
 
 class Encoder(litserve.LitAPI):
@@ -16,7 +16,7 @@ class Encoder(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         """Load the encoder in the worker."""
-        self.model = SentenceTransformer(sys.argv[1], device="cpu")
+        self.model = load_encoder(sys.argv[1])
 
     def decode_request(self, request: dict[str, Any]) -> str:
         """Return the text."""
