@@ -33,4 +33,5 @@ class Encoder(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Encoder(max_batch_size=32, batch_timeout=0.001, api_path="/v1/classify")
-    litserve.LitServer(api, accelerator="cpu").run(port=int(sys.argv[2]), num_api_servers=1)
+    server = litserve.LitServer(api, accelerator="cpu")
+    server.run(port=int(sys.argv[2]), num_api_servers=1, generate_client_file=False)
