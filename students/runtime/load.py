@@ -81,8 +81,8 @@ def _encoder(bundle: Bundle, device: str) -> Student:
     else:
         from students.runtime import int8
 
-        forward = eight = int8.Int8Forward(bundle.path)
-        batch, streams = int8.BATCH, eight.streams
+        on_each_core = int8.Int8Forward(bundle.path)
+        forward, batch, streams = on_each_core, int8.BATCH, on_each_core.streams
     return EncoderStudent(
         manifest.schema_,
         Tokenizing(bundle.path, max_length),

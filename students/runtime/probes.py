@@ -1,9 +1,9 @@
 """Does a student answer on this machine as it did where it was certified?
 
-The same files give other scores on another kind of processor: int8 sums saturate where there is no
-VNNI, a GPU computes in bfloat16, a new version of a runtime fuses other operations. A certificate
-speaks of the scores it saw, so a bundle remembers what its student said to a few texts, and a
-student that says something else is not served. The texts are the labels' own words and some
+The same files give other scores on another kind of processor: int8 without VNNI goes through other
+instructions, a GPU computes in bfloat16, a new version of a runtime may fuse other operations. A
+certificate speaks of the scores it saw, so a bundle remembers what its student said to a few texts,
+and a student that says something else is not served. The texts are the labels' own words and some
 sentences of ours: no user's text is in a bundle.
 """
 
