@@ -80,6 +80,8 @@ class TimedProtocol(HttpToolsProtocol):
 
         Between two requests the express lane may take it instead.
         """
+        if self.transport.is_closing():
+            return
         if self._on_express:
             self._held += data
             self.transport.pause_reading()
@@ -205,9 +207,24 @@ class TimedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """The head is there; one that offers another protocol gets one refusal and the end.
+
+        httptools ends such a message at its head and takes the body's bytes for further requests,
+        so nothing that follows on this connection may be read.
+        """
         self._in_head = False
+        if self.parser.should_upgrade():
+            self.send_400_response("This server does not change protocols; send no Upgrade.")
+            return
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be read, once, and close."""
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: uvicorn would advise to install WebSockets."""
 
     def on_response_complete(self) -> None:
         """The next bytes begin a request, unless a pipelined one is already being read."""

@@ -148,6 +148,54 @@ async def test_a_lying_length_cannot_smuggle_a_second_request(port):
     writer.close()
 
 
+_INNER = HEAD % len(BODY) + BODY
+_OFFERS = [
+    b"connection: Upgrade\r\nupgrade: foo\r\n",
+    b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n",
+    b"connection: keep-alive, upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n",
+]
+
+
+def _offering(method, path, offer, chunked):
+    """A request that offers another protocol, and whose body looks like a second request."""
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(_INNER), _INNER) if chunked else _INNER
+    length = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(_INNER)
+    head = b"%b %b HTTP/1.1\r\nhost: x\r\n%b%b\r\n\r\n" % (method, path, offer, length)
+    return head, body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("offer", _OFFERS)
+@pytest.mark.parametrize("method", [b"POST", b"GET", b"PUT"])
+@pytest.mark.parametrize("path", [b"/v1/classify", b"/v1/chat/completions", b"/healthz", b"/none"])
+async def test_a_body_behind_an_offer_to_upgrade_is_no_request(port, path, method, offer, chunked):
+    """T23: wherever the bytes are cut, a request that offers another protocol has one answer."""
+    head, body = _offering(method, path, offer, chunked)
+    sent = head + body
+    for cut in (len(head), len(head) - 1, len(head) + 1, len(head) // 2, len(sent) - 1, len(sent)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reply = b""
+        with suppress(OSError):  # it may hang up before all is sent
+            writer.write(sent[:cut])
+            await writer.drain()
+            await asyncio.sleep(0.005)
+            writer.write(sent[cut:])
+            reply = await asyncio.wait_for(reader.read(), 2.0)
+        assert reply.count(b"HTTP/1.1 ") <= 1, (cut, reply)
+        assert b"probabilities" not in reply, (cut, reply)
+        writer.close()
+
+
+async def test_connect_opens_no_tunnel(port):
+    """CONNECT is refused once, and what follows it is not read."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"CONNECT x:80 HTTP/1.1\r\nhost: x:80\r\n\r\n" + _INNER)
+    reply = await asyncio.wait_for(reader.read(), 2.0)
+    assert reply.startswith(b"HTTP/1.1 400")
+    assert reply.count(b"HTTP/1.1 ") == 1
+    writer.close()
+
+
 @pytest.mark.parametrize("n", [1_000, pytest.param(10_000, marks=pytest.mark.e2e)])
 async def test_idle_connections_do_not_keep_others_out(port, n):
     """T23: idle connections are closed in time, and a client beside them is answered meanwhile."""
