@@ -9,14 +9,14 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from costmodel.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
-from costmodel.deployment import Deployment, UsageTerms
+from costmodel.bill.baselines import BASELINES
+from costmodel.bill.projection import Projection, project
+from costmodel.bill.rails import Fleet
 from costmodel.errors import BadProjection
-from costmodel.pricebook import price_of
-from costmodel.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
-from costmodel.projection import Projection, project
-from costmodel.rails import Fleet
-from costmodel.savings import BASELINES
+from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
+from costmodel.inputs.deployment import Deployment, UsageTerms
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
 
 _SAMPLE = 1_000_000
 """Requests over which a mean number of tokens is made whole."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from locust import events
 
-from loadtests.users import OPTIONS, OpenLoopUser
+from loadtests.generator.users import OPTIONS, OpenLoopUser
 
 __all__ = ["OpenLoopUser"]
 

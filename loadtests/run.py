@@ -1,198 +1,182 @@
-"""THE STORY of one load test: lay out → try the target → start Locust → release → merge → judge.
-
-Locust patches the whole process when it is imported, so it runs in processes of its own.
-"""
+"""THE STORY of `raisehand loadtest`: check the generator → predict → run → compare → conclude."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Callable
 from pathlib import Path
 
-from loadtests.difficulty import mix
-from loadtests.errors import GeneratorFailed
-from loadtests.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
-from loadtests.report import DEFAULT_SLO, LoadReport, report_of
-from loadtests.rows import read_rows
-from loadtests.schedule import lay_out
-from loadtests.slo import Slo
-from loadtests.spec import LoadSpec
-from loadtests.tally import Tally, interval_s
-from loadtests.target import try_target
-from loadtests.watch import Usage, Watch
+from rich.console import Console
 
-LOCUSTFILE = Path(__file__).with_name("locustfile.py")
-STARTUP_S = 120.0
-GRACE_S = 30.0
-POLL_S = 0.1
+from loadtests.errors import BadLoadSpec
+from loadtests.generator.workers import run_load
+from loadtests.inputs.request import Wanted
+from loadtests.inputs.spec import LoadSpec
+from loadtests.predict.prediction import (
+    LoadProfile,
+    Prediction,
+    compare,
+    fit,
+    predict,
+    read_profile,
+)
+from loadtests.report import terminal
+from loadtests.report.figures_of_run import LoadReport
+from loadtests.report.junit import junit
+from loadtests.verdict import generator_limit as limit
+from loadtests.verdict.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
+from loadtests.verdict.drift import TELLING_S, drift_of
+from loadtests.verdict.knee import find_knee
+from loadtests.verdict.null_check import check_generator
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a running load test is; `elapsed_s` is negative during the warm-up."""
-
-    elapsed_s: float
-    answered: int = 0
-    failed: int = 0
-    dropped: int = 0
-    flying: int = 0
+OUT = Console(stderr=True)
 
 
-def run_load(
-    spec: LoadSpec,
-    slo: Slo = DEFAULT_SLO,
-    *,
-    progress: Callable[[Progress], None] = lambda _: None,
-    at_start: Callable[[], None] = lambda: None,
-) -> LoadReport:
-    """Run one load test and report it; takes warm-up + duration + a few seconds.
+def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
+    """Run a load test, once or more, show and write what it found; return whether it passed."""
+    null = _null_check(wanted, spec)
+    prediction = _prediction(wanted, spec)
+    reports = []
+    for seed in range(spec.seed, spec.seed + wanted.repeats):
+        again = spec.model_copy(update={"seed": seed})
+        with terminal.progress_bar(again) as progress:
+            report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
+        reports.append(_doubted(report, null))
+    conclusion = _conclude(wanted, reports, null, prediction)
+    terminal.show(conclusion.report)
+    if conclusion.drift is not None and spec.duration_s >= TELLING_S:
+        OUT.print(conclusion.drift.words)
+    terminal.show_repeats(conclusion.repeats)
+    terminal.show_comparison(conclusion.comparison)
+    write(wanted, conclusion)
+    return conclusion.passed
 
-    `at_start` is called once, when the measured window begins.
+
+def find(wanted: Wanted, spec: LoadSpec) -> bool:
+    """Search the knee, show and write it; return whether there is one."""
+
+    def run(each: LoadSpec) -> LoadReport:
+        with terminal.progress_bar(each) as progress:
+            return run_load(each, wanted.slo, progress=progress)
+
+    knee = find_knee(spec, run, past=wanted.past, told=terminal.show_probe)
+    terminal.show_knee(knee)
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], knee.model_dump_json(indent=2) + "\n")
+    return knee.rate is not None and not knee.limited_by_generator
+
+
+def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
+    """Measure the profile that predictions start from, and keep it beside the task's bundles."""
+    assert wanted.task is not None
+    with terminal.progress_bar(spec) as progress:
+        profile = fit(spec, wanted.task, wanted.teacher, wanted.fit_at, progress=progress)
+    _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
+    OUT.print(
+        f"A request occupies the router for {1e3 * profile.service_s:.3f} ms, "
+        f"{profile.escalation_rate:.1%} escalate. Kept in {wanted.profile_path}"
+    )
+    return True
+
+
+def predict_only(wanted: Wanted) -> bool:
+    """Predict the run and show it.
 
     Raises:
-        BadRows: the inputs cannot be read.
-        DeadTarget: the target does not answer one request before the test.
-        GeneratorFailed: a Locust process died; nothing is reported from a broken generator.
+        BadLoadSpec: there is no profile, or it was fitted on another teacher.
     """
-    tally, usage = measure(spec, progress=progress, at_start=at_start)
-    return report_of(spec, tally, slo, usage)
+    profile = read_profile(wanted.profile_path)
+    if another := _another_teacher(wanted, profile):
+        raise BadLoadSpec(another)
+    prediction = predict(wanted.spec(), profile)
+    terminal.show_prediction(prediction)
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
+    return True
 
 
-def measure(
-    spec: LoadSpec,
-    *,
-    progress: Callable[[Progress], None] = lambda _: None,
-    at_start: Callable[[], None] = lambda: None,
-) -> tuple[Tally, tuple[Usage, ...]]:
-    """Run one load test; return the merged counts of its workers and what the server used."""
-    spec = spec.model_copy(update={"inputs": spec.inputs.resolve()})
-    rows = read_rows(spec.inputs, spec.text, spec.encoding)
-    schedule = lay_out(spec, rows)
-    tried_usd = try_target(spec, rows[0].text)
-    schedule = replace(schedule, rows=mix(spec, rows, schedule.rows))
-    with tempfile.TemporaryDirectory(prefix="raisehand-load-") as name:
-        plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
-        plans[0].write_spec(spec)
-        plans[0].write_schedule(schedule)
-        with _workers(plans) as workers, Watch(spec.url) as watch:
-            _wait(workers, plans, STARTUP_S, lambda: all(plan.is_ready for plan in plans))
-            start = time.monotonic() + spec.warmup_s + 0.2
-            plans[0].write_start(start)
-            _wait(
-                workers, plans, spec.warmup_s + GRACE_S, lambda: _tell(progress, plans, start) >= 0
-            )
-            at_start()
-            _wait(
-                workers,
-                plans,
-                spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S,
-                lambda: (
-                    _tell(progress, plans, start) > 0
-                    and all(plan.read_result() is not None for plan in plans)
-                ),
-            )
-        tally = Tally(interval_s(spec))
-        for plan in plans:
-            result = plan.read_result()
-            assert result is not None
-            tally.add(result)
-        if spec.samples is not None:
-            _merge_samples(plans, spec.samples)
-    tally.unmeasured_sent += 1
-    tally.unmeasured_usd += tried_usd or 0
-    return tally, watch.usage(start)
+def write(wanted: Wanted, conclusion: Conclusion) -> None:
+    """Write whatever was asked for: JSON, HTML, JUnit, a line of history."""
+    if "json" in wanted.outputs:
+        _write(wanted.outputs["json"], conclusion.model_dump_json(indent=2) + "\n")
+    if "html" in wanted.outputs:
+        from loadtests.report.page import page_of
+
+        _write(wanted.outputs["html"], page_of(conclusion).html())
+    if "junit" in wanted.outputs:
+        _write(wanted.outputs["junit"], junit(conclusion.report, conclusion.scenario))
+    if "history" in wanted.outputs:
+        remember(conclusion, wanted.outputs["history"])
 
 
-@contextlib.contextmanager
-def _workers(plans: Sequence[Plan]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """One headless Locust process per plan; all of them are gone afterwards."""
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for plan in plans:
-            environment = {
-                **os.environ,
-                DIRECTORY_VARIABLE: str(plan.directory),
-                WORKER_VARIABLE: str(plan.worker),
-            }
-            with _stderr_of(plan).open("wb") as stderr:
-                workers.append(
-                    subprocess.Popen(
-                        [
-                            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)),
-                            *("--headless", "--users", "1", "--host", "unused", "--skip-log-setup"),
-                            *("--only-summary", "--exit-code-on-error", "0"),
-                        ],
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=stderr,
-                    )
-                )
-        yield workers
-    finally:
-        for worker in workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(timeout=0 if sys.exc_info()[0] else 5)
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
+def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
+    """Predict where a profile was fitted on this teacher, and it does not fail on purpose."""
+    faults = {"outages", "throttle_windows", "throttle_rate", "error_rate", "garbage_rate"}
+    if faults & set(wanted.scenario.teacher) or not wanted.has_profile:
+        return None
+    profile = read_profile(wanted.profile_path)
+    if another := _another_teacher(wanted, profile):
+        OUT.print(f"not predicted: {another}")
+        return None
+    return predict(spec, profile)
 
 
-def _wait(
-    workers: Sequence[subprocess.Popen[bytes]],
-    plans: Sequence[Plan],
-    limit_s: float,
-    done: Callable[[], bool],
-) -> None:
-    deadline = time.monotonic() + limit_s
-    while not done():
-        for plan, worker in zip(plans, workers, strict=True):
-            if worker.poll() is not None and plan.read_result() is None:
-                raise GeneratorFailed(_obituary(plan, worker))
-        if time.monotonic() > deadline:
-            raise GeneratorFailed(
-                f"the load generator did not get ready or finish within {limit_s:.0f} s; "
-                "the machine may be overloaded, try a lower rate"
-            )
-        time.sleep(POLL_S)
-
-
-def _obituary(plan: Plan, worker: subprocess.Popen[bytes]) -> str:
-    code = worker.returncode
-    cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    lines = _stderr_of(plan).read_text(errors="replace").strip().splitlines()
-    last = f": {lines[-1].strip()}" if lines else ""
+def _another_teacher(wanted: Wanted, profile: LoadProfile) -> str | None:
+    """Say that a profile tells nothing of the teacher of this run."""
+    if profile.teacher in (None, wanted.teacher):
+        return None
     return (
-        f"load generator process {plan.worker} {cause} before it was done{last}; "
-        "the run does not count, start it again"
+        f"the profile was fitted on {profile.teacher} and this run has {wanted.teacher}; --fit "
+        "with the same --scenario or --own-teacher makes one for it"
     )
 
 
-def _stderr_of(plan: Plan) -> Path:
-    return plan.directory / f"stderr-{plan.worker}.txt"
+def _null_check(wanted: Wanted, spec: LoadSpec) -> NullCheck | None:
+    """Try the generator where that is asked for, or where its limit is not known to be enough."""
+    due = not limit.may_claim(spec) if wanted.null_check is None else wanted.null_check
+    if not due:
+        return None
+    null = check_generator(spec)
+    OUT.print(null.words)
+    if null.passed and null.rate / spec.processes > (limit.remembered() or 0.0):
+        limit.remember(null.rate / spec.processes)
+    return null
 
 
-def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> float:
-    """Pass on how far the workers are; return the seconds since the window began."""
-    elapsed_s = time.monotonic() - start
-    counts = [plan.read_progress() for plan in plans]
-    totals = {name: sum(c.get(name, 0) for c in counts) for name in counts[0]}
-    progress(Progress(elapsed_s=elapsed_s, **totals))
-    return elapsed_s
+def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
+    """Believe no generator that failed the null check, or that is near its limit without one."""
+    if null is not None:
+        doubt = None if null.passed else null.words
+    else:
+        doubt = None if limit.may_claim(report.spec) else limit.refusal(report.spec)
+    if doubt is None:
+        return report
+    return report.model_copy(
+        update={"valid": False, "invalid_reasons": (*report.invalid_reasons, doubt)}
+    )
 
 
-def _merge_samples(plans: Sequence[Plan], path: Path) -> None:
-    """Write all workers' samples in the order in which they were due."""
-    lines: list[tuple[float, str]] = []
-    for plan in plans:
-        with plan.samples.open(encoding="utf-8") as file:
-            lines.extend((float(json.loads(line)["at_s"]), line) for line in file)
+def _conclude(
+    wanted: Wanted,
+    reports: list[LoadReport],
+    null: NullCheck | None,
+    prediction: Prediction | None,
+) -> Conclusion:
+    middle = sorted(reports, key=lambda r: r.latency_ms["all"].p99 or math.inf)[len(reports) // 2]
+    return Conclusion(
+        scenario=wanted.scenario.name,
+        about=wanted.scenario.about.strip(),
+        at=moment(),
+        passed=all(report.passed for report in reports),
+        report=middle,
+        repeats=tuple(map(Repeat.of, reports)) if len(reports) > 1 else (),
+        null_server=null,
+        comparison=compare(prediction, middle) if prediction else (),
+        drift=drift_of(middle),
+        versions=versions(),
+    )
+
+
+def _write(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(line for _, line in sorted(lines)), encoding="utf-8")
+    path.write_text(content, encoding="utf-8")

@@ -1,6 +1,6 @@
 """THE STORY of one request: batch → student → decide → (teacher) → ledger, metrics → answer.
 
-A share of the answers kept is audited in shadow (`router.audit`) and booked when that is done.
+A share of the answers kept is audited in shadow (`router.promise.audit`) and booked afterwards.
 
 A surface has parsed the request into an `Ask`; it words the `Answer` that comes back. Whatever
 goes wrong on the way is a decision with a named reason, booked like any other.
@@ -19,15 +19,15 @@ from typing import Protocol
 import msgspec
 
 from costmodel.errors import UnknownPrice
-from costmodel.pricing import NO_USAGE, Price, TokenUsage, now
-from router.audit import AUDIT_PRIORITY, Auditor, Watch
-from router.batcher import Client, Clock, Scored
+from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
-from router.escalation import Bill, Escalated, EscalationFailed, EscalationGuard
-from router.ledger import Entry, Ledger
-from router.metrics import Metrics
+from router.ledger.entry import Entry, Ledger
 from router.policy import KEEP, OUT_OF_BUDGET, PROMISE_BROKEN, Decision, Reason, Route, decide
-from router.slot import Model, ModelSlot
+from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
+from router.student.batcher import Client, Clock, Scored
+from router.student.loaded import Model, ModelSlot
+from router.teacher.guard import Bill, Escalated, EscalationFailed, EscalationGuard
+from router.telemetry.metrics import Metrics
 from students.labels import FloatArray, LabelSchema
 from students.task import Task
 

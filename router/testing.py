@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import msgspec
 
-from router.ledger import Entry
+from router.ledger.entry import Entry
 from router.policy import Reason, Route
 
 

@@ -1,6 +1,6 @@
 """The certificate: the statement that was proved about one artefact, and nothing more.
 
-The arithmetic that produces it is in `students.distill.certify`.
+The arithmetic that produces it is in `students.certify.certify`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from costmodel.pricing import NO_USAGE, TokenUsage
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 
 if TYPE_CHECKING:
     from students.certificate import Refusal

@@ -1,7 +1,7 @@
 """What a bundle is worth, measured on rows that nothing else ever used.
 
 *Agreement* is with the teacher, *accuracy* is with gold. Where there is no gold, accuracy is None:
-agreement is never sold as accuracy. The arithmetic is in `students.distill.evaluation`.
+agreement is never sold as accuracy. The arithmetic is in `students.certify.evaluation`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from costmodel.profile import RiskCoveragePoint
+from costmodel.inputs.profile import RiskCoveragePoint
 
 
 class _Part(BaseModel):

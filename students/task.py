@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from costmodel.pricing import PriceSpec
+from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.errors import BadTask
 from students.labels import LabelSchema
@@ -264,7 +264,7 @@ class Task(_Section):
     @property
     def prompt(self) -> Prompt:
         """The teacher's prompt with `{labels}` filled in, as an application would send it."""
-        from students.teachers.template import fill, option_list
+        from students.prompt import fill, option_list
 
         schema = self.schema_
         return fill(self.teacher.prompt, option_list(self.answers, schema.descriptions))

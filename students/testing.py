@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from costmodel.pricing import TokenUsage
+from costmodel.money.pricing import TokenUsage
 from students.confidence import Kind, confidence
 from students.labels import LabelDistribution, LabelSchema, Prediction
 from students.teachers.protocol import TeacherDescriptor, TeacherReply

@@ -20,8 +20,8 @@ from typing import Any
 
 import click
 
-from costmodel.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
-from costmodel.workload import BUSINESS_DAY, Lengths, Workload
+from costmodel.inputs.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
+from costmodel.inputs.workload import BUSINESS_DAY, Lengths, Workload
 
 DAY_S = 86_400.0
 MONTH_REQUESTS = 300_000_000
@@ -71,7 +71,7 @@ class Speed:
 
 def measure_speed(requests: int, runs: int) -> Speed:
     """Run the cascade several times in this thread, after one run that compiles."""
-    from costmodel.simulator import simulate
+    from costmodel.engine.run import simulate
 
     scenario = cascade(requests)
     simulate(cascade(10_000))
@@ -93,7 +93,7 @@ def measure_month(workers: int) -> dict[str, float]:
 
 def run_month(workers: int) -> None:
     """Body of the fresh process: prints JSON."""
-    from costmodel.simulator import simulate
+    from costmodel.engine.run import simulate
 
     simulate(cascade(1000))
     begun = time.perf_counter()
@@ -152,8 +152,8 @@ def overload_table(python: Path, requests: int = 20_000) -> list[dict[str, Any]]
 
     Erlang's formula, this simulator, and vllm-sr-sim where it is installed.
     """
-    from costmodel.analytic import MMc
-    from costmodel.simulator import simulate
+    from costmodel.engine.run import simulate
+    from costmodel.queueing.closed_forms import MMc
 
     slots, service_s = 128, 1.01
     rows = []

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from costmodel.analytic import (
+from costmodel.engine.run import Interval, Replications, Result, simulate_many
+from costmodel.inputs.scenario import (
+    ApiTeacher,
+    HostedTeacher,
+    Noise,
+    Policy,
+    Scenario,
+    StudentFleet,
+)
+from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.queueing.closed_forms import (
     BurkeCascade,
     MMc,
     batch_queue,
@@ -14,9 +24,6 @@ from costmodel.analytic import (
     md1_wait,
     mg1_wait,
 )
-from costmodel.scenario import ApiTeacher, HostedTeacher, Noise, Policy, Scenario, StudentFleet
-from costmodel.simulator import Interval, Replications, Result, simulate_many
-from costmodel.workload import DAY_S, Lengths, Workload
 
 EXPONENTIAL = Noise(kind="exponential")
 LONG = 1e9

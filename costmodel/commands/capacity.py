@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from costmodel.capacity import Plan
+    from costmodel.plan.capacity import Plan
 
 
 @click.command(
@@ -34,9 +34,9 @@ def capacity(
     """
     from rich.console import Console
 
-    from costmodel.capacity import Goal, smallest_fleet
-    from costmodel.deployment import parse_changes
-    from costmodel.scenario import load
+    from costmodel.inputs.deployment import parse_changes
+    from costmodel.inputs.scenario import load
+    from costmodel.plan.capacity import Goal, smallest_fleet
 
     goal = Goal(p99_ms / 1000, agreement, most_degraded)
     told = load(scenario, parse_changes(changes))

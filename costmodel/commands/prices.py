@@ -7,8 +7,8 @@ from datetime import date, timedelta
 
 import click
 
-from costmodel.machines import MachineRow, find_machine, shipped_machines
-from costmodel.pricing import now
+from costmodel.money.machines import MachineRow, find_machine, shipped_machines
+from costmodel.money.pricing import now
 
 LOOK_AHEAD_DAYS = 60
 """How far ahead dated and hourly price changes are looked for."""
@@ -38,7 +38,7 @@ def prices(name: str | None, as_json: bool) -> None:
 
 
 def _words(name: str) -> str:
-    from costmodel.rates import ApiPrice
+    from costmodel.money.rates import ApiPrice
 
     at = now()
     if name.split(":")[0] in {row.name.split(":")[0] for row in shipped_machines()}:

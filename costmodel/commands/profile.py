@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from costmodel.prediction import MeasuredRun, RouterProfile
+    from costmodel.fit.prediction import MeasuredRun, RouterProfile
 
 
 @click.command(
@@ -45,7 +45,7 @@ def profile(
     The student's service time comes from how latency grows with the rate, the teacher's from the
     escalated requests. Escalations are real: they cost what the teacher costs.
     """
-    from costmodel.prediction import fit, read_samples
+    from costmodel.fit.prediction import fit, read_samples
 
     runs = [_given(item) for item in given]
     if not runs:
@@ -80,8 +80,8 @@ def profile(
 
 
 def _predicted(fitted: RouterProfile, rate: float, duration: float) -> str:
-    from costmodel.prediction import predict
-    from costmodel.workload import Workload
+    from costmodel.fit.prediction import predict
+    from costmodel.inputs.workload import Workload
 
     seen = predict(fitted, Workload(per_second=rate), duration)
     cost = f"${seen.usd_per_1k.mean:.4f} per 1,000" if seen.usd_per_1k else "cost unpriced"
@@ -108,7 +108,7 @@ def _rates(text: str) -> list[float]:
 
 def _given(item: str) -> MeasuredRun:
     from costmodel.errors import BadProfile
-    from costmodel.prediction import read_samples
+    from costmodel.fit.prediction import read_samples
 
     rate, _, rest = item.partition(":")
     seconds, _, path = rest.partition(":")

@@ -11,9 +11,9 @@ import click
 from costmodel.errors import BadScenario
 
 if TYPE_CHECKING:
-    from costmodel.deployment import Deployment
+    from costmodel.inputs.deployment import Deployment
+    from costmodel.plan.study import Study
     from costmodel.report.tables import Table
-    from costmodel.study import Study
 
 FILE = click.Path(path_type=Path)
 
@@ -83,12 +83,12 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
 
 def _task(path: Path, options: dict[str, Any]) -> None:
     from costmodel.report.money import money_page, money_tables
-    from costmodel.uncertainty import quantify
+    from costmodel.uncertainty.draws import quantify
     from costmodel.whatif import project_deployment, verdict
 
     deployment = _deployment(path, options)
     if options["serve"]:
-        from costmodel.serve import serve
+        from costmodel.web.server import serve
 
         serve(deployment, port=options["port"], seed=options["seed"])
         return
@@ -113,12 +113,12 @@ def _task(path: Path, options: dict[str, Any]) -> None:
 
 
 def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
-    from costmodel.deployment import at_threshold, parse_changes, with_changes
-    from costmodel.taskfile import read_deployment
+    from costmodel.inputs.deployment import at_threshold, parse_changes, with_changes
+    from costmodel.inputs.taskfile import read_deployment
 
     changes = parse_changes(options["settings"])
     if options["ledger_path"]:
-        from costmodel.traffic_log import observed, read_traffic
+        from costmodel.inputs.ledger_log import observed, read_traffic
 
         measured = read_deployment(path, options["bundle"])
         deployment = observed(measured, read_traffic(options["ledger_path"]))
@@ -131,9 +131,9 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
 
 
 def _scenario(path: Path, options: dict[str, Any]) -> None:
-    from costmodel.deployment import parse_changes
+    from costmodel.inputs.deployment import parse_changes
+    from costmodel.inputs.scenario import load
     from costmodel.report import scenario as report
-    from costmodel.scenario import load
 
     base = load(path, parse_changes(options["settings"]))
     studies = _studies(base, options)
@@ -155,7 +155,7 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from costmodel.study import compare, study
+    from costmodel.plan.study import compare, study
 
     axes = _axes(options["sweeps"])
     expected = base.workload.mean_per_s * base.duration_s
@@ -174,7 +174,7 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
 
 
 def _axes(sweeps: tuple[str, ...]) -> dict[str, list[object]]:
-    from costmodel.deployment import parse_value
+    from costmodel.inputs.deployment import parse_value
 
     axes: dict[str, list[object]] = {}
     for words in sweeps:

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from costmodel.pareto import ParetoPoint
-from costmodel.projection import Projection
-from costmodel.rails import Rail
+from costmodel.bill.projection import Projection
+from costmodel.bill.rails import Rail
+from costmodel.plan.pareto import ParetoPoint
 from costmodel.report.tables import RAILS, usd
-from costmodel.uncertainty import INPUTS, Uncertain
+from costmodel.uncertainty.draws import INPUTS, Uncertain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from costmodel.simulator import Result
+    from costmodel.engine.run import Result
 
 TEACHER, STUDENT, IDLE, AUDIT, OTHER = "#4f6fd8", "#1f9e78", "#8fcfb8", "#d9902f", "#9a7fd1"
 _COLOURS = {

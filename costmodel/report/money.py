@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from costmodel.deployment import Deployment
-from costmodel.pareto import ParetoPoint, pareto_points
-from costmodel.projection import Projection
+from costmodel.bill.projection import Projection
+from costmodel.inputs.deployment import Deployment
+from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.report.figures import (
     break_even_figure,
     cost_by_rail_figure,
@@ -21,7 +21,7 @@ from costmodel.report.tables import (
     projection_tables,
     usd,
 )
-from costmodel.uncertainty import INPUTS, Uncertain
+from costmodel.uncertainty.draws import INPUTS, Uncertain
 from costmodel.whatif import verdict
 
 

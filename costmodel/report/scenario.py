@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.plan.study import Study, chosen_point, records
 from costmodel.report.figures import (
     break_even_figure,
     day_figure,
@@ -28,8 +29,7 @@ from costmodel.report.tables import (
     rails_table,
     usd,
 )
-from costmodel.study import Study, chosen_point, records
-from costmodel.uncertainty import INPUTS
+from costmodel.uncertainty.draws import INPUTS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from costmodel.doubt import Doubt
-from costmodel.pricing import HOURS_PER_MONTH
-from costmodel.projection import Projection
-from costmodel.rails import Line, Rail
-from costmodel.savings import BASELINES
-from costmodel.uncertainty import INPUTS, Uncertain
+from costmodel.bill.baselines import BASELINES
+from costmodel.bill.projection import Projection
+from costmodel.bill.rails import Line, Rail
+from costmodel.inputs.stated_doubt import Doubt
+from costmodel.money.pricing import HOURS_PER_MONTH
+from costmodel.uncertainty.draws import INPUTS, Uncertain
 
 RAILS = {
     "teacher_only": "teacher only",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from loadtests.conclusion import Conclusion
-from loadtests.page import page_of
+from loadtests.report.page import page_of
+from loadtests.verdict.conclusion import Conclusion
 
 MOST_BYTES = 150_000
 

@@ -20,15 +20,15 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from costmodel.projection import Projection
+from costmodel.bill.projection import Projection
+from costmodel.inputs.taskfile import read_deployment
 from costmodel.report.figures import break_even_figure, cost_by_rail_figure, new_figure
 from costmodel.report.page import Headline, Page
 from costmodel.report.tables import percent, projection_tables, usd
-from costmodel.taskfile import read_deployment
 from costmodel.whatif import project_deployment, verdict
 from students.certificate import Certificate
-from students.distill.record import load_labels
 from students.evaluation import Evaluation, Paired
+from students.label.record import load_labels
 from students.report import reliability_figure, risk_coverage_figure
 from students.runtime.bundle import Bundle, find_bundle
 from students.task import load_task

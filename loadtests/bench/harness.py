@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from loadtests.report import LoadReport
+    from loadtests.report.figures_of_run import LoadReport
 
 TEXTS = 2000
 BACK_OFF = 0.93
@@ -31,14 +31,14 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     request is sent and answered. It is remembered for this machine: a load test that asks more than
     70 % of it of one process is INVALID.
     """
-    from loadtests.conclusion import versions
-    from loadtests.knee import find_knee
-    from loadtests.limit import CLAIM_SHARE, remember
-    from loadtests.null_check import null_server
-    from loadtests.run import run_load
-    from loadtests.slo import Slo
-    from loadtests.spec import LoadSpec
-    from loadtests.terminal import show_probe
+    from loadtests.generator.workers import run_load
+    from loadtests.inputs.spec import LoadSpec
+    from loadtests.report.terminal import show_probe
+    from loadtests.verdict.conclusion import versions
+    from loadtests.verdict.generator_limit import CLAIM_SHARE, remember
+    from loadtests.verdict.knee import find_knee
+    from loadtests.verdict.null_check import null_server
+    from loadtests.verdict.slo import Slo
 
     with tempfile.TemporaryDirectory() as folder, null_server() as url:
         inputs = Path(folder) / "texts.csv"

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from loadtests.cores import Cores
-    from loadtests.knee import Knee
-    from loadtests.report import LoadReport
-    from loadtests.spec import LoadSpec
+    from loadtests.generator.cores import Cores
+    from loadtests.inputs.spec import LoadSpec
+    from loadtests.report.figures_of_run import LoadReport
+    from loadtests.verdict.knee import Knee
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "loadtests" / "peers"
 """In a checkout; they run in the peers' environment, which has no raisehand in it."""
@@ -115,11 +115,11 @@ def peers(
     bundle with a fake teacher that answers at once. A knee that the generator reached before the
     server is marked.
     """
-    from loadtests.conclusion import versions
-    from loadtests.cores import own_cores
-    from loadtests.spec import LoadSpec
-    from loadtests.stack import running_stack
-    from loadtests.taskfile import read_task
+    from loadtests.generator.cores import own_cores
+    from loadtests.inputs.spec import LoadSpec
+    from loadtests.inputs.stack import running_stack
+    from loadtests.inputs.taskfile import read_task
+    from loadtests.verdict.conclusion import versions
 
     read = read_task(task)
     inputs = read.inside(read.inputs.path)
@@ -192,7 +192,7 @@ def _running(
     peer: Peer, environment: Path, model: Path | None, upstream: str, cores: Cores | None
 ) -> Iterator[str]:
     from loadtests.errors import DeadTarget
-    from loadtests.stack import free_port
+    from loadtests.inputs.stack import free_port
 
     port = free_port()
     filled = {
@@ -242,10 +242,10 @@ def _answers(port: int) -> bool:
 
 
 def _search(spec: LoadSpec, p99_ms: float) -> Knee:
-    from loadtests.knee import find_knee
-    from loadtests.run import run_load
-    from loadtests.slo import Slo
-    from loadtests.terminal import show_probe
+    from loadtests.generator.workers import run_load
+    from loadtests.report.terminal import show_probe
+    from loadtests.verdict.knee import find_knee
+    from loadtests.verdict.slo import Slo
 
     slo = Slo(latency_ms={"all": {"p99": p99_ms}})
 

@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loadtests.wanted import Wanted
+    from loadtests.inputs.request import Wanted
 
 PATH = click.Path(path_type=Path)
 SHAPES = ("steady", "step", "spike", "square", "ramp", "diurnal")
@@ -107,7 +107,7 @@ def loadtest(**given: Any) -> None:
     """
     import signal
 
-    from loadtests.wanted import wanted_of
+    from loadtests.inputs.request import wanted_of
 
     # A terminated test ends its own servers and generators, as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -118,8 +118,8 @@ def loadtest(**given: Any) -> None:
 
 
 def _carry_out(wanted: Wanted) -> bool:
-    from loadtests.cores import own_cores
-    from loadtests.stack import running_stack
+    from loadtests.generator.cores import own_cores
+    from loadtests.inputs.stack import running_stack
 
     with contextlib.ExitStack() as running:
         stack = None
@@ -143,7 +143,7 @@ def _carry_out(wanted: Wanted) -> bool:
 
 
 def _on(wanted: Wanted, url: str | None, reset: Callable[[], None] | None) -> bool:
-    from loadtests.conduct import find, fit_profile, predict_only, test
+    from loadtests.run import find, fit_profile, predict_only, test
 
     if wanted.predict_only:
         return predict_only(wanted)

@@ -24,12 +24,12 @@ import msgspec
 from pydantic import ValidationError
 
 from loadtests.errors import BadRows
-from loadtests.recorded import read_recorded
-from loadtests.rows import read_pairs
+from loadtests.generator.recorded import read_recorded
+from loadtests.inputs.rows import read_pairs
+from loadtests.inputs.spec import faults
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
 from loadtests.servers.knobs import Knobs
-from loadtests.spec import faults
 
 EVENT_STREAM: Header = (b"content-type", b"text/event-stream")
 TOKENS_PER_MESSAGE = 4

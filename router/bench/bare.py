@@ -14,9 +14,9 @@ import click
 import uvicorn
 import uvloop
 
-from router.edge import Receive, Send, send_reply
-from router.server import bind
-from router.surface import Reply
+from router.http.edge import Receive, Send, send_reply
+from router.http.hot_route import Reply
+from router.process.server import bind
 
 _REPLY = Reply(b'{"label":"intent_00"}')
 

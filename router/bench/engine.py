@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from router.bench.subject import make_student, make_task
-from router.engine import Engine
+from router.process.engine import Engine
 from router.settings import load_settings
 
 

@@ -191,7 +191,7 @@ def _report(felt: dict[str, Felt]) -> dict[str, Any]:
 
 def _retries(ledger: Path) -> dict[str, Any]:
     """Compare the retries that were billed with what the retry budget allows."""
-    from router.ledger_read import read_entries
+    from router.ledger.read import read_entries
 
     asked = [entry.attempts for entry in read_entries(ledger) if entry.attempts]
     return {

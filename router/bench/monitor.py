@@ -1,7 +1,7 @@
 """How often the drift alarm is false, and how soon it is right: many lives at once.
 
 Every life is a stream of audits with a known rate of disagreement, watched by the stakes of
-`router.monitor`, here in one array for all lives.
+`router.promise.monitor`, here in one array for all lives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from router.monitor import BLOCK, ODDS, likelihood_ratio, starting_share
+from router.promise.monitor import BLOCK, ODDS, likelihood_ratio, starting_share
 
 ALPHA, FALSE_ALARM = 0.05, 0.05
 LENGTH = 20_000

@@ -265,7 +265,7 @@ def chat_requests() -> Sequence[bytes]:
 
     from router.bench.load import http_requests
     from router.bench.subject import MODEL, PROMPT, make_texts
-    from students.teachers.template import render
+    from students.prompt import render
 
     bodies = [
         msgspec.json.encode({"model": MODEL, "messages": render(PROMPT, text), "temperature": 0})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from costmodel.pricing import PriceSpec
+from costmodel.money.pricing import PriceSpec
 from students.labels import LabelSchema
 from students.runtime import hashing
 from students.runtime.linear import LinearStudent, LinearWeights

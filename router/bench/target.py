@@ -17,19 +17,19 @@ from tempfile import TemporaryDirectory
 import click
 from prometheus_client import CollectorRegistry
 
-from costmodel.pricebook import price_of
-from costmodel.pricing import TokenUsage, now
-from router.app import create_app
-from router.batcher import Batcher
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import TokenUsage, now
+from router.api.tasks import Served, Service
 from router.bench.subject import make_student, make_task
-from router.escalation import EscalationGuard
-from router.ledger_file import SqliteLedger
-from router.metrics import Metrics
+from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
-from router.server import bind, serve
-from router.service import Served, Service
+from router.process.app import create_app
+from router.process.server import bind, serve
 from router.settings import load_settings
-from router.slot import Model, ModelSlot
+from router.student.batcher import Batcher
+from router.student.loaded import Model, ModelSlot
+from router.teacher.guard import EscalationGuard
+from router.telemetry.metrics import Metrics
 from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers import make_teacher
@@ -37,7 +37,7 @@ from students.testing import ScriptedTeacher
 
 
 def make_service(task: Task, student: Student, threshold: float, ledger_path: Path) -> Service:
-    """Build the service as `router.compose` does, around a given student."""
+    """Build the service as `router.process.compose` does, around a given student."""
     settings = load_settings()
     metrics, ledger = Metrics(CollectorRegistry()), SqliteLedger(ledger_path)
     teacher = ScriptedTeacher(student.schema, student.schema.names[0], latency_s=0.05)

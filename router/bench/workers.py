@@ -175,7 +175,7 @@ def _hand_over(core: int) -> list[dict[str, float]]:
     """Microseconds of one `predict` in this process and through the engine, all on one core."""
     from router.bench.process import python_subject
     from router.bench.subject import make_student, make_task, make_texts
-    from router.remote import RemoteStudent
+    from router.student.remote_student import RemoteStudent
 
     os.sched_setaffinity(0, {core})
     with TemporaryDirectory() as folder:

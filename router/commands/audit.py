@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from router.errors import BadSettings
-from router.monitor import Evidence, Monitor
+from router.promise.monitor import Evidence, Monitor
 
 
 @click.command(epilog="Example: raisehand audit --task task.yaml")
@@ -22,7 +22,7 @@ def audit(task_path: Path, as_json: bool) -> None:
 
     A router that runs may be up to 50 audits ahead; its /metrics are up to date.
     """
-    from router.compose import AUDITS
+    from router.process.compose import AUDITS
     from students.task import load_task
 
     folder = load_task(task_path).work_dir / AUDITS

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from router.errors import BadSettings
-from router.keys import KeySpec, load_keys, new_secret, save_keys, sha256_of
+from router.keys.ring import KeySpec, load_keys, new_secret, save_keys, sha256_of
 
 _file = click.option(
     "--file",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from router.ledger import Sums, Totals
-from router.ledger_read import read_totals
+from router.ledger.entry import Sums, Totals
+from router.ledger.read import read_totals
 
 
 @click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")

@@ -15,12 +15,12 @@ import click
 if TYPE_CHECKING:
     import socket
 
-    from router.compose import LoadStudent
-    from router.edge import App
-    from router.server import Admin
-    from router.service import Service
+    from router.api.tasks import Service
+    from router.http.edge import App
+    from router.process.compose import LoadStudent
+    from router.process.server import Admin
+    from router.process.worker_share import Share
     from router.settings import Settings
-    from router.share import Share
     from students.runtime.bundle import Bundle
     from students.runtime.protocol import Student
     from students.task import Task
@@ -47,8 +47,8 @@ class Options:
     @property
     def share(self) -> Share | None:
         """Which worker this process is; None when it is alone."""
-        from router.share import Share
-        from router.workers import FOLDER
+        from router.process.worker_share import Share
+        from router.process.workers import FOLDER
 
         if self.worker is None:
             return None
@@ -150,11 +150,11 @@ def _supervise(options: Options, settings: Settings) -> None:
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
-    from router.logs import configure_logs
-    from router.relay import Operators
-    from router.server import bind
-    from router.share import Share
-    from router.workers import Workers
+    from router.process.admin_fanout import Operators
+    from router.process.server import bind
+    from router.process.worker_share import Share
+    from router.process.workers import Workers
+    from router.telemetry.logs import configure_logs
     from students.task import load_task
 
     with ExitStack() as stack:
@@ -185,14 +185,14 @@ def _serve(options: Options, settings: Settings) -> None:
     """Serve in this process: alone, or as one of several workers."""
     import asyncio
 
-    from router.app import create_app
-    from router.compose import build_service, check_teachers
-    from router.keys import load_keys
-    from router.lifeline import when_orphaned
-    from router.logs import configure_logs
-    from router.server import address_of, bind
-    from router.server import serve as serve_app
-    from router.tracing import Traced, open_provider
+    from router.keys.ring import load_keys
+    from router.process.app import create_app
+    from router.process.compose import build_service, check_teachers
+    from router.process.lifeline import when_orphaned
+    from router.process.server import address_of, bind
+    from router.process.server import serve as serve_app
+    from router.telemetry.logs import configure_logs
+    from router.telemetry.tracing import Traced, open_provider
     from students.task import load_task
 
     share = options.share
@@ -226,7 +226,7 @@ def _serve(options: Options, settings: Settings) -> None:
 
 def _loading(options: Options, settings: Settings) -> LoadStudent:
     """Where students live: in this process, or in the engine that all workers share."""
-    from router.remote import RemoteStudent
+    from router.student.remote_student import RemoteStudent
     from students.runtime.load import load_student
 
     share = options.share
@@ -257,11 +257,11 @@ def _admin(
     paths: Mapping[str, Path],
 ) -> Admin:
     """Listen for operators: on the admin port, or where the supervisor passes them on."""
-    from costmodel.serve import WhatIf
-    from costmodel.taskfile import read_deployment
-    from router.admin import create_admin
-    from router.compose import load_model
-    from router.server import Admin, bind
+    from costmodel.inputs.taskfile import read_deployment
+    from costmodel.web.server import WhatIf
+    from router.process.admin import create_admin
+    from router.process.compose import load_model
+    from router.process.server import Admin, bind
 
     share = options.share
     assert settings.admin_token is not None, "checked by serve"
@@ -280,7 +280,7 @@ def _admin(
 
 
 def _announce_admin(listener: socket.socket) -> None:
-    from router.server import address_of
+    from router.process.server import address_of
 
     click.echo(f"Operators: {address_of(listener)}/state", err=True)
 

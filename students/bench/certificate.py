@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from students.certificate import NEVER
-from students.distill.binomial import allowed_disagreements
-from students.distill.thresholds import (
+from students.certify.binomial import allowed_disagreements
+from students.certify.thresholds import (
     OVERALL,
     Rows,
     grid_from_scores,

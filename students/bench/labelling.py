@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.pricing import TokenPrice
+from costmodel.money.pricing import TokenPrice
 from students.testing import ScriptedTeacher
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ async def measure(
     rows: int, max_concurrency: int, latency_s: float, folder: Path
 ) -> LabellingFigures:
     """Label `rows` distinct texts from a teacher that takes `latency_s` for each."""
-    from students.distill.inputs import make_inputs
-    from students.distill.labelling import label_inputs
+    from students.label.inputs import make_inputs
+    from students.label.labelling import label_inputs
 
     task = _task(max_concurrency, folder)
     teacher = ScriptedTeacher(task.schema_, (0.3, 0.7), latency_s=latency_s)

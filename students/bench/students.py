@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from students.distill.labelled import LabelledSet
+    from students.label.labelled import LabelledSet
     from students.runtime.bundle import Bundle
 
 CLASSES = 77
@@ -71,7 +71,7 @@ def made_up(n: int, seed: int = 0, classes: int = CLASSES) -> LabelledSet:
     """Texts of about a customer's question, each with a soft label that its words explain."""
     import numpy as np
 
-    from students.distill.labelled import LabelledSet
+    from students.label.labelled import LabelledSet
     from students.labels import LabelSchema
 
     rng = np.random.default_rng(seed)
@@ -245,7 +245,7 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 def read_texts(path: Path, column: str, n: int) -> tuple[str, ...]:
     """Read the first texts of a table."""
-    from students.distill.tables import read_columns
+    from students.label.files import read_columns
 
     return tuple(str(v) for v in read_columns(path, [column])[column][:n])
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from students.distill.ablation import Ablation, Outcome
-    from students.distill.labelled import LabelledSet
+    from students.label.labelled import LabelledSet
     from students.task import Task
 
 
@@ -74,9 +74,9 @@ def _ablate(
 
     from students.commands.bars import Bars
     from students.distill.ablation import Pool, ablate
-    from students.distill.record import load_labels
     from students.distill.run import take_parts
     from students.distill.students import LINEAR_EPOCHS
+    from students.label.record import load_labels
     from students.task import load_task
 
     task = load_task(task_path)

@@ -67,7 +67,7 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
 
     from students.commands.bars import Bars
     from students.distill.ladder import climb
-    from students.distill.record import load_labels
+    from students.label.record import load_labels
     from students.runtime.bundle import LabellingBill
     from students.teachers.protocol import TeacherDescriptor
 

@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from students.certificate import Certificate
-    from students.distill.labelled import LabelledSet
     from students.evaluation import Evaluation
+    from students.label.labelled import LabelledSet
     from students.runtime.bundle import Bundle
     from students.runtime.protocol import Student
     from students.task import Task
@@ -46,7 +46,7 @@ def evaluate(
     Agreement with the teacher, accuracy against gold where there is gold, how well the confidence
     ranks, how good the probabilities are, and the certificate: every figure with its n.
     """
-    from students.distill.record import load_labels
+    from students.label.record import load_labels
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
     from students.task import load_task
@@ -102,8 +102,8 @@ def measure(
     from rich.console import Console
     from rich.progress import track
 
-    from students.distill.evaluation import evaluate as evaluate_rows
-    from students.distill.scoring import share
+    from students.certify.evaluation import evaluate as evaluate_rows
+    from students.certify.scoring import share
     from students.task import PromiseSection
 
     starts = track(

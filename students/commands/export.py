@@ -43,8 +43,8 @@ def _export(task: Task, bundle_id: str | None, target: str) -> Distilled:
 
     from students.commands.evaluate import check_test_rows
     from students.distill.export import exported
-    from students.distill.record import load_labels
     from students.distill.run import take_parts
+    from students.label.record import load_labels
     from students.runtime.bundle import find_bundle
 
     bundle = find_bundle(task.work_dir, bundle_id)

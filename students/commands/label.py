@@ -15,12 +15,12 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from students.distill.estimate import Estimate
-    from students.distill.flips import OrderFlips
-    from students.distill.inputs import Inputs
-    from students.distill.labelling import Labelling
-    from students.distill.labelling import Progress as State
-    from students.distill.record import LabellingRecord
+    from students.label.estimate import Estimate
+    from students.label.flips import OrderFlips
+    from students.label.inputs import Inputs
+    from students.label.labelling import Labelling
+    from students.label.labelling import Progress as State
+    from students.label.record import LabellingRecord
     from students.task import Task
 
 
@@ -66,9 +66,9 @@ def label(
     Resumes where it was interrupted: an answer that was paid for is never asked for again. Writes
     labels.npz and labels.json into the task's work_dir.
     """
-    from students.distill.flips import measures_flips
-    from students.distill.inputs import read_inputs
-    from students.distill.record import save_labels
+    from students.label.flips import measures_flips
+    from students.label.inputs import read_inputs
+    from students.label.record import save_labels
     from students.task import load_task
 
     task = load_task(task_path)
@@ -104,12 +104,12 @@ class Asked:
 async def _label(
     task: Task, inputs: Inputs, allowed: Decimal | None, asked: Asked, yes: bool
 ) -> tuple[Labelling, OrderFlips | None]:
-    from costmodel.pricebook import price_of
-    from costmodel.pricing import now
-    from students.distill.cache import ReplyCache
-    from students.distill.estimate import estimate_labelling
-    from students.distill.flips import order_flips
-    from students.distill.labelling import label_inputs
+    from costmodel.money.pricebook import price_of
+    from costmodel.money.pricing import now
+    from students.label.cache import ReplyCache
+    from students.label.estimate import estimate_labelling
+    from students.label.flips import order_flips
+    from students.label.labelling import label_inputs
     from students.teachers import make_teacher
     from students.teachers.bounds import usage_bound
     from students.teachers.protocol import PROBE
@@ -189,8 +189,8 @@ def _sample(inputs: Inputs, limit: int, seed: int) -> Inputs:
 def _record(
     task: Task, inputs: Inputs, labelling: Labelling, flips: OrderFlips | None, seed: int
 ) -> LabellingRecord:
-    from students.distill.inputs import split_inputs
-    from students.distill.record import make_record
+    from students.label.inputs import split_inputs
+    from students.label.record import make_record
 
     splits = split_inputs(inputs.take(labelling.rows), seed=seed)
     return make_record(task, inputs, labelling, splits, seed, flips)

@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from students.certify.calibration import fit_temperature
 from students.confidence import confidence, softmax
-from students.distill.calibration import fit_temperature
-from students.distill.labelled import LabelledSet
 from students.distill.linear import LinearRecipe, train_linear
 from students.distill.progress import Progress
 from students.evaluation import Interval
+from students.label.labelled import LabelledSet
 
 Float32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.floating]

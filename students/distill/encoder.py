@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from students.distill.calibration import calibrated_kl
-from students.distill.labelled import LabelledSet
+from students.certify.calibration import calibrated_kl
 from students.distill.progress import Progress
 from students.distill.training import Checkpoint, Recipe, Tokens, train_encoder
 from students.errors import BadTask
+from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
 from students.runtime.encoder import CHARACTERS_PER_TOKEN, TOKENIZER, pad
 from students.runtime.network import EncoderNetwork, TorchForward, new_network

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from students.distill.labelled import LabelledSet
 from students.distill.run import Distilled, Report, prove
 from students.errors import BadTask
+from students.label.labelled import LabelledSet
 from students.runtime import int8, onnx
 from students.runtime.bundle import Bundle, Family, draft, hash_files
 from students.runtime.encoder import BATCH, TOKENIZER, Tokenizing, pad

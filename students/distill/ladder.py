@@ -15,12 +15,12 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.pricebook import price_of
-from costmodel.pricing import TokenUsage, now
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import TokenUsage, now
 from students.distill.export import exported
-from students.distill.labelled import LabelledSet
 from students.distill.run import Distilled, Report, distill, take_parts
 from students.errors import BadTask
+from students.label.labelled import LabelledSet
 from students.runtime.bundle import LabellingBill, name_latest
 from students.task import StudentSection, Task
 from students.teachers.protocol import TeacherDescriptor

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from students.distill.calibration import calibrated_kl
-from students.distill.labelled import LabelledSet
+from students.certify.calibration import calibrated_kl
 from students.distill.progress import Progress
 from students.distill.table import Bags, Lesson, Table
+from students.label.labelled import LabelledSet
 from students.runtime import hashing
 from students.runtime.bundle import Trial
 from students.runtime.linear import LinearWeights

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from costmodel.profile import RiskCoveragePoint, StudentProfile
+from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile
 from students.runtime.protocol import Student
 
 BATCHES = (1, 4, 16, 64, 256)

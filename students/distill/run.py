@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.pricing import now
+from costmodel.money.pricing import now
 from students.certificate import Certificate, ClassPromise, Refusal
-from students.distill.calibration import fit_temperature
-from students.distill.certify import Certified, certify, grid_from_scores
-from students.distill.evaluation import evaluate
-from students.distill.labelled import LabelledSet
+from students.certify.calibration import fit_temperature
+from students.certify.certify import Certified, certify, grid_from_scores
+from students.certify.evaluation import evaluate
+from students.certify.scoring import share
+from students.certify.uses import USES_FILE, take_use
 from students.distill.profiling import profile_student
-from students.distill.scoring import share
 from students.distill.students import Trained, train_student
-from students.distill.uses import USES_FILE, take_use
 from students.errors import BadInputs, NotCertifiable
+from students.label.labelled import LabelledSet
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
 from students.runtime.probes import probe

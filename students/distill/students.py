@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from students.distill.labelled import LabelledSet
 from students.distill.progress import Progress
 from students.errors import BadTask
+from students.label.labelled import LabelledSet
 from students.runtime.bundle import Family, Trial
 from students.task import StudentSection
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from costmodel.profile import StudentProfile
+from costmodel.inputs.profile import StudentProfile
 from students.certificate import NEVER, Certificate
 from students.confidence import Kind
 from students.errors import BadBundle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from costmodel.pricing import TokenUsage
+from costmodel.money.pricing import TokenUsage
 from students.task import Task
 from students.teachers.questions import label_groups, order_of
 

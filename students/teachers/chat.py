@@ -15,15 +15,15 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from costmodel.pricing import NO_USAGE, TokenUsage
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.errors import TeacherError, TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
+from students.prompt import prompt_sha256, render
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.single import OneTextTeacher
-from students.teachers.template import prompt_sha256, render
 from students.teachers.tokens import prove_distinct
 
 _UNREAD = 0.02

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from costmodel.pricing import NO_USAGE, TokenUsage
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.errors import (
     BadTask,
     TeacherError,

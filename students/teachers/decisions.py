@@ -15,11 +15,11 @@ from typing import Any
 
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
+from students.prompt import prompt_sha256
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.single import OneTextTeacher
-from students.teachers.template import prompt_sha256
 
 _NAME = "label"
 _INSTRUCTIONS = "Which option fits best?"

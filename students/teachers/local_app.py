@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from students.errors import BadTask
+from students.prompt import match
 from students.task import Task
 from students.teachers.local import Answer, LocalClassifier, Queue
 from students.teachers.questions import Question, every_question
-from students.teachers.template import match
 
 
 class Refusal(Exception):

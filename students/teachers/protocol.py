@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from costmodel.pricing import TokenUsage
+from costmodel.money.pricing import TokenUsage
 from students.labels import LabelDistribution, LabelSchema
 
 PROBE = "Is this a test?"

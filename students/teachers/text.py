@@ -10,16 +10,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from costmodel.pricing import NO_USAGE, TokenUsage
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.errors import TeacherError, TeacherGarbled
 from students.labels import LabelDistribution
+from students.prompt import prompt_sha256, render
 from students.task import Task
 from students.teachers.chat import first_choice, refuse_reasoning
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.single import OneTextTeacher
-from students.teachers.template import prompt_sha256, render
 
 _MAX_TOKENS = 16
 

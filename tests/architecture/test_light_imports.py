@@ -9,7 +9,7 @@ HEAVY = ("torch", "transformers", "vllm", "locust", "fastapi", "numba", "matplot
 
 LIGHT = [
     "costmodel",
-    "costmodel.pricing",
+    "costmodel.money.pricing",
     "students.labels",
     "students.task",
     "students.teachers",

@@ -2,12 +2,12 @@
 
 import pytest
 
-from costmodel.analytic import erlang_c, servers_needed
-from costmodel.bill import month_bill, prices_of
-from costmodel.pricing import PriceSpec
-from costmodel.scenario import HostedTeacher, Policy, Scenario, StudentFleet
-from costmodel.simulator import simulate
-from costmodel.workload import Lengths, Workload
+from costmodel.bill.simulated import month_bill, prices_of
+from costmodel.engine.run import simulate
+from costmodel.inputs.scenario import HostedTeacher, Policy, Scenario, StudentFleet
+from costmodel.inputs.workload import Lengths, Workload
+from costmodel.money.pricing import PriceSpec
+from costmodel.queueing.closed_forms import erlang_c, servers_needed
 
 
 def test_vllm_sr_sims_documented_fleet_costs_what_it_says():

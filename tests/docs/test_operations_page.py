@@ -5,13 +5,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from router.metrics import Metrics
 from router.policy import Reason, Route
 from router.settings import Settings
+from router.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-READINGS = set(re.findall(r'"(raisehand_\w+)",', (ROOT / "router/service.py").read_text("utf-8")))
+READINGS = set(re.findall(r'"(raisehand_\w+)",', (ROOT / "router/api/tasks.py").read_text("utf-8")))
 
 
 def _metrics():
@@ -46,7 +46,7 @@ def test_every_variable_exists_with_its_default():
 
 def test_every_admin_path_exists():
     """Paths of the table are routes of the admin application."""
-    source = (ROOT / "router/admin.py").read_text(encoding="utf-8")
+    source = (ROOT / "router/process/admin.py").read_text(encoding="utf-8")
     routes = {
         (method.upper(), path.replace("{name}", "NAME").replace("{page:path}", ""))
         for method, path in re.findall(r'@router\.(get|post|put)\("([^"]+)"', source)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.prediction import load_profile, predict
-from costmodel.workload import Workload
+from costmodel.fit.prediction import load_profile, predict
+from costmodel.inputs.workload import Workload
 from router.bench.subject import make_texts
 
 RAISEHAND = Path(sys.executable).with_name("raisehand")

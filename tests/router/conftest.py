@@ -19,17 +19,17 @@ import yaml
 from prometheus_client import CollectorRegistry
 from safetensors.numpy import save_file
 
-from costmodel.pricebook import price_of
-from costmodel.pricing import PriceSpec
-from router.app import create_app
-from router.batcher import Batcher
-from router.escalation import EscalationGuard
-from router.ledger import MemoryLedger
-from router.metrics import Metrics
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import PriceSpec
+from router.api.tasks import Served, Service
+from router.ledger.entry import MemoryLedger
 from router.pipeline import Pipeline
-from router.service import Served, Service
+from router.process.app import create_app
 from router.settings import Settings
-from router.slot import Model, ModelSlot
+from router.student.batcher import Batcher
+from router.student.loaded import Model, ModelSlot
+from router.teacher.guard import EscalationGuard
+from router.telemetry.metrics import Metrics
 from students.certificate import Certificate
 from students.runtime.bundle import (
     Manifest,

@@ -13,19 +13,19 @@ from pathlib import Path
 import click
 from prometheus_client import CollectorRegistry
 
-from costmodel.pricebook import price_of
-from costmodel.pricing import TokenUsage, now
-from router.app import create_app
-from router.batcher import Batcher
-from router.escalation import EscalationGuard
-from router.ledger_file import SqliteLedger
-from router.logs import configure_logs
-from router.metrics import Metrics
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import TokenUsage, now
+from router.api.tasks import Served, Service
+from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
-from router.server import bind, serve
-from router.service import Served, Service
+from router.process.app import create_app
+from router.process.server import bind, serve
 from router.settings import load_settings
-from router.slot import Model, ModelSlot
+from router.student.batcher import Batcher
+from router.student.loaded import Model, ModelSlot
+from router.teacher.guard import EscalationGuard
+from router.telemetry.logs import configure_logs
+from router.telemetry.metrics import Metrics
 from students.task import Task
 from students.teachers.classify import ClassifyTeacher
 from students.testing import ScriptedStudent

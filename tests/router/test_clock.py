@@ -2,8 +2,8 @@
 
 import time
 
-from router.ledger_file import SqliteLedger
-from router.ledger_read import read_entries, read_totals
+from router.ledger.read import read_entries, read_totals
+from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Ask
 from router.policy import Route
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from costmodel.pricing import NO_USAGE
+from costmodel.money.pricing import NO_USAGE
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
 from router.pipeline import Ask
 from router.policy import Reason, Route

@@ -10,16 +10,16 @@ from decimal import Decimal
 
 import pytest
 
-from costmodel.pricing import TokenUsage
-from router.app import create_app
-from router.concurrency import AdaptiveLimit
-from router.escalation import EscalationGuard
-from router.passthrough import Passthrough
+from costmodel.money.pricing import TokenUsage
+from router.api.passthrough import Passthrough
+from router.api.tasks import Served, Service
 from router.policy import Route
-from router.service import Served, Service
+from router.process.app import create_app
 from router.settings import Settings
+from router.teacher.adaptive_limit import AdaptiveLimit
+from router.teacher.guard import EscalationGuard
+from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import REFUSALS, Fault, FaultServer
-from router.throttle import AdaptiveThrottle, RetryBudget
 from students.teachers.classify import ClassifyTeacher
 
 USD_PER_TOKEN = Decimal("0.000002")
@@ -63,7 +63,7 @@ async def _rig(rig, task, **options):
 
 
 def _price(task):
-    from costmodel.pricebook import price_of
+    from costmodel.money.pricebook import price_of
 
     return price_of(task.teacher.price)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from students.distill.labelled import LabelledSet
+from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
 from students.task import Task
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from students.certificate import Certificate, ClassPromise
-from students.distill.evaluation import evaluate
-from students.distill.labelled import LabelledSet
+from students.certify.evaluation import evaluate
+from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
 from students.metrics import metric_rows
 from students.report import evaluation_page, reliability_figure, risk_coverage_figure

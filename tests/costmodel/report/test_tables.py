@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
+from costmodel.inputs.taskfile import read_deployment
 from costmodel.report.figures import break_even_figure, cost_by_rail_figure
 from costmodel.report.tables import markdown, percent, projection_tables, span, usd
-from costmodel.taskfile import read_deployment
 from costmodel.whatif import project_deployment
 
 

@@ -18,7 +18,7 @@ from router.bench.faults import (
     _teacher,
 )  # fmt: skip
 from router.bench.load import Tally
-from router.ledger_file import SqliteLedger
+from router.ledger.sqlite import SqliteLedger
 from router.testing import sample_entry
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from router.bench.monitor import ALPHA, NEVER, audits_to_alarm, monitor
-from router.monitor import Monitor
+from router.promise.monitor import Monitor
 
 
 def test_all_lives_at_once_alarm_where_the_monitor_does():

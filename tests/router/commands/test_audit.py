@@ -6,9 +6,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from router.audit import open_watch
 from router.cli import main
 from router.errors import BadSettings
+from router.promise.audit import open_watch
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from router.commands.keys import keys
 from router.errors import BadSettings
-from router.keys import KeyRing, load_keys
+from router.keys.ring import KeyRing, load_keys
 
 
 def _run(*arguments):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from router.commands.ledger import ledger
 from router.errors import BadLedger
-from router.ledger_file import SqliteLedger
+from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry
 

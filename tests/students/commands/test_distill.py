@@ -8,15 +8,15 @@ import pytest
 from click.testing import CliRunner
 
 from students.commands.distill import distill
-from students.distill.labelled import LabelledSet
-from students.distill.record import (
+from students.errors import BadInputs, BadTask, NotCertifiable
+from students.label.labelled import LabelledSet
+from students.label.record import (
     Agreement,
     LabellingRecord,
     TeacherIdentity,
     Usage,
     save_labels,
 )
-from students.errors import BadInputs, BadTask, NotCertifiable
 from students.labels import LabelSchema
 
 SPLITS = {"train": 400, "validation": 60, "temperature": 60, "calibration": 200, "test": 100}

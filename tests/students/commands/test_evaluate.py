@@ -8,9 +8,11 @@ import yaml
 from click.testing import CliRunner
 
 from router.cli import main
-from students.distill.calibration import fit_temperature
-from students.distill.labelled import LabelledSet
-from students.distill.record import (
+from students.certify.calibration import fit_temperature
+from students.distill.run import answer
+from students.errors import BadBundle, BadInputs
+from students.label.labelled import LabelledSet
+from students.label.record import (
     Agreement,
     LabellingRecord,
     TeacherIdentity,
@@ -18,8 +20,6 @@ from students.distill.record import (
     load_labels,
     save_labels,
 )
-from students.distill.run import answer
-from students.errors import BadBundle, BadInputs
 from students.runtime.bundle import Bundle, find_bundle
 from students.runtime.load import load_student
 from students.task import load_task

@@ -14,8 +14,8 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from router.cli import main
-from students.distill.record import load_labels
 from students.errors import BadInputs, BudgetReached
+from students.label.record import load_labels
 
 
 class Teacher(threading.Thread):

@@ -179,7 +179,7 @@ def test_texts_without_features_are_answered_by_the_bias():
 
 def test_serving_gives_the_logits_of_training():
     """The weights as they are served are the table at the best epoch: same KL on validation."""
-    from students.distill.calibration import calibrated_kl
+    from students.certify.calibration import calibrated_kl
 
     train, validation = made_up(300, seed=1, classes=4), made_up(100, seed=2, classes=4)
     weights, trials = train_linear(train, validation, LinearRecipe(), (1.0, 2.0), (0.0, 0.5))

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from students.distill.inputs import make_inputs
-from students.distill.labelling import label_inputs
 from students.errors import BadTask
+from students.label.inputs import make_inputs
+from students.label.labelling import label_inputs
 from students.task import load_task
 from students.teachers import make_teacher
 from students.teachers.bounds import calls_per_text, usage_bound

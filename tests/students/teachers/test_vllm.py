@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from students.distill.inputs import make_inputs
-from students.distill.labelling import label_inputs
 from students.errors import TeacherRejected
+from students.label.inputs import make_inputs
+from students.label.labelling import label_inputs
 from students.task import Task
 from students.teachers import make_teacher
 

@@ -1,0 +1,1 @@
+"""One bill for closed form and simulation: month, rails, baselines, projection."""

@@ -1,0 +1,313 @@
+"""From a simulated run to a month's bill: every rail, line by line, dated prices integrated.
+
+The run counts tokens and calls in windows of time; a month repeats the run until it has 730 hours.
+What traffic pays for is scaled by the traffic of that month over the traffic of the run, so that
+growth, a week's shape and half a simulated day come out right; machines are scaled by time. A price
+that changes on a date or with the hour is applied to each window when it happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from costmodel.bill.rails import Line, Rail, RailName, StudentBill, rail
+from costmodel.engine.run import Result, Window
+from costmodel.errors import BadScenario
+from costmodel.inputs.scenario import Scenario
+from costmodel.inputs.workload import WINDOW_S, Trace, Workload, read_trace
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import (
+    HOURS_PER_MONTH,
+    SECONDS_PER_HOUR,
+    MachinePrice,
+    Price,
+    PriceSpec,
+    TokenUsage,
+)
+from costmodel.money.rates import ApiPrice
+
+MONTH_S = HOURS_PER_MONTH * int(SECONDS_PER_HOUR)
+HOSTED_UTILISATION = 0.7
+"""How busy a self-hosted teacher may be at the peak when it has to answer everything."""
+
+Use = Callable[[Mapping[str, int]], TokenUsage]
+
+
+@dataclass(frozen=True)
+class ScenarioPrices:
+    """The prices a scenario names, looked up once."""
+
+    teacher: Price
+    student: MachinePrice
+    baselines: dict[str, Price]
+
+
+@dataclass(frozen=True)
+class MonthBill:
+    """A month of the simulated run on every rail."""
+
+    rails: tuple[Rail, ...]
+    student: StudentBill
+    requests: Decimal
+    """Requests of the month."""
+    baselines: dict[str, Decimal]
+    """US dollars a month of asking each other model everything."""
+
+    @property
+    def teacher_only(self) -> Decimal:
+        """US dollars a month of asking the teacher everything."""
+        return self.rails[0].usd_per_month
+
+    @property
+    def cascade(self) -> Decimal:
+        """US dollars a month of the cascade."""
+        return next(r.usd_per_month for r in self.rails if r.name == "cascade")
+
+
+def prices_of(scenario: Scenario) -> ScenarioPrices:
+    """Look up every price of a scenario as of its start.
+
+    Raises:
+        BadScenario: the teacher or the student has no price, or the student none by the hour.
+        UnknownPrice: a price nobody knows.
+    """
+    student = price_of(_given(scenario, scenario.student.price, "student"), at=scenario.start)
+    if not isinstance(student, MachinePrice):
+        raise BadScenario(
+            f"{scenario.name}: student.price has to be hourly (machine or usd_per_hour): the "
+            "scenario's student runs on replicas"
+        )
+    one = Decimal(repr(round(replica_rate(scenario), 6)))
+    return ScenarioPrices(
+        price_of(_given(scenario, scenario.teacher.price, "teacher"), at=scenario.start),
+        replace(student, requests_per_second=one),
+        {name: price_of(spec, at=scenario.start) for name, spec in scenario.baselines.items()},
+    )
+
+
+def replica_rate(scenario: Scenario) -> float:
+    """Requests per second that one replica carries with full batches."""
+    fleet = scenario.student
+    tokens = mean_tokens(scenario)
+    batch = max(1.0, min(fleet.max_batch, fleet.max_batch_tokens / max(tokens, 1.0)))
+    seconds = fleet.fixed_s + batch * (fleet.per_request_s + fleet.per_token_s * tokens)
+    return batch / seconds if seconds > 0 else math.inf
+
+
+def mean_tokens(scenario: Scenario) -> float:
+    """Mean student tokens of a request."""
+    workload = scenario.workload
+    if workload.trace is not None:
+        return _trace_means(workload.trace)[0]
+    return _mean(workload.tokens.table())
+
+
+def mean_output(scenario: Scenario) -> float:
+    """Mean tokens of a teacher's answer."""
+    workload = scenario.workload
+    if workload.trace is not None and workload.trace.output_tokens is not None:
+        return _trace_means(workload.trace)[1]
+    return _mean(scenario.teacher.output_tokens.table())
+
+
+def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
+    """Price a run and scale it to a month of 730 hours.
+
+    Raises:
+        BadScenario: nothing arrived.
+    """
+    scenario = result.scenario
+    if not result.counts["requests"]:
+        raise BadScenario(f"{scenario.name}: no request arrived; simulate more time or traffic")
+    requests = result.counts["requests"] * traffic_factor(scenario)
+    student = _student(result, prices.student)
+    every = every_request(scenario)
+    teacher_only = _teacher_only(result, prices.teacher, every)
+    lines = (*student.lines, *_teacher_lines(result, prices.teacher, every))
+    bills: dict[RailName, tuple[Line, ...]] = {
+        "teacher_only": (Line(name="teacher, every request", usd=teacher_only),),
+        "student_only": student.lines,
+        "cascade": lines,
+    }
+    baselines = {name: month_usd(result, price, every) for name, price in prices.baselines.items()}
+    if baselines:
+        cheapest = min(baselines, key=lambda name: baselines[name])
+        line = Line(name="decision API, every request", usd=baselines[cheapest], detail=cheapest)
+        bills["decision_api"] = (line,)
+    rails = tuple(rail(name, lines, requests, teacher_only) for name, lines in bills.items())
+    return MonthBill(rails, student, requests, baselines)
+
+
+def month_usd(result: Result, price: Price, use: Use) -> Decimal:
+    """Price what `use` reads from each window's counts, over a month of repeated runs."""
+    factor = traffic_factor(result.scenario)
+    if not (isinstance(price, ApiPrice) and price.changes):
+        return price.cost(use(result.counts), result.scenario.start).usd * factor
+    total = Decimal(0)
+    usages = [(window, use(window.counts)) for window in result.timeline]
+    for repeat in range(math.ceil(MONTH_S / result.seconds)):
+        for window, usage in usages:
+            begins = repeat * result.seconds + window.start_s
+            part = min(max((MONTH_S - begins) / window.seconds, 0.0), 1.0)
+            if part > 0 and usage.requests:
+                at = result.scenario.start + timedelta(seconds=begins)
+                total += price.cost(usage, at).usd * Decimal(repr(part))
+    return total * factor * Decimal(repr(result.seconds)) / MONTH_S
+
+
+def traffic_factor(scenario: Scenario) -> Decimal:
+    """Expected requests of the 730 hours from the start, over those of the simulated time."""
+    month = _expected(scenario.workload, MONTH_S)
+    return Decimal(repr(month / _expected(scenario.workload, scenario.duration_s)))
+
+
+# A trace is a file: read it once, not for every line of the bill.
+@lru_cache(maxsize=64)
+def _expected(workload: Workload, seconds: float) -> float:
+    rates = workload.rates(seconds)
+    last = seconds - WINDOW_S * (rates.size - 1)
+    return float(rates[:-1].sum() * WINDOW_S + rates[-1] * last)
+
+
+@lru_cache(maxsize=8)
+def _trace_means(trace: Trace) -> tuple[float, float]:
+    rows = read_trace(trace).rows
+    return float(rows[:, 1].mean()), float(rows[:, 2].mean())
+
+
+def _given(scenario: Scenario, spec: PriceSpec | None, who: str) -> PriceSpec:
+    if spec is None:
+        raise BadScenario(
+            f"{scenario.name}: {who}.price is missing; give one, e.g. "
+            + ("model: openai:gpt-4o" if who == "teacher" else "machine: aws:c7i.large")
+        )
+    return spec
+
+
+def _student(result: Result, price: MachinePrice) -> StudentBill:
+    each = price.usd_per_hour / SECONDS_PER_HOUR
+    paid, busy = result.student_paid_s, min(result.student_busy_s, result.student_paid_s)
+    provisioned = each * Decimal(repr(paid)) * MONTH_S / Decimal(repr(result.seconds))
+    marginal = each * Decimal(repr(busy)) * traffic_factor(result.scenario)
+    fleet = result.scenario.student
+    return StudentBill(
+        machines=max(1, round(paid / result.seconds)),
+        min_machines=fleet.autoscaling.min_replicas if fleet.autoscaling else fleet.replicas,
+        requests_per_machine=float(price.requests_per_second) * MONTH_S,
+        utilisation=busy / paid if paid else 0.0,
+        marginal_usd=min(marginal, provisioned),
+        provisioned_usd=provisioned,
+    )
+
+
+def every_request(scenario: Scenario) -> Use:
+    """The usage if the teacher had answered every request of a window."""
+    teacher, output = scenario.teacher, mean_output(scenario)
+
+    def use(counts: Mapping[str, int]) -> TokenUsage:
+        n = counts["requests"]
+        read = counts["student_tokens"] * teacher.tokens_per_student_token
+        read += n * teacher.prompt_tokens
+        cached = min(n * teacher.cached_prompt_tokens, read)
+        return TokenUsage(round(read), round(n * output), math.floor(cached), n)
+
+    return use
+
+
+def _calls(scenario: Scenario, prefix: str) -> Use:
+    """The usage of billed calls: of escalations (prefix '') or of audits ('audit_')."""
+    cached = scenario.teacher.cached_prompt_tokens
+    calls = "audit_calls" if prefix else "teacher_calls"
+
+    def use(counts: Mapping[str, int]) -> TokenUsage:
+        read = counts[f"{prefix}input_tokens"]
+        kept = min(math.floor(counts[calls] * cached), read)
+        return TokenUsage(read, counts[f"{prefix}output_tokens"], kept, counts[calls])
+
+    return use
+
+
+def _teacher_only(result: Result, price: Price, every: Use) -> Decimal:
+    teacher = result.scenario.teacher
+    if teacher.kind == "hosted" and isinstance(price, MachinePrice):
+        peak = max(result.timeline, key=_rate)
+        one = float(price.requests_per_second) * HOSTED_UTILISATION
+        machines = max(teacher.replicas, math.ceil(_rate(peak) / one))
+        return price.usd_per_hour * machines * HOURS_PER_MONTH
+    return month_usd(result, price, every)
+
+
+def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]:
+    scenario, counts = result.scenario, result.counts
+    lines: list[Line] = []
+    if scenario.teacher.kind == "hosted" and isinstance(price, MachinePrice):
+        usd = price.usd_per_hour * scenario.teacher.replicas * HOURS_PER_MONTH
+        how = f"{scenario.teacher.replicas} replicas, {result.teacher_utilisation:.1%} busy"
+        lines.append(Line(name="teacher machines", usd=usd, detail=how))
+    else:
+        asked = month_usd(result, price, _calls(scenario, ""))
+        calls = counts["teacher_calls"] + counts["audit_calls"]
+        lost = counts["calls_failed"] + counts["calls_cancelled"]
+        wasted = asked * lost / calls if calls else Decimal(0)
+        lines += [
+            Line(
+                name="teacher, escalations",
+                usd=asked - wasted,
+                detail=f"{result.escalation_rate:.2%} of requests",
+            ),
+            Line(
+                name="teacher, audits",
+                usd=month_usd(result, price, _calls(scenario, "audit_")),
+                detail=f"{scenario.policy.audit_rate:.2%} of kept answers",
+            ),
+        ]
+        if wasted:
+            how = f"{lost:,} of {calls:,} billed calls of the run"
+            lines.append(Line(name="teacher, retried and cancelled", usd=wasted, detail=how))
+    monthly = retraining_usd(scenario, result, price, every)
+    if monthly:
+        how = f"{scenario.one_off.retrainings_per_month:g} a month: labels and training"
+        lines.append(Line(name="retraining, monitoring", usd=monthly, detail=how))
+    return tuple(lines)
+
+
+def labelling_usd(scenario: Scenario, result: Result, price: Price, every: Use) -> Decimal:
+    """What asking the teacher for all labels of one student costs."""
+    usage = every(result.counts)
+    each = price.cost(usage, scenario.start).usd / max(usage.requests, 1)
+    return each * scenario.one_off.labelled_texts
+
+
+def retraining_usd(scenario: Scenario, result: Result, price: Price, every: Use) -> Decimal:
+    """Labels and training of a month's new students."""
+    once = scenario.one_off
+    new = Decimal(repr(once.retrainings_per_month))
+    each = labelling_usd(scenario, result, price, every) + Decimal(repr(once.training_usd))
+    return new * each if new else Decimal(0)
+
+
+def one_off_usd(result: Result, price: Price) -> tuple[Decimal, Decimal, Decimal]:
+    """Labelling, training, other: paid before the first saving."""
+    scenario = result.scenario
+    once = scenario.one_off
+    return (
+        labelling_usd(scenario, result, price, every_request(scenario)),
+        Decimal(repr(once.training_usd)),
+        Decimal(repr(once.other_usd)),
+    )
+
+
+def _rate(window: Window) -> float:
+    return window.counts["requests"] / window.seconds
+
+
+def _mean(table: npt.NDArray[np.float64]) -> float:
+    return float(table.mean()) if table.size == 1 else float(((table[1:] + table[:-1]) / 2).mean())

@@ -1,0 +1,33 @@
+"""The router's decision as the simulator takes it, named in the router's own words.
+
+The kernel cannot import the router (the arrow points the other way), so it carries a twin of
+`router.policy.decide`; the two are tested equal on random decisions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from costmodel.engine import kernel
+
+WORDS: dict[int, tuple[bool, str]] = {
+    kernel.KEEP: (False, "confident"),
+    kernel.UNSURE: (True, "low_confidence"),
+    kernel.BROKEN: (True, "student_error"),
+    kernel.NOT_A_NUMBER: (True, "nan_confidence"),
+    kernel.OUT_OF_BUDGET: (False, "escalation_budget"),
+}
+"""Code of the kernel → whether the teacher is asked, and the reason's word."""
+
+
+def decide(
+    label: int | None, confidence: float, thresholds: Sequence[float], budget_ok: bool = True
+) -> tuple[bool, str]:
+    """Decide one request; `label` None means that the student failed.
+
+    Returns:
+        Whether the teacher is asked, and why or why not.
+    """
+    threshold = thresholds[label] if label is not None else math.inf
+    return WORDS[kernel.decide(label is None, confidence, threshold, budget_ok)]

@@ -1,0 +1,1 @@
+"""What files say: scenarios, tasks, ledgers, profiles, and changes to them."""

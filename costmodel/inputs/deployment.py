@@ -1,0 +1,215 @@
+"""What money needs to know of one deployment, each field open to a what-if."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from costmodel.errors import BadProjection
+from costmodel.inputs.profile import StudentProfile
+from costmodel.inputs.stated_doubt import Doubt
+from costmodel.money.pricing import PriceSpec
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TeacherTerms(_Section):
+    """How the teacher is paid; how long it takes and how many calls it takes at once."""
+
+    price: PriceSpec
+    max_concurrency: int = Field(default=8, ge=1)
+    timeout_s: Positive = 10.0
+    latency_s: Positive = 0.6
+    """Mean time of a call, for the simulator; nobody measured it unless you did."""
+
+
+class StudentTerms(_Section):
+    """How the student is paid; the defaults are those of a task file."""
+
+    price: PriceSpec = PriceSpec(machine="aws:c7i.large", requests_per_second=2000)
+    min_machines: int = Field(default=2, ge=1)
+
+
+class TrafficTerms(_Section):
+    """How much there is to answer."""
+
+    requests_per_day: Positive = 10_000_000
+
+
+class FleetTerms(_Section):
+    """How machines are sized; see `costmodel.bill.rails.Fleet`."""
+
+    peak_to_mean: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.3
+    max_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.7
+
+
+class OperationTerms(_Section):
+    """Billed teacher calls per escalation, and what recurs each month."""
+
+    attempts: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    monthly_usd: NotNegative = Decimal(0)
+
+
+class OneOffTerms(_Section):
+    """Paid once."""
+
+    labelling_usd: NotNegative = Decimal(0)
+    training_usd: NotNegative = Decimal(0)
+    other_usd: NotNegative = Decimal(0)
+
+
+class UsageTerms(_Section):
+    """Teacher tokens of the mean request, and how much longer escalated requests are."""
+
+    input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    output_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    fixed_input_tokens: int = Field(default=0, ge=0)
+    escalated_factor: Positive = 1.0
+
+
+class CountTerms(_Section):
+    """Test rows of the evaluation: all, escalated, kept but different from the teacher's."""
+
+    n: int = Field(ge=1)
+    escalated: int = Field(ge=0)
+    disagreements: int = Field(default=0, ge=0)
+
+
+class Deployment(_Section):
+    """Everything a projection needs, each field open to a what-if."""
+
+    name: str
+    bundle: str | None = None
+    teacher: TeacherTerms
+    student: StudentTerms = StudentTerms()
+    traffic: TrafficTerms = TrafficTerms()
+    audit_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_cost_ratio: Positive | None = None
+    evaluation: CountTerms
+    usage: UsageTerms | None = None
+    """None: nobody counted the teacher's tokens."""
+    fleet: FleetTerms = FleetTerms()
+    operation: OperationTerms = OperationTerms()
+    one_off: OneOffTerms = OneOffTerms()
+    decision_api: PriceSpec | None = PriceSpec(model="openai:gpt-6-luna")
+    """A cheap public model as the third baseline; nobody checked that it does the job."""
+    curve: tuple[tuple[float, int, int], ...] = ()
+    """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
+    certified_threshold: float | None = None
+    training_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds one training took; they are priced as hours of a student machine."""
+    doubt: Doubt = Doubt()
+    """How far the inputs may be off that nothing above counts."""
+    profile: StudentProfile | None = None
+    """How fast the student is, for the simulator."""
+
+    @property
+    def risk_coverage(self) -> tuple[tuple[float, float, float], ...]:
+        """The curve as threshold, share kept, share of the kept that disagrees."""
+        n = self.evaluation.n
+        return tuple((t, kept / n, wrong / kept if kept else 0.0) for t, kept, wrong in self.curve)
+
+
+def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:
+    """Apply a what-if to a deployment.
+
+    Raises:
+        BadProjection: a field does not exist or does not allow the value.
+    """
+    raw = deployment.model_dump()
+    for field, value in changes.items():
+        change(raw, field, value)
+    try:
+        return Deployment.model_validate(raw)
+    except ValidationError as error:
+        raise BadProjection(first_fault(error)) from None
+
+
+def at_threshold(deployment: Deployment, threshold: float) -> Deployment:
+    """The deployment as if the student answered from another confidence on; nothing is certified.
+
+    Raises:
+        BadProjection: the evaluation kept no risk–coverage curve.
+    """
+    if not deployment.curve:
+        raise BadProjection("the evaluation has no risk–coverage curve; give evaluation.escalated")
+    n = deployment.evaluation.n
+    # The student keeps what the next higher measured threshold keeps: never more than measured.
+    above = [point for point in deployment.curve if point[0] >= threshold]
+    _, kept, wrong = min(above) if above else (1.0, 0, 0)
+    counts = CountTerms(n=n, escalated=n - kept, disagreements=wrong)
+    return deployment.model_copy(update={"evaluation": counts})
+
+
+def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
+    """Turn `field=value` words into changes; values are read as YAML, so 1e6 is a number.
+
+    Raises:
+        BadProjection: a word has no `=`.
+    """
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        field, equals, text = setting.partition("=")
+        if not equals or not field.strip():
+            raise BadProjection(
+                f"{setting!r} is not field=value, e.g. traffic.requests_per_day=1e6"
+            )
+        changes[field.strip()] = parse_value(text)
+    return changes
+
+
+def parse_value(text: str) -> Any:
+    """Read a value as YAML, and 1e6 as the number that people mean by it."""
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            return text
+
+
+def change(raw: dict[str, Any], field: str, value: Any) -> None:
+    """Put a value at a dotted field."""
+    *parents, leaf = field.split(".")
+    place = raw
+    for parent in parents:
+        inner = place.get(parent)
+        place[parent] = place = dict(inner) if isinstance(inner, dict) else {}
+    if "price" in parents or parents == ["decision_api"]:
+        _drop_other_forms(place, leaf)
+    place[leaf] = value
+
+
+def _drop_other_forms(price: dict[str, Any], leaf: str) -> None:
+    """A what-if that names one form of a price means it instead of the form in the file."""
+    tokens = {"usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached_input"}
+    forms = [{"model"}, tokens, {"machine"}, {"usd_per_hour"}]
+    for form in forms:
+        if leaf not in form and any(leaf in other for other in forms):
+            for name in form:
+                price.pop(name, None)
+    if leaf == "model" or leaf in tokens:
+        price.pop("requests_per_second", None)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault in one sentence: field, what is wrong, what was found."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "the file"
+    if fault["type"] == "extra_forbidden":
+        return f"there is no field {where}"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    found = fault["input"]
+    shown = "" if isinstance(found, dict) else f" (found {found!r})"
+    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"

@@ -1,0 +1,136 @@
+"""What the router's own ledger says of traffic, escalation and tokens: real instead of assumed.
+
+The ledger is a SQLite file with one row for each request; this module reads the few columns it
+needs and writes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from costmodel.errors import BadProjection
+from costmodel.inputs.deployment import Deployment, with_changes
+
+DAY_S = 86_400.0
+LEAST_SECONDS = 60.0
+"""A rate measured over less time than this says nothing."""
+LEAST_AUDITS = 30
+"""Audited answers from which the tokens of kept requests are taken."""
+
+_SUMS = """
+select count(*), min(at), max(at),
+       sum(route != 'student'),
+       sum(case when route != 'student' then attempts end),
+       sum(case when route != 'student' then input_tokens end),
+       sum(case when route != 'student' then output_tokens end),
+       sum(route = 'student' and audited),
+       sum(case when route = 'student' and input_tokens > 0 then attempts end),
+       sum(case when route = 'student' then input_tokens end),
+       sum(case when route = 'student' then output_tokens end)
+from entries where reason != 'passthrough'
+"""
+_BUSIEST_HOUR = """
+select max(n) from (
+    select count(*) as n from entries where reason != 'passthrough' group by cast(at / 3600 as int)
+)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficLog:
+    """Sums over a ledger; passed-through requests, which no student could answer, are left out."""
+
+    requests: int
+    seconds: float
+    escalated: int
+    escalated_calls: int
+    escalated_input_tokens: int
+    escalated_output_tokens: int
+    audited: int
+    audit_calls: int
+    audit_input_tokens: int
+    audit_output_tokens: int
+    busiest_hour: int
+
+    @property
+    def per_day(self) -> float:
+        """Requests in 24 hours at the mean rate of the ledger."""
+        return self.requests / self.seconds * DAY_S
+
+
+def read_traffic(path: Path) -> TrafficLog:
+    """Add up a ledger.
+
+    Raises:
+        BadProjection: the file is missing, is no ledger, or covers less than a minute.
+    """
+    if not path.is_file():
+        raise BadProjection(f"{path} does not exist; name the ledger that `raisehand serve` writes")
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            sums = connection.execute(_SUMS).fetchone()
+            busiest = connection.execute(_BUSIEST_HOUR).fetchone()[0]
+    except sqlite3.Error as error:
+        raise BadProjection(f"{path} is not a router's ledger: {error}") from None
+    n, first, last, *rest = (value or 0 for value in sums)
+    if last - first < LEAST_SECONDS:
+        raise BadProjection(
+            f"{path} holds {n} requests over {last - first:.0f} s; at least {LEAST_SECONDS:.0f} s "
+            "of traffic are needed for a rate"
+        )
+    names = [field.name for field in fields(TrafficLog)][2:]
+    sums = dict(zip(names, [*rest, busiest or 0], strict=True))
+    return TrafficLog(requests=n, seconds=last - first, **sums)
+
+
+def observed(deployment: Deployment, log: TrafficLog) -> Deployment:
+    """The deployment with the ledger's traffic, escalation, audits and tokens in it.
+
+    Agreement is not in a ledger: kept answers are taken to disagree as often as on the test rows.
+    """
+    counts = deployment.evaluation
+    kept = counts.n - counts.escalated
+    wrong = counts.disagreements / kept if kept else 0.0
+    answered = log.requests - log.escalated
+    changes: dict[str, Any] = {
+        "traffic.requests_per_day": log.per_day,
+        "evaluation.n": log.requests,
+        "evaluation.escalated": log.escalated,
+        "evaluation.disagreements": round(wrong * answered),
+    }
+    if answered:
+        changes["audit_rate"] = log.audited / answered
+    if log.escalated and log.escalated_calls:
+        changes["operation.attempts"] = max(log.escalated_calls / log.escalated, 1.0)
+        changes |= _tokens(deployment, log)
+    if log.seconds >= DAY_S:
+        mean = log.requests / log.seconds * 3600
+        changes["fleet.peak_to_mean"] = max(log.busiest_hour / mean, 1.0)
+    return with_changes(deployment, changes)
+
+
+def _tokens(deployment: Deployment, log: TrafficLog) -> dict[str, float]:
+    """Mean tokens of a call; kept requests as the audits saw them, or as the labels had them."""
+    read = log.escalated_input_tokens / log.escalated_calls
+    written = log.escalated_output_tokens / log.escalated_calls
+    if not read:
+        return {}
+    share = log.escalated / log.requests
+    if log.audited >= LEAST_AUDITS and log.audit_input_tokens and log.audit_calls:
+        kept_read = log.audit_input_tokens / log.audit_calls
+        kept_written = log.audit_output_tokens / log.audit_calls
+        mean = share * read + (1 - share) * kept_read
+        out = share * written + (1 - share) * kept_written
+    elif deployment.usage is not None and deployment.usage.input_tokens:
+        mean, out = deployment.usage.input_tokens, deployment.usage.output_tokens
+    else:
+        mean, out = read, written
+    return {
+        "usage.input_tokens": mean,
+        "usage.output_tokens": out,
+        "usage.escalated_factor": read / mean,
+    }

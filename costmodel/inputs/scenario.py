@@ -1,0 +1,410 @@
+"""One frozen scenario: what arrives, who answers, by which rule, at which prices.
+
+    scenario = load(Path("average-10M-day.yaml"))
+    cheaper = vary(scenario, {"policy.escalation_rate": 0.03})
+
+Every fault of a file is one sentence: the field, what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from costmodel.errors import BadScenario
+from costmodel.inputs.profile import StudentProfile
+from costmodel.inputs.stated_doubt import Doubt
+from costmodel.inputs.workload import Bursts, Lengths, Workload
+from costmodel.money.pricing import PriceSpec
+from costmodel.queueing.roofline import Model, gpu_named, step_fields
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Floats = npt.NDArray[np.float64]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Noise(_Section):
+    """How a time scatters around its mean."""
+
+    kind: Literal["constant", "exponential", "lognormal", "measured"] = "constant"
+    cv: NotNegative = 0.0
+    """Coefficient of variation, lognormal only."""
+    quantiles: tuple[NotNegative, ...] = ()
+    """Evenly spaced quantiles of a measured time, any unit; they are scaled to mean 1."""
+
+    @model_validator(mode="after")
+    def _measured_has_quantiles(self) -> Self:
+        if (self.kind == "measured") != bool(self.quantiles):
+            raise ValueError("kind: measured and quantiles: belong together; give both or neither")
+        if self.quantiles and (list(self.quantiles) != sorted(self.quantiles)):
+            raise ValueError("quantiles must not decrease")
+        if self.quantiles and self.quantiles[-1] == 0:
+            raise ValueError("quantiles are all 0; at least one must be above 0")
+        return self
+
+
+class Autoscaling(_Section):
+    """Replicas follow load: replicas x utilisation / target, checked every so often."""
+
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=16, ge=1, le=4096)
+    target_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.6
+    check_s: Positive = 15.0
+    start_delay_s: NotNegative = 60.0
+    """From the decision to a replica that answers; it is paid from the decision on."""
+    calm_checks: int = Field(default=20, ge=1)
+    """Checks in a row that must want fewer replicas before one is stopped."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}"
+            )
+        return self
+
+
+class StudentFleet(_Section):
+    """Equal replicas behind one queue; a batch takes fixed + per request + per token seconds."""
+
+    fixed_s: NotNegative = 0.0003
+    per_request_s: NotNegative = 0.0
+    per_token_s: NotNegative = 0.000002
+    noise: Noise = Noise()
+    replicas: int = Field(default=2, ge=1, le=4096)
+    autoscaling: Autoscaling | None = None
+    max_batch: int = Field(default=64, ge=1, le=4096)
+    max_batch_tokens: Positive = 16_384.0
+    padded: bool = False
+    """Whether a batch costs its longest text times its size."""
+    queue_limit: int = Field(default=4096, ge=1, le=2**24)
+    failure_rate: Share = 0.0
+    overhead_s: tuple[NotNegative, ...] = (0.0,)
+    """Evenly spaced quantiles of the seconds around the student that occupy no replica."""
+    price: PriceSpec | None = None
+    """Of one replica, by the hour."""
+
+
+class Quality(_Section):
+    """How sure and how right the student is: a risk-coverage curve, or two plain rates."""
+
+    risk_coverage: tuple[tuple[float, float, float], ...] = ()
+    """Rows of threshold, coverage, share of the kept that disagrees with the teacher."""
+    kept_disagreement: Share = 0.02
+    """Without a curve: share of the kept answers that differ from the teacher's."""
+    unsure_disagreement: Share = 0.4
+    """Without a curve: the same for the answers it is not sure of."""
+    length_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Spearman correlation of length and unsureness."""
+    rows: int = Field(default=1000, ge=1)
+    """Evaluated rows that all of this rests on: they set the width of every interval."""
+
+    @model_validator(mode="after")
+    def _curve_is_a_curve(self) -> Self:
+        rows = sorted(self.risk_coverage)
+        for (low, cover, _), (high, less, _) in itertools.pairwise(rows):
+            if less > cover:
+                raise ValueError(
+                    f"coverage rises from {cover:g} at threshold {low:g} to {less:g} at {high:g}; "
+                    "a higher threshold cannot keep more"
+                )
+        if len(rows) == 1 or any(not 0 <= x <= 1 for _, *rest in rows for x in rest):
+            raise ValueError("risk_coverage needs at least 2 rows with coverage and risk in 0..1")
+        return self
+
+
+class Drift(_Section):
+    """How the share of unsure requests moves; 1 is as measured."""
+
+    per_month: Annotated[float, Field(gt=-1, allow_inf_nan=False)] = 0.0
+    """Growth of that share in a month without retraining."""
+    retrain_days: Positive | None = None
+    """A new student every so many days sets it back: a sawtooth."""
+    spells: Bursts | None = None
+    """Hard spells (an outage, a new topic): factor on the share, share of time, mean seconds."""
+
+    def hardness(self, middle_s: Floats) -> Floats:
+        """Factor on the unsure share at each moment."""
+        days = middle_s / 86_400.0
+        if self.retrain_days is not None:
+            days = days % self.retrain_days
+        drifted: Floats = (1 + self.per_month) ** (days * 24 / 730)
+        return drifted
+
+
+class Policy(_Section):
+    """When the teacher is asked: by threshold on the curve, or by the share to escalate."""
+
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    escalation_rate: Share | None = None
+    audit_rate: Share = 0.01
+    budget_per_s: Positive | None = None
+    """Escalations per second that may be sustained; beyond it answers are degraded."""
+    budget_burst: Positive = 60.0
+    deadline_s: Positive = 10.0
+    """A request that waited longer in the student's queue is dropped; no answer comes later."""
+    on_failure: Literal["student", "error"] = "student"
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.threshold is None) == (self.escalation_rate is None):
+            raise ValueError("give either threshold or escalation_rate")
+        return self
+
+
+class TeacherBase(_Section):
+    """What every teacher has."""
+
+    prompt_tokens: NotNegative = 60.0
+    """Tokens of the template around the text."""
+    tokens_per_student_token: Positive = 1.0
+    cached_prompt_tokens: NotNegative = 0.0
+    """Part of prompt_tokens the supplier reads from its cache."""
+    output_tokens: Lengths = Lengths(mean=1)
+    price: PriceSpec | None = None
+    timeout_s: Positive = 10.0
+    pending_limit: int = Field(default=65_536, ge=1, le=2**22)
+    """Calls in flight or queued; beyond it the answer is degraded as teacher_busy."""
+
+    @model_validator(mode="after")
+    def _cache_within_prompt(self) -> Self:
+        if self.cached_prompt_tokens > self.prompt_tokens:
+            raise ValueError(
+                f"cached_prompt_tokens {self.cached_prompt_tokens:g} is more than "
+                f"prompt_tokens {self.prompt_tokens:g}"
+            )
+        return self
+
+
+class ApiTeacher(TeacherBase):
+    """A service with a latency, a number of slots and a rate limit; also plain c servers."""
+
+    kind: Literal["api"] = "api"
+    latency_s: NotNegative = 0.6
+    """Mean time of a call, before its tokens."""
+    per_input_token_s: NotNegative = 0.0
+    per_output_token_s: NotNegative = 0.0
+    noise: Noise = Noise(kind="lognormal", cv=0.5)
+    max_concurrency: int = Field(default=64, ge=1)
+    max_wait_s: Positive | None = None
+    """A call that got no slot within this is given up as teacher_busy; None: at its deadline."""
+    calls_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    limit_burst_s: Positive = 60.0
+    """Seconds' worth of the limits that may be spent at once."""
+    failure_rate: Share = 0.0
+    reject_s: NotNegative = 0.05
+    """Time of a 429."""
+    max_attempts: int = Field(default=2, ge=1)
+    backoff_s: NotNegative = 0.25
+    """The n-th pause is drawn from 0 to backoff x 2^(n-1)."""
+
+
+class HostedTeacher(TeacherBase):
+    """Replicas that batch continuously: a step costs fixed + requests + context + prefill."""
+
+    kind: Literal["hosted"] = "hosted"
+    replicas: int = Field(default=1, ge=1, le=1024)
+    max_running: int = Field(default=256, ge=1, le=65_536)
+    kv_tokens: Positive = 400_000.0
+    """Tokens of context that fit one replica's cache."""
+    step_s: NotNegative = 0.008
+    step_per_request_s: NotNegative = 0.00005
+    step_per_context_token_s: NotNegative = 0.0
+    step_per_prefill_token_s: NotNegative = 0.00002
+    prefill_tokens_per_step: Positive = 8192.0
+    noise: Noise = Noise()
+
+
+class OneOff(_Section):
+    """What is paid once, or once for each student."""
+
+    labelled_texts: int = Field(default=0, ge=0)
+    training_usd: NotNegative = 0.0
+    other_usd: NotNegative = 0.0
+    retrainings_per_month: NotNegative = 0.0
+
+
+class Scenario(_Section):
+    """Everything one simulation needs."""
+
+    name: str = Field(min_length=1)
+    workload: Workload
+    days: Positive = 1.0
+    start: datetime = datetime.fromisoformat("2026-11-24T00:00:00+00:00")
+    """Second 0 of the workload, for dated prices."""
+    warmup_s: NotNegative = 0.0
+    """Traffic before second 0 that fills the queues and is not counted."""
+    student: StudentFleet = StudentFleet()
+    quality: Quality = Quality()
+    drift: Drift = Drift()
+    policy: Policy = Policy(escalation_rate=0.08)
+    teacher: Annotated[ApiTeacher | HostedTeacher, Field(discriminator="kind")] = ApiTeacher()
+    baselines: dict[str, PriceSpec] = {}
+    """Other APIs that could do the job alone: the cheap rails of the bill."""
+    one_off: OneOff = OneOff()
+    doubt: Doubt = Doubt()
+    """How far inputs may be off that nothing above measures; only intervals use it."""
+
+    @property
+    def duration_s(self) -> float:
+        """Counted seconds of workload."""
+        return self.days * 86_400.0
+
+    @model_validator(mode="after")
+    def _threshold_needs_a_curve(self) -> Self:
+        if self.policy.threshold is not None and not self.quality.risk_coverage:
+            raise ValueError(
+                "policy.threshold is given without quality.risk_coverage: nothing says how many "
+                "requests it keeps; give the curve, or policy.escalation_rate"
+            )
+        return self
+
+
+def from_profile(profile: StudentProfile) -> dict[str, Any]:
+    """Turn a measured profile into the `student` and `quality` fields of a scenario."""
+    return {
+        "student": {"fixed_s": profile.fixed_s, "per_token_s": profile.per_token_s},
+        "quality": {
+            "risk_coverage": [(p.threshold, p.coverage, p.risk) for p in profile.risk_coverage]
+        },
+    }
+
+
+def load(path: Path, changes: Mapping[str, Any] | None = None) -> Scenario:
+    """Read a scenario file (YAML or JSON); relative paths in it are relative to the file.
+
+    Args:
+        path: the file.
+        changes: dotted field to value, applied before validation, e.g. {"policy.audit_rate": 0}.
+
+    Raises:
+        BadScenario: with one sentence for the first fault and the number of others.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadScenario(f"scenario {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())
+        raise BadScenario(f"scenario {path} is not YAML: {first}") from error
+    if not isinstance(raw, dict):
+        raise BadScenario(f"scenario {path} is a {type(raw).__name__}; it must be a mapping")
+    trace = raw.get("workload", {})
+    trace = trace.get("trace") if isinstance(trace, dict) else None
+    if isinstance(trace, dict) and isinstance(trace.get("path"), str):
+        trace["path"] = str(path.parent / trace["path"])
+    if isinstance(raw.get("teacher"), dict) and "roofline" in raw["teacher"]:
+        raw["teacher"] = _with_roofline(raw["teacher"], path)
+    profile = raw.pop("profile", None)
+    if profile is not None:
+        raw = _with_profile(raw, path.parent / str(profile))
+    return _validated(_changed(raw, changes or {}), str(path))
+
+
+def _with_roofline(teacher: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Fill the step times the file leaves open from a GPU's datasheet and a model's shape."""
+    shape = dict(teacher.pop("roofline") or {})
+    gpu = gpu_named(str(shape.pop("gpu", None)))
+    try:
+        return {**step_fields(gpu, Model.model_validate(shape)), **teacher}
+    except ValidationError as error:
+        raise BadScenario(f"{path}: teacher.roofline.{first_fault(error)}") from error
+
+
+def _with_profile(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Fill what the file leaves open from a measured student profile."""
+    try:
+        measured = from_profile(StudentProfile.model_validate_json(path.read_bytes()))
+    except OSError as error:
+        raise BadScenario(f"profile {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise BadScenario(f"profile {path}: {first_fault(error)}") from error
+    for section, fields in measured.items():
+        raw[section] = {**fields, **(raw.get(section) or {})}
+    return raw
+
+
+def vary(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """Return the scenario with dotted fields replaced.
+
+    Raises:
+        BadScenario: a field that does not exist, or a value it does not allow.
+    """
+    return _validated(_changed(base.model_dump(), changes), base.name)
+
+
+def sweep(base: Scenario, axes: Mapping[str, Sequence[Any]]) -> Iterator[Scenario]:
+    """Yield the scenario at every combination of the axes' values, the last axis fastest.
+
+    Each is named after its place: `base [student.replicas=2, policy.escalation_rate=0.05]`.
+    """
+    for values in itertools.product(*axes.values()):
+        place = dict(zip(axes, values, strict=True))
+        words = ", ".join(f"{field}={value}" for field, value in place.items())
+        yield vary(base, {**place, "name": f"{base.name} [{words}]"})
+
+
+def first_fault(error: ValidationError) -> str:
+    """One sentence for the first fault: field, what was found, what is allowed."""
+    faults = error.errors()
+    fault = faults[0]
+    # a tagged union puts its tag into the path; the file has no such level
+    where = ".".join(str(part) for part in fault["loc"] if part not in ("api", "hosted"))
+    words = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        words = "there is no such field"
+    found = fault["input"]
+    shown = (
+        "" if isinstance(found, dict | BaseModel) else f" (found {json.dumps(found, default=str)})"
+    )
+    more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return f"{where or 'the scenario'}: {words}{shown}{more}"
+
+
+def _changed(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    out = json.loads(json.dumps(raw, default=str)) if changes else dict(raw)
+    for field, value in changes.items():
+        *parents, leaf = field.split(".")
+        place = out
+        for parent in parents:
+            inner = place.get(parent)
+            if not isinstance(inner, dict):
+                inner = place[parent] = {}
+            place = inner
+        for other in _REPLACES.get(field, ()):
+            place.pop(other, None)
+        place[leaf] = value
+    return out
+
+
+_REPLACES = {
+    "policy.threshold": ("escalation_rate",),
+    "policy.escalation_rate": ("threshold",),
+    "workload.per_day": ("per_second",),
+    "workload.per_second": ("per_day",),
+}
+"""A what-if that names one form of a value means it instead of the other form."""
+
+
+def _validated(raw: Mapping[str, Any], where: str) -> Scenario:
+    if isinstance(raw.get("teacher"), dict):
+        raw = {**raw, "teacher": {"kind": "api", **raw["teacher"]}}
+    try:
+        return Scenario.model_validate(raw)
+    except ValidationError as error:
+        raise BadScenario(f"{where}: {first_fault(error)}") from error

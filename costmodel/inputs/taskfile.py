@@ -1,0 +1,189 @@
+"""A deployment as its files describe it: the task file and the bundle beside it.
+
+This package cannot import what writes task files and bundles; it takes the few fields that it
+needs from the files themselves. A task file says who is paid how and how much traffic there is, a
+bundle's manifest what its evaluation counted and what its labels cost, the labelling record how
+many tokens the teacher used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from costmodel.errors import BadProjection
+from costmodel.inputs.deployment import Deployment, change, first_fault, with_changes
+from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile
+
+
+class _Share(BaseModel):
+    count: int
+    n: int
+
+
+class _Curve(RiskCoveragePoint):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kept: int
+    disagreements: int
+
+
+class _Evaluation(BaseModel):
+    n: int
+    escalation: _Share
+    cascade_agreement: _Share
+    thresholds: tuple[float, ...] = ()
+    risk_coverage: tuple[_Curve, ...] = ()
+
+
+class _Usage(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    requests: int = Field(ge=1)
+
+
+class _Labelling(BaseModel):
+    usd: Decimal
+    labels_sha256: str = ""
+
+
+class _Manifest(BaseModel):
+    """The few fields of a bundle's manifest.json that are about money."""
+
+    evaluation: _Evaluation
+    labelling: _Labelling | None = None
+    training_s: float = 0.0
+    profile: StudentProfile | None = None
+
+
+class _LabellingRecord(BaseModel):
+    """The few fields of labels.json that are about tokens."""
+
+    labels_sha256: str
+    usage: _Usage
+
+
+_FROM_TASK = {
+    "name": None,
+    "teacher": ("price", "max_concurrency", "timeout_s"),
+    "student": ("price", "min_machines"),
+    "traffic": ("requests_per_day",),
+    "audit_rate": None,
+    "max_cost_ratio": None,
+}
+
+
+def read_deployment(
+    task_path: Path, bundle: str | None = None, changes: Mapping[str, Any] | None = None
+) -> Deployment:
+    """Read a task file and the manifest of one of its bundles, then apply a what-if.
+
+    Args:
+        task_path: the task file.
+        bundle: a bundle's id; the latest one if not given.
+        changes: dotted field to value, e.g. {"traffic.requests_per_day": 1e6}; with `evaluation.n`
+            and `evaluation.escalated` no bundle is needed.
+
+    Raises:
+        BadProjection: a file is missing or unreadable, or a field or value does not exist.
+    """
+    changes = changes or {}
+    task = _read_yaml(task_path)
+    raw: dict[str, Any] = {}
+    for key, inner in _FROM_TASK.items():
+        if key in task:
+            value = task[key]
+            if inner is not None and isinstance(value, dict):
+                value = {name: value[name] for name in inner if name in value}
+            raw[key] = value
+    work_dir = task_path.resolve().parent / str(task.get("work_dir", ".raisehand"))
+    if not any(field.startswith("evaluation.") for field in changes):
+        name, manifest = _read_manifest(work_dir / "bundles", bundle)
+        raw |= _from_manifest(name, manifest)
+        raw |= _token_usage(work_dir / "labels.json", manifest)
+    else:
+        for field, value in changes.items():
+            if field.startswith("evaluation."):
+                change(raw, field, value)
+    try:
+        return with_changes(Deployment.model_validate(raw), changes)
+    except ValidationError as error:
+        raise BadProjection(f"{task_path}: {first_fault(error)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadProjection(f"{path} does not exist; name a task file, e.g. task.yaml") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadProjection(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise BadProjection(f"{path} holds a {type(raw).__name__}; a task file is a mapping")
+    return raw
+
+
+def _read_manifest(folder: Path, bundle: str | None) -> tuple[str, _Manifest]:
+    latest = folder / "latest"
+    if bundle is None:
+        if not latest.is_file():
+            raise BadProjection(
+                f"there is no bundle in {folder}; run `raisehand distill`, or project a guess with "
+                "--set evaluation.n=1000 --set evaluation.escalated=100"
+            )
+        bundle = latest.read_text(encoding="utf-8").strip()
+    path = folder / bundle / "manifest.json"
+    try:
+        return bundle, _Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        known = sorted(p.parent.name for p in folder.glob("*/manifest.json"))
+        raise BadProjection(
+            f"there is no bundle {bundle!r}; there is {', '.join(known) or 'none'} in {folder}"
+        ) from None
+    except (OSError, ValueError) as error:
+        what = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise BadProjection(f"{path} cannot be used: {' '.join(what.split())}") from None
+
+
+def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
+    counted = manifest.evaluation
+    raw: dict[str, Any] = {
+        "bundle": bundle,
+        "evaluation": {
+            "n": counted.n,
+            "escalated": counted.escalation.count,
+            "disagreements": counted.n - counted.cascade_agreement.count,
+        },
+        "training_s": manifest.training_s,
+        "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
+    }
+    if manifest.labelling is not None:
+        raw["one_off"] = {"labelling_usd": manifest.labelling.usd}
+    if manifest.profile is not None:
+        raw["profile"] = manifest.profile.model_dump()
+    if len(set(counted.thresholds)) == 1:
+        raw["certified_threshold"] = counted.thresholds[0]
+    return raw
+
+
+def _token_usage(path: Path, manifest: _Manifest) -> dict[str, Any]:
+    """Mean tokens of the very labels this bundle was trained on; nothing when they are gone."""
+    try:
+        record = _LabellingRecord.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return {}
+    if manifest.labelling is None or manifest.labelling.labels_sha256 != record.labels_sha256:
+        return {}
+    usage = record.usage
+    return {
+        "usage": {
+            "input_tokens": usage.input_tokens / usage.requests,
+            "output_tokens": usage.output_tokens / usage.requests,
+        }
+    }

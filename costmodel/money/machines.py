@@ -1,0 +1,141 @@
+"""Hourly prices of machines: dated, sourced, append-only rows, looked up by name and day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from costmodel.errors import BadPriceList, UnknownPrice
+from costmodel.money.pricing import amount
+
+PRICE_LIST = Path(__file__).with_name("prices.yaml")
+ON_DEMAND = "on-demand"
+STALE_AFTER_DAYS = 90
+
+
+class MachineRow(BaseModel):
+    """What one machine costs an hour from one day on, and who says so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9-]+:[a-z0-9.-]+$")
+    usd_per_hour: Decimal = Field(gt=0)
+    hardware: str
+    region: str | None = None
+    terms: str = Field(default=ON_DEMAND, pattern=r"^[a-z-]+$")
+    low: Decimal | None = None
+    high: Decimal | None = None
+    since: date
+    checked: date
+    basis: Literal["listed", "derived", "memory"]
+    source: str
+    note: str | None = None
+
+    @property
+    def reference(self) -> str:
+        """How a file names exactly this price: `provider:machine` or `provider:machine@terms`."""
+        return self.name if self.terms == ON_DEMAND else f"{self.name}@{self.terms}"
+
+    @property
+    def words(self) -> str:
+        """Amount, machine, terms, region, basis, source and date, for people."""
+        where = f", {self.region}" if self.region else ""
+        basis = "" if self.basis == "listed" else f", {self.basis}"
+        return (
+            f"{amount(self.usd_per_hour)} per hour ({self.name}: {self.hardware}; "
+            f"{self.terms}{where}{basis}; read {self.checked} from {self.source})"
+        )
+
+    def stale(self, day: date) -> bool:
+        """Whether nobody has looked at the source for more than 90 days."""
+        return (day - self.checked).days > STALE_AFTER_DAYS
+
+    def words_on(self, day: date) -> str:
+        """The words, with a warning when the row is stale on that day."""
+        age = (day - self.checked).days
+        return f"{self.words}, STALE: not checked for {age} days" if self.stale(day) else self.words
+
+
+def read_machines(path: Path) -> tuple[MachineRow, ...]:
+    """Read a price list.
+
+    Raises:
+        BadPriceList: the file cannot be read, or a row is faulty or given twice for one day.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
+        rows = TypeAdapter(tuple[MachineRow, ...]).validate_python(raw)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadPriceList(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise BadPriceList(
+            f"{path}: row {where}: {fault['msg']} (found {fault['input']!r})"
+        ) from None
+    seen: set[tuple[str, date]] = set()
+    for row in rows:
+        key = (row.reference, row.since)
+        # Two sources of one day are two prices: the file must say which one is meant.
+        if key in seen:
+            raise BadPriceList(f"{path}: {row.reference} has two rows for {row.since}; keep one")
+        seen.add(key)
+    return rows
+
+
+@cache
+def shipped_machines() -> tuple[MachineRow, ...]:
+    """The rows that come with the package."""
+    return read_machines(PRICE_LIST)
+
+
+def find_machine(reference: str, day: date, rows: Sequence[MachineRow] | None = None) -> MachineRow:
+    """Return the newest row of `provider:machine[@terms]` that applies on `day`.
+
+    Without terms, on-demand is meant, or the only terms there are.
+
+    Raises:
+        UnknownPrice: no row has that name, its terms are ambiguous, or none applies so early.
+    """
+    rows = shipped_machines() if rows is None else rows
+    name, _, terms = reference.partition("@")
+    named = [row for row in rows if row.name == name]
+    if not named:
+        raise UnknownPrice(_no_such_machine(reference, rows))
+    choices = sorted({row.terms for row in named})
+    if not terms:
+        terms = ON_DEMAND if ON_DEMAND in choices or len(choices) > 1 else choices[0]
+    matching = [row for row in named if row.terms == terms]
+    if not matching:
+        offers = ", ".join(f"{name}@{choice}" for choice in choices)
+        raise UnknownPrice(f"machine {reference!r} has no price with terms {terms!r}; use {offers}")
+    valid = [row for row in matching if row.since <= day]
+    if not valid:
+        first = min(row.since for row in matching)
+        raise UnknownPrice(
+            f"machine {reference!r} has no price for {day}: the first row is for {first}; "
+            "give usd_per_hour instead"
+        )
+    return max(valid, key=lambda row: row.since)
+
+
+def _no_such_machine(reference: str, rows: Sequence[MachineRow]) -> str:
+    names = sorted({row.reference for row in rows})
+    near = get_close_matches(reference, names, n=3, cutoff=0.5)
+    hint = f"; near matches: {', '.join(near)}" if near else ""
+    return (
+        f"no hourly price is known for machine {reference!r}{hint}; see `raisehand prices`, or "
+        "give usd_per_hour in the file"
+    )
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -1,0 +1,1 @@
+"""Searches over scenarios: capacity, comparisons, Pareto fronts."""

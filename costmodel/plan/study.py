@@ -1,0 +1,235 @@
+"""One scenario, answered: the simulated month, the closed form beside it, doubts and alternatives.
+
+The simulation counts what queues, retries, limits and bursts do; the closed form knows only means.
+Where they differ, the difference is the answer to "what does the average hide?".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import cached_property
+
+import numpy as np
+
+from costmodel.bill.projection import Projection, project
+from costmodel.bill.rails import Fleet
+from costmodel.bill.simulated import (
+    MonthBill,
+    ScenarioPrices,
+    every_request,
+    mean_output,
+    month_bill,
+    one_off_usd,
+    prices_of,
+    retraining_usd,
+)
+from costmodel.engine.run import Progress, Result, confidence_curve, simulate, simulate_all
+from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
+from costmodel.inputs.scenario import Scenario, sweep
+from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, Price, TokenUsage
+from costmodel.plan.pareto import ParetoPoint, pareto_points
+from costmodel.uncertainty.draws import Uncertain, quantify
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A month's saving against one alternative, P10 to P90; negative is a loss."""
+
+    against: str
+    usd_per_month: Decimal
+    low: float
+    mid: float
+    high: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything a report says about one scenario."""
+
+    scenario: Scenario
+    result: Result
+    prices: ScenarioPrices
+    bill: MonthBill
+    projection: Projection
+    uncertain: Uncertain
+
+    @property
+    def cost_ratio(self) -> float:
+        """The simulated cascade over teacher-only."""
+        return float(self.bill.cascade / self.bill.teacher_only)
+
+    @cached_property
+    def savings(self) -> tuple[Saving, ...]:
+        """Against the teacher as priced, at its best known terms, and every other model named.
+
+        The middle is simulated; P10 and P90 are the closed form's spread around it.
+        """
+        spread = self.uncertain.saving_usd
+        middle = float(self.projection.savings.mid)
+        down, up = spread.p10 - middle, spread.p90 - middle
+        cascade = self.uncertain.cascade_usd
+        closed = float(self.projection.rail("cascade").usd_per_month)
+        found = []
+        for name, usd, words in self._alternatives():
+            mid = float(usd - self.bill.cascade)
+            if name == "teacher":
+                low, high = mid + down, mid + up
+            else:
+                # Of another model only the cascade's own spread is known.
+                low, high = mid - (cascade.p90 - closed), mid + (closed - cascade.p10)
+            found.append(Saving(name, usd, low, mid, high, words))
+        return tuple(found)
+
+    def _alternatives(self) -> list[tuple[str, Decimal, str]]:
+        listed = self.bill.teacher_only
+        best = self.projection.baselines[1]
+        share = best.usd_per_month / self.projection.baselines[0].usd_per_month
+        found = [
+            ("teacher", listed, self.projection.unit_prices["teacher"]),
+            ("teacher, best known terms", listed * share, best.words),
+        ]
+        for name, usd in self.bill.baselines.items():
+            words = f"{self.prices.baselines[name].words}; adequate only if you checked it"
+            found.append((name, usd, words))
+        return found
+
+    @cached_property
+    def pareto(self) -> tuple[ParetoPoint, ...]:
+        """Cost and agreement over the thresholds of the risk–coverage curve."""
+        return pareto_points(self.projection, self.scenario.quality.risk_coverage)
+
+
+def study(
+    scenario: Scenario, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+) -> Study:
+    """Simulate a scenario and price its month.
+
+    Raises:
+        BadScenario: it cannot be simulated, or a price is missing.
+        UnknownPrice: a price nobody knows.
+    """
+    prices = prices_of(scenario)
+    return _answer(simulate(scenario, seed, workers=workers, progress=progress), prices)
+
+
+def compare(
+    base: Scenario,
+    axes: dict[str, list[object]],
+    *,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Study]:
+    """Answer a scenario at every combination of the axes' values, on the same traffic.
+
+    Raises:
+        BadScenario: a value is not allowed, or a price is missing.
+    """
+    scenarios = list(sweep(base, axes))
+    prices = [prices_of(scenario) for scenario in scenarios]
+    results = simulate_all(scenarios, seed, workers=workers, progress=progress)
+    return [_answer(result, price) for result, price in zip(results, prices, strict=True)]
+
+
+def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
+    """Project the month from the run's mean rates alone: no queue, no burst, no limit."""
+    scenario, counts = result.scenario, result.counts
+    bill = month_bill(result, prices)
+    rows = scenario.quality.rows
+    escalated = round(result.escalation_rate * rows)
+    wrong = min(round((1 - result.agreement) * rows), rows - escalated)
+    every = every_request(scenario)
+    wanted = counts["wanted_teacher"]
+    longer = None
+    if wanted:
+        asked = scenario.teacher
+        read = counts["wanted_tokens"] * asked.tokens_per_student_token
+        read += wanted * asked.prompt_tokens
+        cached = min(int(wanted * asked.cached_prompt_tokens), round(read))
+        longer = TokenUsage(round(read), round(wanted * mean_output(scenario)), cached, wanted)
+    calls = counts["teacher_calls"] / wanted if wanted else 1.0
+    cheapest = min(bill.baselines, key=lambda name: bill.baselines[name], default=None)
+    teacher, rented = _rented_teacher(bill, prices)
+    return project(
+        Counts(rows, escalated, wrong),
+        TeacherUsage(every(counts), longer, int(scenario.teacher.prompt_tokens)),
+        Prices(teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
+        Traffic(bill.requests),
+        fleet=Fleet(min_machines=bill.student.machines, peak_to_mean=1.0, max_utilisation=1.0),
+        one_off=OneOff(*one_off_usd(result, prices.teacher)),
+        operation=Operation(
+            scenario.policy.audit_rate,
+            max(calls, 1.0),
+            retraining_usd(scenario, result, prices.teacher, every),
+            rented,
+        ),
+        starts=scenario.start,
+    )
+
+
+def _rented_teacher(bill: MonthBill, prices: ScenarioPrices) -> tuple[Price, Decimal | None]:
+    """The teacher's price as a closed form takes it, and its machines' month if it has its own.
+
+    Answering everything needs machines of its own: a request's share of those is its price.
+    """
+    lines = next(rail.lines for rail in bill.rails if rail.name == "cascade")
+    rented = next((line.usd for line in lines if line.name == "teacher machines"), None)
+    if rented is None or not isinstance(prices.teacher, MachinePrice):
+        return prices.teacher, None
+    each = bill.teacher_only / bill.requests
+    rate = prices.teacher.usd_per_hour / SECONDS_PER_HOUR / each
+    return replace(prices.teacher, requests_per_second=rate), rented
+
+
+def chosen_point(study: Study) -> ParetoPoint:
+    """The point that was simulated."""
+    threshold = study.scenario.policy.threshold
+    if threshold is None:
+        threshold = _threshold_of(study)
+    return ParetoPoint(
+        threshold, study.result.escalation_rate, study.result.agreement, study.cost_ratio
+    )
+
+
+def _threshold_of(study: Study) -> float:
+    rate, quality = study.scenario.policy.escalation_rate, study.scenario.quality
+    if rate is None or not quality.risk_coverage:
+        return float("nan")
+    confidence, _ = confidence_curve(quality)
+    return float(np.interp(rate, np.linspace(0, 1, confidence.size), confidence))
+
+
+def _answer(result: Result, prices: ScenarioPrices) -> Study:
+    projection = closed_form(result, prices)
+    uncertain = quantify(projection, result.scenario.doubt, seed=result.seed)
+    return Study(result.scenario, result, prices, month_bill(result, prices), projection, uncertain)
+
+
+def records(studies: Sequence[Study]) -> list[dict[str, float | str | None]]:
+    """One flat row of figures per scenario: what a spreadsheet wants."""
+    rows: list[dict[str, float | str | None]] = []
+    for one in studies:
+        result, saving = one.result, one.savings[0]
+        row: dict[str, float | str | None] = {"scenario": one.scenario.name}
+        for rail in one.bill.rails:
+            row[f"{rail.name}_usd_per_month"] = round(float(rail.usd_per_month), 2)
+        row |= {
+            "saving_usd_p10": round(saving.low, 2),
+            "saving_usd": round(saving.mid, 2),
+            "saving_usd_p90": round(saving.high, 2),
+            "cost_ratio": round(one.cost_ratio, 6),
+            "escalation_rate": round(result.escalation_rate, 6),
+            "agreement": round(result.agreement, 6),
+            "degraded_rate": round(result.degraded_rate, 6),
+            "refused_rate": round(result.refused_rate, 6),
+            "p50_ms": round(result.routes["all"].p50_s * 1000, 3),
+            "p99_ms": round(result.routes["all"].p99_s * 1000, 3),
+            "student_utilisation": round(result.student_utilisation, 6),
+            "requests_per_month": round(float(one.bill.requests)),
+            "seed": result.seed,
+        }
+        rows.append(row)
+    return rows

@@ -1,0 +1,1 @@
+"""Closed forms of queues and of accelerators; no input or output."""

@@ -1,0 +1,1 @@
+"""Every difference on the same draws."""

@@ -1,0 +1,1 @@
+"""The open loop: users, schedule, connections, tallies, worker processes."""

@@ -1,0 +1,96 @@
+"""When requests leave and what they carry: all fixed before the first is sent, from the seed.
+
+Gaps come from `costmodel.inputs.workload`, so that a load test and a simulation of one seed see the
+same traffic; the shape then stretches time. Each process takes every n-th arrival of the one
+schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtests.inputs.rows import Row
+from loadtests.inputs.spec import LoadSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Arrivals in order.
+
+    `offsets_s` (N,) counts from the measured window, the warm-up is negative; `rows` (N,) are
+    positions in the list of rows, not the file's row numbers.
+    """
+
+    offsets_s: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+
+    def share(self, worker: int, processes: int) -> Schedule:
+        """Return the arrivals that one of `processes` workers sends."""
+        return Schedule(self.offsets_s[worker::processes], self.rows[worker::processes])
+
+
+def lay_out(spec: LoadSpec, rows: list[Row]) -> Schedule:
+    """Fix the schedule of a whole test."""
+    at, work = spec.shape.work(spec.duration_s)
+    warmup = spec.warmup_s * spec.shape.points(spec.duration_s)[1][0]
+    points, ranks = _steady(spec, warmup + float(work[-1]))
+    # The gaps were drawn at an even rate; time is stretched until the rate is the shape's.
+    since = points - warmup
+    offsets = np.where(
+        since < 0,
+        since / max(warmup, 1e-12) * spec.warmup_s,
+        np.interp(since, work, at),
+    )
+    inside = offsets < spec.duration_s
+    return Schedule(
+        offsets[inside],
+        _by_length(rows, ranks[inside])
+        if spec.arrivals == "replay"
+        else _in_turn(spec, rows, offsets[inside]),
+    )
+
+
+def _steady(
+    spec: LoadSpec, length_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the instants (N,) in [0, length_s) at an even rate, and each one's rank of length."""
+    if spec.arrivals == "constant":
+        instants = np.arange(int(np.ceil(length_s * spec.rate - 1e-9))) / spec.rate
+        return instants, np.zeros(len(instants))
+    from costmodel.inputs.workload import Trace, Workload, arrivals
+
+    workload = Workload(
+        per_second=spec.rate,
+        arrivals=spec.arrivals,
+        cv=spec.cv,
+        trace=Trace(path=spec.trace) if spec.trace else None,
+    )
+    drawn = [
+        (a.at_s, a.length_rank) for a in arrivals(workload, seed=spec.seed, duration_s=length_s)
+    ]
+    table = np.array(drawn, dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _in_turn(
+    spec: LoadSpec, rows: list[Row], offsets: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    """Use all rows before any is repeated, the first one at the start of the measured window.
+
+    The warm-up takes rows from the end: when there are rows enough, it asks none that the window
+    asks.
+    """
+    order = np.arange(len(rows))
+    if spec.order == "shuffled":
+        np.random.default_rng(spec.seed).shuffle(order)
+    turn = np.arange(len(offsets)) - int((offsets < 0).sum())
+    return order[turn % len(rows)]
+
+
+def _by_length(rows: list[Row], ranks: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Give each arrival of a trace the text whose length has the same rank among the rows."""
+    by_length = np.argsort([len(row.text) for row in rows], kind="stable")
+    return by_length[np.minimum((ranks * len(rows)).astype(np.int64), len(rows) - 1)]

@@ -1,0 +1,233 @@
+"""What one worker saw, counted as it happens: nothing per request is kept.
+
+Everything that is plotted over time is counted per interval of the measured window; tallies of
+several workers add up exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from loadtests.generator.histogram import Histogram
+from loadtests.inputs.spec import LoadSpec
+
+UNROUTED = "unrouted"
+"""Route of an answer without an x-raisehand-route header."""
+DEGRADED = "degraded"
+"""Route of the student's answer to a question that should have gone to the teacher."""
+MAX_INTERVALS = 240
+_COUNTERS = ("scheduled", "sent", "finished", "good", "dropped")
+_HISTOGRAMS = ("failed_latency", "send_lag", "first_token", "token_gap")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request, from its scheduled instant to its end.
+
+    `failure` is None for a valid answer, else the kind: timeout, connection, http_429, garbled …
+    `latency_s` counts from the scheduled instant, so that waiting to be sent is part of it.
+    """
+
+    offset_s: float
+    row_index: int
+    lag_s: float
+    latency_s: float
+    status: int
+    failure: str | None
+    route: str = UNROUTED
+    reason: str = ""
+    label: str | None = None
+    confidence: float | None = None
+    usd: Decimal | None = None
+    stages: tuple[tuple[str, float], ...] = ()
+    """Seconds by stage, from Server-Timing."""
+    first_token_s: float | None = None
+    """Streams: from the scheduled instant to the first word."""
+    token_gaps_s: tuple[float, ...] = ()
+
+    def sample(self) -> dict[str, object]:
+        """Return the JSON line that `samples` files hold."""
+        return {
+            "row": self.row_index,
+            "at_s": round(self.offset_s, 6),
+            "label": self.label,
+            "route": self.route,
+            "reason": self.reason,
+            "confidence": self.confidence,
+            "cost_usd": None if self.usd is None else str(self.usd),
+            "latency_ms": round(self.latency_s * 1000, 4),
+            "send_lag_ms": round(self.lag_s * 1000, 4),
+            "stages_ms": {stage: round(1000 * seconds, 4) for stage, seconds in self.stages},
+            "status": self.status,
+            "failure": self.failure,
+        }
+
+
+def interval_s(spec: LoadSpec) -> float:
+    """Return the seconds of one interval: at least 1, and no more than 240 of them."""
+    return max(1.0, math.ceil(spec.duration_s / MAX_INTERVALS))
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of the measured window; `unmeasured_*` is the warm-up, kept for ledgers."""
+
+    interval_s: float
+    scheduled: Counter[int] = field(default_factory=Counter)
+    sent: Counter[int] = field(default_factory=Counter)
+    finished: Counter[int] = field(default_factory=Counter)
+    """Valid answers by the interval in which they arrived, whatever was asked when."""
+    good: Counter[int] = field(default_factory=Counter)
+    """Valid answers that were not degraded and came within the deadline, by due interval."""
+    dropped: Counter[int] = field(default_factory=Counter)
+    failed: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    latency: dict[str, dict[int, Histogram]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(Histogram))
+    )
+    """Valid answers by route and by the interval in which they were due."""
+    failed_latency: Histogram = field(default_factory=Histogram)
+    send_lag: Histogram = field(default_factory=Histogram)
+    stages: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """Seconds by stage of the answer, and `rest`: HTTP, network, waiting to be sent."""
+    first_token: Histogram = field(default_factory=Histogram)
+    token_gap: Histogram = field(default_factory=Histogram)
+    decisions: Counter[str] = field(default_factory=Counter)
+    """`route reason` → answers."""
+    usd: dict[int, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    unpriced: int = 0
+    unmeasured_sent: int = 0
+    unmeasured_usd: Decimal = Decimal(0)
+    cpu: dict[int, float] = field(default_factory=dict)
+    """Share of a core that the busiest worker used, by interval."""
+    rows: set[int] = field(default_factory=set)
+
+    def arrive(self, offset_s: float) -> None:
+        """Count an arrival that is due."""
+        if offset_s >= 0:
+            self.scheduled[int(offset_s / self.interval_s)] += 1
+
+    def drop(self, offset_s: float) -> None:
+        """Count an arrival that could not be sent: too many requests in flight."""
+        if offset_s >= 0:
+            self.dropped[int(offset_s / self.interval_s)] += 1
+
+    def record(self, outcome: Outcome, spec: LoadSpec) -> None:
+        """Count one finished request."""
+        end_s = outcome.offset_s + outcome.latency_s
+        if outcome.failure is None and 0 <= end_s < spec.duration_s:
+            self.finished[int(end_s / self.interval_s)] += 1
+        if outcome.offset_s < 0:
+            self.unmeasured_sent += 1
+            self.unmeasured_usd += outcome.usd or 0
+            return
+        interval = int(outcome.offset_s / self.interval_s)
+        self.sent[interval] += 1
+        self.send_lag.record(outcome.lag_s)
+        self.rows.add(outcome.row_index)
+        if outcome.usd is not None:
+            self.usd[interval] += outcome.usd
+        if outcome.failure is not None:
+            self.failed[outcome.failure][interval] += 1
+            self.failed_latency.record(outcome.latency_s)
+            return
+        if outcome.usd is None:
+            self.unpriced += 1
+        if outcome.route != DEGRADED and outcome.latency_s * 1000 <= spec.deadline_ms:
+            self.good[interval] += 1
+        self.latency[outcome.route][interval].record(outcome.latency_s)
+        self.decisions[f"{outcome.route} {outcome.reason}".strip()] += 1
+        self._record_parts(outcome)
+
+    def _record_parts(self, outcome: Outcome) -> None:
+        rest = outcome.latency_s
+        for stage, seconds in outcome.stages:
+            self.stages[stage].record(seconds)
+            rest -= seconds
+        if outcome.stages:
+            self.stages["rest"].record(rest)
+        if outcome.first_token_s is not None:
+            self.first_token.record(outcome.first_token_s)
+        for gap in outcome.token_gaps_s:
+            self.token_gap.record(gap)
+
+    def add(self, other: Tally) -> None:
+        """Take in another worker's counts."""
+        for name in (*_COUNTERS, "decisions"):
+            getattr(self, name).update(getattr(other, name))
+        for name in _HISTOGRAMS:
+            getattr(self, name).add(getattr(other, name))
+        for stage, histogram in other.stages.items():
+            self.stages[stage].add(histogram)
+        for kind, counts in other.failed.items():
+            self.failed[kind].update(counts)
+        for route, intervals in other.latency.items():
+            for interval, histogram in intervals.items():
+                self.latency[route][interval].add(histogram)
+        for interval, usd in other.usd.items():
+            self.usd[interval] += usd
+        self.unpriced += other.unpriced
+        self.unmeasured_sent += other.unmeasured_sent
+        self.unmeasured_usd += other.unmeasured_usd
+        for interval, share in other.cpu.items():
+            self.cpu[interval] = max(share, self.cpu.get(interval, 0.0))
+        self.rows |= other.rows
+
+    def dump(self) -> dict[str, object]:
+        """Return JSON-able content."""
+        return {
+            "interval_s": self.interval_s,
+            **{name: getattr(self, name) for name in _COUNTERS},
+            **{name: getattr(self, name).dump() for name in _HISTOGRAMS},
+            "stages": {stage: h.dump() for stage, h in self.stages.items()},
+            "failed": self.failed,
+            "latency": {
+                route: {interval: h.dump() for interval, h in intervals.items()}
+                for route, intervals in self.latency.items()
+            },
+            "decisions": self.decisions,
+            "usd": {interval: str(usd) for interval, usd in self.usd.items()},
+            "unpriced": self.unpriced,
+            "unmeasured_sent": self.unmeasured_sent,
+            "unmeasured_usd": str(self.unmeasured_usd),
+            "cpu": self.cpu,
+            "rows": sorted(self.rows),
+        }
+
+    @classmethod
+    def load(cls, content: Mapping[str, Any]) -> Tally:
+        """Rebuild from `dump`, after JSON has made every key a string."""
+        tally = cls(content["interval_s"])
+        for name in _COUNTERS:
+            getattr(tally, name).update({int(k): v for k, v in content[name].items()})
+        for name in _HISTOGRAMS:
+            setattr(tally, name, Histogram.load(content[name]))
+        for stage, histogram in content["stages"].items():
+            tally.stages[stage] = Histogram.load(histogram)
+        for kind, counts in content["failed"].items():
+            tally.failed[kind].update({int(k): v for k, v in counts.items()})
+        for route, intervals in content["latency"].items():
+            for interval, histogram in intervals.items():
+                tally.latency[route][int(interval)] = Histogram.load(histogram)
+        tally.decisions.update(content["decisions"])
+        for interval, usd in content["usd"].items():
+            tally.usd[int(interval)] = Decimal(usd)
+        tally.unpriced = content["unpriced"]
+        tally.unmeasured_sent = content["unmeasured_sent"]
+        tally.unmeasured_usd = Decimal(content["unmeasured_usd"])
+        tally.cpu = {int(k): float(v) for k, v in content["cpu"].items()}
+        tally.rows = set(content["rows"])
+        return tally
+
+
+def decimal_of(value: str | None) -> Decimal | None:
+    """Return a header's amount; None when it is missing or no finite number."""
+    try:
+        amount = Decimal(value) if value else None
+    except InvalidOperation:
+        return None
+    return amount if amount is None or amount.is_finite() else None

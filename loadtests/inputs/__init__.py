@@ -1,0 +1,1 @@
+"""What is asked for: the request, the scenario, the rows, the target."""

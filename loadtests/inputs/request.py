@@ -1,0 +1,191 @@
+"""What the command line asks for: scenario, task and options put together, the options winning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loadtests.errors import BadLoadSpec
+from loadtests.inputs.scenario import LoadScenario, read_scenario, read_slo
+from loadtests.inputs.spec import LoadSpec, load_spec
+from loadtests.inputs.taskfile import LoadTask, read_task
+from loadtests.verdict.slo import Slo, load_slo
+
+DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
+FITTED_RATES = (50.0, 150.0, 500.0, 1000.0)
+"""No scenario's own."""
+TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
+"""Of a run without a scenario: that of most scenarios, so that --fit is of use to them."""
+PATIENCE_S = 5.0
+"""A client waits so much longer than the router does for its teacher."""
+NOWHERE = "http://127.0.0.1:9"
+"""A prediction needs no target; the spec wants a loopback URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One call of `raisehand loadtest`."""
+
+    scenario: LoadScenario
+    slo: Slo
+    task: LoadTask | None
+    load: Mapping[str, Any]
+    """Fields of LoadSpec but the URL."""
+    url: str | None = None
+    bundle: str | None = None
+    port: int = 0
+    pin: bool = True
+    own_teacher: bool = False
+    null_check: bool | None = None
+    """None: when the generator's limit is not known to be enough for the rate."""
+    repeats: int = 1
+    knee: bool = False
+    past: tuple[float, ...] = ()
+    fit: bool = False
+    fit_at: tuple[float, ...] = FITTED_RATES
+    predict_only: bool = False
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    """json, html, junit, history, profile."""
+
+    def spec(self, url: str | None = None) -> LoadSpec:
+        """Return the load test against a URL.
+
+        Raises:
+            BadLoadSpec: names each field that cannot be.
+        """
+        return load_spec(url=url or NOWHERE, **self.load)
+
+    @property
+    def teacher(self) -> str:
+        """Name the teacher that answers: a profile is of one."""
+        if self.url is not None:
+            return f"the teacher of {self.url}"
+        if self.own_teacher:
+            return "the task's own teacher"
+        return f"a fake teacher with {json.dumps(dict(self.scenario.teacher), sort_keys=True)}"
+
+    @property
+    def profile_path(self) -> Path:
+        """Where the fitted profile of the router is kept.
+
+        Raises:
+            BadLoadSpec: neither --profile nor --task says where.
+        """
+        if "profile" in self.outputs:
+            return self.outputs["profile"]
+        if self.task is None:
+            raise BadLoadSpec("a profile belongs to a task; give --task or --profile")
+        return self.task.inside(self.task.work_dir) / "load-profile.json"
+
+    @property
+    def has_profile(self) -> bool:
+        """Whether a prediction can be made; a profile that was named must be there."""
+        if "profile" in self.outputs:
+            return True
+        return self.task is not None and self.profile_path.exists()
+
+
+def wanted_of(options: Mapping[str, Any]) -> Wanted:
+    """Put a command line together; only what was given is in `options`.
+
+    Raises:
+        BadLoadSpec: there is no target or no inputs, or a file names what cannot be.
+    """
+    left = dict(options)
+    scenario = (
+        read_scenario(left.pop("scenario"))
+        if "scenario" in left
+        else LoadScenario(name="load test", about="", load={}, teacher=TEACHER)
+    )
+    task = read_task(left.pop("task")) if "task" in left else None
+    url = left.pop("url", None)
+    if url is None and task is None and "predict_only" not in left:
+        raise BadLoadSpec("there is no target; give --url of a running server, or --task")
+    if "fit" in left and task is None:
+        raise BadLoadSpec("--fit needs --task: the teacher's limits are part of the profile")
+    outputs = {
+        name: left.pop(key)
+        for name, key in (
+            ("json", "json_path"),
+            ("html", "html_path"),
+            ("junit", "junit_path"),
+            ("history", "history"),
+            ("profile", "profile"),
+        )
+        if key in left
+    }
+    if task is not None and "history" not in outputs:
+        outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
+    chosen = {
+        name: left.pop(name)
+        for name in (
+            "bundle",
+            "port",
+            "pin",
+            "own_teacher",
+            "knee",
+            "past",
+            "fit",
+            "fit_at",
+            "predict_only",
+        )
+        if name in left
+    }
+    repeats = left.pop("repeats", scenario.repeats)
+    if repeats > 1 and "samples" in left:
+        raise BadLoadSpec("--samples keeps the requests of one run; leave out --repeats")
+    named = "scenario" in options and not chosen.get("predict_only")
+    return Wanted(
+        scenario=scenario,
+        slo=_slo_of(left, scenario),
+        task=task,
+        url=url,
+        repeats=repeats,
+        null_check=left.pop("null_check", named or None),
+        outputs=outputs,
+        load=_load_of(left, scenario, task),
+        **chosen,
+    )
+
+
+def _slo_of(left: dict[str, Any], scenario: LoadScenario) -> Slo:
+    base = read_slo(left.pop("slo_path")) if "slo_path" in left else scenario.slo
+    limits = base.model_dump()
+    if "max_failure_rate" in left:
+        limits["max_failure_rate"] = left.pop("max_failure_rate")
+    if "p99_ms" in left:
+        everything = {**limits["latency_ms"].get("all", {}), "p99": left.pop("p99_ms")}
+        limits["latency_ms"] = {**limits["latency_ms"], "all": everything}
+    return load_slo(**limits)
+
+
+def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None) -> dict[str, Any]:
+    """Return the fields of LoadSpec: defaults, then the task's, the scenario's, the options'."""
+    load: dict[str, Any] = dict(DEFAULTS)
+    if task is not None:
+        prompt = task.teacher.prompt
+        load.update(
+            inputs=task.inside(task.inputs.path),
+            text=task.inputs.text,
+            encoding=task.inputs.encoding,
+            model=task.name,
+            labels=task.words,
+            user=prompt.get("user", "{text}"),
+            system=prompt.get("system", ""),
+            timeout_s=max(10.0, task.teacher.timeout_s + PATIENCE_S),
+        )
+    load.update(scenario.load)
+    shape = dict(load.get("shape") or {})
+    if "shape" in left:
+        shape = {"kind": left.pop("shape")}
+    if "factor" in left:
+        shape["factor"] = left.pop("factor")
+    if shape:
+        load["shape"] = shape
+    load.update(left)
+    if "inputs" not in load:
+        raise BadLoadSpec("there are no inputs; give --inputs data.csv, or --task")
+    return load

@@ -1,0 +1,156 @@
+"""What one load test is: target, inputs, arrivals, length, and the rules that make it count."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from loadtests.errors import BadLoadSpec
+from loadtests.generator.shape import Shape
+
+Surface = Literal["classify", "chat", "chat-stream", "systemone"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class LoadSpec(BaseModel):
+    """One open-loop load test.
+
+    Requests leave at instants fixed in advance from `rate`, `arrivals` and `seed`, however slow
+    the target is. The measured window of `duration_s` follows `warmup_s` at the same rate.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    inputs: Path
+    text: str = "text"
+    """Column of the inputs that holds the text."""
+    encoding: str = "utf-8"
+    order: Literal["sequential", "shuffled"] = "shuffled"
+    """How rows are taken; all rows are used before any is repeated."""
+    hard_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """So many requests take one of the tenth of the inputs that the student is least sure of; None
+    takes the inputs as they are."""
+    surface: Surface = "classify"
+    model: str = "raisehand"
+    """Chat: the `model` field of the request."""
+    system: str = ""
+    user: str = "{text}"
+    """Chat: the messages that the application sends; `{text}` stands for the input. System one:
+    `user` is the state and `system` the instructions."""
+    labels: tuple[str, ...] = ()
+    """System one: the options of the question."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the bearer key."""
+    rate: Positive
+    """Requests per second, all processes together; `shape` multiplies it."""
+    arrivals: Literal["constant", "poisson", "gamma", "replay"] = "poisson"
+    cv: Annotated[float, Field(gt=0, le=20)] = 2.0
+    """gamma: coefficient of variation of the gaps; 1 is Poisson, 2 is vLLM's burstiness 0.25."""
+    trace: Path | None = None
+    """replay: a CSV like the Azure LLM traces, stretched to `rate`."""
+    shape: Shape = Shape()
+    duration_s: Positive = 20.0
+    warmup_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    seed: int = Field(default=0, ge=0)
+    timeout_s: Positive = 10.0
+    deadline_ms: Positive = 1000.0
+    """An answer later than this after its instant is no goodput."""
+    processes: int = Field(default=1, ge=1, le=64)
+    concurrency: int = Field(default=2000, ge=1, le=50_000)
+    """Requests in flight per process beyond which an arrival is dropped, which voids the run."""
+    samples: Path | None = None
+    """Where to write one JSON line per measured request; None writes none."""
+    allow_remote: bool = False
+    max_send_lag_ms: Positive = 5.0
+    """The run is void when 1 % of the requests left later than this after their instant."""
+    max_generator_cpu: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """The run is void when a generator process used more than this share of a core."""
+    min_offered_share: Annotated[float, Field(gt=0, le=1)] = 0.99
+    """The run is void when less than this share of the arrivals was sent."""
+
+    @field_validator("url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("an http:// or https:// URL is needed, e.g. http://127.0.0.1:8080")
+        if parts.query or parts.fragment or parts.username:
+            raise ValueError("give scheme, host and port only, e.g. http://127.0.0.1:8080")
+        return value.rstrip("/")
+
+    @field_validator("user")
+    @classmethod
+    def _text_once(cls, value: str) -> str:
+        if value.count("{text}") != 1:
+            raise ValueError(f"{{text}} occurs {value.count('{text}')} times; it must occur once")
+        return value
+
+    @model_validator(mode="after")
+    def _options_for_systemone(self) -> Self:
+        if self.surface == "systemone" and len(self.labels) < 2:
+            raise ValueError("surface systemone asks a choice question; give at least 2 labels")
+        return self
+
+    @model_validator(mode="after")
+    def _trace_with_replay(self) -> Self:
+        if (self.arrivals == "replay") != (self.trace is not None):
+            raise ValueError("arrivals: replay and trace: belong together; give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _loopback_unless_allowed(self) -> Self:
+        host = urlsplit(self.url).hostname or ""
+        if not self.allow_remote and not _is_loopback(host):
+            raise ValueError(
+                f"{host} is not this machine; load tests go to loopback unless --allow-remote "
+                "says that the target is yours to load"
+            )
+        return self
+
+    @property
+    def expected_requests(self) -> int:
+        """Arrivals of the measured window, on average."""
+        return max(1, round(self.requested_rps * self.duration_s))
+
+    @property
+    def requested_rps(self) -> float:
+        """The mean rate of the measured window, with the shape in it."""
+        return self.rate * self.shape.mean_factor(self.duration_s)
+
+
+def load_spec(**settings: object) -> LoadSpec:
+    """Build a spec from settings of unknown quality.
+
+    Raises:
+        BadLoadSpec: names each field, what was found and what is allowed.
+    """
+    try:
+        return LoadSpec.model_validate(settings)
+    except ValidationError as error:
+        raise BadLoadSpec(faults(error)) from None
+
+
+def faults(error: ValidationError) -> str:
+    """Return one sentence for each fault: field, what is wrong, what was found."""
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        found = fault.get("input")
+        shown = "" if fault["type"] == "missing" or not field else f" (found {found!r})"
+        lines.append(f"{field}: {message}{shown}" if field else message)
+    return "; ".join(lines)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""What the simulator says before the run, and how it compares afterwards."""

@@ -1,0 +1,184 @@
+"""Predict before measuring: the cost model simulates the very schedule that will be sent.
+
+`fit` makes short load tests at a few rates and hands their samples to `costmodel.fit.prediction`; a
+prediction for another load is then compared with the run. A teacher that fails on purpose cannot
+be predicted from a profile in which it did not.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from costmodel.fit.prediction import RouterProfile, read_samples
+from costmodel.fit.prediction import fit as fit_runs
+from costmodel.fit.prediction import predict as predict_workload
+from costmodel.inputs.workload import Lengths, Trace, Workload
+from loadtests.errors import BadLoadSpec
+from loadtests.generator.schedule import lay_out
+from loadtests.generator.shape import Shape
+from loadtests.generator.workers import Progress, run_load
+from loadtests.inputs.difficulty import divide
+from loadtests.inputs.rows import read_rows
+from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.taskfile import LoadTask
+from loadtests.report.figures_of_run import LoadReport
+from loadtests.verdict.conclusion import Line
+
+FITTED_S = 25.0
+
+
+class LoadProfile(RouterProfile):
+    """A router's profile, with how often the hardest tenth of the inputs escalates."""
+
+    hard_escalation: float | None = None
+    easy_escalation: float | None = None
+    teacher: str | None = None
+    """Which teacher answered while it was fitted; None: not known."""
+
+
+class Prediction(BaseModel):
+    """Figures of a run that has not been made yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50_ms: float
+    p99_ms: float
+    achieved_rps: float
+    escalation_rate: float
+    usd_per_1k: float | None
+    router_busy: float
+    """Share of the router's one event loop."""
+
+
+def fit(
+    spec: LoadSpec,
+    task: LoadTask,
+    teacher: str,
+    rates: Sequence[float],
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> LoadProfile:
+    """Measure `spec.url` at two rates or more, half a minute each, and fit.
+
+    Raises:
+        BadProfile: the target names no routes, or too few requests were answered.
+    """
+    runs, samples = [], []
+    with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
+        for rate in rates:
+            path = Path(name) / f"{rate:g}.jsonl"
+            steady = {"shape": Shape(), "arrivals": "poisson", "trace": None, "hard_share": None}
+            run_load(
+                spec.model_copy(
+                    update={**steady, "rate": rate, "duration_s": FITTED_S, "samples": path}
+                ),
+                progress=progress,
+            )
+            runs.append(read_samples(path, rate, FITTED_S))
+            samples += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    fitted = fit_runs(
+        runs,
+        max_concurrency=task.teacher.max_concurrency,
+        teacher_timeout_s=task.teacher.timeout_s,
+        audit_rate=task.audit_rate,
+    )
+    hard, easy = _escalation_by_difficulty(samples)
+    return LoadProfile(
+        **fitted.model_dump(), hard_escalation=hard, easy_escalation=easy, teacher=teacher
+    )
+
+
+def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
+    """Simulate the schedule of `spec` on a router with this profile."""
+    rows = read_rows(spec.inputs, spec.text, spec.encoding)
+    if spec.hard_share is not None:
+        profile = profile.model_copy(update={"escalation_rate": _mixed(spec.hard_share, profile)})
+    with tempfile.TemporaryDirectory(prefix="raisehand-predict-") as name:
+        trace = Path(name) / "schedule.csv"
+        offsets = lay_out(spec, rows).offsets_s
+        _write_trace(offsets[offsets >= 0], trace)
+        workload = Workload(
+            arrivals="replay",
+            trace=Trace(path=trace, output_tokens=None),
+            tokens=Lengths(mean=1),
+        )
+        found = predict_workload(
+            profile, workload, spec.duration_s, felt_per_s=_felt_per_s(offsets[offsets >= 0])
+        )
+    return Prediction(
+        p50_ms=1000 * found.p50_s.mean,
+        p99_ms=1000 * found.p99_s.mean,
+        achieved_rps=found.answered_per_s.mean,
+        escalation_rate=found.escalation_rate.mean,
+        usd_per_1k=found.usd_per_1k.mean if found.usd_per_1k else None,
+        router_busy=found.utilisation.mean,
+    )
+
+
+def compare(prediction: Prediction, report: LoadReport) -> tuple[Line, ...]:
+    """Put the predicted figures beside the measured ones."""
+    everything = report.latency_ms["all"]
+    priced = report.succeeded - report.unpriced
+    pairs: Sequence[tuple[str, float | None, float | None]] = (
+        ("p50, ms", prediction.p50_ms, everything.p50),
+        ("p99, ms", prediction.p99_ms, everything.p99),
+        ("answers per second", prediction.achieved_rps, report.achieved_rps),
+        ("escalation rate", prediction.escalation_rate, report.escalation_rate),
+        (
+            "USD per 1,000",
+            prediction.usd_per_1k,
+            1000 * float(report.cost_usd) / priced if priced else None,
+        ),
+    )
+    return tuple(Line(name=n, predicted=p, measured=m) for n, p, m in pairs)
+
+
+def read_profile(path: Path) -> LoadProfile:
+    """Read a profile that `--fit` or `raisehand profile` wrote.
+
+    Raises:
+        BadLoadSpec: there is none, or it is of another format.
+    """
+    try:
+        return LoadProfile.model_validate_json(path.read_bytes())
+    except OSError:
+        raise BadLoadSpec(
+            f"there is no load profile at {path}; make one with raisehand loadtest --fit"
+        ) from None
+    except ValidationError:
+        raise BadLoadSpec(f"{path} is no load profile; remake it with --fit") from None
+
+
+def _escalation_by_difficulty(samples: list[dict[str, object]]) -> tuple[float, float]:
+    """Return the escalated share of the least sure tenth and of all others."""
+    known = [s for s in samples if s["failure"] is None and s["confidence"] is not None]
+    asked = np.array([s["route"] != "student" for s in known], dtype=float)
+    hard, easy = divide(np.array([float(str(s["confidence"])) for s in known]))
+    return float(asked[hard].mean()), float(asked[easy].mean())
+
+
+def _mixed(hard_share: float, profile: LoadProfile) -> float:
+    if profile.hard_escalation is None or profile.easy_escalation is None:
+        raise BadLoadSpec("this profile does not tell hard inputs from easy ones; remake it: --fit")
+    return hard_share * profile.hard_escalation + (1 - hard_share) * profile.easy_escalation
+
+
+def _write_trace(offsets_s: npt.NDArray[np.float64], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["TIMESTAMP", "ContextTokens"])
+        writer.writerows((f"{at:.6f}", 1) for at in offsets_s)
+
+
+def _felt_per_s(offsets_s: npt.NDArray[np.float64]) -> float:
+    """Return the mean over requests of how many came in the same second."""
+    counts = np.bincount(offsets_s.astype(int))
+    return float((counts**2).sum() / counts.sum())

@@ -1,0 +1,168 @@
+"""A load test as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from costmodel.report.page import Headline, Page
+from loadtests.report import plots as figures
+from loadtests.report.figures_of_run import Latency, LoadReport
+from loadtests.verdict.conclusion import Conclusion
+from loadtests.verdict.drift import TELLING_S
+
+
+def page_of(conclusion: Conclusion) -> Page:
+    """Lay out the verdict, the figures and the plots of a run."""
+    report = conclusion.report
+    page = Page(
+        f"Load test: {conclusion.scenario}",
+        f"{conclusion.about} {report.spec.rate:g} rps, {report.spec.arrivals} arrivals, "
+        f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}.",
+    )
+    _verdict(page, report)
+    _latency(page, report)
+    page.heading("Over time")
+    page.figure(
+        figures.rates_over_time(report),
+        "Requests per second: asked for, sent, answered, answered well.",
+        f"Requested {report.requested_rps:.0f}, achieved {report.achieved_rps:.0f} on average.",
+    )
+    page.figure(
+        figures.latency_over_time(report),
+        "Latency of what was due in each interval; a gap is an interval without an answer there.",
+        "p50 and p99 over time on a log scale.",
+    )
+    if report.escalation_rate is not None:
+        page.figure(
+            figures.routes_over_time(report),
+            "Answers that the student did not give, and what a thousand requests cost.",
+            f"Escalation is {report.escalation_rate:.1%} on average.",
+        )
+    if report.usage:
+        page.figure(
+            figures.server_usage(report),
+            "The server's processes.",
+            f"Up to {max(u.cpu for u in report.usage):.2f} cores.",
+        )
+    _repeats(page, conclusion)
+    _prediction(page, conclusion)
+    _conditions(page, conclusion)
+    return page
+
+
+def _verdict(page: Page, report: LoadReport) -> None:
+    p99 = report.latency_ms["all"].p99
+    page.headlines(
+        [
+            Headline(
+                f"{report.goodput_rps:.1f} rps",
+                "goodput",
+                f"answered, not degraded, within {report.spec.deadline_ms:g} ms",
+                "good" if report.passed else "bad",
+            ),
+            Headline(
+                f"{report.achieved_rps:.1f} rps", "achieved", f"{report.offered_rps:.1f} offered"
+            ),
+            Headline("-" if p99 is None else f"{p99:.1f} ms", "p99", f"n = {report.scheduled:,}"),
+            Headline(f"{report.failure_rate:.2%}", "failed", f"{report.drops} dropped"),
+        ]
+    )
+    for reason in report.invalid_reasons:
+        page.paragraph(f"INVALID: {reason}", "bad")
+    for check in report.checks:
+        page.paragraph(
+            f"{'pass' if check.passed else 'FAIL'}: {check.words}",
+            "good" if check.passed else "bad",
+        )
+
+
+def _latency(page: Page, report: LoadReport) -> None:
+    page.heading("Latency")
+    headers = ("route", "n", "p50", "p90", "p99", "max")
+    page.table(
+        headers,
+        [_row(route, latency) for route, latency in report.latency_ms.items() if latency.n],
+        "Milliseconds from the scheduled instant. In `all`, a failed request is later than any.",
+    )
+    if report.cdf_ms:
+        page.figure(
+            figures.cumulative_latency(report),
+            "Share of the answers up to each latency.",
+            "Cumulative latency by route.",
+        )
+    if report.first_token_ms.n:
+        rows = [("first token", report.first_token_ms), ("between tokens", report.token_gap_ms)]
+        page.table(headers, [_row(name, latency) for name, latency in rows if latency.n], "Streams")
+    if report.stages_ms:
+        page.figure(
+            figures.stages(report),
+            "Where the time goes, as the server says (Server-Timing); `rest` is HTTP, network and "
+            "waiting to be sent.",
+            "Stages of an answer.",
+        )
+        page.table(headers, [_row(stage, m) for stage, m in report.stages_ms.items()], "Stages, ms")
+
+
+def _repeats(page: Page, conclusion: Conclusion) -> None:
+    if conclusion.repeats:
+        page.heading("Runs")
+        page.table(
+            ("seed", "verdict", "goodput", "p50", "p99", "escalated"),
+            [
+                (
+                    str(run.seed),
+                    "pass" if run.passed else f"FAIL: {run.why}",
+                    run.goodput_rps,
+                    run.p50_ms,
+                    run.p99_ms,
+                    "-" if run.escalation_rate is None else f"{run.escalation_rate:.1%}",
+                )
+                for run in conclusion.repeats
+            ],
+            "They differ in their seed alone; all else here is of the one with the middle p99.",
+        )
+
+
+def _prediction(page: Page, conclusion: Conclusion) -> None:
+    if conclusion.comparison:
+        page.heading("Predicted and measured")
+        page.table(
+            ("figure", "predicted", "measured", "error"),
+            [
+                (line.name, line.predicted, line.measured, _percent(line.error))
+                for line in conclusion.comparison
+            ],
+            "Predicted before the run, from a profile that was fitted on another load.",
+        )
+
+
+def _conditions(page: Page, conclusion: Conclusion) -> None:
+    report = conclusion.report
+    page.heading("Conditions")
+    rows: list[tuple[str, object]] = [
+        ("send lag p99, ms", report.send_lag_ms.p99),
+        ("generator, share of a core", report.generator_cpu),
+        ("distinct inputs", report.distinct_inputs),
+        ("cost, USD", report.cost_usd),
+        ("unpriced answers", report.unpriced),
+        ("seed", str(report.spec.seed)),
+    ]
+    null = conclusion.null_server
+    if null is not None:
+        rows.append(
+            (
+                "null server",
+                f"{null.rate:g} rps: send lag p99 {null.send_lag_p99_ms:.2f} ms, "
+                f"{null.generator_cpu:.0%} of a core, {'passed' if null.passed else 'FAILED'}",
+            )
+        )
+    if conclusion.drift is not None and report.spec.duration_s >= TELLING_S:
+        rows.append(("from beginning to end", conclusion.drift.words))
+    rows += list(conclusion.versions.items())
+    page.table(("what", "value"), rows, "How it was measured.")
+
+
+def _row(name: str, latency: Latency) -> tuple[object, ...]:
+    return (name, latency.n, latency.p50, latency.p90, latency.p99, latency.max)
+
+
+def _percent(error: float | None) -> str:
+    return "-" if error is None else f"{error:+.1%}"

@@ -1,0 +1,1 @@
+"""Passed, failed or invalid: limits, drift, the generator's own limits, the knee."""

@@ -1,0 +1,155 @@
+"""A run with all that belongs to it: scenario, prediction, the generator's own check, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from loadtests.report.figures_of_run import LoadReport
+from loadtests.verdict.drift import Drift
+
+
+class NullCheck(BaseModel):
+    """The generator against a server that does nothing, at 1.5 times the rate of the test."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rate: float
+    send_lag_p99_ms: float
+    generator_cpu: float
+    p99_ms: float
+    passed: bool
+    words: str
+
+
+class Line(BaseModel):
+    """One figure, predicted before the run and measured in it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    predicted: float | None
+    measured: float | None
+
+    @property
+    def error(self) -> float | None:
+        """(predicted - measured) / measured."""
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1.0
+
+
+class Repeat(BaseModel):
+    """One of several runs that differ in their seed alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    passed: bool
+    why: str
+    """It did not pass."""
+    goodput_rps: float
+    p50_ms: float | None
+    p99_ms: float | None
+    escalation_rate: float | None
+
+    @classmethod
+    def of(cls, report: LoadReport) -> Repeat:
+        """Take the figures whose spread matters from a report."""
+        return cls(
+            seed=report.spec.seed,
+            passed=report.passed,
+            why="; ".join(report.faults),
+            goodput_rps=report.goodput_rps,
+            p50_ms=report.latency_ms["all"].p50,
+            p99_ms=report.latency_ms["all"].p99,
+            escalation_rate=report.escalation_rate,
+        )
+
+
+class Conclusion(BaseModel):
+    """What the JSON report of a scenario holds.
+
+    Of several runs `report` is the one with the middle p99; all of them must have passed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    scenario: str
+    about: str
+    at: str
+    passed: bool
+    report: LoadReport
+    repeats: tuple[Repeat, ...] = ()
+    null_server: NullCheck | None = None
+    comparison: tuple[Line, ...] = ()
+    drift: Drift | None = None
+    versions: Mapping[str, str] = {}
+
+
+def versions() -> dict[str, str]:
+    """Return what was run, and where: packages, Python, machine, commit, GPU, pinned cores."""
+    found = {
+        name: importlib.metadata.version(name)
+        for name in ("raisehand", "locust", "gevent", "httptools")
+    }
+    found["python"] = platform.python_version()
+    found["machine"] = f"{_processor()}, {platform.system()} {platform.release()}"
+    for name, command in {
+        "commit": ["git", "rev-parse", "--short", "HEAD"],
+        "gpu": ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+    }.items():
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        found[name] = done.stdout.strip()
+    if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) < (os.cpu_count() or 1):
+        ours = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+        found["pinned"] = f"generator and fake teacher on core {ours} of {os.cpu_count()}"
+    return found
+
+
+def remember(conclusion: Conclusion, history: Path) -> None:
+    """Append one line to the history, so that a prediction that drifts is seen."""
+    report = conclusion.report
+    line = {
+        "at": conclusion.at,
+        "scenario": conclusion.scenario,
+        "passed": conclusion.passed,
+        "valid": report.valid,
+        "rate": report.spec.rate,
+        "goodput_rps": report.goodput_rps,
+        "achieved_rps": report.achieved_rps,
+        "p50_ms": report.latency_ms["all"].p50,
+        "p99_ms": report.latency_ms["all"].p99,
+        "escalation_rate": report.escalation_rate,
+        "runs": max(1, len(conclusion.repeats)),
+        "errors": {each.name: each.error for each in conclusion.comparison},
+        "commit": conclusion.versions.get("commit"),
+    }
+    history.parent.mkdir(parents=True, exist_ok=True)
+    with history.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def moment() -> str:
+    """Return the time, for the report."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"

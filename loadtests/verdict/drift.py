@@ -1,0 +1,64 @@
+"""What a long test shows and a short one cannot: memory, descriptors and latency that creep."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from loadtests.report.figures_of_run import LoadReport
+
+SETTLING = 0.2
+"""The first fifth is left out of the slope: caches fill, pools grow."""
+TELLING_S = 300.0
+"""A shorter run has a slope too, but it tells nothing of an hour."""
+
+
+class Drift(BaseModel):
+    """Change over the measured window; None where the server could not be watched."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rss_mb_per_h: float | None
+    """Least-squares slope after the first fifth."""
+    rss_mb: tuple[float, float] | None
+    """At the first and last sample used."""
+    descriptors: tuple[int, int] | None
+    p99_ms: tuple[float | None, float | None]
+    """Median of the intervals' p99 in the first and the last quarter."""
+
+    @property
+    def words(self) -> str:
+        """Say it in one line."""
+        if self.rss_mb_per_h is None or self.rss_mb is None or self.descriptors is None:
+            return "the server could not be watched"
+        before, after = ("no answer" if p99 is None else f"{p99:.1f} ms" for p99 in self.p99_ms)
+        return (
+            f"memory {self.rss_mb[0]:.1f} to {self.rss_mb[1]:.1f} MB "
+            f"({self.rss_mb_per_h:+.2f} MB/h), descriptors {self.descriptors[0]} to "
+            f"{self.descriptors[1]}, p99 of a typical interval {before} in the first quarter, "
+            f"{after} in the last"
+        )
+
+
+def drift_of(report: LoadReport) -> Drift:
+    """Compare the beginning of a run with its end."""
+    import numpy as np
+
+    settled = [u for u in report.usage if u.at_s >= SETTLING * report.spec.duration_s]
+    quarter = max(1, len(report.intervals) // 4)
+    p99 = [i.p99_ms for i in report.intervals]
+
+    def middle(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.median(known)) if known else None
+
+    slope = None
+    if len(settled) >= 3:
+        slope = 3600 * float(
+            np.polyfit([u.at_s for u in settled], [u.rss_mb for u in settled], 1)[0]
+        )
+    return Drift(
+        rss_mb_per_h=slope,
+        rss_mb=(settled[0].rss_mb, settled[-1].rss_mb) if settled else None,
+        descriptors=(settled[0].descriptors, settled[-1].descriptors) if settled else None,
+        p99_ms=(middle(p99[:quarter]), middle(p99[-quarter:])),
+    )

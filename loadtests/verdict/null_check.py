@@ -1,0 +1,82 @@
+"""The generator against a server that does nothing, before it is believed about any other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loadtests.errors import DeadTarget
+from loadtests.generator.workers import run_load
+from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.stack import free_port
+from loadtests.verdict.conclusion import NullCheck
+from loadtests.verdict.generator_limit import peak_rps
+
+HEADROOM = 1.5
+"""Holding at 1.5 times a rate shows that the rate is no more than 67 % of the limit."""
+SECONDS = 5.0
+
+
+@contextmanager
+def null_server() -> Iterator[str]:
+    """Run the null server on a free loopback port; yield its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "loadtests.servers.null", "--port", url.rpartition(":")[2]]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            except (urllib.error.URLError, OSError):
+                if time.monotonic() > deadline or process.poll() is not None:
+                    raise DeadTarget("the null server did not start") from None
+                time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def check_generator(spec: LoadSpec) -> NullCheck:
+    """Send the same kind of traffic at 1.5 times the rate to a null server for five seconds."""
+    with null_server() as url:
+        at = HEADROOM * peak_rps(spec) * spec.processes
+        report = run_load(
+            spec.model_copy(
+                update={
+                    "url": url,
+                    "rate": at,
+                    "shape": type(spec.shape)(),
+                    "surface": "classify",
+                    "hard_share": None,
+                    "arrivals": "poisson",
+                    "trace": None,
+                    "samples": None,
+                    "duration_s": SECONDS,
+                    "warmup_s": 1.0,
+                }
+            )
+        )
+    passed = report.valid and not report.failed
+    words = (
+        f"null server at {at:.0f} rps: send lag p99 {report.send_lag_ms.p99:.2f} ms, generator "
+        f"{report.generator_cpu:.0%} of a core, p99 {report.latency_ms['all'].p99 or 0:.2f} ms"
+    )
+    if not passed:
+        faults = report.invalid_reasons or (f"{report.failed} requests failed",)
+        words += f"; the generator cannot be believed: {'; '.join(faults)}"
+    return NullCheck(
+        rate=at,
+        send_lag_p99_ms=report.send_lag_ms.p99 or 0.0,
+        generator_cpu=report.generator_cpu,
+        p99_ms=report.latency_ms["all"].p99 or 0.0,
+        passed=passed,
+        words=words,
+    )

@@ -1,0 +1,91 @@
+"""POST /v1/classify: the native surface, one text or a list of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import numpy as np
+
+from router.api.tasks import Served, Service
+from router.errors import BadRequest, Overloaded
+from router.http.edge import parse
+from router.http.hot_route import Call, Reply, Single
+from router.pipeline import Answer
+from router.provenance import provenance, provenance_fields, provenance_fields_of_many
+from router.schemas import Classified, ClassifiedList, ClassifyRequest
+
+SURFACE = "classify"
+_HELP = 'Send {"text": "…"} or {"text": ["…", "…"]}; also model, top_k, threshold, deadline_ms.'
+
+
+class Classify:
+    """Answers /v1/classify."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._decode = msgspec.json.Decoder(ClassifyRequest).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    async def __call__(self, call: Call) -> Reply:
+        """Answer one call.
+
+        Raises:
+            Refusal: the body is wrong or nobody could answer.
+        """
+        request = parse(self._decode, call.body, _HELP)
+        served = self._service.find(request.model)
+        if isinstance(request.text, str):
+            return await self._one(call, request, served, request.text).answer()
+        return await self._many(call, request, served, request.text)
+
+    def single(self, call: Call) -> Single | None:
+        """Read a call about one text.
+
+        Raises:
+            Refusal: the body is wrong.
+        """
+        request = parse(self._decode, call.body, _HELP)
+        served = self._service.find(request.model)
+        if not isinstance(request.text, str):
+            return None
+        return self._one(call, request, served, request.text)
+
+    def _one(self, call: Call, request: ClassifyRequest, served: Served, text: str) -> Single:
+        ask = self._service.ask(call, text, SURFACE, request.deadline_ms, request.threshold)
+
+        def word(answer: Answer) -> Reply:
+            body = _classified(answer, served, request.top_k)
+            body.id, body.model = call.request_id, served.task.name
+            return Reply(self._encode(body), fields=provenance_fields(answer))
+
+        return Single(served.pipeline, ask, word)
+
+    async def _many(
+        self, call: Call, request: ClassifyRequest, served: Served, texts: list[str]
+    ) -> Reply:
+        limit = self._service.settings.max_items
+        if not 1 <= len(texts) <= limit:
+            raise BadRequest(f"`text` has {len(texts)} items; 1 to {limit} are allowed.")
+        asks = [
+            self._service.ask(call, text, SURFACE, request.deadline_ms, request.threshold)
+            for text in texts
+        ]
+        room = served.pipeline.slot.pick(call.request_id).batcher.room
+        if len(asks) > room:
+            raise Overloaded("The student's queue has no room for the list; retry in a moment.")
+        answers = await asyncio.gather(*map(served.pipeline.answer, asks))
+        data = [_classified(answer, served, request.top_k) for answer in answers]
+        body = ClassifiedList(call.request_id, served.task.name, data)
+        return Reply(self._encode(body), fields=provenance_fields_of_many(answers))
+
+
+def _classified(answer: Answer, served: Served, top_k: int) -> Classified:
+    names = served.pipeline.schema.names
+    p = answer.probabilities
+    if top_k == 1:
+        probabilities = {names[answer.label]: float(p[answer.label])}
+    else:
+        order = np.argsort(-np.asarray(p), kind="stable")[:top_k]
+        probabilities = {names[k]: float(p[k]) for k in order}
+    return Classified(names[answer.label], answer.confidence, probabilities, provenance(answer))

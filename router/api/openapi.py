@@ -1,0 +1,72 @@
+"""The OpenAPI description of the hot routes, from the very structs that decode them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from router.api.decisions import SystemOneReply, SystemOneRequest
+from router.schemas import (
+    ChatCompletion,
+    ChatEnvelope,
+    Classified,
+    ClassifiedList,
+    ClassifyRequest,
+)
+
+ERRORS = {
+    "400": "The body is not what the surface takes",
+    "404": "No task or teacher of that name",
+    "408": "The body did not arrive in time",
+    "413": "The body is too large",
+    "429": "Overloaded; Retry-After says when to come back",
+    "503": "Nobody could answer",
+    "504": "The deadline passed",
+}
+_REF = "#/components/schemas/{name}"
+
+
+def describe(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add the hot routes to what FastAPI generated."""
+    types = (
+        ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
+        SystemOneRequest, SystemOneReply,
+    )  # fmt: skip
+    refs, components = msgspec.json.schema_components(types, ref_template=_REF)
+    request, one, many, envelope, completion, question, decision = refs
+    schema["paths"] |= {
+        "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
+        "/v1/chat/completions": _post(
+            "Answer as the teacher would; what is no task's goes to the teacher untouched",
+            envelope,
+            completion,
+        ),
+        "/v1/systemone": _post("Answer one choice question about a text", question, decision),
+    }
+    schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+    return schema
+
+
+def _post(summary: str, request: dict[str, Any], *answers: dict[str, Any]) -> dict[str, Any]:
+    answer = answers[0] if len(answers) == 1 else {"anyOf": list(answers)}
+    error: dict[str, Any] = {
+        "type": "object",
+        "properties": {"error": {"type": "object"}},
+        "required": ["error"],
+    }
+    responses = {"200": {"description": "The answer", "content": _json(answer)}}
+    responses |= {
+        status: {"description": words, "content": _json(error)} for status, words in ERRORS.items()
+    }
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": _json(request)},
+            "responses": responses,
+        }
+    }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

@@ -1,0 +1,72 @@
+"""The routes that need not be fast: who is here, is it alive, is it ready, how is it doing."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+
+from router.api.tasks import Service
+from router.errors import Refusal, Unavailable
+from router.http.edge import native_error, openai_error
+
+
+def cold_routes(service: Service) -> APIRouter:
+    """Build the routes of one service."""
+    router = APIRouter()
+
+    @router.get("/v1/models", summary="The task names and teacher models one may ask for")
+    async def models() -> JSONResponse:
+        owners = {served.task.teacher.model: "teacher" for served in service.tasks.values()}
+        owners |= dict.fromkeys(service.tasks, "raisehand")
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": owner}
+            for name, owner in owners.items()
+        ]
+        return JSONResponse({"object": "list", "data": data})
+
+    @router.get("/healthz", summary="Liveness: the students' workers live and none hangs")
+    async def healthz() -> JSONResponse:
+        if not service.alive():
+            raise Unavailable("A student's worker is dead or hangs; restart the router.")
+        return JSONResponse({"status": "alive"})
+
+    @router.get("/readyz", summary="Readiness: a real inference of every task, in time")
+    async def readyz() -> JSONResponse:
+        await service.ready()
+        bundles = {
+            name: served.pipeline.slot.current.bundle for name, served in service.tasks.items()
+        }
+        return JSONResponse({"status": "ready", "bundles": bundles})
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(await service.exposition.read(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+async def refuse(request: Request, refusal: Exception) -> Response:
+    """Turn a refusal of a cold route into JSON."""
+    assert isinstance(refusal, Refusal)
+    body = openai_error(refusal) if request.url.path == "/v1/models" else native_error(refusal)
+    headers = {"retry-after": f"{refusal.retry_after_s:.0f}"} if refusal.retry_after_s else {}
+    return Response(body, refusal.status, headers, "application/json")
+
+
+async def refuse_http(request: Request, error: Exception) -> Response:
+    """Word Starlette's own refusals (no such path, wrong method) like ours."""
+    status = getattr(error, "status_code", 500)
+    headers = getattr(error, "headers", None)
+    words = {
+        404: "There is nothing at this path; see /docs for what there is.",
+        405: "This path does not take this method; see /docs.",
+    }
+    refusal = Refusal(words.get(status, "The request is not taken."))
+    refusal.kind = {404: "not_found_error", 405: "method_not_allowed"}.get(
+        status, "invalid_request_error"
+    )
+    chat = request.scope["path"].startswith("/v1/chat")
+    body = openai_error(refusal) if chat else native_error(refusal)
+    return Response(body, status, headers, "application/json")

@@ -1,0 +1,239 @@
+"""What the router serves: one pipeline for each task, and the state they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from router.api.passthrough import Passthrough
+from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
+from router.http.hot_route import Call
+from router.keys.ring import KeyRing
+from router.ledger.entry import Ledger
+from router.pipeline import Ask, Pipeline
+from router.process.worker_share import Share
+from router.promise.audit import Watch
+from router.settings import Settings
+from router.student.batcher import Clock
+from router.telemetry.exposition import Exposition
+from router.telemetry.metrics import Metrics, Reading
+from students.task import Task
+
+PROBE_TEXT = "Is anybody there?"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One task in service. `passthrough` is None where the teacher is no chat teacher."""
+
+    task: Task
+    pipeline: Pipeline
+    passthrough: Passthrough | None = None
+
+
+class Service:
+    """The tasks by name, started and drained together."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Served],
+        ledger: Ledger,
+        metrics: Metrics,
+        settings: Settings,
+        *,
+        keys: KeyRing | None = None,
+        share: Share | None = None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self.tasks = tasks
+        self.ledger = ledger
+        self.metrics = metrics
+        self.settings = settings
+        self.keys = keys
+        self.exposition = Exposition(metrics.registry, share)
+        self.draining = False
+        self._on_close = on_close
+
+    def start(self) -> None:
+        """Start the students' workers and watch what only a scrape needs to know."""
+        for served in self.tasks.values():
+            served.pipeline.slot.start()
+        self.metrics.watch(
+            [
+                Reading("raisehand_queue_depth", "Texts waiting for a student.", self.queue_depth),
+                Reading(
+                    "raisehand_teacher_inflight",
+                    "Teacher calls in flight.",
+                    lambda: sum(s.pipeline.guard.inflight for s in self.tasks.values()),
+                ),
+                Reading(
+                    "raisehand_teacher_limit",
+                    "Teacher calls that may be in flight; falls while the teacher is congested.",
+                    lambda: sum(s.pipeline.guard.bulkhead.limit for s in self.tasks.values()),
+                ),
+                Reading(
+                    "raisehand_teacher_refusal_ratio",
+                    "Share of escalations that the throttle refuses now, of the worst task.",
+                    lambda: max(
+                        s.pipeline.guard.throttle.refusal_probability for s in self.tasks.values()
+                    ),
+                ),
+                Reading(
+                    "raisehand_ledger_dropped_total",
+                    "Ledger entries that were lost.",
+                    lambda: self.ledger.dropped,
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_promise_broken",
+                    "Bundles whose audits say that their certificate no longer holds.",
+                    lambda: sum(watch.alarmed for watch in self.watches()),
+                ),
+                Reading(
+                    "raisehand_audit_e_value",
+                    "Largest evidence against a certificate; alarm at 20 times the workers.",
+                    lambda: max((w.monitor.state.e_value for w in self.watches()), default=1.0),
+                ),
+                Reading(
+                    "raisehand_audits_lost_total",
+                    "Answers drawn for an audit that could not be compared.",
+                    lambda: sum(
+                        s.pipeline.auditor.lost for s in self.tasks.values() if s.pipeline.auditor
+                    ),
+                    counter=True,
+                ),
+            ]
+        )
+
+    @property
+    def clock(self) -> Clock:
+        """The monotonic clock that deadlines are read on."""
+        return next(iter(self.tasks.values())).pipeline.clock
+
+    def watches(self) -> list[Watch]:
+        """What is audited, over all tasks."""
+        return [
+            model.watch
+            for served in self.tasks.values()
+            for model in served.pipeline.slot.models
+            if model.watch is not None
+        ]
+
+    def queue_depth(self) -> int:
+        """Texts that wait for a student, over all tasks."""
+        return sum(
+            model.batcher.depth
+            for served in self.tasks.values()
+            for model in served.pipeline.slot.models
+        )
+
+    def waiting_for_teachers(self) -> int:
+        """Requests that wait for a teacher or for their turn with one, over all tasks."""
+        guards = [served.pipeline.guard for served in self.tasks.values()]
+        return sum(guard.inflight + guard.bulkhead.waiting for guard in guards)
+
+    def find(self, name: str | None) -> Served:
+        """Return the task of that name; without a name, the only one.
+
+        Raises:
+            UnknownModel, BadRequest: with the names there are.
+        """
+        if name is None:
+            if len(self.tasks) == 1:
+                return next(iter(self.tasks.values()))
+            raise BadRequest(f"`model` is missing; name one of the tasks: {', '.join(self.tasks)}.")
+        try:
+            return self.tasks[name]
+        except KeyError:
+            raise UnknownModel(
+                f"There is no task of that name; the tasks are: {', '.join(self.tasks)}."
+            ) from None
+
+    def ask(
+        self,
+        call: Call,
+        text: str,
+        surface: str,
+        deadline_ms: float | None = None,
+        threshold: float | None = None,
+    ) -> Ask:
+        """Put a text and its limits in the pipeline's terms.
+
+        Raises:
+            BadRequest: the text is empty or too long, or the deadline is out of bounds.
+        """
+        limits = self.settings
+        fault = self.fault_of(text)
+        if fault is not None:
+            raise BadRequest(fault)
+        if deadline_ms is None:
+            deadline_ms = limits.deadline_ms
+        elif not limits.min_deadline_ms <= deadline_ms <= limits.max_deadline_ms:
+            raise BadRequest(
+                f"`deadline_ms` is out of bounds; give {limits.min_deadline_ms:g} to "
+                f"{limits.max_deadline_ms:g}."
+            )
+        return Ask(
+            text=text,
+            request_id=call.request_id,
+            surface=surface,
+            deadline=call.received_at + deadline_ms / 1000.0,
+            threshold=threshold,
+            client=call.client,
+            key=call.key.name if call.key else "",
+            priority=call.key.priority if call.key else 0,
+        )
+
+    def fault_of(self, text: str) -> str | None:
+        """Say what keeps a text from the student, or None."""
+        if not text or text.isspace():
+            return "A text is empty; send at least one visible character."
+        limit = self.settings.max_text_chars
+        if len(text) > limit:
+            return f"A text has {len(text):,} characters; {limit:,} are allowed."
+        return None
+
+    def alive(self) -> bool:
+        """Whether every student's worker lives and none hangs."""
+        return all(
+            model.batcher.alive(self.settings.stall_s)
+            for served in self.tasks.values()
+            for model in served.pipeline.slot.models
+        )
+
+    async def ready(self) -> None:
+        """Prove one inference of every task through its batcher, in time.
+
+        Raises:
+            Unavailable: naming the task that did not answer, or that the router is draining.
+        """
+        if self.draining:
+            raise Unavailable("The router is draining; ask another instance.")
+        for name, served in self.tasks.items():
+            try:
+                async with asyncio.timeout(self.settings.probe_timeout_s):
+                    scored = await served.pipeline.slot.current.batcher.submit(PROBE_TEXT)
+            except TimeoutError:
+                raise Unavailable(
+                    f"The student of task {name} did not answer within "
+                    f"{self.settings.probe_timeout_s:g} s."
+                ) from None
+            except Refusal as refusal:
+                raise Unavailable(f"The student of task {name}: {refusal}") from None
+            if scored.prediction is None:
+                raise Unavailable(f"The student of task {name} fails; see the log.")
+
+    async def close(self) -> None:
+        """Finish what was accepted, then store the ledger."""
+        self.draining = True
+        for served in self.tasks.values():
+            await served.pipeline.slot.close()
+            await served.pipeline.close()
+            await served.pipeline.guard.teacher.aclose()
+            if served.passthrough is not None:
+                await served.passthrough.aclose()
+        await self.exposition.stop()
+        await asyncio.to_thread(self.ledger.close)
+        if self._on_close is not None:
+            await self._on_close()

@@ -1,0 +1,222 @@
+"""API keys: who may ask, how fast and for how much. The file holds hashes, never a key.
+
+A key is 32 random bytes, so that a plain SHA-256 cannot be searched; a slow password hash would
+only cost the hot path. Every presented key is hashed and compared with every known one, always
+to the end of the list: an unknown key takes the path and the time of a known one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from router.errors import BadSettings, OverQuota, Unauthorized
+from router.teacher.throttle import Clock, TokenBucket
+
+PREFIX = "rh-"
+SECRET_HEADERS = frozenset({b"authorization", b"x-api-key"})
+"""Where a key may be; taken off a request as soon as it was looked at."""
+SCOPE_KEY = "raisehand.key"
+"""Where in an ASGI scope the gate leaves the `Key` for those behind it."""
+BURST_S = 1.0
+_UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <key>`."
+
+
+class KeySpec(BaseModel):
+    """One key as its file holds it; what is not given is not limited.
+
+    With n worker processes each keeps an n-th of these limits.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    requests_per_second: Annotated[float, Field(gt=0)] | None = None
+    max_usd_per_day: Annotated[Decimal, Field(ge=0)] | None = None
+    """Student and teacher together, by the UTC day; the request that crosses it is answered."""
+    priority: int = Field(default=0, ge=0, le=9)
+    """0 is served first when the teacher has more callers than slots."""
+
+
+class KeyFile(BaseModel):
+    """The file of keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[KeySpec, ...]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for field in ("name", "sha256"):
+            values = [getattr(key, field) for key in self.keys]
+            if len(set(values)) != len(values):
+                raise ValueError(f"two keys have the same {field}; each must be different")
+        return self
+
+
+class Key:
+    """One key at work: its limits and what it has used of them."""
+
+    def __init__(self, spec: KeySpec, clock: Clock, wall: Clock) -> None:
+        self.name = spec.name
+        self.priority = spec.priority
+        self._max_usd = spec.max_usd_per_day
+        self._clock = clock
+        self._wall = wall
+        # At least one request fits in the bucket, also at one an hour.
+        rate = spec.requests_per_second
+        burst_s = BURST_S if rate is None else max(BURST_S, 1.0 / rate)
+        self._bucket = TokenBucket(rate, burst_s, clock())
+        self._day = _day_of(wall())
+        self._usd = Decimal(0)
+
+    def admit(self) -> None:
+        """Count one request against the limits.
+
+        Raises:
+            OverQuota: with the seconds until asking again makes sense.
+        """
+        now = self._clock()
+        if self._bucket.level(now) < 1.0:
+            wait_s = self._bucket.seconds_until(1.0, now)
+            raise OverQuota("This API key asks too often; wait as Retry-After says.", wait_s)
+        if self._max_usd is not None and self.spent_today() >= self._max_usd:
+            raise OverQuota(
+                "This API key has spent its budget of the day; ask for more, or wait for the "
+                "next day (UTC).",
+                86_400.0 - self._wall() % 86_400.0,
+            )
+        self._bucket.take(1.0)
+
+    def spend(self, usd: Decimal) -> None:
+        """Count what an answer cost."""
+        self._usd = self.spent_today() + usd
+
+    def spent_today(self) -> Decimal:
+        """Return the dollars of the current UTC day."""
+        day = _day_of(self._wall())
+        if day > self._day:  # a clock set back does not give the day's budget again
+            self._day, self._usd = day, Decimal(0)
+        return self._usd
+
+
+class KeyRing:
+    """Every known key."""
+
+    def __init__(
+        self,
+        specs: Iterable[KeySpec],
+        *,
+        spent_today: Mapping[str, Decimal] | None = None,
+        clock: Clock = time.monotonic,
+        wall: Clock = time.time,
+        compare: Callable[[bytes, bytes], bool] = hmac.compare_digest,
+    ) -> None:
+        self._compare = compare
+        self._keys = [(bytes.fromhex(s.sha256), Key(s, clock, wall)) for s in specs]
+        self._by_name = {key.name: key for _, key in self._keys}
+        for name, usd in (spent_today or {}).items():
+            self.spend(name, usd)
+
+    def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Key:
+        """Return the key that a request presents: `Authorization` (Bearer, Basic) or `x-api-key`.
+
+        Basic is what a browser can send: the key is its password, the user name does not matter.
+
+        Raises:
+            Unauthorized: none, more than one, or one that is not known: all in the same words.
+        """
+        presented = [value for name, value in headers if name in SECRET_HEADERS]
+        secret = presented[0] if len(presented) == 1 else b""
+        if secret[:7].lower() == b"bearer ":
+            secret = secret[7:].strip()
+        elif secret[:6].lower() == b"basic ":
+            secret = _password(secret[6:])
+        digest = hashlib.sha256(secret).digest()
+        found: Key | None = None
+        for known, key in self._keys:
+            if self._compare(known, digest):
+                found = key
+        if found is None or len(presented) != 1:
+            raise Unauthorized(_UNKNOWN)
+        return found
+
+    def spend(self, name: str, usd: Decimal | None) -> None:
+        """Count what an answer for a key cost; unpriced answers cannot be counted."""
+        key = self._by_name.get(name)
+        if key is not None and usd is not None:
+            key.spend(usd)
+
+
+def _password(basic: bytes) -> bytes:
+    try:
+        return base64.b64decode(basic, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
+def load_keys(path: Path) -> tuple[KeySpec, ...]:
+    """Read a file of keys.
+
+    Raises:
+        BadSettings: it is missing, unreadable or breaks a rule; no hash is repeated.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return KeyFile.model_validate(raw).keys
+    except FileNotFoundError:
+        raise BadSettings(
+            f"the key file {path} does not exist; make one with `raisehand keys add NAME`"
+        ) from None
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise BadSettings(f"the key file {path}: {faults}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadSettings(f"the key file {path} cannot be read ({type(error).__name__})") from None
+
+
+def save_keys(path: Path, specs: Iterable[KeySpec]) -> None:
+    """Write a file of keys in one step, readable by its owner only."""
+    document = {"keys": [s.model_dump(mode="json", exclude_defaults=True) for s in specs]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        yaml.safe_dump(document, file, sort_keys=False)
+    draft.replace(path)
+
+
+def new_secret() -> str:
+    """Return a fresh key, to be shown once."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def sha256_of(secret: str) -> str:
+    """Return what the file holds of a key."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def start_of_day(at: float) -> float:
+    """Return the Unix time at which the UTC day of `at` began."""
+    return at - at % 86_400.0
+
+
+def _day_of(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).date().isoformat()

@@ -1,0 +1,1 @@
+"""From files to running processes: composition, servers, workers, the admin port."""

@@ -1,0 +1,247 @@
+"""What an operator may do to a running router, on a port of its own, with a token of its own.
+
+Load, swap and roll back a bundle, give a canary its share, raise the threshold, drain, look.
+Nothing here can make the router less careful than its certificates: a bundle that does not match
+its certificate is refused, and a threshold can only be raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from costmodel.errors import CostModelError
+from costmodel.web.server import WhatIf
+from router.api.probes import refuse, refuse_http
+from router.api.tasks import Served, Service
+from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownModel
+from router.http.edge import App
+from router.http.key_gate import KeyGate
+from router.keys.ring import KeyRing, KeySpec, sha256_of
+from router.promise.monitor import State
+from router.student.loaded import Model
+from students.errors import BadBundle
+from students.task import Task
+
+Load = Callable[[Task, str], Model]
+"""Reads, verifies and warms a bundle of a task; blocking, run in a thread."""
+
+WhatIfOf = Callable[[str, str], WhatIf]
+"""The what-if page of a task and one of its bundles; blocking, run in a thread.
+
+Raises:
+    CostModelError: the bundle says too little for a projection.
+"""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class BundleBody(_Body):
+    """Which bundle."""
+
+    bundle: str = Field(pattern=r"^[0-9a-f]{12}$")
+
+
+class CanaryBody(BundleBody):
+    """Which bundle answers which share of the requests."""
+
+    share: float = Field(gt=0, lt=1)
+
+
+class EndBody(_Body):
+    """What becomes of the canary."""
+
+    promote: bool
+
+
+class ThresholdBody(_Body):
+    """The confidence below which the teacher is asked, on top of the certificate's; None: only it.
+
+    2 is above every confidence: everything is escalated.
+    """
+
+    threshold: float | None = Field(ge=0, le=2)
+
+
+class DrainBody(_Body):
+    """Whether the router shall be unready."""
+
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What one task is doing now."""
+
+    bundle: str
+    previous: str | None
+    canary: str | None
+    canary_share: float
+    thresholds: tuple[float, ...]
+    raised_threshold: float | None
+    queue_depth: int
+    teacher_inflight: int
+    teacher_limit: int
+    teacher_refusal_probability: float
+    escalation_budget_fill: float | None
+    audits: State | None
+    """What audits say of the current bundle's certificate."""
+    audits_lost: int
+
+
+def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) -> App:
+    """Build the admin application; every path of it needs the token."""
+    app = FastAPI(
+        title="raisehand admin",
+        exception_handlers={
+            RouterError: _refuse,
+            BadBundle: _refuse,
+            CostModelError: _refuse,
+            RequestValidationError: _refuse_body,
+            HTTPException: refuse_http,
+        },
+    )
+    app.include_router(_look(service, what_if))
+    app.include_router(_change(service, load))
+    ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
+    return KeyGate(ring, app, service.metrics.turned_away)
+
+
+def state_of(served: Served) -> TaskState:
+    """Read what a task is doing."""
+    pipeline = served.pipeline
+    slot, guard = pipeline.slot, pipeline.guard
+    return TaskState(
+        bundle=slot.current.bundle,
+        previous=slot.previous.bundle if slot.previous else None,
+        canary=slot.canary.bundle if slot.canary else None,
+        canary_share=slot.canary_share,
+        thresholds=tuple(slot.current.thresholds),
+        raised_threshold=pipeline.threshold,
+        queue_depth=sum(model.batcher.depth for model in slot.models),
+        teacher_inflight=guard.inflight,
+        teacher_limit=guard.bulkhead.limit,
+        teacher_refusal_probability=guard.throttle.refusal_probability,
+        escalation_budget_fill=pipeline.budget.fill if pipeline.budget else None,
+        audits=slot.current.watch.monitor.state if slot.current.watch else None,
+        audits_lost=pipeline.auditor.lost if pipeline.auditor else 0,
+    )
+
+
+def _look(service: Service, what_if: WhatIfOf) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/state", summary="What every task is doing")
+    async def state() -> dict[str, Any]:
+        return {
+            "draining": service.draining,
+            "ledger_dropped": service.ledger.dropped,
+            "tasks": {name: asdict(state_of(served)) for name, served in service.tasks.items()},
+        }
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(await service.exposition.read(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/tasks/{name}/whatif/{page:path}", summary="What if: sliders over the bill")
+    async def project(name: str, page: str, request: Request) -> Response:
+        bundle = _find(service, name).pipeline.slot.current.bundle
+        reply = await asyncio.to_thread(
+            lambda: what_if(name, bundle).respond(page, request.url.query)
+        )
+        return Response(reply.body, reply.status, media_type=reply.content_type)
+
+    return router
+
+
+def _change(service: Service, load: Load) -> APIRouter:
+    router = APIRouter()
+    busy = asyncio.Lock()
+
+    async def loaded(task: Task, bundle: str) -> Model:
+        if busy.locked():
+            raise Conflict("Another bundle is being loaded; wait until it is there.")
+        async with busy:
+            return await asyncio.to_thread(load, task, bundle)
+
+    @router.post("/tasks/{name}/bundle", summary="Verify, load and swap in a bundle")
+    async def swap(name: str, body: BundleBody) -> TaskState:
+        served = _find(service, name)
+        model = await loaded(served.task, body.bundle)
+        await _close(served.pipeline.slot.swap(model))
+        return state_of(served)
+
+    @router.post("/tasks/{name}/rollback", summary="Let the bundle before answer again")
+    async def rollback(name: str) -> TaskState:
+        served = _find(service, name)
+        served.pipeline.slot.rollback()
+        return state_of(served)
+
+    @router.post("/tasks/{name}/canary", summary="Let a bundle answer a share of the requests")
+    async def canary(name: str, body: CanaryBody) -> TaskState:
+        served = _find(service, name)
+        slot = served.pipeline.slot
+        if slot.canary is not None:
+            raise Conflict(f"Bundle {slot.canary.bundle} is the canary; end it first.")
+        slot.set_canary(await loaded(served.task, body.bundle), body.share)
+        return state_of(served)
+
+    @router.post("/tasks/{name}/canary/end", summary="Promote the canary, or take it away")
+    async def end_canary(name: str, body: EndBody) -> TaskState:
+        served = _find(service, name)
+        await _close(served.pipeline.slot.end_canary(promote=body.promote))
+        return state_of(served)
+
+    @router.put("/tasks/{name}/threshold", summary="Ask the teacher more often")
+    async def threshold(name: str, body: ThresholdBody) -> TaskState:
+        served = _find(service, name)
+        served.pipeline.threshold = body.threshold
+        return state_of(served)
+
+    @router.put("/drain", summary="Become unready (still answering), or ready again")
+    async def drain(body: DrainBody) -> dict[str, object]:
+        service.draining = body.draining
+        return {"draining": service.draining, "queue_depth": service.queue_depth()}
+
+    return router
+
+
+def _find(service: Service, name: str) -> Served:
+    served = service.tasks.get(name)
+    if served is None:
+        raise UnknownModel(f"There is no task of that name; there are: {', '.join(service.tasks)}.")
+    return served
+
+
+def _close(model: Model | None) -> Awaitable[None]:
+    """Let a retired model finish what it accepted."""
+    return asyncio.sleep(0) if model is None else model.batcher.close()
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """A refusal as it is; what cannot be done to this router now is a conflict."""
+    if not isinstance(error, Refusal):
+        error = Conflict(str(error))
+    return await refuse(request, error)
+
+
+async def _refuse_body(request: Request, error: Exception) -> Response:
+    """Name the fields that are wrong, and never repeat what was sent."""
+    assert isinstance(error, RequestValidationError)
+    faults = "; ".join(
+        f"{'.'.join(str(part) for part in fault['loc'][1:]) or 'the body'}: {fault['msg']}"
+        for fault in error.errors()
+    )
+    return await refuse(request, BadRequest(faults))

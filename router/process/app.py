@@ -1,0 +1,91 @@
+"""The composition root: collaborators in, an application out.
+
+FastAPI carries the documentation, the lifespan and the routes that need not be fast; the edge in
+front of it answers the hot ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from router.api.chat import Chat
+from router.api.classify import Classify
+from router.api.decisions import SystemOne
+from router.api.openapi import describe
+from router.api.probes import cold_routes, refuse, refuse_http
+from router.api.tasks import Service
+from router.errors import Refusal
+from router.http.edge import Desk, Edge, native_error, openai_error
+from router.http.hot_route import HotRoute
+from router.http.key_gate import KeyGate
+
+
+class RouterApp(FastAPI):
+    """A FastAPI application behind an edge."""
+
+    edge: Edge | KeyGate | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope, the hot routes without FastAPI's layers."""
+        if self.edge is None or scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        else:
+            await self.edge(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """Describe every route, the hot ones too."""
+        if not self.openapi_schema:
+            self.openapi_schema = describe(super().openapi())
+        return self.openapi_schema
+
+
+def hot_routes(service: Service) -> dict[str, HotRoute]:
+    """Return the routes that must be fast, by path."""
+    return {
+        "/v1/classify": HotRoute(Classify(service), native_error),
+        "/v1/chat/completions": HotRoute(Chat(service), openai_error),
+        "/v1/systemone": HotRoute(SystemOne(service), native_error),
+    }
+
+
+def create_app(service: Service) -> RouterApp:
+    """Build the application of a service; the service starts and drains with it.
+
+    Where the service has keys, whoever presents none of them gets no further than the probes.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        await service.exposition.start()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    app = RouterApp(
+        title="raisehand",
+        version=version("raisehand"),
+        description="The student answers; when it is not sure, the teacher does.",
+        lifespan=lifespan,
+        exception_handlers={Refusal: refuse, HTTPException: refuse_http},
+    )
+    app.include_router(cold_routes(service))
+    turned_away = service.metrics.turned_away
+    app.edge = Edge(
+        hot_routes(service),
+        super(RouterApp, app).__call__,
+        service.settings,
+        service.clock,
+        Desk(turned_away),
+    )
+    if service.keys is not None:
+        app.edge = KeyGate(service.keys, app.edge, turned_away)
+    return app

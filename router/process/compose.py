@@ -1,0 +1,221 @@
+"""From task files and bundles to a service: everything is checked here, before the first request.
+
+What is wrong stops the start with one sentence. An unreachable teacher does not: the student can
+answer without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
+from router.api.passthrough import Passthrough
+from router.api.tasks import Served, Service
+from router.errors import BadSettings
+from router.http.key_gate import SpendingLedger
+from router.keys.ring import KeyRing, KeySpec, start_of_day
+from router.ledger.entry import Ledger
+from router.ledger.read import read_spending
+from router.ledger.sqlite import SqliteLedger
+from router.pipeline import Pipeline
+from router.process.worker_share import FALSE_ALARM, Share
+from router.promise.audit import Auditor, open_watch
+from router.settings import Settings
+from router.student.batcher import Batcher
+from router.student.loaded import Model, ModelSlot
+from router.teacher.budget import EscalationBudget
+from router.teacher.guard import EscalationGuard
+from router.telemetry.metrics import Metrics
+from students.errors import TeacherError
+from students.runtime.bundle import Bundle, find_bundle
+from students.runtime.load import load_student
+from students.runtime.protocol import Student
+from students.task import Task
+from students.teachers import make_teacher
+
+CHECK_S = 5.0
+AUDITS = "audits"
+"""Folder in the work_dir: what audits have shown of each bundle."""
+LoadStudent = Callable[[Bundle], Student]
+"""From a verified bundle to its student, warmed up: in this process or in the engine."""
+log = logging.getLogger(__name__)
+
+
+def build_service(
+    tasks: Sequence[tuple[Task, str | None]],
+    settings: Settings,
+    *,
+    ledger_path: Path | None = None,
+    keys: Sequence[KeySpec] | None = None,
+    load: LoadStudent = load_student,
+    share: Share | None = None,
+) -> Service:
+    """Build what serves the tasks, each with the bundle id given or its latest bundle.
+
+    Raises:
+        BadSettings, BadBundle, BadTask, BadLedger, UnknownPrice: what keeps it from starting.
+    """
+    names = [task.name for task, _ in tasks]
+    if not names or len(set(names)) != len(names):
+        raise BadSettings(f"tasks must be given and have different names; found {names}")
+    if share is not None:
+        tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
+        keys = None if keys is None else share.of_keys(keys)
+    models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
+    file = SqliteLedger(
+        ledger_path or tasks[0][0].work_dir / "ledger.sqlite", keep_days=settings.ledger_keep_days
+    )
+    ledger: Ledger = file
+    ring = None
+    if keys is not None:
+        spent = read_spending(file.path, start_of_day(time.time()))
+        ring = KeyRing(keys, spent_today=spent)
+        ledger = SpendingLedger(file, ring)
+    metrics = Metrics(CollectorRegistry())
+    served = {
+        task.name: _serve_one(task, model, ledger, metrics)
+        for (task, _), model in zip(tasks, models, strict=True)
+    }
+    return Service(served, ledger, metrics, settings, keys=ring, share=share)
+
+
+def load_model(
+    task: Task,
+    bundle_id: str | None,
+    settings: Settings,
+    load: LoadStudent = load_student,
+    share: Share | None = None,
+) -> Model:
+    """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
+
+    Raises:
+        BadBundle: it is missing or altered.
+        BadSettings: it is not certified, or for other labels or another teacher.
+    """
+    bundle = find_bundle(task.work_dir, bundle_id)
+    _check_fits(task, bundle)
+    student = load(bundle)
+    batcher = Batcher(
+        student,
+        max_queue=settings.max_queue,
+        max_batch_texts=settings.max_batch_texts,
+        max_batch_tokens=settings.max_batch_tokens,
+    )
+    certificate = bundle.manifest.certificate
+    assert certificate is not None, "checked by _check_fits"
+    watch = open_watch(
+        task.work_dir / (AUDITS if share is None else share.audits),
+        bundle.id,
+        certificate.promise,
+        certificate.agreement,
+        FALSE_ALARM / (1 if share is None else share.count),
+    )
+    return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
+
+
+async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:
+    """Prove each teacher's contract; without `strict` a fault is only logged.
+
+    Raises:
+        BadSettings: one fails and `strict` is set.
+    """
+    for task in tasks:
+        teacher = make_teacher(task)
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await teacher.check()
+        except (TeacherError, TimeoutError) as error:
+            fault = str(error) or f"no answer within {CHECK_S:g} s"
+            if strict:
+                raise BadSettings(f"task {task.name}: {fault}") from None
+            log.warning("task %s starts without its teacher: %s", task.name, fault)
+        finally:
+            await teacher.aclose()
+
+
+def _check_fits(task: Task, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    if manifest.labels != task.schema_.names:
+        raise BadSettings(
+            f"bundle {bundle.id} answers {_some(manifest.labels)}, task {task.name} has "
+            f"{_some(task.schema_.names)}; distil again for these labels"
+        )
+    if manifest.certificate is None:
+        raise BadSettings(
+            f"bundle {bundle.id} has no certificate, so there is no threshold that keeps the "
+            "promise; run `raisehand distill` with more labels or a lower promise"
+        )
+    certified, asked = asdict(manifest.teacher), asdict(make_teacher(task).descriptor)
+    changed = [name for name in asked if certified[name] != asked[name]]
+    if changed:
+        differences = ", ".join(f"{n} {certified[n]!r} is now {asked[n]!r}" for n in changed)
+        raise BadSettings(
+            f"bundle {bundle.id} is certified against another teacher than the task's "
+            f"({differences}); label and distil again, or restore the task file"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+
+
+def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Served:
+    teacher_price = price_of(task.teacher.price)
+    guard = EscalationGuard(
+        make_teacher(task),
+        max_concurrency=task.teacher.max_concurrency,
+        timeout_s=task.teacher.timeout_s,
+        hedge=task.teacher.hedge,
+        observe=metrics.attempt,
+    )
+    pipeline = Pipeline(
+        task,
+        ModelSlot(model),
+        guard,
+        ledger,
+        metrics,
+        student_usd=_usd_per_answer(price_of(task.student.price)),
+        teacher_price=teacher_price,
+        budget=_budget_of(task),
+        auditor=_auditor_of(task),
+    )
+    passthrough = None
+    if task.teacher.mode == "chat":
+        passthrough = Passthrough(task.teacher, pipeline, time.monotonic)
+    return Served(task, pipeline, passthrough)
+
+
+def _auditor_of(task: Task) -> Auditor | None:
+    if task.audit_rate == 0:
+        return None
+    return Auditor(task.audit_rate, max_in_flight=max(1, task.teacher.max_concurrency // 4))
+
+
+def _budget_of(task: Task) -> EscalationBudget | None:
+    limits = (task.teacher.max_usd_per_hour, task.teacher.max_requests_per_second)
+    if limits == (None, None):
+        return None
+    return EscalationBudget(usd_per_hour=limits[0], per_second=limits[1])
+
+
+def _usd_per_answer(price: Price) -> Decimal:
+    """Return what one answer of the student costs, whichever text it was.
+
+    Raises:
+        BadSettings: the price is one per token: a student is a machine.
+    """
+    if not isinstance(price, MachinePrice):
+        raise BadSettings(
+            f"student.price is {price.words}; a student runs on a machine: give machine or "
+            "usd_per_hour, with requests_per_second"
+        )
+    return price.cost(TokenUsage(), now()).usd

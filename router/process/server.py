@@ -1,0 +1,215 @@
+"""The HTTP server: uvicorn with uvloop and httptools, and a drain that loses nothing.
+
+SIGTERM: unready at once, still accepting for `drain_delay_s` (so that a load balancer notices)
+while every answer closes its connection; then no new connections, in-flight requests finish, the
+ledger is stored, exit code 0. A second signal leaves now; the ledger is stored all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import cast
+
+import uvicorn
+
+from router.api.tasks import Service
+from router.errors import BadSettings
+from router.http.admission import Admission
+from router.http.connection import TimedProtocol
+from router.http.edge import App, Desk
+from router.http.lane import Express
+from router.process.app import RouterApp, hot_routes
+from router.settings import Settings
+from router.telemetry.metrics import Reading
+
+BACKLOG = 2_048
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that drains before it stops and exits with 0."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        on_started: Callable[[], None] | None = None,
+        admin: Admin | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._admin = admin
+        self._on_started = on_started
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does; remember the loop for the signal handler; say so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what was imported stays: looking it through again stops everything for 100 ms
+        if self._admin is not None and self.started:
+            self._admin.start()
+        if self._on_started is not None and self.started:
+            self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does, the admin port last."""
+        await super().shutdown(sockets)
+        if self._admin is not None:
+            await self._admin.stop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; on a second signal leave now."""
+        if self._loop is None or self._service.draining:
+            self.force_exit = self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._service.draining = True
+        self.config.encoded_headers.append((b"connection", b"close"))
+        self.server_state.default_headers.append((b"connection", b"close"))
+        assert self._loop is not None
+        self._loop.call_later(self._service.settings.drain_delay_s, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+class Admin(uvicorn.Server):
+    """The admin port: in the same loop, without signals of its own."""
+
+    def __init__(
+        self,
+        app: App,
+        listener: socket.socket,
+        settings: Settings,
+        express: Express | None = None,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app, http=_http(settings, express), ws="none", lifespan="off", access_log=False,
+                log_config=None, server_header=False,
+            )
+        )  # fmt: skip
+        self._listener = listener
+        self._running: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the main server."""
+        yield
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        self.should_exit = True
+        if self._running is not None:
+            await self._running
+
+
+def _http(settings: Settings, express: Express | None = None) -> type[asyncio.Protocol]:
+    # uvicorn's annotation asks for a class; it only ever calls what it is given.
+    protocol = partial(
+        TimedProtocol,
+        head_timeout_s=settings.head_timeout_s,
+        answer_timeout_s=settings.answer_timeout_s,
+        express=express,
+    )
+    return cast("type[asyncio.Protocol]", protocol)
+
+
+def express_lane(service: Service, *, answers: bool = True) -> Express:
+    """Build the express lane of a service; without `answers` it only refuses what is too much."""
+    door = Admission(service.settings.max_in_work, service.waiting_for_teachers, service.clock)
+    service.metrics.watch(
+        [
+            Reading(
+                "raisehand_turned_away_unread_total",
+                "Requests refused before they were parsed: too many were in work.",
+                lambda: door.refused,
+                counter=True,
+            )
+        ]
+    )
+    return Express(
+        hot_routes(service),
+        Desk(service.metrics.turned_away),
+        door,
+        service.settings.max_body_bytes,
+        service.clock,
+        keys=service.keys,
+        answers=answers,
+    )
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Open the listening socket; `shared` lets several workers listen on the same port.
+
+    Raises:
+        BadSettings: the address cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        raise BadSettings(
+            f"cannot listen on {host}:{port} ({error}); free the port or give another --port"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the URL that reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(
+    app: App,
+    service: Service,
+    listener: socket.socket,
+    *,
+    on_started: Callable[[], None] | None = None,
+    admin: Admin | None = None,
+) -> None:
+    """Serve until a signal says stop; the ledger is stored whatever happens.
+
+    An application that is wrapped (in spans) sees every request that is not too much.
+    """
+    express = express_lane(service, answers=isinstance(app, RouterApp))
+    config = uvicorn.Config(
+        app,
+        http=_http(service.settings, express),
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=75,  # above the idle time of common client pools: no reset races
+        timeout_graceful_shutdown=int(service.settings.drain_timeout_s) or 1,
+    )
+    server = DrainingServer(config, service, on_started, admin)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        service.ledger.close()
+    if not server.started:
+        raise BadSettings("the router could not start; the log above says why")

@@ -1,0 +1,96 @@
+"""One worker's share of what the whole router may do: n workers together keep the task's limits."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from router.errors import BadSettings
+from router.keys.ring import KeySpec
+from students.task import Task
+
+FALSE_ALARM = 0.05
+"""Probability that all workers' audits together ever raise a false alarm, for one bundle."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Worker `index` of `count`; `folder` holds the sockets over which workers read each other.
+
+    Raises:
+        ValueError: there is no such worker.
+    """
+
+    index: int
+    count: int
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"there is no worker {self.index} of {self.count}")
+
+    def of_task(self, task: Task) -> Task:
+        """Return the task with this worker's part of the teacher's limits.
+
+        Raises:
+            BadSettings: there are fewer teacher calls at once than workers.
+        """
+        teacher = task.teacher
+        calls, rest = divmod(teacher.max_concurrency, self.count)
+        if calls == 0:
+            raise BadSettings(
+                f"task {task.name} allows {teacher.max_concurrency} teacher calls at once, too few "
+                f"for {self.count} workers; raise teacher.max_concurrency or start fewer workers"
+            )
+        limits = {
+            "max_concurrency": calls + (self.index < rest),
+            "max_usd_per_hour": _part(teacher.max_usd_per_hour, self.count),
+            "max_requests_per_second": _part(teacher.max_requests_per_second, self.count),
+        }
+        return task.model_copy(update={"teacher": teacher.model_copy(update=limits)})
+
+    def of_keys(self, keys: Sequence[KeySpec]) -> list[KeySpec]:
+        """Return the keys with this worker's part of their limits."""
+        names = ("requests_per_second", "max_usd_per_day")
+        return [
+            key.model_copy(update={name: _part(getattr(key, name), self.count) for name in names})
+            for key in keys
+        ]
+
+    @property
+    def audits(self) -> str:
+        """Folder of this worker's own evidence, so that workers do not overwrite each other's."""
+        return f"audits/worker-{self.index}-of-{self.count}"
+
+    @property
+    def engine(self) -> Path:
+        """Where the engine listens, if the workers share one."""
+        return self.folder / "engine.sock"
+
+    @property
+    def admin(self) -> Path:
+        """Where this worker listens for operators, through the one port that they all share."""
+        return self.folder / f"admin-{self.index}.sock"
+
+    def listen_for_operators(self) -> socket.socket:
+        """Open the socket at `admin`, instead of that of a worker that was here before."""
+        self.admin.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.admin))
+        listener.setblocking(False)
+        return listener
+
+    def socket(self, index: int | None = None) -> Path:
+        """Where a worker (this one by default) shows its metrics to the others."""
+        return self.folder / f"{self.index if index is None else index}.sock"
+
+
+Limit = TypeVar("Limit", float, Decimal)
+
+
+def _part(limit: Limit | None, count: int) -> Limit | None:
+    return None if limit is None else limit / count

@@ -1,0 +1,1 @@
+"""Is the certificate still kept: audits of kept answers, and the monitor that alarms."""

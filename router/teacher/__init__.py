@@ -1,0 +1,1 @@
+"""Asking the teacher safely: slots, rates, budgets, retries, and what a call cost."""

@@ -1,0 +1,330 @@
+"""The guarded teacher call: whatever the teacher does, an answer or a named reason by the deadline.
+
+In order: time left? · a slot (bulkhead) · a healthy teacher (adaptive throttle, Retry-After) · one
+attempt · at most one retry, if the retry budget pays for it and time is left. Escalation is where
+overload is amplified, so every one of these refuses early and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from costmodel.money.pricing import NO_USAGE, TokenUsage
+from router.policy import Reason
+from router.teacher.adaptive_limit import AdaptiveLimit
+from router.teacher.bulkhead import Bulkhead
+from router.teacher.throttle import AdaptiveThrottle, Clock, RetryBudget
+from router.teacher.usual_cost import Typical
+from students.errors import (
+    TeacherError,
+    TeacherGarbled,
+    TeacherRejected,
+    TeacherThrottled,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
+from students.teachers.protocol import Teacher, TeacherReply
+
+
+class Outcome(StrEnum):
+    """How one attempt ended; the metric label of `raisehand_teacher_attempts_total`."""
+
+    OK = "ok"
+    UNAVAILABLE = "unavailable"
+    THROTTLED = "throttled"
+    REJECTED = "rejected"
+    GARBLED = "garbled"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class Bill:
+    """What one request consumed at the teacher so far, whichever way it ends.
+
+    Given to `ask`, it is up to date even when the call is cancelled, which raises past every
+    return value. `estimated`: the teacher did not say what an attempt used (lost after it was sent,
+    or answered without a count), so that what a normal answer uses is billed.
+    """
+
+    attempts: int = 0
+    usage: TokenUsage = NO_USAGE
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """The teacher answered. `usage` covers every attempt, the failed ones too."""
+
+    reply: TeacherReply
+    attempts: int
+    usage: TokenUsage
+    estimated: bool = False
+
+
+class EscalationFailed(Exception):
+    """No answer from the teacher; what the attempts consumed all the same stands on the bill."""
+
+    def __init__(self, reason: Reason, bill: Bill, retry_after_s: float | None = None) -> None:
+        super().__init__(f"the teacher gave no answer: {reason}")
+        self.reason = reason
+        self.bill = bill
+        self.retry_after_s = retry_after_s
+
+    @property
+    def attempts(self) -> int:
+        """Attempts made."""
+        return self.bill.attempts
+
+    @property
+    def usage(self) -> TokenUsage:
+        """What the attempts consumed."""
+        return self.bill.usage
+
+    @property
+    def estimated(self) -> bool:
+        """Whether a part of `usage` is an estimate."""
+        return self.bill.estimated
+
+
+AttemptObserver = Callable[[Outcome, float], None]
+"""Told of every attempt: how it ended and how many seconds it took."""
+
+
+class EscalationGuard:
+    """Asks one teacher on behalf of everybody.
+
+    Args:
+        teacher: who is asked; it makes no retries of its own.
+        max_concurrency: calls in flight at most; fewer while the teacher is congested (`limit`).
+        timeout_s: one attempt and its retry together, at most.
+        max_wait_s: how long a call may wait for a slot before it is TEACHER_BUSY.
+        usage_of_lost: what an attempt consumed whose reply never arrived (a tokenizer knows best);
+            by default a line through what this teacher's recent answers used by length of text.
+        hedge: ask a second time, in parallel, once an answer takes longer than 95 % of the recent
+            ones, if a slot is free and the retry budget pays for it; the first answer wins, the
+            other call is cancelled and billed.
+        observe: told of every attempt (metrics).
+        clock: monotonic seconds; deadlines are read on it.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        *,
+        max_concurrency: int = 8,
+        timeout_s: float = 10.0,
+        max_wait_s: float = 0.05,
+        throttle: AdaptiveThrottle | None = None,
+        retries: RetryBudget | None = None,
+        limit: AdaptiveLimit | None = None,
+        hedge: bool = False,
+        usage_of_lost: Callable[[str], TokenUsage] | None = None,
+        observe: AttemptObserver | None = None,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.teacher = teacher
+        self.bulkhead = Bulkhead(max_concurrency)
+        self.timeout_s = timeout_s
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+        self._sleep = sleep
+        self._rng = rng or random.Random()
+        self.throttle = throttle or AdaptiveThrottle(clock=clock, rng=self._rng)
+        self._retries = retries or RetryBudget()
+        self._limit = limit or AdaptiveLimit(
+            max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
+        )
+        self._hedge = hedge
+        self._typical = Typical()
+        self._usage_of_lost = usage_of_lost or self._typical.usage
+        self._observe = observe or _ignore
+        self._closed_until = 0.0
+
+    @property
+    def inflight(self) -> int:
+        """Calls in flight."""
+        return self.bulkhead.inflight
+
+    async def ask(
+        self, text: str, *, deadline: float, bill: Bill | None = None, priority: int = 0
+    ) -> Escalated:
+        """Ask about one text until `deadline`, a moment on the guard's clock.
+
+        `bill`, when given, is kept up to date also when the call is cancelled.
+
+        Raises:
+            EscalationFailed: with its reason, the attempts made and what they consumed.
+        """
+        bill = bill if bill is not None else Bill()
+        deadline = min(deadline, self._clock() + self.timeout_s)
+        if deadline <= self._clock():
+            raise EscalationFailed(Reason.DEADLINE, bill)
+        self._refuse_if_closed(bill)
+        wait_s = min(self._max_wait_s, deadline - self._clock())
+        if not await self.bulkhead.acquire(wait_s, priority):
+            raise EscalationFailed(Reason.TEACHER_BUSY, bill)
+        try:
+            self._refuse_if_closed(bill)
+            if self.throttle.refuses():
+                raise EscalationFailed(Reason.BREAKER_OPEN, bill)
+            reply = await self._attempt_twice(text, deadline, bill)
+        finally:
+            self.bulkhead.release()
+        return Escalated(reply, bill.attempts, bill.usage, bill.estimated)
+
+    def _close_door(self, retry_after_s: float | None) -> None:
+        """Obey a Retry-After for everybody, not only for the call that was told."""
+        if retry_after_s is not None:
+            closed_s = min(retry_after_s, MAX_RETRY_AFTER_S)
+            self._closed_until = max(self._closed_until, self._clock() + closed_s)
+
+    def _refuse_if_closed(self, bill: Bill) -> None:
+        closed_s = self._closed_until - self._clock()
+        if closed_s > 0:
+            raise EscalationFailed(Reason.TEACHER_THROTTLED, bill, closed_s)
+
+    async def _attempt_twice(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+        self._retries.deposit()
+        try:
+            return await self._attempt_hedged(text, deadline, bill)
+        except (TeacherUnavailable, TeacherThrottled) as error:
+            pause_s = self._pause_before_retry(error)
+            hedged = bill.attempts > 1
+            if hedged or self._clock() + pause_s + self._typical.seconds >= deadline:
+                raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
+            if not self._retries.withdraw():
+                raise EscalationFailed(Reason.RETRY_BUDGET, bill, _retry_after(error)) from error
+        except TeacherError as error:
+            raise EscalationFailed(_failure(error)[1], bill) from error
+        await self._sleep(pause_s)
+        try:
+            return await self._attempt(text, deadline, bill)
+        except TeacherError as error:
+            raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
+
+    async def _attempt_hedged(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+        """Make one attempt, and where that is wanted a second one beside a slow first."""
+        slow_s = self._typical.slow_s if self._hedge else None
+        if slow_s is None:
+            return await self._attempt(text, deadline, bill)
+        calls = [asyncio.create_task(self._attempt(text, deadline, bill))]
+        try:
+            await asyncio.wait(calls, timeout=slow_s)
+            if not calls[0].done() and await self._may_hedge():
+                calls.append(asyncio.create_task(self._attempt(text, deadline, bill)))
+                calls[1].add_done_callback(lambda _: self.bulkhead.release())
+            return await _first_answer(calls)
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    async def _may_hedge(self) -> bool:
+        if not await self.bulkhead.acquire():
+            return False
+        if not self._retries.withdraw():
+            self.bulkhead.release()
+            return False
+        return True
+
+    def _pause_before_retry(self, error: TeacherUnavailable | TeacherThrottled) -> float:
+        jitter_s = self._rng.uniform(0.0, RETRY_JITTER_S)
+        return (_retry_after(error) or 0.0) + jitter_s
+
+    async def _attempt(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+        """Make one attempt; whatever happens, it is billed, observed and judged."""
+        started = self._clock()
+        allowed_s = deadline - started
+        outcome = Outcome.CANCELLED
+        usage: TokenUsage | None = None
+        bill.attempts += 1
+        try:
+            async with asyncio.timeout(allowed_s):
+                # The grace makes this deadline, not the client's, the one that strikes.
+                [reply] = await self.teacher.label([text], timeout_s=allowed_s + GRACE_S)
+            outcome, usage = Outcome.OK, reply.usage
+            self._typical.learn(text, usage, self._clock() - started)
+            return reply
+        except TimeoutError as error:
+            outcome = Outcome.TIMEOUT
+            raise EscalationFailed(Reason.TEACHER_TIMEOUT, bill) from error
+        except TeacherError as error:
+            outcome, usage = _failure(error)[0], error.usage
+            self._close_door(_retry_after(error))
+            raise
+        except Exception as error:
+            outcome = Outcome.GARBLED
+            log.exception("the teacher's client failed in a way it does not declare")
+            raise TeacherGarbled(f"{type(error).__name__} in the teacher's client") from error
+        finally:
+            if usage is None or (usage.requests and not usage.input_tokens):
+                bill.estimated, usage = True, self._usage_of_lost(text)
+            bill.usage += usage
+            seconds = self._clock() - started
+            self._judge(outcome, seconds, allowed_s)
+            self._observe(outcome, seconds)
+
+    def _judge(self, outcome: Outcome, seconds: float, allowed_s: float) -> None:
+        """Tell the throttle and the limit, unless the attempt says nothing of the teacher's health.
+
+        A client that left says nothing; nor does a time-out after less time than the teacher
+        normally takes: else callers in a hurry could close the door for everybody.
+        """
+        hurried = outcome is Outcome.TIMEOUT and allowed_s < 2 * self._typical.seconds
+        if hurried or outcome is Outcome.CANCELLED:
+            return
+        self.throttle.record(accepted=outcome in (Outcome.OK, Outcome.REJECTED))
+        congested = outcome in (Outcome.TIMEOUT, Outcome.THROTTLED, Outcome.UNAVAILABLE)
+        self.bulkhead.limit = self._limit.record(seconds, self.inflight, congested)
+
+
+SLOW_SHARE = 0.8
+"""An answer that took this share of the time-out is a sign of congestion."""
+RETRY_JITTER_S = 0.05
+MAX_RETRY_AFTER_S = 60.0
+"""A Retry-After is obeyed up to here, so that one absurd header cannot close the door for a day."""
+GRACE_S = 1.0
+"""Seconds that the teacher's own client is given beyond the deadline; it never gets to use them."""
+_FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
+    TeacherTimeout: (Outcome.TIMEOUT, Reason.TEACHER_TIMEOUT),
+    TeacherUnavailable: (Outcome.UNAVAILABLE, Reason.TEACHER_UNAVAILABLE),
+    TeacherThrottled: (Outcome.THROTTLED, Reason.TEACHER_THROTTLED),
+    TeacherRejected: (Outcome.REJECTED, Reason.TEACHER_REJECTED),
+    TeacherGarbled: (Outcome.GARBLED, Reason.TEACHER_GARBLED),
+}
+log = logging.getLogger(__name__)
+
+
+async def _first_answer(calls: Sequence[asyncio.Task[TeacherReply]]) -> TeacherReply:
+    """Return the first answer; when there is none, raise what the first call raised."""
+    pending = set(calls)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for call in done:
+            if call.exception() is None:
+                return call.result()
+    return calls[0].result()
+
+
+def _failure(error: TeacherError) -> tuple[Outcome, Reason]:
+    for kind, names in _FAILURES.items():
+        if isinstance(error, kind):
+            return names
+    return Outcome.UNAVAILABLE, Reason.TEACHER_UNAVAILABLE
+
+
+def _retry_after(error: TeacherError) -> float | None:
+    return error.retry_after_s if isinstance(error, TeacherThrottled) else None
+
+
+def _ignore(outcome: Outcome, seconds: float) -> None:
+    """Observe nothing."""

@@ -1,0 +1,1 @@
+"""Metrics, counters, exposition, logs and traces."""

@@ -1,0 +1,148 @@
+"""What an SRE is paged by: Prometheus metrics, bound once, no user text in a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from router.ledger.entry import Entry
+from router.teacher.guard import Outcome
+from router.telemetry.counters import RequestTally
+
+REQUEST_SECONDS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+TEACHER_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Counts every entry and every attempt on the teacher.
+
+    Labels are bounded: task names come from the configuration, routes, reasons and outcomes from
+    enumerations.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._tally = RequestTally(REQUEST_SECONDS)
+        registry.register(self._tally)
+        cost = Counter(
+            "raisehand_cost_usd_total",
+            "US dollars spent, by who was paid; unpriced requests are counted elsewhere.",
+            ("payer",),
+            registry=registry,
+        )
+        self._student_usd, self._teacher_usd = cost.labels("student"), cost.labels("teacher")
+        self._unpriced = Counter(
+            "raisehand_unpriced_requests_total",
+            "Requests of which a part has no known price; their cost is in no other metric.",
+            registry=registry,
+        )
+        self._audited = Counter(
+            "raisehand_audited_requests_total",
+            "Kept answers drawn for a shadow audit.",
+            registry=registry,
+        )
+        tokens = Counter(
+            "raisehand_teacher_tokens_total",
+            "Tokens billed by the teacher, failed and cancelled attempts included.",
+            ("kind",),
+            registry=registry,
+        )
+        self._input, self._output = tokens.labels("input"), tokens.labels("output")
+        attempts = Counter(
+            "raisehand_teacher_attempts_total",
+            "Attempts on the teacher by how each one ended.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._attempts = {outcome: attempts.labels(outcome.value) for outcome in Outcome}
+        self._attempt_seconds = Histogram(
+            "raisehand_teacher_attempt_seconds",
+            "Seconds of one attempt on the teacher, whichever way it ended.",
+            buckets=TEACHER_SECONDS,
+            registry=registry,
+        )
+        self._turned_away = Counter(
+            "raisehand_turned_away_total",
+            "Requests turned away at the door, by the kind of refusal.",
+            ("kind",),
+            registry=registry,
+        )
+
+    def observe(self, entry: Entry) -> None:
+        """Count one request."""
+        self._tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
+        if entry.student_usd is None or entry.teacher_usd is None:
+            self._unpriced.inc()
+        if entry.student_usd:
+            self._student_usd.inc(float(entry.student_usd))
+        if entry.attempts:
+            if entry.teacher_usd:
+                self._teacher_usd.inc(float(entry.teacher_usd))
+            self._input.inc(entry.input_tokens)
+            self._output.inc(entry.output_tokens)
+        if entry.audited:
+            self._audited.inc()
+
+    def attempt(self, outcome: Outcome, seconds: float) -> None:
+        """Count one attempt on the teacher; an `EscalationGuard` takes this as `observe`."""
+        self._attempts[outcome].inc()
+        self._attempt_seconds.observe(seconds)
+
+    def turned_away(self, kind: str) -> None:
+        """Count a request that was refused before it reached a task; `kind` is of `errors`."""
+        self._turned_away.labels(kind).inc()
+
+    def watch(self, readings: Iterable[Reading]) -> None:
+        """Read these values at every scrape."""
+        self.registry.register(_Readings(tuple(readings)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A value somebody else keeps, e.g. `Reading("queue_depth", "…", lambda: batcher.depth)`.
+
+    A `counter` only ever grows and its name ends in `_total`.
+    """
+
+    name: str
+    help: str
+    read: Read
+    counter: bool = False
+
+
+class Read(Protocol):
+    """Returns the value now."""
+
+    def __call__(self) -> float:
+        """Return the value now."""
+        ...
+
+
+class _Readings(Collector):
+    """Reads at scrape time only, so that the hot path pays nothing for a gauge."""
+
+    def __init__(self, readings: tuple[Reading, ...]) -> None:
+        self._readings = readings
+
+    def describe(self) -> Iterator[Metric]:
+        for reading in self._readings:
+            yield self._family(reading)
+
+    def collect(self) -> Iterator[Metric]:
+        for reading in self._readings:
+            family = self._family(reading)
+            family.add_metric((), reading.read())
+            yield family
+
+    @staticmethod
+    def _family(reading: Reading) -> CounterMetricFamily | GaugeMetricFamily:
+        kind = CounterMetricFamily if reading.counter else GaugeMetricFamily
+        return kind(reading.name, reading.help, labels=())

@@ -1,0 +1,1 @@
+"""How close is the student, and which threshold is proved: exact tests on unseen rows."""

@@ -1,0 +1,143 @@
+"""Asking a teacher many questions: as fast as it lets us, and the only retry loop of labelling."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
+
+from costmodel.money.pricing import TokenUsage
+from students.errors import (
+    TeacherError,
+    TeacherThrottled,
+    TeacherUnavailable,
+)
+from students.label.spending import Spending
+from students.teachers.protocol import Teacher, TeacherReply
+
+ATTEMPTS = 6
+"""Times one question is asked of a teacher that cannot be reached."""
+THROTTLES = 20
+"""Times one question is asked of a teacher that says 429: waiting does help there."""
+_BACKOFF_S = 0.5
+_BACKOFF_CAP_S = 30.0
+_MAX_RETRY_AFTER_S = 300.0
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Throttle:
+    """How many calls may be in flight: halved by a 429, raised by one for each full round since.
+
+    A 429 also holds back every new call until its Retry-After has passed.
+    """
+
+    def __init__(self, limit: int, clock: Callable[[], float], sleep: Sleep) -> None:
+        self.limit = float(limit)
+        self.in_flight = 0
+        self._most = limit
+        self._clock = clock
+        self._sleep = sleep
+        self._resume_at = float("-inf")
+        self._freed = asyncio.Condition()
+
+    async def __aenter__(self) -> None:
+        async with self._freed:
+            await self._freed.wait_for(lambda: self.in_flight < int(self.limit))
+            self.in_flight += 1
+        while (wait := self._resume_at - self._clock()) > 0:
+            await self._sleep(wait)
+
+    async def __aexit__(self, *exception: object) -> None:
+        async with self._freed:
+            self.in_flight -= 1
+            self._freed.notify(max(1, int(self.limit) - self.in_flight))
+
+    def answered(self) -> None:
+        """One call went well."""
+        self.limit = min(float(self._most), self.limit + 1.0 / self.limit)
+
+    def throttled(self, wait_s: float) -> None:
+        """The teacher wants fewer calls, and none for `wait_s` seconds."""
+        now = self._clock()
+        # One burst of 429s is one message: halve once per pause, not once per call.
+        if self._resume_at <= now:
+            self.limit = max(1.0, self.limit / 2)
+        self._resume_at = max(self._resume_at, now + wait_s)
+
+
+class Asker:
+    """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
+
+    `broken` is told the bill of every call without an answer, and whether it is certain.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        spending: Spending,
+        throttle: Throttle,
+        at_most: Callable[[Sequence[str]], TokenUsage],
+        broken: Callable[[Decimal, bool], None],
+        *,
+        rng: random.Random,
+        sleep: Sleep,
+    ) -> None:
+        self._teacher = teacher
+        self._spending = spending
+        self._throttle = throttle
+        self._at_most = at_most
+        self._broken = broken
+        self._rng = rng
+        self._sleep = sleep
+
+    async def ask(self, texts: Sequence[str]) -> list[TeacherReply]:
+        """Return one reply for each text.
+
+        Raises:
+            TeacherUnavailable, TeacherThrottled: still so after the last attempt.
+            TeacherRejected, TeacherGarbled: asking again would not help.
+            BudgetReached: the call could cost more than is left.
+        """
+        failures = throttles = 0
+        while True:
+            try:
+                async with self._throttle:
+                    replies = await self._once(texts)
+                self._throttle.answered()
+                return replies
+            except TeacherThrottled as error:
+                throttles += 1
+                if throttles == THROTTLES:
+                    raise
+                asked = error.retry_after_s
+                wait = self._jitter(throttles) if asked is None else min(asked, _MAX_RETRY_AFTER_S)
+                # Those who were told the same second must not all come back in it.
+                self._throttle.throttled(wait * self._rng.uniform(1.0, 1.1))
+            except TeacherUnavailable:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise
+                await self._sleep(self._jitter(failures))
+
+    async def _once(self, texts: Sequence[str]) -> list[TeacherReply]:
+        reserved = await self._spending.reserve(self._at_most(texts))
+        paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
+        answered = False
+        try:
+            replies = await self._teacher.label(texts)
+            paid = sum((self._spending.cost(r.usage) for r in replies), Decimal(0))
+            answered = True
+            return replies
+        except TeacherError as error:
+            paid = None if error.usage is None else self._spending.cost(error.usage)
+            raise
+        finally:
+            if not answered and (paid is None or paid > 0):
+                self._broken(reserved if paid is None else paid, paid is not None)
+            await self._spending.settle(reserved, paid)
+
+    def _jitter(self, attempt: int) -> float:
+        """Full jitter (Brooker 2015): uniform up to an exponentially growing cap."""
+        return self._rng.uniform(0.0, min(_BACKOFF_CAP_S, _BACKOFF_S * 2**attempt))

@@ -1,0 +1,183 @@
+"""What labelling leaves beside the labels: who was asked, what it cost, how the rows are split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from costmodel.money.pricing import now
+from students.errors import BadInputs
+from students.label.flips import OrderFlips
+from students.label.inputs import Inputs
+from students.label.labelled import LabelledSet
+from students.label.labelling import Labelling
+from students.labels import UNSURE_LABEL_MASS
+from students.task import Task
+
+LABELS_FILE = "labels.npz"
+RECORD_FILE = "labels.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TeacherIdentity(_Part):
+    """The descriptor of the teacher that was asked."""
+
+    mode: str
+    model: str
+    revision: str
+    prompt_sha256: str
+    parameters: str
+    terms: str = ""
+    """The provider's terms on training with its outputs, as the user read them."""
+
+
+class Usage(_Part):
+    """Tokens and requests that all answers together consumed."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int
+    requests: int
+
+
+class Agreement(_Part):
+    """`agreed` of `n` answers were the same."""
+
+    n: int
+    agreed: int
+
+
+class LabellingRecord(_Part):
+    """labels.json: the bill, the quality of the labels, and the split of the rows of labels.npz."""
+
+    task: str
+    teacher: TeacherIdentity
+    labels_sha256: str
+    inputs_sha256: str
+    n: int
+    usd: Decimal
+    """What these labels cost in all, also in earlier runs, repeated questions included."""
+    unconfirmed_usd: Decimal
+    """At most this much more was billed for calls that broke off before an answer came."""
+    usage: Usage
+    price: str
+    """The unit price in words."""
+    asked: int
+    """Texts asked in the last run."""
+    cached: int
+    """Texts answered in earlier runs."""
+    rejected: int
+    """Texts that the teacher refused; they are not among the labels."""
+    self_agreement: Agreement
+    """Texts asked twice: the ceiling of any student's agreement."""
+    order_agreement: Agreement | None = None
+    """Texts whose label stayed when the listed options were reversed; None: not measured."""
+    label_mass: tuple[int, ...]
+    """Histogram of label mass: ten bins of width 0.1 from 0 to 1."""
+    unsure: int
+    """Answers in which the teacher wanted to say something else."""
+    truncated: int
+    """Answers in which a label was missing from the top-k."""
+    gold: Agreement | None
+    """Teacher against gold where gold is known; None without gold."""
+    splits: dict[str, list[int]]
+    seed: int
+    date: str
+
+    def split_rows(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Return row numbers of the labelled set by split."""
+        return {name: np.array(rows, np.int64) for name, rows in self.splits.items()}
+
+
+def make_record(
+    task: Task,
+    inputs: Inputs,
+    labelling: Labelling,
+    splits: Mapping[str, npt.NDArray[np.int64]],
+    seed: int,
+    flips: OrderFlips | None = None,
+    clock: Callable[[], datetime] = now,
+) -> LabellingRecord:
+    """Describe a labelling; `splits` are rows of its labelled set, from `split_inputs`.
+
+    The bill includes what measuring `flips` cost.
+    """
+    labelled, usage, usd = labelling.labelled, labelling.usage, labelling.usd
+    unconfirmed, order_agreement = labelling.unconfirmed_usd, None
+    if flips is not None:
+        usage, usd = usage + flips.usage, usd + flips.usd
+        unconfirmed += flips.unconfirmed_usd
+        order_agreement = Agreement(n=flips.n, agreed=flips.n - flips.flipped)
+    mass = np.clip(1.0 - labelled.other, 0.0, 1.0)
+    top = labelled.probabilities.max(axis=1, initial=0.0)
+    known = labelled.gold >= 0
+    right = int((labelled.teacher[known] == labelled.gold[known]).sum())
+    return LabellingRecord(
+        task=task.name,
+        teacher=TeacherIdentity(**asdict(labelling.descriptor), terms=task.teacher.terms),
+        labels_sha256=labelled.sha256,
+        inputs_sha256=inputs.sha256,
+        n=len(labelled),
+        usd=usd,
+        unconfirmed_usd=unconfirmed,
+        usage=Usage(**asdict(usage)),
+        price=labelling.price_words,
+        asked=labelling.asked,
+        cached=labelling.cached,
+        rejected=labelling.rejected,
+        self_agreement=Agreement(
+            n=labelling.self_agreement.n, agreed=labelling.self_agreement.agreed
+        ),
+        order_agreement=order_agreement,
+        label_mass=tuple(np.histogram(mass, bins=10, range=(0, 1))[0].tolist()),
+        unsure=int(((mass < UNSURE_LABEL_MASS) | (labelled.other > top)).sum()),
+        truncated=int(labelled.truncated.sum()),
+        gold=Agreement(n=int(known.sum()), agreed=right) if known.any() else None,
+        splits={name: rows.tolist() for name, rows in splits.items()},
+        seed=seed,
+        date=clock().date().isoformat(),
+    )
+
+
+def save_labels(work_dir: Path, labelled: LabelledSet, record: LabellingRecord) -> None:
+    """Write labels.npz, then labels.json, which names the fingerprint of the former."""
+    labelled.save(work_dir / LABELS_FILE)
+    path = work_dir / RECORD_FILE
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    partial.replace(path)
+
+
+def load_labels(work_dir: Path) -> tuple[LabelledSet, LabellingRecord]:
+    """Read both files.
+
+    Raises:
+        BadInputs: one is missing or unreadable, or they do not belong together.
+    """
+    labelled = LabelledSet.load(work_dir / LABELS_FILE)
+    path = work_dir / RECORD_FILE
+    try:
+        record = LabellingRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BadInputs(f"{path} does not exist; run `raisehand label` first") from None
+    except ValidationError as error:
+        raise BadInputs(
+            f"{path} is not a labelling record ({error.error_count()} faults); run "
+            "`raisehand label` again: answers that were paid for are kept in its cache"
+        ) from None
+    if record.labels_sha256 != labelled.sha256:
+        raise BadInputs(
+            f"{path} describes other labels than {LABELS_FILE} beside it; run `raisehand label` "
+            "again: answers that were paid for are kept in its cache"
+        )
+    return labelled, record

@@ -1,0 +1,158 @@
+"""A profile fitted on some rates predicts a rate it has not seen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from costmodel.engine.run import simulate
+from costmodel.errors import BadProfile
+from costmodel.fit.prediction import MeasuredRun, fit, load_profile, predict, read_samples
+from costmodel.inputs.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
+from costmodel.inputs.workload import Workload
+
+USD = {"student": 1e-6, "teacher": 1e-3}
+
+
+def queue_run(rate, seconds, seed, service=0.0008, escalation=0.1):
+    """Measure a router whose law is known: a Lindley queue, overhead, lognormal calls."""
+    rng = np.random.default_rng(seed)
+    n = rng.poisson(rate * seconds)
+    arrived = np.sort(rng.random(n) * seconds)
+    work = service * rng.lognormal(-0.125, 0.5, n)
+    free, stay = 0.0, np.empty(n)
+    for k in range(n):
+        free = max(free, arrived[k]) + work[k]
+        stay[k] = free - arrived[k]
+    stay += 0.001 + 0.0005 * rng.exponential(size=n)
+    escalated = rng.random(n) < escalation
+    calls = stay[escalated] + 0.2 * rng.lognormal(0, 0.4, escalated.sum())
+    latency = {"student": np.sort(stay[~escalated]), "teacher": np.sort(calls)}
+    return MeasuredRun(rate, seconds, {k: v for k, v in latency.items() if len(v)}, USD)
+
+
+@pytest.fixture(scope="module")
+def profile():
+    """Fitted at 4 %, 40 % and 72 % of capacity."""
+    return fit([queue_run(rate, 15, seed) for seed, rate in enumerate((50, 500, 900))])
+
+
+def test_the_service_time_is_found(profile):
+    """From how latency grows with rate, within a tenth; in-sample errors are small."""
+    assert profile.service_s == pytest.approx(0.0008, rel=0.1)
+    for run in profile.fitted_on:
+        assert run.fitted_ms == pytest.approx(run.student_ms, rel=0.12)
+
+
+@pytest.mark.parametrize("rate", [250, 750])
+def test_held_out_rates_are_predicted(profile, rate):
+    """p50, p99, throughput, escalation and cost within 10 % at rates it was not fitted on."""
+    truth = queue_run(rate, 60, 9)
+    seen = predict(profile, Workload(per_second=rate), 60)
+    assert seen.p50_s.mean == pytest.approx(np.median(truth.all_s), rel=0.1)
+    assert seen.p99_s.mean == pytest.approx(np.quantile(truth.all_s, 0.99), rel=0.1)
+    assert seen.student_p99_s.mean == pytest.approx(
+        np.quantile(truth.latency_s["student"], 0.99), rel=0.15
+    )
+    assert seen.answered_per_s.mean == pytest.approx(rate, rel=0.02)
+    assert seen.escalation_rate.mean == pytest.approx(0.1, abs=0.01)
+    assert seen.usd_per_1k.mean == pytest.approx(0.9 * 1e-3 + 0.1, rel=0.08)
+
+
+def drowsy_run(rate, seed):
+    """A router whose processor sleeps when it has nothing to do: it wakes in up to 1.5 ms."""
+    run = queue_run(rate, 20, seed, service=0.0002)
+    rng = np.random.default_rng(seed)
+    waking = {
+        route: np.sort(s + 0.0015 * np.exp(-rate / 200) * rng.random(len(s)))
+        for route, s in run.latency_s.items()
+    }
+    return MeasuredRun(rate, 20, waking, USD)
+
+
+@pytest.mark.parametrize("rate", [100, 460])
+def test_overhead_that_shrinks_with_load_is_predicted(rate):
+    """An idle machine answers later than a busy one; between fitted rates p50 is within 10 %."""
+    profile = fit([drowsy_run(r, seed) for seed, r in enumerate((50, 150, 700))])
+    assert profile.overhead_at(10) == profile.overhead_at(50)
+    assert np.median(profile.overhead_at(700)) < np.median(profile.overhead_at(50)) - 0.0003
+    seen = predict(profile, Workload(per_second=rate), 20)
+    assert seen.p50_s.mean == pytest.approx(np.median(drowsy_run(rate, 9).all_s), rel=0.1)
+
+
+def test_a_load_beyond_the_measured_is_marked(profile):
+    """At the highest measured rate it is not yet an extrapolation, above it is."""
+    marks = [predict(profile, Workload(per_second=r), 5, range(2)).extrapolated for r in (900, 901)]
+    assert marks == [False, True]
+
+
+def test_one_rate_is_not_enough():
+    """How latency grows cannot be seen at one rate."""
+    with pytest.raises(BadProfile, match="two rates or more"):
+        fit([queue_run(50, 10, 0)])
+
+
+def test_an_unpriced_route_leaves_the_cost_open(profile):
+    """Never 0: no price, no cost."""
+    unpriced = profile.model_copy(update={"usd": {"student": 1e-6}})
+    assert predict(unpriced, Workload(per_second=100), 10, range(2)).usd_per_1k is None
+
+
+def sample(**fields):
+    """One line of a samples file."""
+    return json.dumps(
+        {"route": "student", "latency_ms": 2.0, "cost_usd": "0.000001", "failure": None} | fields
+    )
+
+
+def test_samples_are_read_by_route(tmp_path):
+    """Latencies, costs and failures of a samples file."""
+    path = tmp_path / "s.jsonl"
+    lines = [sample()] * 400 + [sample(route="teacher", latency_ms=300.0, cost_usd=None)] * 30
+    path.write_text("\n".join([*lines, sample(failure="timeout", route=None)]))
+    run = read_samples(path, 10, 43)
+    assert (run.answered, run.failed) == (430, 1)
+    assert run.latency_s["teacher"][0] == 0.3
+    assert run.usd == {"student": pytest.approx(1e-6)}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (sample(), "1 requests were answered, 1 by the student; at least 300"),
+        ("{}", "line 1 is not a load-test sample"),
+        ("\n".join([sample(route="teacher")] * 500), "0 by the student"),
+    ],
+)
+def test_bad_samples_are_one_sentence(tmp_path, text, words):
+    """Too few, not JSON, or nothing of the student's."""
+    path = tmp_path / "s.jsonl"
+    path.write_text(text)
+    with pytest.raises(BadProfile, match=words):
+        read_samples(path, 10, 10)
+
+
+def test_a_profile_survives_its_file(profile, tmp_path):
+    """Written and read, it is the same; a broken one is one sentence."""
+    path = tmp_path / "p.json"
+    path.write_text(profile.model_dump_json())
+    assert load_profile(path) == profile
+    path.write_text("{}")
+    with pytest.raises(BadProfile, match="workers"):
+        load_profile(path)
+    with pytest.raises(BadProfile, match="cannot be read"):
+        load_profile(tmp_path / "none.json")
+
+
+def test_the_simulator_can_profile_itself():
+    """Latencies drawn by the simulator give back the simulator's parameters."""
+    truth = Scenario(
+        name="t", workload=Workload(per_second=900), days=60 / 86_400,
+        student=StudentFleet(fixed_s=0.0008, per_token_s=0, replicas=1, max_batch=1),
+        policy=Policy(escalation_rate=0.0, audit_rate=0), teacher=ApiTeacher(noise=Noise()),
+    )  # fmt: skip
+    seen = predict(
+        fit([queue_run(r, 15, s, escalation=0.0) for s, r in enumerate((50, 900))]),
+        Workload(per_second=900), 60,
+    )  # fmt: skip
+    assert seen.utilisation.mean == pytest.approx(simulate(truth, 1).student_utilisation, rel=0.12)

@@ -1,0 +1,205 @@
+"""One scenario, answered: simulated and closed form agree, sweeps compare, reports are whole."""
+
+import csv
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from costmodel.commands.whatif import whatif
+from costmodel.errors import CostModelError
+from costmodel.inputs.scenario import Scenario, load
+from costmodel.plan.study import Study, chosen_point, compare, study
+from costmodel.report.scenario import csv_text, study_json, study_page, study_tables, verdict
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios" / "ten-million-a-day.yaml"
+
+
+@pytest.fixture(scope="module")
+def example() -> Study:
+    """The shipped example, a twentieth of a day of it."""
+    return study(load(EXAMPLE, {"days": 0.05}), seed=5)
+
+
+def test_simulated_month_agrees_with_the_closed_form_below_every_limit(example):
+    """No queue is full and no call is lost: means and simulation say the same within 3 %."""
+    for rail in example.bill.rails:
+        closed = float(example.projection.rail(rail.name).usd_per_month)
+        assert float(rail.usd_per_month) == pytest.approx(closed, rel=0.03), rail.name
+
+
+def test_length_correlation_makes_escalated_requests_dearer(example):
+    """Long requests escalate more often here, so that their calls cost more than the mean call."""
+    assert example.projection.escalated_cost_factor > 1.03
+    assert example.result.token_weighted_escalation > 1.2 * example.result.escalation_rate
+
+
+def test_savings_are_signed_and_ordered(example):
+    """Every alternative has P10 ≤ saving ≤ P90; cheap models win here, and it is said."""
+    for one in example.savings:
+        assert one.low <= one.mid <= one.high
+    signs = {one.against: one.mid > 0 for one in example.savings}
+    assert signs["teacher"]
+    assert not signs["openai gpt-5-nano"]
+    assert "costs MORE than" in verdict(example)[1]
+
+
+def test_chosen_point_lies_on_the_curve(example):
+    """What was simulated at threshold 0.8 is what the curve says of 0.8."""
+    chosen = chosen_point(example)
+    on_curve = next(p for p in example.pareto if p.threshold == 0.8)
+    assert chosen.threshold == 0.8
+    assert chosen.agreement == pytest.approx(on_curve.agreement, abs=0.005)
+    assert chosen.cost_ratio == pytest.approx(on_curve.cost_ratio, rel=0.05)
+
+
+def test_pareto_trades_cost_for_agreement(example):
+    """A higher threshold never escalates less, agrees less or costs less."""
+    points = example.pareto
+    for low, high in pairwise(points):
+        assert high.escalation_rate >= low.escalation_rate
+        assert high.agreement >= low.agreement
+        assert high.cost_ratio >= low.cost_ratio
+
+
+def test_sweep_compares_on_the_same_traffic():
+    """Three thresholds: the same requests, more escalation, a larger bill."""
+    axes = {"policy.threshold": [0.7, 0.8, 0.9]}
+    studies = compare(load(EXAMPLE, {"days": 0.02}), axes, seed=1)
+    assert len({one.result.counts["requests"] for one in studies}) == 1
+    bills = [one.bill.cascade for one in studies]
+    assert bills == sorted(bills)
+    rows = list(csv.DictReader(io.StringIO(csv_text(studies))))
+    assert [
+        row["scenario"].endswith(f"={t}]") for row, t in zip(rows, (0.7, 0.8, 0.9), strict=True)
+    ]
+    assert float(rows[0]["cascade_usd_per_month"]) == pytest.approx(float(bills[0]), abs=0.01)
+
+
+def test_teacher_limits_show_as_the_difference_to_the_average():
+    """Eight slots for 18 calls a second and no queue: answers degrade, and cost nothing."""
+    crowded = {"policy.threshold": 0.99, "teacher.max_concurrency": 8, "teacher.pending_limit": 8}
+    got = study(load(EXAMPLE, {"days": 0.02, **crowded}))
+    assert got.result.degraded_rate > 0.1
+    closed = float(got.projection.rail("cascade").usd_per_month)
+    assert float(got.bill.cascade) < 0.9 * closed
+
+
+@pytest.mark.parametrize(("per_second", "pays"), [(50, False), (5_000, True)])
+def test_a_rented_teacher_is_a_fixed_cost_in_the_closed_form_too(per_second, pays):
+    """Own machines are paid whatever escalates: the closed form agrees, and so does break-even."""
+    teacher = {
+        "kind": "hosted", "replicas": 2, "prompt_tokens": 20.0, "step_s": 0.001,
+        "price": {"usd_per_hour": 4, "requests_per_second": 40},
+    }  # fmt: skip
+    scenario = Scenario.model_validate(
+        {
+            "name": "hosted",
+            "workload": {"per_second": per_second},
+            "days": 0.001,
+            "student": {"price": {"usd_per_hour": 1, "requests_per_second": 1000}},
+            "policy": {"escalation_rate": 0.01},
+            "teacher": teacher,
+        }
+    )
+    got = study(scenario)
+    for rail in got.bill.rails:
+        closed = float(got.projection.rail(rail.name).usd_per_month)
+        assert float(rail.usd_per_month) == pytest.approx(closed, rel=1e-6), rail.name
+    assert (got.savings[0].mid > 0) == pays
+    assert (got.projection.break_even.months is not None) == pays
+    assert got.projection.break_even.escalation_rate is None
+    assert "escalation_rate" not in {swing.input for swing in got.uncertain.tornado}
+
+
+def test_report_holds_every_figure_and_table(example):
+    """The page has the six plots and every table of the terminal."""
+    html = study_page([example]).html()
+    assert html.count("<svg") == 5
+    for table in study_tables(example):
+        assert table.caption.split(" (")[0].replace("'", "&#39;")[:30] in html
+        assert {len(row) for row in table.rows} <= {len(table.headers)}
+    assert "730 hours" in html
+
+
+def test_json_is_finite(example):
+    """Everything survives strict JSON."""
+    got = json.loads(json.dumps(study_json(example), allow_nan=False))
+    assert got["figures"]["scenario"] == "ten million a day"
+    assert got["uncertain"]["tornado"]
+
+
+def test_scenario_without_a_curve_has_no_pareto():
+    """Two plain rates are enough for a bill; there is no trade-off to draw."""
+    scenario = Scenario.model_validate(
+        {
+            "name": "rates only",
+            "workload": {"per_second": 50},
+            "days": 0.005,
+            "student": {"price": {"usd_per_hour": 1, "requests_per_second": 1000}},
+            "policy": {"escalation_rate": 0.1},
+            "teacher": {"kind": "api", "price": {"model": "openai:gpt-4o"}},
+        }
+    )
+    got = study(scenario)
+    assert got.pareto == ()
+    assert "Cost against quality" not in study_page([got]).html()
+
+
+def _run(*words: object):
+    return CliRunner().invoke(whatif, [str(EXAMPLE), *map(str, words)], catch_exceptions=False)
+
+
+def test_command_writes_every_format(tmp_path):
+    """Terminal, Markdown, JSON, CSV and HTML from one scenario file."""
+    quick = ("--set", "days=0.005")
+    html, table = tmp_path / "a.html", tmp_path / "a.csv"
+    shown = _run(*quick, "--html", html, "--csv", table).output
+    assert "cascade (this)" in shown
+    assert "What would have to be true" in shown
+    assert html.read_text().startswith("<!DOCTYPE html>")
+    assert table.read_text().startswith("scenario,teacher_only_usd_per_month")
+    assert "| against |" in _run(*quick, "--markdown").output
+    assert json.loads(_run(*quick, "--json").output)["figures"]["seed"] == 0
+    swept = json.loads(_run(*quick, "--sweep", "student.replicas=1,2", "--json").output)
+    assert len(swept) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--set", "workload.per_day=-1"), "workload.per_day"),
+        (("--set", "teacher.price.model=openai:nope"), "openai:nope"),
+        (("--set", "teacher.price.currency=EUR"), "teacher.price.currency"),
+        (("--set", "student.price=null"), "student.price is missing"),
+        (("--set", "policy.p99_ms=0"), "policy.p99_ms"),
+        (("--sweep", "student.replicas"), "is not FIELD=A,B"),
+        (("--sweep", "student.replicas=0"), "student.replicas"),
+    ],
+)
+def test_bad_scenarios_are_one_sentence(words, expected):
+    """The field and what is wrong with it, in one line."""
+    with pytest.raises(CostModelError) as caught:
+        _run(*words)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_trace_is_one_sentence(tmp_path):
+    """A trace without rows cannot be replayed."""
+    trace = tmp_path / "trace.csv"
+    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n")
+    changes = ("--set", f"workload={{arrivals: replay, trace: {{path: {trace}}}}}")
+    with pytest.raises(CostModelError, match="0 rows"):
+        _run(*changes)
+
+
+@pytest.mark.parametrize(
+    "words", [("--serve",), ("--threshold", "0.5"), ("--from-ledger", "x"), ("--task", "t.yaml")]
+)
+def test_options_of_the_other_form_are_refused(words):
+    """What belongs to a task is not silently ignored for a scenario."""
+    assert _run(*words).exit_code == 2

@@ -1,0 +1,177 @@
+"""A router and a fake teacher, started for a load test, and their books compared."""
+
+import os
+from decimal import Decimal
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from loadtests.errors import BadLoadSpec, DeadTarget
+from loadtests.generator.cores import Cores
+from loadtests.generator.own_cpu import listeners
+from loadtests.generator.workers import run_load
+from loadtests.inputs.difficulty import confidences
+from loadtests.inputs.rows import Row
+from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.stack import running_stack
+from loadtests.inputs.taskfile import read_task
+from students.certificate import NEVER, Certificate
+from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
+from students.runtime.linear import LinearWeights
+from students.task import load_task
+from students.teachers import make_teacher
+
+LABELS = ["calm", "urgent"]
+CONFIG = {"shortest": 3, "longest": 4}
+INPUT_USD, OUTPUT_USD = Decimal("0.000001"), Decimal("0.000002")
+STUDENT_USD = Decimal("0.1") / 3600 / 1000
+TASK = {
+    "name": "urgent",
+    "labels": LABELS,
+    "teacher": {
+        "mode": "chat",
+        "base_url": "http://127.0.0.1:9/v1",
+        "model": "big",
+        "prompt": {"system": "Say it.", "user": "Message: {text}\nUrgent?"},
+        "answers": {"urgent": "YES", "calm": "NO"},
+        "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 2},
+        "timeout_s": 2,
+    },
+    "inputs": {"path": "inputs.csv", "gold": "gold"},
+    "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
+    "audit_rate": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory):
+    """A task whose bundle calls everything urgent and never trusts itself: all escalates."""
+    folder = tmp_path_factory.mktemp("task")
+    (folder / "task.yaml").write_text(yaml.safe_dump(TASK))
+    lines = ["text,gold", *(f"message {i},{'YES' if i % 3 else 'NO'}" for i in range(200))]
+    (folder / "inputs.csv").write_text("\n".join(lines) + "\n")
+    full = load_task(folder / "task.yaml")
+    weights = LinearWeights.of(
+        3,
+        4,
+        np.full(16, -1, np.int32),
+        np.zeros(0, np.float32),
+        np.zeros((0, 2), np.float32),
+        np.array([0.0, 1.0], np.float32),
+    )
+
+    def describe(files):
+        parts = ("linear", CONFIG, files, 1.0, "max_probability", tuple(LABELS))
+        certificate = Certificate(
+            promise="system",
+            agreement=0.97,
+            confidence=0.95,
+            thresholds=(NEVER, NEVER),
+            n_calibration=1000,
+            n_accepted=0,
+            disagreements=0,
+            agreement_lower_bound=0.98,
+            coverage=0.0,
+            method="test",
+            teacher_model="big",
+            teacher_revision="unknown",
+            teacher_mode="chat",
+            artefact_sha256=artefact_sha256(*parts),
+            calibration_sha256="0" * 64,
+            use=1,
+            date="2026-01-01",
+        )
+        return Manifest(
+            task="urgent",
+            labels=tuple(LABELS),
+            family="linear",
+            config=CONFIG,
+            temperature=1.0,
+            confidence="max_probability",
+            files=files,
+            teacher=make_teacher(full).descriptor,
+            certificate=certificate,
+            created="2026-01-01",
+        )
+
+    with draft(full.work_dir / "bundles") as path:
+        save_file(weights.tensors(), path / "weights.safetensors")
+        publish(path, describe(hash_files(path)))
+    return read_task(folder / "task.yaml")
+
+
+@pytest.mark.e2e
+def test_report_router_and_teacher_agree_to_the_last_token(task):
+    """What the load test says it cost is what the fake teacher served, token by token."""
+    core = Cores({max(os.sched_getaffinity(0))})
+    with running_stack(task, {"latency_ms": 5}, cores=core) as stack:
+        stack.reset_teacher()
+        routers = listeners(int(stack.url.rpartition(":")[2]))
+        spec = LoadSpec(
+            url=stack.url,
+            inputs=task.inside(task.inputs.path),
+            rate=40,
+            arrivals="constant",
+            duration_s=3,
+            warmup_s=0.5,
+            max_send_lag_ms=2000,
+            max_generator_cpu=1.0,
+            timeout_s=20,
+        )
+        report = run_load(spec)
+        served = stack.served()
+        doubt = confidences(spec, [Row(0, "a"), Row(1, "b")])
+        assert [set(router.cpu_affinity()) for router in routers] == [core]
+    everything = report.sent + report.unmeasured_sent
+    assert report.succeeded == report.sent == 120
+    assert report.reasons == {"teacher low_confidence": 120}
+    assert served["answered"] == everything == 141
+    teacher = served["input_tokens"] * INPUT_USD + served["output_tokens"] * OUTPUT_USD
+    booked = report.cost_usd + report.unmeasured_cost_usd
+    assert float(booked) == pytest.approx(float(teacher + everything * STUDENT_USD), abs=1e-9)
+    assert set(report.stages_ms) >= {"queue", "forward", "teacher", "rest"}
+    assert report.usage
+    assert doubt == pytest.approx([1 / (1 + np.exp(-1))] * 2, abs=1e-3)
+
+
+@pytest.mark.e2e
+def test_every_surface_is_driven(task):
+    """Chat, streamed chat and the decision surface answer the task's words and name their route."""
+    with running_stack(task, {"latency_ms": 2}) as stack:
+        for surface in ("chat", "chat-stream", "systemone"):
+            spec = LoadSpec(
+                url=stack.url,
+                inputs=task.inside(task.inputs.path),
+                surface=surface,
+                model="urgent",
+                system="Say it.",
+                user="Message: {text}\nUrgent?",
+                labels=task.words,
+                rate=20,
+                duration_s=1,
+                warmup_s=0,
+                max_send_lag_ms=5000,
+                max_generator_cpu=1.0,
+                timeout_s=20,
+            )
+            report = run_load(spec)
+            assert report.failures == {}
+            assert report.routes == {"teacher": report.sent}
+            assert report.first_token_ms.n == (report.sent if surface == "chat-stream" else 0)
+
+
+@pytest.mark.e2e
+def test_port_in_use_and_missing_bundle_are_one_sentence(task, tmp_path):
+    """A taken port is said at once; a task without a bundle is said in the router's own words."""
+    with running_stack(task, {}) as stack:
+        taken = int(stack.url.rpartition(":")[2])
+        with (
+            pytest.raises(BadLoadSpec, match=f"port {taken} is in use"),
+            running_stack(task, {}, port=taken),
+        ):
+            pass
+    bare = task.model_copy(update={"work_dir": tmp_path})
+    with pytest.raises(DeadTarget, match="exited with 2 at its start"), running_stack(bare, {}):
+        pass

@@ -1,0 +1,143 @@
+"""What is written about a run: page, JUnit, history."""
+
+import json
+from decimal import Decimal
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtests.generator.own_cpu import Usage
+from loadtests.generator.tallies import Outcome, Tally
+from loadtests.inputs.spec import LoadSpec
+from loadtests.report.figures_of_run import report_of
+from loadtests.report.junit import junit
+from loadtests.report.page import page_of
+from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, remember
+from loadtests.verdict.drift import drift_of
+from loadtests.verdict.slo import Slo
+
+SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=50, duration_s=40)
+
+
+def report(**slo):
+    """2,000 answers, every tenth by the teacher, by a server that grows 1 MB in 10 s."""
+    tally = Tally(1.0)
+    for i in range(2000):
+        route = "teacher" if i % 10 == 0 else "student"
+        latency = 0.2 if route == "teacher" else 0.004
+        stages = (("queue", 0.001), ("forward", 0.0005))
+        tally.arrive(i / 50)
+        tally.record(
+            Outcome(
+                i / 50,
+                i,
+                0.0003,
+                latency,
+                200,
+                None,
+                route,
+                "why",
+                "x",
+                0.9,
+                Decimal("0.001"),
+                stages,
+            ),
+            SPEC,
+        )
+    tally.cpu = dict.fromkeys(range(40), 0.1)
+    usage = [
+        Usage(at_s=at, cpu=0.2, rss_mb=200 + at / 10, descriptors=30 + at // 20) for at in range(40)
+    ]
+    return report_of(SPEC, tally, Slo.model_validate(slo), tuple(usage))
+
+
+def conclusion(found):
+    """The run with all that belongs to it."""
+    return Conclusion(
+        scenario="peak",
+        about="Busy.",
+        at="2026-11-24T12:00:00+00:00",
+        passed=found.passed,
+        report=found,
+        null_server=NullCheck(
+            rate=75, send_lag_p99_ms=0.5, generator_cpu=0.1, p99_ms=1, passed=True, words="fine"
+        ),
+        comparison=(Line(name="p50, ms", predicted=4.4, measured=4.0),),
+        drift=drift_of(found),
+        versions={"raisehand": "0.1.0"},
+    )
+
+
+def test_drift_is_the_slope_per_hour():
+    """A tenth of a megabyte a second is 360 MB an hour; descriptors first and last are kept."""
+    drift = drift_of(report())
+    assert drift.rss_mb_per_h == pytest.approx(360, rel=0.01)
+    assert drift.descriptors == (30, 31)
+    assert drift.p99_ms[0] == pytest.approx(drift.p99_ms[1], rel=0.02)
+    assert "(+360.00 MB/h), descriptors 30 to 31, p99 of a typical interval 20" in drift.words
+
+
+def test_only_a_long_run_speaks_of_an_hour():
+    """The slope of 40 seconds is not printed; that of a soak is."""
+    short = conclusion(report())
+    spec = SPEC.model_copy(update={"duration_s": 1800})
+    long = short.model_copy(update={"report": short.report.model_copy(update={"spec": spec})})
+    assert "MB/h" not in page_of(short).html()
+    assert "+360.00 MB/h" in page_of(long).html()
+
+
+def test_page_holds_the_verdict_the_plots_and_the_prediction():
+    """The page is self-contained, shows what failed, six plots and predicted beside measured."""
+    html = page_of(conclusion(report(latency_ms={"student": {"p99": 1}}))).html()
+    assert "FAIL: student p99" in html
+    assert html.count("<svg") == 6
+    assert "+10.0%" in html
+    assert "null server" in html
+    assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_page_shows_the_spread_of_several_runs():
+    """Each run by seed and verdict; a single run needs no such table."""
+    found = report()
+    other = found.model_copy(update={"valid": False, "spec": SPEC.model_copy(update={"seed": 1})})
+    several = conclusion(found).model_copy(
+        update={"repeats": (Repeat.of(found), Repeat.of(other)), "passed": False}
+    )
+    assert "They differ in their seed alone" in page_of(several).html()
+    assert "They differ in their seed alone" not in page_of(conclusion(found)).html()
+    assert [(run.seed, run.passed) for run in several.repeats] == [(0, True), (1, False)]
+
+
+def test_junit_names_every_broken_limit():
+    """One case for the validity rules and one for each limit; a broken one carries its sentence."""
+    suite = ElementTree.fromstring(junit(report(latency_ms={"student": {"p99": 1}}), "peak"))[0]
+    cases = {case.get("name"): case.find("failure") for case in suite}
+    assert set(cases) == {"the run counts", "failure rate", "student p99"}
+    assert cases["failure rate"] is None
+    assert "at most 1 ms" in cases["student p99"].get("message")
+    assert suite.get("failures") == "1"
+
+
+def test_history_grows_by_a_line(tmp_path):
+    """Each run appends one JSON line with its figures and the errors of its prediction."""
+    path = tmp_path / "new" / "history.jsonl"
+    remember(conclusion(report()), path)
+    remember(conclusion(report()), path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["errors"] == {"p50, ms": pytest.approx(0.1)}
+    assert lines[0]["goodput_rps"] == 50.0
+
+
+def test_line_without_a_figure_has_no_error():
+    """Where one side is missing or zero there is no error to speak of."""
+    assert Line(name="x", predicted=None, measured=1).error is None
+    assert Line(name="x", predicted=1, measured=None).error is None
+    assert Line(name="x", predicted=1, measured=0).error is None
+    assert Line(name="x", predicted=0.9, measured=1).error == pytest.approx(-0.1)
+
+
+def test_json_of_a_conclusion_reads_back():
+    """The JSON report is the whole conclusion."""
+    whole = conclusion(report())
+    assert Conclusion.model_validate_json(whole.model_dump_json()) == whole

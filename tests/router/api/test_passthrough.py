@@ -1,0 +1,223 @@
+"""What is not the task's goes to the teacher byte for byte and comes back as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from router.api.passthrough import Passthrough
+from router.api.tasks import Served
+from router.policy import Reason, Route
+from router.process.app import create_app
+from router.process.server import Admin, bind
+from router.settings import Settings
+
+pytestmark = pytest.mark.e2e
+PATH = "/v1/chat/completions"
+OTHER = b'{"model": "big",  "messages": [{"role": "user", "content": "Hi"}], "tools": [] }'
+USAGE = {"prompt_tokens": 1_000, "completion_tokens": 500}
+
+
+@pytest.fixture
+async def upstream():
+    """Start a teacher's server around a handler; stopped when the test is over."""
+    runners = []
+
+    async def start(handler):
+        app = web.Application()
+        app.router.add_post(PATH, handler)
+        runner = web.AppRunner(app)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def behind(rig, make_task):
+    """Build a router that passes on to a teacher at a URL."""
+
+    async def build(url, **teacher):
+        task = make_task(teacher={"base_url": url, **teacher})
+        made = await rig(task=task)
+        passthrough = Passthrough(task.teacher, made.pipeline, made.pipeline.clock)
+        made.service.tasks[task.name] = Served(task, made.pipeline, passthrough)
+        made.app = create_app(made.service)
+        return made
+
+    return build
+
+
+async def test_bytes_go_on_untouched_and_the_answer_comes_back_whole(upstream, behind):
+    """The body is not re-encoded, the client's key goes along, tokens are booked and priced."""
+    seen = {}
+
+    async def handler(request):
+        seen.update(body=await request.read(), key=request.headers["authorization"])
+        return web.json_response({"choices": [], "usage": USAGE}, status=200)
+
+    made = await behind(await upstream(handler))
+    response = await made.post(PATH, OTHER, [(b"authorization", b"Bearer mine")])
+    assert seen == {"body": OTHER, "key": "Bearer mine"}
+    assert response.json["usage"] == USAGE
+    assert response.headers["x-raisehand-reason"] == "passthrough"
+    [entry] = made.ledger.entries
+    assert (entry.route, entry.reason) == (Route.TEACHER, Reason.PASSTHROUGH)
+    assert (entry.input_tokens, entry.output_tokens) == (1_000, 500)
+    assert float(entry.teacher_usd) == pytest.approx(0.002)
+    assert made.student.calls == []
+
+
+async def test_the_teachers_own_refusal_comes_back_as_it_is(upstream, behind):
+    """A 422 of the teacher is the client's to see, body and Retry-After included."""
+
+    async def handler(request):
+        return web.json_response({"error": "no"}, status=422, headers={"Retry-After": "7"})
+
+    made = await behind(await upstream(handler))
+    response = await made.post(PATH, OTHER)
+    assert (response.status, response.json) == (422, {"error": "no"})
+    assert response.headers["retry-after"] == "7"
+
+
+async def test_a_stream_is_not_held_back(upstream, behind):
+    """The first event reaches the client while the teacher is still working on the second."""
+    reached = asyncio.Event()
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices": [{"delta": {"content": "A"}}]}\n\n')
+        await asyncio.wait_for(reached.wait(), 5)
+        await response.write(b"data: " + json.dumps({"usage": USAGE}).encode() + b"\n\n")
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    made = await behind(await upstream(handler))
+
+    class Listening(made.Cycle):
+        async def send(self, message):
+            await super().send(message)
+            if b'"A"' in message.get("body", b""):
+                reached.set()
+
+    response = await made.send(PATH, [], cycle=Listening([OTHER]))
+    assert response.body.endswith(b"[DONE]\n\n")
+    assert made.ledger.entries[0].output_tokens == 500
+
+
+async def test_a_client_that_leaves_ends_the_call_and_the_bill_is_kept(upstream, behind):
+    """When the client hangs up mid-stream the teacher is cut off, and the entry says why."""
+    cut = asyncio.Event()
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            for _ in range(500):
+                await response.write(b"data: {}\n\n")
+                await asyncio.sleep(0.01)
+        except (ConnectionError, asyncio.CancelledError):
+            cut.set()
+            raise
+        return response
+
+    made = await behind(await upstream(handler))
+
+    class Leaving(made.Cycle):
+        async def send(self, message):
+            await super().send(message)
+            self.disconnected = len(self.messages) > 3
+
+    await made.send(PATH, [], cycle=Leaving([OTHER]))
+    await asyncio.wait_for(cut.wait(), 5)
+    [entry] = made.ledger.entries
+    assert (entry.route, entry.reason) == (Route.REFUSED, Reason.CLIENT_GONE)
+    assert entry.estimated
+    assert entry.attempts == 1
+
+
+async def test_an_unreachable_teacher_is_a_503_with_its_reason(behind):
+    """Nothing listens: one sentence, OpenAI-shaped, booked."""
+    made = await behind("http://127.0.0.1:9/v1")
+    response = await made.post(PATH, OTHER)
+    assert response.status == 503
+    assert response.json["error"]["code"] == "teacher_unavailable"
+    assert made.ledger.entries[0].reason is Reason.TEACHER_UNAVAILABLE
+
+
+async def test_the_teachers_concurrency_limit_holds_here_too(upstream, behind):
+    """When every slot of the teacher is taken, the next one is told so at once."""
+    release = asyncio.Event()
+
+    async def handler(request):
+        await release.wait()
+        return web.json_response({})
+
+    made = await behind(await upstream(handler))
+    limit = made.pipeline.guard.bulkhead.limit
+    waiting = [asyncio.create_task(made.post(PATH, OTHER)) for _ in range(limit)]
+    while made.pipeline.guard.inflight < limit:
+        await asyncio.sleep(0.01)
+    response = await made.post(PATH, OTHER)
+    assert response.status == 429
+    assert response.headers["x-raisehand-reason"] == "teacher_busy"
+    release.set()
+    assert {r.status for r in await asyncio.gather(*waiting)} == {200}
+
+
+@pytest.mark.parametrize(("model", "status"), [("urgent", 400), ("other", 200)])
+async def test_only_a_model_the_teacher_may_know_is_passed_on(upstream, behind, model, status):
+    """The task's own name means nothing to the teacher: a 400; any other model is its to judge."""
+
+    async def handler(request):
+        return web.json_response({})
+
+    made = await behind(await upstream(handler))
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    assert (await made.post(PATH, body)).status == status
+
+
+async def test_a_client_that_reads_nothing_is_given_up(upstream, rig, make_task):
+    """Over a real socket: the teacher's slot is free again, what was generated is booked."""
+    cut = asyncio.Event()
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"data: {}\n\n" + b": padding\n" * 10_000)
+        except (ConnectionError, asyncio.CancelledError):
+            cut.set()
+            raise
+
+    url = await upstream(handler)
+    task = make_task(teacher={"base_url": url})
+    made = await rig(task=task)
+    passthrough = Passthrough(task.teacher, made.pipeline, made.pipeline.clock)
+    made.service.tasks[task.name] = Served(task, made.pipeline, passthrough)
+    listener = bind("127.0.0.1", 0)
+    server = Admin(create_app(made.service), listener, Settings(answer_timeout_s=0.2))
+    server.start()
+    while not server.started:
+        await asyncio.sleep(0.001)
+    _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1], limit=1)
+    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(OTHER)}\r\n\r\n"
+    writer.write(head.encode() + OTHER)
+    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.sleep(0.05)
+    assert made.pipeline.guard.bulkhead.inflight == 0
+    [entry] = made.ledger.entries
+    assert (entry.reason, entry.estimated) == (Reason.CLIENT_GONE, True)
+    assert entry.output_tokens > 0
+    writer.transport.abort()
+    await server.stop()
