@@ -200,7 +200,7 @@ async def test_sigterm_under_load_loses_nothing(teacher, tmp_path, session):
         answers = await loading
         assert await asyncio.wait_for(router.process.wait(), 10) == 0
     assert {status for status, *_ in answers} == {200}
-    assert read_totals(router.ledger.entry).all.requests == len(answers)
+    assert read_totals(router.ledger).all.requests == len(answers)
 
 
 async def test_a_second_sigterm_leaves_now(teacher, tmp_path, session):
@@ -212,7 +212,7 @@ async def test_a_second_sigterm_leaves_now(teacher, tmp_path, session):
         assert router.process.returncode is None
         router.process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(router.process.wait(), 5)
-    assert read_totals(router.ledger.entry).all.requests == len(answers)
+    assert read_totals(router.ledger).all.requests == len(answers)
 
 
 async def test_kill_9_loses_only_the_last_moment(router, session):
@@ -221,7 +221,7 @@ async def test_kill_9_loses_only_the_last_moment(router, session):
     await asyncio.sleep(0.5)
     router.process.kill()
     await router.process.wait()
-    assert len(list(read_entries(router.ledger.entry))) == len(answers)
+    assert len(list(read_entries(router.ledger))) == len(answers)
 
 
 async def test_clients_that_leave_are_not_answered_and_are_booked(router, teacher, session):
