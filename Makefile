@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo test lint types contracts bench teacher-vllm clean
+.PHONY: help venv demo test lint types contracts docs bench teacher-vllm clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ contracts: .venv/ready ## Who may import whom
 test: .venv/extras lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
 
+docs: .venv/ready ## The documentation as a site, in ./site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 BENCHES := certificate monitor labelling students simulator harness router workers faults encoder
 bench: .venv/ready ## The figures of docs/benchmarks, measured here (about three quarters of an hour)
 	mkdir -p reports/bench
@@ -58,4 +61,4 @@ teacher-vllm: ## Build the teacher's own environment, .venv-teacher (vLLM for a 
 	.venv-teacher/bin/pip install -q --disable-pip-version-check gguf accelerate # reads GGUF models
 
 clean: ## Remove environments, caches and reports
-	rm -rf .venv .venv-* .cache reports
+	rm -rf .venv .venv-* .cache reports site
