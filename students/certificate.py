@@ -5,6 +5,7 @@ The arithmetic that produces it is in `students.certify.certify`.
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Literal
 
@@ -42,12 +43,14 @@ class Certificate(BaseModel):
     """1 - delta."""
     thresholds: tuple[float, ...]
     """Per predicted class, shape (K,): the student answers when confidence >= its class's one."""
+    sampling: Literal["rows", "latest", "groups"] = "rows"
+    """What the calibration rows are a random sample of; see `students.task.Sampling`."""
     n_calibration: int
     n_accepted: int
     disagreements: int
     """Among the accepted calibration rows."""
     agreement_lower_bound: float
-    """One-sided exact bound at `confidence` on the promised agreement."""
+    """What is proved at `confidence`: the exact bound of the most disagreements allowed."""
     coverage: float
     """n_accepted / n_calibration."""
     method: str
@@ -72,13 +75,21 @@ class Certificate(BaseModel):
         )
         return (
             f"With probability at least {self.confidence:.0%} over the draw of "
-            f"{self.n_calibration:,} calibration rows: {scope} {allowed:.1%} differ from what the "
+            f"{self.n_calibration:,} {self._drawn}: {scope} {allowed:.1%} differ from what the "
             f"teacher {self.teacher_model} (revision {self.teacher_revision}), asked once, would "
             f"answer. Observed: {self.disagreements} disagreements in {self.n_accepted:,} answers "
             f"kept; agreement is at least {self.agreement_lower_bound:.4f}. {self._classes}"
             f"It says nothing about truth, about any {'other' if self.per_class else 'single'} "
             "class or customer, or about traffic that changes."
         )
+
+    @property
+    def _drawn(self) -> str:
+        return {
+            "rows": "calibration rows",
+            "latest": "calibration rows, at random among the latest (it is about traffic like it)",
+            "groups": "groups, one calibration row of each (a group counts once, however large)",
+        }[self.sampling]
 
     @property
     def _classes(self) -> str:
@@ -118,14 +129,25 @@ class Refusal(BaseModel):
     """Calibration rows in all that would probably certify; None where more would not help."""
     rows_missing: int | None
     """How many of them are not there yet: all, where these rows should have done but did not."""
+    target_coverage: float | None = None
+    """Share of the traffic that would be kept with them."""
+    inputs_missing: int | None = None
+    """Inputs to add, so that so many become calibration rows; None if unknown."""
     usd_needed: Decimal | None = None
-    """What the rows that are missing would cost at this teacher's price so far; None if unknown."""
+    """What these inputs would cost at this teacher's price so far; None if unknown."""
 
-    def priced(self, usd_per_label: Decimal) -> Refusal:
-        """Return it with the price of the calibration rows that are missing."""
+    def in_inputs(self, calibration_share: float, usd_per_label: Decimal | None) -> Refusal:
+        """Return it with how many inputs are to be added, and what they would cost.
+
+        Args:
+            calibration_share: calibration rows per labelled input, above 0.
+            usd_per_label: what an input has cost so far; None if unknown.
+        """
         if self.rows_missing is None:
             return self
-        return self.model_copy(update={"usd_needed": self.rows_missing * usd_per_label})
+        inputs = math.ceil(self.rows_missing / calibration_share)
+        usd = None if usd_per_label is None else inputs * usd_per_label
+        return self.model_copy(update={"inputs_missing": inputs, "usd_needed": usd})
 
     @property
     def statement(self) -> str:
@@ -151,10 +173,15 @@ class Refusal(BaseModel):
         if self.rows_needed is None or self.rows_missing is None:
             return "more calibration rows would not help: train a better student"
         fresh = " fresh" if self.rows_missing == self.rows_needed else ""
-        price = (
+        price = "" if self.usd_needed is None else f", about ${self.usd_needed:,.2f}"
+        kept = (
             ""
-            if self.usd_needed is None
-            else f" ({self.rows_missing:,} more, about ${self.usd_needed:,.2f} at what a label has "
-            "cost)"
+            if self.target_coverage is None
+            else f", which would probably keep {self.target_coverage:.0%} of the traffic"
         )
-        return f"label about {self.rows_needed:,}{fresh} calibration rows{price}"
+        if self.inputs_missing is None:
+            return f"label about {self.rows_needed:,}{fresh} calibration rows{kept}"
+        return (
+            f"label about {self.inputs_missing:,} more inputs{price} ({self.rows_missing:,} of them"
+            f" become{fresh} calibration rows){kept}"
+        )

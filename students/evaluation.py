@@ -160,6 +160,18 @@ class Suspect(_Part):
     gold: str | None
 
 
+class Unlike(_Part):
+    """Test rows whose text is no copy, up to case, marks and numbers, of any learnt text.
+
+    Traffic repeats itself, so the figures over all rows are those to expect; these tell what to
+    expect of what is new. None where there is no such row.
+    """
+
+    agreement: Share | None
+    cascade_agreement: Share | None
+    escalation: Share | None
+
+
 class Evaluation(_Part):
     """Everything measured on the test rows at the deployed thresholds."""
 
@@ -186,6 +198,8 @@ class Evaluation(_Part):
     cascade_agreement: Share
     """Answer = teacher over all traffic: escalated answers agree by definition."""
     escalation: Share
+    unlike: Unlike | None = None
+    """The same on texts unlike anything that was learnt from; None in older bundles."""
     self_agreement: Share | None = None
     """Teacher = teacher, asked twice: the ceiling of agreement."""
 

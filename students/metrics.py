@@ -22,6 +22,7 @@ def metric_rows(evaluation: Evaluation, certificate: Certificate | None) -> list
         *_pair_rows(evaluation),
         *_probability_rows(evaluation),
         *_routing_rows(evaluation),
+        *_unlike_rows(evaluation),
         *_promise_rows(evaluation, certificate),
     ]
 
@@ -116,6 +117,18 @@ def _routing_rows(e: Evaluation) -> list[Row]:
             f"{r.coverage_at_promise:.2%} (no proof)",
         ),
     ]
+
+
+def _unlike_rows(e: Evaluation) -> list[Row]:
+    if e.unlike is None:
+        return []
+    figures = (
+        ("agreement of the student alone", e.unlike.agreement),
+        ("agreement of the cascade", e.unlike.cascade_agreement),
+        ("escalation rate", e.unlike.escalation),
+    )
+    block = "Texts unlike any learnt"
+    return [(block, name, share_words(s) if s else "no such row") for name, s in figures]
 
 
 def _promise_rows(e: Evaluation, certificate: Certificate | None) -> list[Row]:

@@ -31,6 +31,8 @@ from students.labels import LabelSchema
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Sampling = Literal["rows", "latest", "groups"]
+"""What judges: random rows of the pile, its latest rows, or one row of each group drawn."""
 SECONDS_PER_MONTH = 730 * 3600
 """The one month convention of the product: 730 hours."""
 
@@ -136,9 +138,20 @@ class InputsSection(_Section):
     gold: str | None = None
     """Column of true labels where there are any; only ever used to report accuracy."""
     split: str | None = None
-    """Column that says which rows are train, validation, temperature, calibration or test; rows
-    without one are divided at random, near-copies together."""
+    """Column that says which rows are train, validation, temperature, calibration or test; of rows
+    without one, calibration and test are drawn at random."""
+    time: str | None = None
+    """Column of times (ISO 8601 or numbers). With it the latest rows are calibration and test: the
+    promise is about traffic like theirs."""
+    group: str | None = None
+    """Column of customers, conversations, … With it one row of each group drawn judges, and nothing
+    of that group is learnt from: every group counts once, however many rows it has."""
     encoding: str = "utf-8"
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the rows that judge are drawn."""
+        return "latest" if self.time else "groups" if self.group else "rows"
 
 
 class ClassPromiseSection(_Section):

@@ -59,11 +59,19 @@ def rows_to_prove(
         passed: Bools = special.bdtr(allowed_disagreements(n, alpha, delta), n, rate) >= power
         return passed
 
-    high = zero
-    while not powerful(np.asarray(high)):
-        high *= 2
+    # Power is a saw-tooth in n with a tooth about every 1 / alpha rows; over two teeth it only
+    # rises, so that can be bisected, and what counts is the last n that falls short.
+    teeth = np.arange(math.ceil(2.0 / alpha))
+
+    def steady(n: int) -> bool:
+        return bool(powerful(n + teeth).all())
+
+    low, high = zero - 1, zero
+    while not steady(high):
+        low, high = high, 2 * high
         if high > MOST_ROWS:
             return None
-    # Power is a saw-tooth in n: what counts is the last n that falls short.
-    short = np.flatnonzero(~powerful(np.arange(zero, 2 * high + 1)))
-    return zero + (int(short[-1]) + 1 if short.size else 0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if steady(middle) else (middle, high)
+    return high

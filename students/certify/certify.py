@@ -9,7 +9,8 @@ system (G2)  P(s >= t and f != Y) <= alpha. The risk can only fall as t rises, a
     most alpha although the true risk there is larger: one fixed binomial event of probability at
     most delta. So the lowest t whose bound is at most alpha may be taken, from all thresholds and
     after looking, without a correction (risk-controlling prediction sets, Bates et al. 2021). The
-    same argument at the level of the bound itself makes the printed bound valid after the choice.
+    printed bound is that of the most disagreements allowed, a number fixed by n, alpha and delta
+    alone: it never exceeds what the promise proves, ties or not.
 
 strict (G1)  P(f != Y | s >= t) <= alpha. Not monotone in t, so the thresholds form a sequence fixed
     before a label is seen (a grid from other, unlabelled rows) and are tested one after the other
@@ -41,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 
 from students.certificate import Refusal
-from students.certify.binomial import rows_to_prove, upper_bound
+from students.certify.binomial import allowed_disagreements, rows_to_prove, upper_bound
 from students.certify.thresholds import (
     OVERALL,
     Grid,
@@ -162,9 +163,11 @@ def _system(rows: Rows, promise: PromiseSection, delta: float) -> Certified:
     thresholds = raise_others(rows.labels, needs)
     if not rows.kept(thresholds).any():
         raise _system_refusal(rows, promise, share, OVERALL)
-    # Thresholds raised further can only help, so the bound is that of the overall one alone.
-    alone = rows.kept(np.full(len(rows.labels), needs[OVERALL])) & rows.disagree
-    bound = 1.0 - float(upper_bound(alone.sum(), alone.size, share))
+    # The bound of the count that was allowed, not of the one seen: with tied scores the lowest
+    # threshold may keep fewer, and its own bound would then be one picked after looking.
+    n = rows.confidence.size
+    allowed = allowed_disagreements(n, promise.alpha, share)
+    bound = 1.0 - float(upper_bound(allowed, n, share))
     of_class = {name: rows.teacher == rows.labels.index(name) for name in promise.per_class}
     return _certified(rows, thresholds, bound, SYSTEM, delta, promise, of_class)
 
@@ -221,13 +224,17 @@ def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str
         np.full(rows.teacher.size, True) if overall else rows.teacher == rows.labels.index(name)
     )
     score, disagree = rows.confidence[member], rows.disagree[member]
-    surest = score >= np.max(score, initial=-math.inf, where=~np.isnan(score))
-    wrong, n, alpha = int((surest & disagree).sum()), score.size, 1.0 - agreement
-    needed = rows_to_prove(alpha, delta, wrong / max(n, 1))
+    n, alpha = score.size, 1.0 - agreement
+    kept, wrong = _prefixes(score, disagree)
+    # Half of what is allowed leaves room for the proof; failing that, the surest rows are asked.
+    within = np.flatnonzero(wrong <= alpha / 2 * n)
+    aim = int(within[-1]) if within.size else 0
+    needed = rows_to_prove(alpha, delta, wrong[aim] / max(n, 1)) if kept.size else None
     raw = float(disagree.mean()) if n else 0.0
     # Rows of one class come at the rate at which the teacher gives it.
     rate = max(n, 1) / rows.confidence.size
     rows_needed = None if needed is None else math.ceil(needed / rate)
+    surest = int(wrong[0]) if kept.size else 0
     return _refused(
         promise,
         agreement=agreement,
@@ -235,10 +242,20 @@ def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str
         n_calibration=n,
         raw_disagreement=raw,
         minimum_escalation=max(0.0, raw - alpha),
-        best_agreement=1.0 - float(upper_bound(wrong, n, delta)),
-        best_coverage=float(surest.mean()) if n else 0.0,
+        best_agreement=1.0 - float(upper_bound(surest, n, delta)),
+        best_coverage=float(kept[0] / n) if kept.size else 0.0,
+        target_coverage=float(kept[aim] / n) if kept.size and needed is not None else None,
         **_missing(rows_needed, rows.confidence.size),
     )
+
+
+def _prefixes(score: Floats, disagree: Bools) -> tuple[Ints, Ints]:
+    """Rows kept and wrong at each distinct score, surest first; NaN is never kept."""
+    real = ~np.isnan(score)
+    order = np.argsort(-score[real], kind="stable")
+    ranked, wrong = score[real][order], np.cumsum(disagree[real][order], dtype=np.int64)
+    ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if ranked.size else order[:0]
+    return ends + 1, wrong[ends]
 
 
 def _strict_refusal(

@@ -27,6 +27,7 @@ from students.evaluation import (
     Quality,
     Share,
     Suspect,
+    Unlike,
 )
 from students.label.labelled import LabelledSet
 from students.labels import UNSURE_LABEL_MASS
@@ -48,6 +49,7 @@ def evaluate(
     confidence_kind: scoring_rule.Kind,
     promise: PromiseSection,
     *,
+    unlike: Bools | None = None,
     self_agreement: Share | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -59,6 +61,7 @@ def evaluate(
         thresholds: per predicted class, (K,).
         confidence_kind: the score that the thresholds were made for.
         promise: what was promised, for the coverage at the promise.
+        unlike: (N,), rows whose text is unlike all that was learnt from.
         self_agreement: teacher against itself, where it was asked twice.
         seed: of the bootstrap.
 
@@ -106,6 +109,7 @@ def evaluate(
         kept_agreement=share(int((agree & kept).sum()), int(kept.sum())) if kept.any() else None,
         cascade_agreement=share(int((agree | ~kept).sum()), n),
         escalation=share(int((~kept).sum()), n),
+        unlike=None if unlike is None else _unlike(agree[unlike], kept[unlike]),
         self_agreement=self_agreement,
         probabilities=score_probabilities(
             probabilities, labelled.probabilities, teacher, seed=seed
@@ -144,6 +148,13 @@ def risk_coverage(confidence: Floats, agree: Bools) -> tuple[CurvePoint, ...]:
         )
         for m, e, lo, hi, best in zip(kept, errors, low, high, oracle, strict=True)
     )
+
+
+def _unlike(agree: Bools, kept: Bools) -> Unlike:
+    def of(rows: Bools) -> Share | None:
+        return share(int(rows.sum()), rows.size) if rows.size else None
+
+    return Unlike(agreement=of(agree), cascade_agreement=of(agree | ~kept), escalation=of(~kept))
 
 
 def _allowed(promise: PromiseSection, n: int) -> Floats:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from students.certificate import Certificate
     from students.evaluation import Evaluation
     from students.label.labelled import LabelledSet
@@ -47,6 +50,7 @@ def evaluate(
     ranks, how good the probabilities are, and the certificate: every figure with its n.
     """
     from students.label.record import load_labels
+    from students.label.split import LEARNT, unlike
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
     from students.task import load_task
@@ -54,9 +58,18 @@ def evaluate(
     task = load_task(task_path)
     bundle = find_bundle(task.work_dir, bundle_id)
     labelled, record = load_labels(labels_dir or task.work_dir)
-    test = check_test_rows(bundle, labelled, record.split_rows()["test"].tolist())
+    splits = record.split_rows()
+    test = check_test_rows(bundle, labelled, splits["test"].tolist())
+    known = {labelled.texts[i] for name in LEARNT for i in splits[name]}
     agreement = record.self_agreement
-    measured = measure(load_student(bundle), bundle, task, test, (agreement.agreed, agreement.n))
+    measured = measure(
+        load_student(bundle),
+        bundle,
+        task,
+        test,
+        (agreement.agreed, agreement.n),
+        unlike=unlike(test.texts, known),
+    )
     certificate = bundle.manifest.certificate
     if html_path:
         _write(html_path, bundle, measured, certificate, test)
@@ -92,10 +105,13 @@ def measure(
     task: Task,
     test: LabelledSet,
     self_agreement: tuple[int, int] = (0, 0),
+    *,
+    unlike: npt.NDArray[np.bool_] | None = None,
 ) -> Evaluation:
     """Predict the test rows with the student as it serves, and measure at the certified thresholds.
 
-    `self_agreement` is (agreed, n) of the teacher asked twice. Without a certificate everything
+    `self_agreement` is (agreed, n) of the teacher asked twice, `unlike` (N,) the rows whose text is
+    unlike all that was learnt from. Without a certificate everything
     escalates, as in serving.
     """
     import numpy as np
@@ -128,6 +144,7 @@ def measure(
         bundle.manifest.thresholds,
         bundle.manifest.confidence,
         promise,
+        unlike=unlike,
         self_agreement=share(agreed, n) if n else None,
     )
 

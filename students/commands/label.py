@@ -74,7 +74,9 @@ def label(
     task = load_task(task_path)
     inputs = read_inputs(task.inputs, task.schema_)
     if limit is not None:
-        inputs = _sample(inputs, limit, seed)
+        from students.label.split import sample_rows
+
+        inputs = sample_rows(inputs, limit, seed)
     allowed = task.max_labelling_usd if max_usd is None else Decimal(str(max_usd))
     if not task.teacher.terms:
         click.echo(
@@ -179,18 +181,11 @@ def _agree(estimate: Estimate, allowed: Decimal | None, yes: bool) -> None:
     click.confirm("Continue?", abort=True, err=True)
 
 
-def _sample(inputs: Inputs, limit: int, seed: int) -> Inputs:
-    import numpy as np
-
-    chosen = np.random.default_rng(seed).permutation(len(inputs))[:limit]
-    return inputs.take(np.sort(chosen))
-
-
 def _record(
     task: Task, inputs: Inputs, labelling: Labelling, flips: OrderFlips | None, seed: int
 ) -> LabellingRecord:
-    from students.label.inputs import split_inputs
     from students.label.record import make_record
+    from students.label.split import split_inputs
 
     splits = split_inputs(inputs.take(labelling.rows), seed=seed)
     return make_record(task, inputs, labelling, splits, seed, flips)

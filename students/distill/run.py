@@ -22,11 +22,12 @@ from students.certify.calibration import fit_temperature
 from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
-from students.certify.uses import USES_FILE, take_use
+from students.certify.uses import USES_FILE, row_ids, take_use
 from students.distill.profiling import profile_student
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs, NotCertifiable
 from students.label.labelled import LabelledSet
+from students.label.split import LEARNT, unlike
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
 from students.runtime.probes import probe
@@ -38,7 +39,7 @@ Report = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is."""
 
 STAGES = ("train", "calibrate", "certify", "evaluate", "profile", "write")
-NEEDED = ("train", "validation", "temperature", "calibration", "test")
+NEEDED = (*LEARNT, "calibration", "test")
 BATCH = 256
 PROFILED_TEXTS = 1024
 
@@ -118,12 +119,14 @@ def prove(
     manifest = manifest.model_copy(update={"certificate": certificate})
     report("evaluate", 0, 1)
     bill = manifest.labelling
+    known = {text for name in LEARNT for text in part[name].texts}
     evaluation = evaluate(
         answer(student, part["test"].texts).probabilities,
         part["test"],
         manifest.thresholds,
         manifest.confidence,
         task.promise,
+        unlike=unlike(part["test"].texts, known),
         self_agreement=share(bill.self_agreement_agreed, bill.self_agreement_n)
         if bill and bill.self_agreement_n
         else None,
@@ -216,8 +219,9 @@ def _certify(
     clock: Callable[[], datetime],
 ) -> tuple[Certificate | None, Refusal | None]:
     rows = part["calibration"]
+    looked_at = row_ids(rows.texts, [rows.schema.names[i] for i in rows.teacher])
     use = take_use(
-        task.work_dir / USES_FILE, rows.sha256, manifest.artefact_sha256, task.promise, clock
+        task.work_dir / USES_FILE, looked_at, manifest.artefact_sha256, task.promise, clock
     )
     unlabelled = answer(student, part["temperature"].texts)
     said = answer(student, rows.texts)
@@ -233,7 +237,11 @@ def _certify(
         )
     except NotCertifiable as error:
         bill, refusal = manifest.labelling, error.refusal
-        return None, refusal.priced(bill.usd / bill.n) if refusal and bill and bill.n else refusal
+        if refusal is None:
+            return None, None
+        labelled = bill.n if bill else sum(len(one) for one in part.values())
+        usd = bill.usd / bill.n if bill else None
+        return None, refusal.in_inputs(len(rows) / labelled, usd)
     return _certificate(certified, task, manifest, rows, use, clock), None
 
 
@@ -250,6 +258,7 @@ def _certificate(
         agreement=task.promise.agreement,
         confidence=task.promise.confidence,
         thresholds=certified.thresholds,
+        sampling=manifest.labelling.sampling if manifest.labelling else "rows",
         n_calibration=certified.n_calibration,
         n_accepted=certified.n_accepted,
         disagreements=certified.disagreements,

@@ -19,7 +19,7 @@ from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling
 from students.labels import UNSURE_LABEL_MASS
-from students.task import Task
+from students.task import Sampling, Task
 
 LABELS_FILE = "labels.npz"
 RECORD_FILE = "labels.json"
@@ -91,6 +91,8 @@ class LabellingRecord(_Part):
     gold: Agreement | None
     """Teacher against gold where gold is known; None without gold."""
     splits: dict[str, list[int]]
+    """Rows of labels.npz; in calibration and test as often as the pile holds their text."""
+    sampling: Sampling = "rows"
     seed: int
     date: str
 
@@ -108,7 +110,7 @@ def make_record(
     flips: OrderFlips | None = None,
     clock: Callable[[], datetime] = now,
 ) -> LabellingRecord:
-    """Describe a labelling; `splits` are rows of its labelled set, from `split_inputs`.
+    """Describe a labelling; `splits` are from `split_inputs`.
 
     The bill includes what measuring `flips` cost.
     """
@@ -144,6 +146,7 @@ def make_record(
         truncated=int(labelled.truncated.sum()),
         gold=Agreement(n=int(known.sum()), agreed=right) if known.any() else None,
         splits={name: rows.tolist() for name, rows in splits.items()},
+        sampling=task.inputs.sampling,
         seed=seed,
         date=clock().date().isoformat(),
     )

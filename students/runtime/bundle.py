@@ -30,6 +30,7 @@ from students.errors import BadBundle
 from students.evaluation import Evaluation
 from students.labels import LabelSchema
 from students.runtime.probes import Probe
+from students.task import Sampling
 from students.teachers.protocol import TeacherDescriptor
 
 MANIFEST = "manifest.json"
@@ -51,6 +52,8 @@ class LabellingBill(_Part):
     self_agreement_n: int = 0
     self_agreement_agreed: int = 0
     labels_sha256: str = ""
+    sampling: Sampling = "rows"
+    """How the rows that judge were drawn."""
 
 
 class Trial(_Part):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.stats import binom, multinomial
 
 from students.certificate import NEVER
 from students.certify.binomial import allowed_disagreements, rows_to_prove, upper_bound
@@ -98,7 +99,44 @@ def test_system_promise_met_by_every_row_answers_everything():
     got = _certify((np.linspace(0, 1, 200), np.zeros(200, int), np.zeros(200, int)), SYSTEM)
     assert got.thresholds == (0.0, 0.0)
     assert got.coverage == 1.0
-    assert got.agreement_lower_bound == pytest.approx(0.05 ** (1 / 200))
+    # The bound of what was allowed, not of the flawless sample: it holds whatever was chosen.
+    allowed = allowed_disagreements(200, SYSTEM.alpha, 0.05)
+    assert got.agreement_lower_bound == pytest.approx(1 - upper_bound(allowed, 200, 0.05))
+    assert got.agreement_lower_bound >= SYSTEM.agreement
+
+
+@pytest.mark.parametrize("risks", [(0.05, 0.0132), (0.051, 0.03), (0.07, 0.049)])
+def test_the_printed_bound_holds_with_tied_scores(risks):
+    """Exact enumeration over two tied scores: the printed bound is wrong with at most delta."""
+    n, (everything, surest) = 240, risks
+    wrong = 0.0
+    for high in range(40):
+        for low in range(40):
+            mass = multinomial.pmf(
+                [high, low, n - high - low], n, [surest, everything - surest, 1 - everything]
+            )
+            if mass < 1e-12:
+                continue
+            scores = np.repeat([0.9, 0.5], n // 2)
+            differs = np.zeros(n, int)
+            differs[:high] = 1
+            differs[n // 2 : n // 2 + low] = 1
+            try:
+                got = _certify((scores, np.zeros(n, int), differs), SYSTEM)
+            except NotCertifiable:
+                continue
+            risk = everything if got.thresholds[0] <= 0.5 else surest
+            wrong += mass * (1 - risk < got.agreement_lower_bound)
+    assert wrong <= 0.05
+
+
+@pytest.mark.parametrize("rate", [0.03, 0.04, 0.047])
+def test_rows_to_prove_is_the_last_that_falls_short_and_one(rate):
+    """Near the line, too: one row fewer lacks the power, and no larger number does."""
+    n = rows_to_prove(0.05, 0.025, rate)
+    sizes = np.arange(n - 1, n + 400)
+    power = binom.cdf(allowed_disagreements(sizes, 0.05, 0.025), sizes, rate)
+    assert power[0] < 0.8 <= power[1:].min()
 
 
 def test_ties_at_the_boundary_are_all_refused():
@@ -200,13 +238,16 @@ def test_too_few_rows_are_refused_with_the_number_that_would_do():
 
 
 def test_a_refusal_says_what_the_missing_rows_would_cost():
-    """71 rows are there, 72 would do, a label has cost 2 cents."""
+    """71 rows are there, 72 would do, every 7th input becomes one, a label has cost 2 cents."""
     flawless = (np.linspace(0, 1, 71), np.zeros(71, int), np.zeros(71, int))
     with pytest.raises(NotCertifiable) as caught:
         _certify(flawless, PromiseSection(agreement=0.95, confidence=0.95))
-    priced = caught.value.refusal.priced(Decimal("0.02"))
-    assert priced.usd_needed == Decimal("0.02")
-    assert "72 calibration rows (1 more, about $0.02 at what a label has cost)" in priced.statement
+    refusal = caught.value.refusal.in_inputs(0.15, Decimal("0.02"))
+    assert (refusal.inputs_missing, refusal.usd_needed) == (7, Decimal("0.14"))
+    assert "about 7 more inputs, about $0.14 (1 of them become calibration rows)" in (
+        refusal.statement
+    )
+    assert "keep 100% of the traffic" in refusal.statement
 
 
 def test_a_hopeless_student_is_refused_and_more_rows_are_not_advised():

@@ -1,34 +1,40 @@
 """The certificate ledger: looking again at the same rows is counted, before the look."""
 
+import json
+import multiprocessing
+
 import pytest
 
-from students.certify.uses import read_uses, take_use
+from students.certify.uses import read_uses, row_ids, take_use
 from students.errors import BadInputs
 from students.task import PromiseSection
 
 PROMISE = PromiseSection(agreement=0.97)
+TEXTS = [f"text {i}" for i in range(100)]
+ROWS = row_ids(TEXTS, ["calm"] * 100)
+OTHER = row_ids([f"other {i}" for i in range(100)], ["calm"] * 100)
 
 
 def test_recertifying_repeatedly_on_one_set_counts_up(tmp_path):
     """Another student on the same rows is use 2, then 3; other rows begin at 1."""
     path = tmp_path / "work" / "certificates.jsonl"
-    assert [take_use(path, "rows", artefact, PROMISE) for artefact in "abc"] == [1, 2, 3]
-    assert take_use(path, "other rows", "a", PROMISE) == 1
+    assert [take_use(path, ROWS, artefact, PROMISE) for artefact in "abc"] == [1, 2, 3]
+    assert take_use(path, OTHER, "a", PROMISE) == 1
 
 
 def test_another_promise_on_the_same_rows_is_another_use(tmp_path):
     """Trying 98 % after 97 % was certified is a second look."""
     path = tmp_path / "certificates.jsonl"
-    take_use(path, "rows", "a", PROMISE)
-    assert take_use(path, "rows", "a", PromiseSection(agreement=0.98)) == 2
+    take_use(path, ROWS, "a", PROMISE)
+    assert take_use(path, ROWS, "a", PromiseSection(agreement=0.98)) == 2
 
 
 def test_the_same_student_and_promise_is_the_same_look(tmp_path):
     """Running the same distillation again costs nothing: it cannot give another answer."""
     path = tmp_path / "certificates.jsonl"
-    take_use(path, "rows", "a", PROMISE)
-    take_use(path, "rows", "b", PROMISE)
-    assert take_use(path, "rows", "a", PROMISE) == 1
+    take_use(path, ROWS, "a", PROMISE)
+    take_use(path, ROWS, "b", PROMISE)
+    assert take_use(path, ROWS, "a", PROMISE) == 1
     assert len(read_uses(path)) == 2
 
 
@@ -37,11 +43,44 @@ def test_a_damaged_ledger_is_one_sentence(tmp_path):
     path = tmp_path / "certificates.jsonl"
     path.write_text('{"use": 0}\n')
     with pytest.raises(BadInputs, match="restore the file"):
-        take_use(path, "rows", "a", PROMISE)
+        take_use(path, ROWS, "a", PROMISE)
 
 
 def test_a_ledger_that_cannot_be_written_is_one_sentence(tmp_path):
     """A look that cannot be written down is not taken."""
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInputs, match="cannot be"):
-        take_use(tmp_path / "file" / "certificates.jsonl", "rows", "a", PROMISE)
+        take_use(tmp_path / "file" / "certificates.jsonl", ROWS, "a", PROMISE)
+
+
+def test_a_pile_that_grows_is_not_fresh(tmp_path):
+    """Ten looks at a pile that grows by a few rows are ten looks; rows all new begin at 1."""
+    path = tmp_path / "certificates.jsonl"
+    grown = TEXTS
+    for look in range(1, 11):
+        assert take_use(path, row_ids(grown, ["calm"] * len(grown)), f"{look}", PROMISE) == look
+        grown = [*grown[5:], *(f"new {look} {i}" for i in range(10))]
+    assert take_use(path, OTHER, "a", PROMISE) == 1
+
+
+def test_a_row_is_its_text_and_the_teachers_answer():
+    """Copies and order do not make another set of rows; another answer does."""
+    assert (row_ids([*TEXTS, TEXTS[0]], ["calm"] * 101) == ROWS).all()
+    assert (row_ids(TEXTS[::-1], ["calm"] * 100) == ROWS).all()
+    assert len({*row_ids(["a"], ["calm"]), *row_ids(["a"], ["urgent"])}) == 2
+
+
+def test_looks_that_an_older_version_wrote_count_for_every_row(tmp_path):
+    """Where the rows of a look are not known, no row is fresh."""
+    path = tmp_path / "certificates.jsonl"
+    old = {"calibration_sha256": "x", "artefact_sha256": "a", "use": 3, "date": "2026-11-24"}
+    path.write_text(json.dumps(old | {"promise": PROMISE.model_dump()}) + "\n")
+    assert take_use(path, ROWS, "b", PROMISE) == 4
+
+
+def test_two_distillations_at_once_take_two_looks(tmp_path):
+    """Eight processes that look at the same moment get eight uses."""
+    path = tmp_path / "certificates.jsonl"
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        uses = pool.starmap(take_use, [(path, ROWS, f"{i}", PROMISE) for i in range(8)])
+    assert sorted(uses) == list(range(1, 9))
