@@ -307,12 +307,13 @@ class Pipeline:
         )
 
     def _usd(self, bill: Bill) -> Decimal | None:
-        teacher_usd = self._teacher_usd(bill)
+        teacher_usd = self.teacher_usd(bill)
         if teacher_usd is None or self._student_usd is None:
             return None
         return self._student_usd + teacher_usd
 
-    def _teacher_usd(self, bill: Bill) -> Decimal | None:
+    def teacher_usd(self, bill: Bill) -> Decimal | None:
+        """Return what a bill comes to; None when it has no known price."""
         if not bill.attempts:
             return NOTHING
         if self._teacher_price is None:
@@ -376,7 +377,7 @@ class Pipeline:
             label=label,
             confidence=confidence,
             student_usd=NOTHING if run.scored is None else self._student_usd,
-            teacher_usd=NOTHING if bill is FREE else self._teacher_usd(bill),
+            teacher_usd=NOTHING if bill is FREE else self.teacher_usd(bill),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,

@@ -30,7 +30,7 @@ def provenance_fields(answer: Answer) -> bytes:
         answer.route.encode(),
         answer.reason.encode(),
         answer.model.bundle.encode(),
-        _usd(answer.usd),
+        cost_words(answer.usd),
         answer.queue_s * 1000.0,
         answer.forward_s * 1000.0,
     )
@@ -50,7 +50,7 @@ def provenance_fields_of_many(answers: list[Answer]) -> bytes:
         routes.pop().encode() if len(routes) == 1 else b"mixed",
         reasons.pop().encode() if len(reasons) == 1 else b"mixed",
         ",".join(sorted(bundles)).encode(),
-        _usd(_sum([answer.usd for answer in answers])),
+        cost_words(_sum([answer.usd for answer in answers])),
         max(answer.queue_s for answer in answers) * 1000.0,
         max(answer.forward_s for answer in answers) * 1000.0,
     )
@@ -68,5 +68,6 @@ def _sum(amounts: list[Decimal | None]) -> Decimal | None:
 
 
 @lru_cache(maxsize=1_024)
-def _usd(usd: Decimal | None) -> bytes:
+def cost_words(usd: Decimal | None) -> bytes:
+    """Return a cost as a header says it."""
     return UNPRICED if usd is None else f"{usd:.12f}".encode()

@@ -94,6 +94,7 @@ class ChatEnvelope(Struct):
 
     model: str
     messages: list[Any]
+    stream: Any = False
 
 
 class ChatMessage(Struct):

@@ -120,7 +120,8 @@ class Chat:
         Raises:
             BadRequest, UnknownModel: there is no such teacher.
         """
-        model = parse(self._decode_envelope, call.body, _HELP).model
+        envelope = parse(self._decode_envelope, call.body, _HELP)
+        model = envelope.model
         named = self._by_model.get(model, [])
         chat = [s for s in named or _tasks(self._service) if s.passthrough is not None]
         own_name = named and all(s.task.name == model != s.task.teacher.model for s in named)
@@ -137,7 +138,7 @@ class Chat:
             )
         passthrough = chat[0].passthrough
         assert passthrough is not None
-        await passthrough.forward(call)
+        await passthrough.forward(call, streams=bool(envelope.stream))
 
     def _whole(
         self, call: Call, request: ChatRequest, answer: Answer, word: str, usage: Usage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 
 import pytest
@@ -74,6 +75,126 @@ async def test_bytes_go_on_untouched_and_the_answer_comes_back_whole(upstream, b
     assert (entry.input_tokens, entry.output_tokens) == (1_000, 500)
     assert float(entry.teacher_usd) == pytest.approx(0.002)
     assert made.student.calls == []
+
+
+def gzipping(document, **headers):
+    """A teacher that compresses for whoever takes it, as hosted ones do."""
+
+    async def handler(request):
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        sent = {"content-type": "application/json"} | headers
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            body, sent["content-encoding"] = gzip.compress(body), "gzip"
+        return web.Response(body=body, headers=sent)
+
+    return handler
+
+
+@pytest.mark.parametrize("offered", [None, "identity", "gzip", "gzip, br", "br", "gzip;q=0, *"])
+@pytest.mark.parametrize("size", [1, 2_000])
+async def test_a_compressed_answer_is_whole_and_its_bill_right(upstream, behind, offered, size):
+    """The client gets what it can read, labelled as what it is; the teacher's tokens are booked."""
+    document = {"model": "big", "choices": [{"logprobs": "long " * 50}] * size, "usage": USAGE}
+    made = await behind(await upstream(gzipping(document)))
+    headers = [] if offered is None else [(b"accept-encoding", offered.encode())]
+    response = await made.post(PATH, OTHER, headers)
+    compressed = response.headers.get("content-encoding") == "gzip"
+    assert compressed is (offered in ("gzip", "gzip, br"))
+    body = gzip.decompress(response.body) if compressed else response.body
+    assert json.loads(body) == document
+    assert int(response.headers["content-length"]) == len(response.body)
+    [entry] = made.ledger.entries
+    assert (entry.input_tokens, entry.output_tokens, entry.estimated) == (1_000, 500, False)
+    assert response.headers["x-raisehand-cost-usd"] == "0.002000000000"
+
+
+async def test_a_stream_is_asked_for_plain_and_tells_its_cost(upstream, behind):
+    """Its cost is known at its end: a comment before [DONE], however the two arrive."""
+    events = [b'data: {"choices": []}\n\n', b"data:" + json.dumps({"usage": USAGE}).encode()]
+
+    async def handler(request):
+        assert request.headers["accept-encoding"] == "identity"
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for part in [*events, b"\n", b"\n", b"data: [DONE]\n\n"]:
+            await response.write(part)
+            await asyncio.sleep(0.01)
+        return response
+
+    made = await behind(await upstream(handler))
+    question = json.dumps(json.loads(OTHER) | {"stream": True}).encode()
+    response = await made.post(PATH, question, [(b"accept-encoding", b"gzip")])
+    assert response.headers["x-raisehand-cost-usd"] == "later"
+    comment = b": x-raisehand-cost-usd: 0.002000000000\n\n"
+    assert response.body == b"".join([*events, b"\n\n", comment, b"data: [DONE]\n\n"])
+
+
+async def test_all_headers_go_both_ways_but_those_of_one_hop(upstream, behind):
+    """Ids, limits and vendors' headers pass; hops, cookies and what names a place do not."""
+    seen = {}
+
+    async def handler(request):
+        seen.update({name.lower(): value for name, value in request.headers.items()})
+        back = {
+            "x-ratelimit-remaining": "7",
+            "retry-after-ms": "3",
+            "x-should-retry": "true",
+            "openai-version": "2",
+            "x-request-id": "theirs",
+            "set-cookie": "a=b",
+            "alt-svc": "h3",
+            "connection": "x-hop",
+            "x-hop": "1",
+            "x-raisehand-route": "student",
+        }
+        return web.json_response({"usage": USAGE}, headers=back)
+
+    made = await behind(await upstream(handler))
+    passed = {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "openai-organization": "us",
+        "idempotency-key": "k",
+        "x-stainless-lang": "python",
+        "user-agent": "mine",
+        "authorization": "Bearer mine",
+    }
+    kept = {
+        "cookie": "c=d",
+        "te": "trailers",
+        "x-hop": "1",
+        "connection": "close, x-hop",
+        "x-raisehand-threshold": "1",
+        "expect": "100-continue",
+    }
+    given = {**passed, **kept, "x-request-id": "abc-1"}
+    headers = [(name.encode(), value.encode()) for name, value in given.items()]
+    response = await made.post(PATH, OTHER, headers)
+    assert passed.items() <= seen.items()
+    assert not kept.keys() - {"connection"} & seen.keys()
+    assert seen["x-request-id"] == "abc-1"
+    got = response.headers
+    assert (got["x-ratelimit-remaining"], got["retry-after-ms"]) == ("7", "3")
+    assert (got["x-should-retry"], got["openai-version"]) == ("true", "2")
+    assert not {"set-cookie", "alt-svc", "connection", "x-hop"} & got.keys()
+    assert (got["x-request-id"], got["x-raisehand-teacher-request-id"]) == ("abc-1", "theirs")
+    assert (got["x-raisehand-route"], got["x-raisehand-bundle"]) == ("teacher", "bundle000001")
+    assert made.ledger.entries[0].request_id == "abc-1"
+
+
+async def test_the_routers_own_key_replaces_the_clients(upstream, behind, monkeypatch):
+    """Where the router pays, no key of a client reaches the teacher, whatever its header."""
+    seen = {}
+
+    async def handler(request):
+        seen.update(request.headers)
+        return web.json_response({})
+
+    monkeypatch.setenv("TEACHER_KEY", "ours")
+    made = await behind(await upstream(handler), api_key_env="TEACHER_KEY")
+    keys = [(name, b"mine") for name in (b"authorization", b"api-key", b"x-api-key")]
+    await made.post(PATH, OTHER, keys)
+    assert seen["Authorization"] == "Bearer ours"
+    assert "mine" not in seen.values()
 
 
 async def test_the_teachers_own_refusal_comes_back_as_it_is(upstream, behind):
