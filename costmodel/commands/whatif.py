@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from costmodel.errors import BadScenario
 
@@ -68,7 +69,7 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
     if scenario_path is not None:
         for name, option in (("bundle", "--bundle"), ("ledger_path", "--from-ledger"),
                              ("threshold", "--threshold"), ("serve", "--serve")):  # fmt: skip
-            if options[name]:
+            if _is_given(name):
                 raise click.UsageError(f"{option} belongs to --task, not to a scenario file")
         _scenario(scenario_path, options)
     else:
@@ -76,9 +77,15 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
         for name, option in (
             ("sweeps", "--sweep"), ("csv_path", "--csv"), ("figures", "--figures")
         ):  # fmt: skip
-            if options[name]:
+            if _is_given(name):
                 raise click.UsageError(f"{option} needs a scenario file")
         _task(task_path, options)
+
+
+def _is_given(name: str) -> bool:
+    """Whether the user gave this option, whatever its value: 0 is a value."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not ParameterSource.DEFAULT
 
 
 def _task(path: Path, options: dict[str, Any]) -> None:

@@ -71,8 +71,9 @@ def add_doubts(
     )
     points = pareto_points(projection, deployment.risk_coverage)
     if len(points) > 1:
+        certified = deployment.certified_threshold
         here = ParetoPoint(
-            deployment.certified_threshold or float("nan"),
+            float("nan") if certified is None else certified,
             projection.escalation.mid,
             projection.agreement.mid,
             projection.cost_ratio.mid,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ TARGET = _options(
     click.option("--url", help="A running server, e.g. http://127.0.0.1:8080."),
     click.option("--task", type=PATH, help="Task file: starts a router, and a fake teacher."),
     click.option("--bundle", help="With --task: the bundle to serve; default: latest."),
-    click.option("--port", type=int, help="With --task: the router's port; default: any free."),
+    click.option("--port", type=click.IntRange(0, 65535), help="With --task: the router's port."),
     click.option("--pin/--no-pin", default=True, help="With --task: the router has its own cores."),
     click.option("--own-teacher", is_flag=True, help="With --task: ask the task's own teacher."),
     click.option("--allow-remote", is_flag=True, default=None, help="The target is yours to load."),
@@ -97,7 +98,8 @@ OUTPUT = _options(
 @LIMITS
 @WHAT
 @OUTPUT
-def loadtest(**given: Any) -> None:
+@click.pass_context
+def loadtest(context: click.Context, /, **_: Any) -> None:
     """Drive a running server with real inputs, open loop.
 
     Requests leave at instants fixed in advance, however slow the server is; latency counts from
@@ -111,10 +113,17 @@ def loadtest(**given: Any) -> None:
 
     # A terminated test ends its own servers and generators, as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options = {name: value for name, value in given.items() if value not in (None, (), False)}
-    options |= {name: False for name in ("null_check", "pin") if given[name] is False}
-    if not _carry_out(wanted_of(options)):
+    if not _carry_out(wanted_of(given(context))):
         raise click.exceptions.Exit(1)
+
+
+def given(context: click.Context) -> dict[str, Any]:
+    """Return the options that the user gave, whatever their value: 0 and False are values."""
+    return {
+        name: value
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
 
 
 def _carry_out(wanted: Wanted) -> bool:

@@ -119,7 +119,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     }
     if task is not None and "history" not in outputs:
         outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
-    chosen = {
+    chosen: dict[str, Any] = {
         name: left.pop(name)
         for name in (
             "bundle",
@@ -134,6 +134,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         )
         if name in left
     }
+    _belong_together(chosen)
     repeats = left.pop("repeats", scenario.repeats)
     if repeats > 1 and "samples" in left:
         raise BadLoadSpec("--samples keeps the requests of one run; leave out --repeats")
@@ -149,6 +150,23 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         load=_load_of(left, scenario, task),
         **chosen,
     )
+
+
+def _belong_together(chosen: Mapping[str, Any]) -> None:
+    """Refuse what would change nothing or cannot be measured at.
+
+    Raises:
+        BadLoadSpec: an option without the one it belongs to, or a rate or multiple of 0 or less.
+    """
+    for option, owner in (("past", "knee"), ("fit_at", "fit")):
+        if option not in chosen:
+            continue
+        flag = f"--{option.replace('_', '-')}"
+        if not chosen.get(owner):
+            raise BadLoadSpec(f"{flag} belongs to --{owner}; give both or neither")
+        if any(not value > 0 for value in chosen[option]):
+            found = ", ".join(f"{value:g}" for value in chosen[option])
+            raise BadLoadSpec(f"{flag} must be greater than 0 (found {found})")
 
 
 def _slo_of(left: dict[str, Any], scenario: LoadScenario) -> Slo:
@@ -183,9 +201,13 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
         shape = {"kind": left.pop("shape")}
     if "factor" in left:
         shape["factor"] = left.pop("factor")
+    if "factor" in shape and shape.get("kind", "steady") == "steady":
+        raise BadLoadSpec("--factor moves a rate that a shape moves; give --shape, e.g. step")
     if shape:
         load["shape"] = shape
     load.update(left)
+    if "cv" in left and load.get("arrivals") != "gamma":
+        raise BadLoadSpec("--cv is the variation of gamma gaps; give --arrivals gamma with it")
     if "inputs" not in load:
         raise BadLoadSpec("there are no inputs; give --inputs data.csv, or --task")
     return load

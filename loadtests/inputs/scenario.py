@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.spec import faults
@@ -29,7 +29,7 @@ class LoadScenario(BaseModel):
     load: Mapping[str, Any]
     teacher: Mapping[str, Any] = {}
     slo: Slo = Slo()
-    repeats: int = 1
+    repeats: int = Field(default=1, ge=1)
 
 
 def shipped() -> list[str]:

@@ -89,3 +89,10 @@ def test_unknown_price_is_an_error_not_zero(task_file):
     """A model nobody knows stops the projection."""
     with pytest.raises(CostModelError, match="openai:gpt-nope"):
         _run("--task", task_file, "--set", "teacher.price.model=openai:gpt-nope")
+
+
+def test_zero_is_a_threshold_that_was_given():
+    """A threshold of 0 beside a scenario file is refused like any other, not dropped."""
+    done = _run("some-scenario.yaml", "--threshold", 0)
+    assert done.exit_code == 2
+    assert "--threshold belongs to --task" in done.output
