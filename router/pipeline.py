@@ -20,13 +20,15 @@ import msgspec
 
 from costmodel.errors import UnknownPrice
 from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
+from router.clock import Client, Clock
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from router.ledger.entry import Entry, Ledger
 from router.policy import KEEP, OUT_OF_BUDGET, PROMISE_BROKEN, Decision, Reason, Route, decide
 from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
-from router.student.batcher import Client, Clock, Scored
+from router.student.batcher import Scored
 from router.student.loaded import Model, ModelSlot
-from router.teacher.guard import Bill, Escalated, EscalationFailed, EscalationGuard
+from router.teacher.bill import Bill
+from router.teacher.guard import Escalated, EscalationFailed, EscalationGuard
 from router.telemetry.metrics import Metrics
 from students.labels import FloatArray, LabelSchema
 from students.task import Task

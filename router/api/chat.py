@@ -15,6 +15,7 @@ from typing import Any, cast
 import msgspec
 
 from router.api.tasks import Served, Service
+from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
@@ -31,7 +32,6 @@ from router.schemas import (
     ChunkChoice,
     Usage,
 )
-from router.student.batcher import Clock
 from students.prompt import Template
 
 SURFACE = "chat"

@@ -13,12 +13,12 @@ from decimal import Decimal
 import aiohttp
 
 from router.api.way_back import WayBack
+from router.clock import Clock
 from router.errors import Overloaded, Refusal, Unavailable
 from router.http.hot_route import Call
 from router.pipeline import Ask, Pipeline
 from router.policy import Reason, Route
-from router.student.batcher import Clock
-from router.teacher.guard import Bill
+from router.teacher.bill import Bill
 from router.teacher.headers import headers_there
 from router.teacher.usage_reader import UsageReader
 from students.task import TeacherSection

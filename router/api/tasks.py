@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from router.api.passthrough import Passthrough
+from router.clock import Clock
 from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
 from router.http.hot_route import Call
 from router.keys.ring import KeyRing
@@ -15,7 +16,6 @@ from router.pipeline import Ask, Pipeline
 from router.process.worker_share import Share
 from router.promise.audit import Watch
 from router.settings import Settings
-from router.student.batcher import Clock
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Reading
 from students.task import Task

@@ -13,12 +13,12 @@ from decimal import Decimal
 
 import aiohttp
 
+from router.clock import Clock
 from router.errors import ClientGone
 from router.http.edge import Send
 from router.http.hot_route import Call
 from router.policy import Reason, Route
 from router.provenance import cost_words
-from router.student.batcher import Clock
 from router.teacher.headers import headers_back
 from router.teacher.usage_reader import UsageReader
 

@@ -22,7 +22,7 @@ def audit(task_path: Path, as_json: bool) -> None:
 
     A router that runs may be up to 50 audits ahead; its /metrics are up to date.
     """
-    from router.process.compose import AUDITS
+    from router.promise.audit import AUDITS
     from students.task import load_task
 
     folder = load_task(task_path).work_dir / AUDITS

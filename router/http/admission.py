@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from router.clock import Clock
 from router.errors import Overloaded, Refusal
 from router.http.connection import status_line
 from router.policy import Reason
-from router.student.batcher import Clock
 
 REFUSALS_PER_S = 5_000.0
 """A refusal takes 13 to 20 µs: these take less than a tenth of a core."""

@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from router.clock import Client, Clock
 from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBody, WrongMethod
 from router.http.connection import CLOSE, cycle_of, write_at_once
 from router.http.hot_route import Call, HotRoute, Reply
 from router.keys.ring import SCOPE_KEY
 from router.settings import Settings
-from router.student.batcher import Client, Clock
 
 log = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from router.clock import Client
 from router.errors import BadRequest, Refusal
 from router.keys.ring import Key
 from router.pipeline import Answer, Ask, Pipeline
-from router.student.batcher import Client
 
 JSON = b"application/json"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

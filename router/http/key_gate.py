@@ -10,7 +10,6 @@ from router.errors import OverQuota, Unauthorized
 from router.http.connection import CLOSE
 from router.http.edge import App, Receive, Send, native_error, openai_error, refused, send_reply
 from router.keys.ring import SCOPE_KEY, SECRET_HEADERS, KeyRing
-from router.ledger.entry import Entry, Ledger
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without a key; every other path is shut, known or not."""
@@ -58,31 +57,3 @@ class KeyGate:
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in SECRET_HEADERS]
         scope[SCOPE_KEY] = key
         await self._app(scope, receive, send)
-
-
-class SpendingLedger:
-    """A ledger that also counts each entry against the key it was asked with."""
-
-    def __init__(self, ledger: Ledger, ring: KeyRing) -> None:
-        self._ledger = ledger
-        self._ring = ring
-
-    @property
-    def dropped(self) -> int:
-        """Entries lost by the ledger behind."""
-        return self._ledger.dropped
-
-    def append(self, entry: Entry) -> None:
-        """Take an entry and count its cost."""
-        if entry.client:
-            self._ring.spend(entry.client, entry.student_usd)
-            self._ring.spend(entry.client, entry.teacher_usd)
-        self._ledger.append(entry)
-
-    def flush(self, timeout_s: float = 10.0) -> bool:
-        """Store what was appended so far."""
-        return self._ledger.flush(timeout_s)
-
-    def close(self) -> None:
-        """Store what is left and stop."""
-        self._ledger.close()

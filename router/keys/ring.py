@@ -23,8 +23,9 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from router.clock import Clock
 from router.errors import BadSettings, OverQuota, Unauthorized
-from router.teacher.throttle import Clock, TokenBucket
+from router.teacher.token_bucket import TokenBucket
 
 PREFIX = "rh-"
 SECRET_HEADERS = frozenset({b"authorization", b"x-api-key"})

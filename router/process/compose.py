@@ -21,14 +21,14 @@ from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
 from router.api.passthrough import Passthrough
 from router.api.tasks import Served, Service
 from router.errors import BadSettings
-from router.http.key_gate import SpendingLedger
 from router.keys.ring import KeyRing, KeySpec, start_of_day
+from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
 from router.process.worker_share import FALSE_ALARM, Share
-from router.promise.audit import Auditor, open_watch
+from router.promise.audit import AUDITS, Auditor, open_watch
 from router.settings import Settings
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
@@ -43,8 +43,6 @@ from students.task import Task
 from students.teachers import make_teacher
 
 CHECK_S = 5.0
-AUDITS = "audits"
-"""Folder in the work_dir: what audits have shown of each bundle."""
 LoadStudent = Callable[[Bundle], Student]
 """From a verified bundle to its student, warmed up: in this process or in the engine."""
 log = logging.getLogger(__name__)

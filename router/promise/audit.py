@@ -26,6 +26,8 @@ from router.promise.monitor import Evidence, Monitor
 
 SAVE_EVERY = 50
 """Audits that a crash may forget; an alarm is saved at once."""
+AUDITS = "audits"
+"""Folder in the work_dir: what audits have shown of each bundle."""
 AUDIT_PRIORITY = 1_000
 """Behind every escalation in the queue for the teacher."""
 log = logging.getLogger(__name__)

@@ -16,28 +16,19 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
+from router.clock import Client, Clock
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from students.labels import Prediction
 from students.runtime.protocol import Student
 
 log = logging.getLogger(__name__)
-Clock = Callable[[], float]
 WATCH_S = 0.02
 """How often a running batch is checked for texts whose deadline passed."""
-
-
-class Client(Protocol):
-    """Whoever waits for an answer, as far as the server knows without asking."""
-
-    @property
-    def disconnected(self) -> bool:
-        """Whether the client hung up."""
-        ...
 
 
 class Waiter(Protocol):

@@ -7,7 +7,8 @@ from bisect import bisect_left, insort
 from collections import deque
 from decimal import Decimal
 
-from router.teacher.throttle import Clock, TokenBucket
+from router.clock import Clock
+from router.teacher.token_bucket import TokenBucket
 
 _LEARNING_RATE = 0.05
 

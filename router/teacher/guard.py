@@ -13,13 +13,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from costmodel.money.pricing import NO_USAGE, TokenUsage
+from costmodel.money.pricing import TokenUsage
+from router.clock import Clock
 from router.policy import Reason
 from router.teacher.adaptive_limit import AdaptiveLimit
+from router.teacher.bill import Bill, Outcome
 from router.teacher.bulkhead import Bulkhead
-from router.teacher.throttle import AdaptiveThrottle, Clock, RetryBudget
+from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.teacher.usual_cost import Typical
 from students.errors import (
     TeacherError,
@@ -30,32 +31,6 @@ from students.errors import (
     TeacherUnavailable,
 )
 from students.teachers.protocol import Teacher, TeacherReply
-
-
-class Outcome(StrEnum):
-    """How one attempt ended; the metric label of `raisehand_teacher_attempts_total`."""
-
-    OK = "ok"
-    UNAVAILABLE = "unavailable"
-    THROTTLED = "throttled"
-    REJECTED = "rejected"
-    GARBLED = "garbled"
-    TIMEOUT = "timeout"
-    CANCELLED = "cancelled"
-
-
-@dataclass(slots=True)
-class Bill:
-    """What one request consumed at the teacher so far, whichever way it ends.
-
-    Given to `ask`, it is up to date even when the call is cancelled, which raises past every
-    return value. `estimated`: the teacher did not say what an attempt used (lost after it was sent,
-    or answered without a count), so that what a normal answer uses is billed.
-    """
-
-    attempts: int = 0
-    usage: TokenUsage = NO_USAGE
-    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from router.ledger.entry import Entry
-from router.teacher.guard import Outcome
+from router.teacher.bill import Outcome
 from router.telemetry.counters import RequestTally
 
 REQUEST_SECONDS = (

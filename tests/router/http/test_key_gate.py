@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from router.http.key_gate import KeyGate, SpendingLedger
+from router.http.key_gate import KeyGate
 from router.keys.ring import SCOPE_KEY, KeyRing, KeySpec, sha256_of
+from router.keys.spending import SpendingLedger
 from router.ledger.entry import MemoryLedger
 from router.testing import sample_entry
 

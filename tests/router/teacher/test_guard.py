@@ -10,7 +10,8 @@ import pytest
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 from router.policy import Reason
-from router.teacher.guard import Bill, EscalationFailed, EscalationGuard, Outcome
+from router.teacher.bill import Bill, Outcome
+from router.teacher.guard import EscalationFailed, EscalationGuard
 from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import ManualClock
 from students.errors import (

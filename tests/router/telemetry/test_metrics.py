@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.policy import Reason, Route
-from router.teacher.guard import Outcome
+from router.teacher.bill import Outcome
 from router.telemetry.metrics import Metrics, Reading
 from router.testing import sample_entry
 

@@ -1,0 +1,34 @@
+"""What each key has spent, counted where it is booked."""
+
+from __future__ import annotations
+
+from router.keys.ring import KeyRing
+from router.ledger.entry import Entry, Ledger
+
+
+class SpendingLedger:
+    """A ledger that also counts each entry against the key it was asked with."""
+
+    def __init__(self, ledger: Ledger, ring: KeyRing) -> None:
+        self._ledger = ledger
+        self._ring = ring
+
+    @property
+    def dropped(self) -> int:
+        """Entries lost by the ledger behind."""
+        return self._ledger.dropped
+
+    def append(self, entry: Entry) -> None:
+        """Take an entry and count its cost."""
+        if entry.client:
+            self._ring.spend(entry.client, entry.student_usd)
+            self._ring.spend(entry.client, entry.teacher_usd)
+        self._ledger.append(entry)
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Store what was appended so far."""
+        return self._ledger.flush(timeout_s)
+
+    def close(self) -> None:
+        """Store what is left and stop."""
+        self._ledger.close()
