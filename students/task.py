@@ -139,7 +139,8 @@ class InputsSection(_Section):
     """Column of true labels where there are any; only ever used to report accuracy."""
     split: str | None = None
     """Column that says which rows are train, validation, temperature, calibration or test; of rows
-    without one, calibration and test are drawn at random."""
+    without one, calibration and test are drawn at random. The word `time` is no column: it says
+    that the latest rows judge, by the column `time`, or the one that `inputs.time` names."""
     time: str | None = None
     """Column of times (ISO 8601 or numbers). With it the latest rows are calibration and test: the
     promise is about traffic like theirs."""
@@ -147,6 +148,22 @@ class InputsSection(_Section):
     """Column of customers, conversations, … With it one row of each group drawn judges, and nothing
     of that group is learnt from: every group counts once, however many rows it has."""
     encoding: str = "utf-8"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_by_time(cls, given: object) -> object:
+        if isinstance(given, dict) and given.get("split") == "time":
+            return {**given, "split": None, "time": given.get("time") or "time"}
+        return given
+
+    @model_validator(mode="after")
+    def _one_way_to_draw(self) -> Self:
+        ways = [name for name in ("split", "time", "group") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ValueError(
+                f"{' and '.join(ways)} are both given, and each says which rows judge; keep one"
+            )
+        return self
 
     @property
     def sampling(self) -> Sampling:

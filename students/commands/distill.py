@@ -104,6 +104,7 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
                 self_agreement_n=record.self_agreement.n,
                 self_agreement_agreed=record.self_agreement.agreed,
                 labels_sha256=record.labels_sha256,
+                rows=record.rows,
                 sampling=record.sampling,
             ),
             report=report,

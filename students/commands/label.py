@@ -69,14 +69,13 @@ def label(
     from students.label.flips import measures_flips
     from students.label.inputs import read_inputs
     from students.label.record import save_labels
+    from students.label.split import drop_spare, sample_rows
     from students.task import load_task
 
     task = load_task(task_path)
     inputs = read_inputs(task.inputs, task.schema_)
-    if limit is not None:
-        from students.label.split import sample_rows
-
-        inputs = sample_rows(inputs, limit, seed)
+    inputs = inputs if limit is None else sample_rows(inputs, limit, seed)
+    inputs = drop_spare(inputs, seed=seed)
     allowed = task.max_labelling_usd if max_usd is None else Decimal(str(max_usd))
     if not task.teacher.terms:
         click.echo(

@@ -239,9 +239,9 @@ def _certify(
         bill, refusal = manifest.labelling, error.refusal
         if refusal is None:
             return None, None
-        labelled = bill.n if bill else sum(len(one) for one in part.values())
-        usd = bill.usd / bill.n if bill else None
-        return None, refusal.in_inputs(len(rows) / labelled, usd)
+        inputs = (bill.rows or bill.n) if bill else sum(len(one) for one in part.values())
+        usd = bill.usd / inputs if bill else None
+        return None, refusal.in_inputs(len(rows) / inputs, usd)
     return _certificate(certified, task, manifest, rows, use, clock), None
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -28,12 +30,13 @@ class Dropped:
 
     `empty` rows have no text. `duplicates` are further copies of a text: the teacher is asked about
     it once, but the copies stay rows of the pile. `conflicting` texts come with several gold
-    labels: theirs counts as unknown.
+    labels: theirs counts as unknown. `spare` rows are of a group that judges by another row.
     """
 
     empty: int = 0
     duplicates: int = 0
     conflicting: int = 0
+    spare: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,11 @@ class Inputs:
             self.dropped,
         )
 
-    def keep_rows(self, kept: Int64) -> Inputs:
-        """Return the pile without its other rows; texts that no row holds any more go, too."""
+    def keep_rows(self, kept: Int64, *, spare: int = 0) -> Inputs:
+        """Return the pile without its other rows; texts that no row holds any more go, too.
+
+        `spare` is how many of the others are counted as such.
+        """
         index, rows = np.unique(self.rows[kept], return_inverse=True)
         return _inputs(
             tuple(self.texts[i] for i in index),
@@ -92,7 +98,7 @@ class Inputs:
             tuple(self.split[i] for i in kept),
             None if self.time is None else self.time[kept],
             None if self.group is None else tuple(self.group[i] for i in kept),
-            self.dropped,
+            replace(self.dropped, spare=self.dropped.spare + spare),
         )
 
 
@@ -221,10 +227,9 @@ def _time(value: object, row: int) -> float:
         moment = value
     else:
         text = _text(value)
-        try:
-            return float(text)
-        except ValueError:
-            pass
+        with suppress(ValueError):
+            if math.isfinite(number := float(text)):
+                return number
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:

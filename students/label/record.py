@@ -65,6 +65,9 @@ class LabellingRecord(_Part):
     labels_sha256: str
     inputs_sha256: str
     n: int
+    rows: int | None = None
+    """Rows of the inputs that these labels stand for, copies and spare rows too; None where an
+    older version did not count them."""
     usd: Decimal
     """What these labels cost in all, also in earlier runs, repeated questions included."""
     unconfirmed_usd: Decimal
@@ -130,6 +133,7 @@ def make_record(
         labels_sha256=labelled.sha256,
         inputs_sha256=inputs.sha256,
         n=len(labelled),
+        rows=len(inputs.rows) + inputs.dropped.spare,
         usd=usd,
         unconfirmed_usd=unconfirmed,
         usage=Usage(**asdict(usage)),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -34,6 +35,8 @@ DEFAULT_FRACTIONS: Mapping[str, float] = {
 }
 JUDGED = ("calibration", "test")
 LEARNT = ("train", "validation", "temperature")
+LARGE_SHARE, LARGE_GROUP = 0.05, 20
+"""Near-copies are a large group when they are more than both: a share of what is learnt, texts."""
 _HELD_OUT = {"train": 0, "validation": 1, "temperature": 2, "calibration": 3, "test": 3}
 
 
@@ -57,11 +60,12 @@ def split_inputs(
             and groups.
     """
     _check_fractions(fractions)
-    free = np.flatnonzero([name is None for name in inputs.split])
-    judged, rest = _judge(inputs, free, fractions, seed)
+    judged, rest = _judge(inputs, fractions, seed)
     given = _given(inputs)
-    learnt = _learn(inputs, rest, {near_copy_key(inputs.texts[i]) for i in given}, fractions, seed)
-    chosen: dict[str, list[int]] = {name: judged[name] + learnt[name] for name in SPLITS}
+    taken = {near_copy_key(inputs.texts[i]) for i in given}
+    chosen = _learn(inputs, rest, taken, fractions, seed)
+    for name, rows in judged.items():
+        chosen[name] = inputs.rows[rows].tolist()
     for text, names in given.items():
         for name in names:
             chosen[name].append(text)
@@ -81,6 +85,20 @@ def sample_rows(inputs: Inputs, texts: int, seed: int = 0) -> Inputs:
     return inputs.keep_rows(np.array(sorted(kept), np.int64))
 
 
+def drop_spare(
+    inputs: Inputs, fractions: Mapping[str, float] = DEFAULT_FRACTIONS, seed: int = 0
+) -> Inputs:
+    """Return the pile without rows that neither judge nor are learnt from: nobody need ask them.
+
+    There are such rows only where groups judge, by one row each. The split stays the same.
+    """
+    if inputs.group is None:
+        return inputs
+    judged, rest = _judge(inputs, fractions, seed)
+    kept = np.sort(np.concatenate([rest, *judged.values()]))
+    return inputs.keep_rows(kept, spare=len(inputs.rows) - len(kept))
+
+
 def unlike(texts: Sequence[str], known: Collection[str]) -> npt.NDArray[np.bool_]:
     """Whether each text is unlike all `known` ones, up to case, marks, spacing and numbers."""
     keys = {near_copy_key(text) for text in known}
@@ -88,44 +106,39 @@ def unlike(texts: Sequence[str], known: Collection[str]) -> npt.NDArray[np.bool_
 
 
 def _judge(
-    inputs: Inputs, free: Int64, fractions: Mapping[str, float], seed: int
-) -> tuple[dict[str, list[int]], Int64]:
-    """Draw calibration and test among the free rows; return their texts, and the other rows."""
-    shares = np.array([fractions.get(name, 0.0) for name in JUDGED])
-    total = float(shares.sum())
+    inputs: Inputs, fractions: Mapping[str, float], seed: int
+) -> tuple[dict[str, Int64], Int64]:
+    """Draw calibration and test among the rows without a split; return them, and what is learnt."""
     if inputs.time is not None and inputs.group is not None:
         raise BadInputs("inputs.time and inputs.group are both given; leave one out")
+    free = np.flatnonzero([name is None for name in inputs.split])
+    shares = np.array([fractions.get(name, 0.0) for name in JUDGED])
+    total = float(shares.sum())
     place = _uniform(inputs, free, seed, "judge")
+    rest = np.ones(len(free), bool)
     if inputs.time is not None:
         latest = np.lexsort((place, inputs.time[free]))[::-1][: round(total * len(free))]
         drawn, place = np.isin(np.arange(len(free)), latest), place * total
     elif inputs.group is not None:
-        drawn, place = _one_a_group([inputs.group[i] for i in free], place, seed, total)
+        names, member = np.unique([inputs.group[i] for i in free], return_inverse=True)
+        of_group = np.array([_hash(f"{seed}\0group\0{name}") for name in names.tolist()])
+        drawn, rest = _first_of_each(member, place), of_group[member] >= total
+        drawn, place = drawn & ~rest, of_group[member]
     else:
         drawn = place < total
-    names = np.where(place < shares[0], *JUDGED)
-    texts = inputs.rows[free]
-    judged: dict[str, list[int]] = {name: [] for name in SPLITS}
-    for name in JUDGED:
-        judged[name] = texts[drawn & (names == name)].tolist()
-    if inputs.group is not None:  # nobody learns from the customers that judge
-        groups = np.array([inputs.group[i] for i in free])
-        drawn = np.isin(groups, np.unique(groups[drawn]))
-    return judged, free[~drawn]
+    at = np.where(place < shares[0], *JUDGED)
+    # Nobody learns from a customer that judges.
+    return {name: free[drawn & (at == name)] for name in JUDGED}, free[rest & ~drawn]
 
 
-def _one_a_group(
-    names: Sequence[str], place: npt.NDArray[np.float64], seed: int, total: float
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
-    """Draw groups, and of each the row that comes first at random."""
-    groups, member = np.unique(names, return_inverse=True)
-    of_group = np.array([_hash(f"{seed}\0group\0{name}") for name in groups])
+def _first_of_each(member: Int64, place: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Mark of each group the row that comes first at random."""
     order = np.lexsort((place, member))
     first = np.ones(len(order), bool)
-    first[1:] = member[order][1:] != member[order][:-1]
-    alone = np.zeros(len(names), bool)
-    alone[order[first]] = True
-    return alone & (of_group[member] < total), of_group[member]
+    first[1:] = np.diff(member[order]) != 0
+    marked = np.zeros(len(order), bool)
+    marked[order[first]] = True
+    return marked
 
 
 def _given(inputs: Inputs) -> dict[int, list[str]]:
@@ -146,21 +159,25 @@ def _given(inputs: Inputs) -> dict[int, list[str]]:
 def _learn(
     inputs: Inputs, rows: Int64, taken: set[str], fractions: Mapping[str, float], seed: int
 ) -> dict[str, list[int]]:
-    """Divide the texts of `rows` by near-copy group; groups of given rows are left out."""
+    """Divide the texts of `rows` by near-copy group; groups of given rows are left out.
+
+    A group is drawn whole, so a large template could leave train at once: it is always learnt from.
+    """
     names = [name for name in LEARNT if fractions.get(name, 0.0) > 0]
     learnt: dict[str, list[int]] = {name: [] for name in SPLITS}
     if not names:
         return learnt
     ends = np.cumsum([fractions[name] for name in names])
-    home: dict[str, str] = {}
+    groups: dict[str, list[int]] = defaultdict(list)
     for text in np.unique(inputs.rows[rows]).tolist():
-        key = near_copy_key(inputs.texts[text])
+        groups[near_copy_key(inputs.texts[text])].append(text)
+    large = max(LARGE_GROUP, LARGE_SHARE * sum(map(len, groups.values())))
+    for key, texts in groups.items():
         if key in taken:
             continue
-        if key not in home:
-            place = _hash(f"{seed}\0learn\0{key}") * ends[-1]
-            home[key] = names[min(int(np.searchsorted(ends, place, "right")), len(names) - 1)]
-        learnt[home[key]].append(text)
+        place = 0.0 if len(texts) > large else _hash(f"{seed}\0learn\0{key}") * ends[-1]
+        at = min(int(np.searchsorted(ends, place, "right")), len(names) - 1)
+        learnt[names[at]].extend(texts)
     return learnt
 
 

@@ -52,6 +52,8 @@ class LabellingBill(_Part):
     self_agreement_n: int = 0
     self_agreement_agreed: int = 0
     labels_sha256: str = ""
+    rows: int | None = None
+    """Rows of the inputs that these labels stand for; None in older bundles."""
     sampling: Sampling = "rows"
     """How the rows that judge were drawn."""
 

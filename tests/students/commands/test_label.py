@@ -171,6 +171,18 @@ def test_a_sample_is_drawn_at_random(task_file, teacher):
     assert len({text.split()[1][0] for text in labelled.texts}) > 10
 
 
+def test_a_copy_is_asked_once_and_counts_each_time(task_file, teacher):
+    """300 texts in 600 rows are 300 questions, and the rows that judge are drawn from 600."""
+    path = task_file.parent / "inputs.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows, *rows]))
+    assert _run(task_file, "--yes", "--repeats", "0").exit_code == 0
+    _, record = load_labels(task_file.parent / ".raisehand")
+    assert (record.n, record.rows) == (300, 600)
+    assert len(teacher.texts) == 300 + 1
+    assert len(record.splits["calibration"]) > len(set(record.splits["calibration"]))
+
+
 def test_missing_terms_are_pointed_out(task_file, teacher):
     """A task that says nothing of the provider's terms gets a note, not a refusal."""
     task = yaml.safe_load(task_file.read_text())

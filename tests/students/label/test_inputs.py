@@ -5,6 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from students.errors import BadInputs
 from students.label.inputs import make_inputs, read_inputs
@@ -94,11 +95,31 @@ def test_times_are_numbers_or_iso_8601(tmp_path, value, seconds):
     assert inputs.time.tolist() == [seconds]
 
 
-def test_a_time_that_is_none_is_one_sentence(tmp_path):
+def test_split_by_time_needs_no_more_than_the_word(tmp_path):
+    """`split: time` takes the times from the column of that name, or from the one that is named."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,time,at\nhello,1,2\n")
+    for given, found in (({}, 1.0), ({"time": "at"}, 2.0)):
+        section = InputsSection.model_validate({"path": path, "split": "time", **given})
+        assert section.sampling == "latest"
+        assert read_inputs(section, SCHEMA).time.tolist() == [found]
+
+
+@pytest.mark.parametrize(
+    "ways", [{"split": "part", "group": "who"}, {"time": "at", "group": "who"}]
+)
+def test_two_ways_to_draw_what_judges_are_refused(ways):
+    """Given splits, times and groups each say which rows judge."""
+    with pytest.raises(ValidationError, match="are both given, and each says which rows judge"):
+        InputsSection.model_validate({"path": "a.csv", **ways})
+
+
+@pytest.mark.parametrize("value", ["yesterday", "nan", "inf", ""])
+def test_a_time_that_is_none_is_one_sentence(tmp_path, value):
     """What cannot be read as a time is named with its row and an example."""
     path = tmp_path / "a.csv"
-    path.write_text("text,at\nhello,yesterday\n")
-    with pytest.raises(BadInputs, match=r"row 1 has the time 'yesterday'; .* ISO 8601"):
+    path.write_text(f"text,at\nhello,{value}\n")
+    with pytest.raises(BadInputs, match=rf"row 1 has the time '{value}'; .* ISO 8601"):
         read_inputs(InputsSection(path=path, time="at"), SCHEMA)
 
 

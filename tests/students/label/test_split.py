@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from students.errors import BadInputs
 from students.label.inputs import SPLITS, make_inputs
-from students.label.split import JUDGED, LEARNT, near_copy_key, sample_rows, split_inputs, unlike
+from students.label.split import (
+    JUDGED,
+    LEARNT,
+    drop_spare,
+    near_copy_key,
+    sample_rows,
+    split_inputs,
+    unlike,
+)
 
 
 @pytest.mark.parametrize("group", [1, 2, 3, 10, 50, 800])
@@ -85,6 +93,27 @@ def test_one_row_of_each_group_judges():
     assert len(judged) == len(set(judged))
     assert 80 < len(judged) < 160
     assert not learnt & set(judged)
+
+
+def test_rows_that_nothing_uses_need_not_be_asked():
+    """Other rows of groups that judge are dropped and counted; the split stays as it was."""
+    group = [f"customer {i // 10}" for i in range(4000)]
+    inputs = make_inputs(_words(4000), group=group)
+    asked = drop_spare(inputs)
+    one, other = split_inputs(inputs), split_inputs(asked)
+    assert asked.dropped.spare == 4000 - len(asked) > 4000 * 0.2
+    for name in SPLITS:
+        assert [inputs.texts[i] for i in one[name]] == [asked.texts[i] for i in other[name]]
+    plain = make_inputs(["a", "a", "b"])
+    assert drop_spare(plain) is plain
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_large_template_is_always_learnt_from(seed):
+    """Near-copies are drawn whole, and a template that is 30 % of the pile does not leave train."""
+    template = [f"Your order {i} has been sent" for i in range(600)]
+    split = split_inputs(make_inputs(template + _words(1400)), seed=seed)
+    assert (split["train"] < 600).sum() == sum((split[name] < 600).sum() for name in LEARNT) > 300
 
 
 def test_times_and_groups_together_are_refused():
