@@ -43,6 +43,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
             report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
         reports.append(_doubted(report, null))
     conclusion = _conclude(wanted, reports, null, prediction)
+    terminal.show_verdict(conclusion)
     terminal.show(conclusion.report)
     if conclusion.drift is not None and spec.duration_s >= TELLING_S:
         OUT.print(conclusion.drift.words)
@@ -104,7 +105,7 @@ def write(wanted: Wanted, conclusion: Conclusion) -> None:
 
         _write(wanted.outputs["html"], page_of(conclusion).html())
     if "junit" in wanted.outputs:
-        _write(wanted.outputs["junit"], junit(conclusion.report, conclusion.scenario))
+        _write(wanted.outputs["junit"], junit(conclusion))
     if "history" in wanted.outputs:
         remember(conclusion, wanted.outputs["history"])
 

@@ -6,6 +6,7 @@ Locust's own FastHttpSession took 197 µs of CPU a request here and geventhttpcl
 
 from __future__ import annotations
 
+import select
 import ssl
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import gevent
+import gevent.monkey
 import httptools
 from gevent import socket
 
@@ -36,15 +38,23 @@ class ConnectionLost(Exception):
     """The server closed or refused the connection, or spoke no HTTP."""
 
 
+POLL = gevent.monkey.get_original("select", "poll")
+"""It looks and never waits, so it need not give way to other greenlets."""
+
+
+class _DiedIdle(Exception):
+    """The connection ended before the first byte of a reply."""
+
+
 class Reading:
     """A reply as far as it has arrived; the parser calls the `on_*` methods."""
 
-    __slots__ = ("body", "complete", "head", "head_complete")
+    __slots__ = ("begun", "body", "complete", "head", "head_complete")
 
     def __init__(self) -> None:
         self.head: dict[bytes, bytes] = {}
         self.body = b""
-        self.head_complete = self.complete = False
+        self.begun = self.head_complete = self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep the first header of each name."""
@@ -90,6 +100,8 @@ class Connections:
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = head.encode("latin-1") + b"content-length: "
         self._idle: deque[socket.socket] = deque()
+        self.reopened = 0
+        """Requests sent again because their connection had died while it was idle."""
 
     def post(self, body: bytes, timeout_s: float, *, timed: bool = False) -> Reply:
         """Send `body`, return the reply; `timed` keeps the instant of every read.
@@ -99,45 +111,71 @@ class Connections:
             ConnectionLost: no complete reply and never will be.
         """
         request = self._head + b"%d\r\n\r\n" % len(body) + body
-        connection: socket.socket | None = None
         timer = gevent.Timeout.start_new(timeout_s)
         try:
-            connection = self._take()
+            idle = self._take_idle()
+            if idle is not None:
+                try:
+                    return self._exchange(idle, request, timed=timed)
+                except _DiedIdle:
+                    # The server closed it before it read a byte of this: nothing was asked yet. A
+                    # new connection is tried once; one that fails, too, is the server's failure.
+                    self.reopened += 1
+            return self._exchange(self._open(), request, timed=timed)
+        except _DiedIdle as error:
+            raise ConnectionLost("the server closed the connection before the reply") from error
+        except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise ConnectionLost(str(error)) from error
+        finally:
+            timer.close()
+
+    def _exchange(self, connection: socket.socket, request: bytes, *, timed: bool) -> Reply:
+        """Send a request and read its reply; the connection is kept where it can be.
+
+        Raises:
+            _DiedIdle: the connection ended before the first byte of a reply.
+        """
+        reading = Reading()
+        parser = httptools.HttpResponseParser(reading)
+        reads: list[tuple[float, int]] = []
+        kept = False
+        try:
             sent = connection.send(request)
             if sent < len(request):
                 connection.sendall(request[sent:])
-            reading = Reading()
-            parser = httptools.HttpResponseParser(reading)
-            reads: list[tuple[float, int]] = []
             while not reading.complete:
                 if self._tls is None:
                     # To read before the answer is there would cost an exception.
                     connection._wait(connection._read_event)
                 data = connection.recv(65536)
                 if not data:
-                    if reading.ends_with_the_connection():
-                        break
-                    raise ConnectionLost("the server closed the connection before the reply")
+                    _check_end(reading)
+                    break
+                reading.begun = True
                 parser.feed_data(data)
                 if timed:
                     reads.append((time.monotonic(), len(reading.body)))
             if reading.leaves_open(parser.get_http_version()):
                 self._idle.append(connection)
-                connection = None
+                kept = True
             return Reply(parser.get_status_code(), reading.head, reading.body, tuple(reads))
-        except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise ConnectionLost(str(error)) from error
+        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
+            if reading.begun:
+                raise
+            raise _DiedIdle from error
         finally:
-            timer.close()
-            if connection is not None:
+            if not kept:
                 connection.close()
 
-    def _take(self) -> socket.socket:
+    def _take_idle(self) -> socket.socket | None:
         while self._idle:
             connection = self._idle.pop()
             if _is_open(connection):
                 return connection
             connection.close()
+        return None
+
+    def _open(self) -> socket.socket:
         connection = socket.create_connection(self._address)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
@@ -146,13 +184,19 @@ class Connections:
 
 
 def _is_open(connection: socket.socket) -> bool:
-    """Whether an idle connection is still usable: one that can be read has been closed."""
-    if isinstance(connection, ssl.SSLSocket):
-        return True
-    try:
-        connection._sock.recv(1, socket.MSG_PEEK)  # the raw socket under gevent's never blocks
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Whether an idle connection is still usable: one that can be read has been closed.
+
+    Under TLS what can be read may also be a session ticket; that connection is given up, too.
+    """
+    look = POLL()
+    look.register(connection.fileno(), select.POLLIN)
+    return not look.poll(0)
+
+
+def _check_end(reading: Reading) -> None:
+    """Accept that the server closed the connection, or say that it was too early."""
+    if reading.ends_with_the_connection():
+        return
+    if not reading.begun:
+        raise _DiedIdle
+    raise ConnectionLost("the server closed the connection within the reply")

@@ -100,6 +100,8 @@ class Tally:
     """`route reason` → answers."""
     usd: dict[int, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     unpriced: int = 0
+    reopened: int = 0
+    """Requests sent again on a new connection: the idle one had died before they were read."""
     unmeasured_sent: int = 0
     unmeasured_usd: Decimal = Decimal(0)
     cpu: dict[int, float] = field(default_factory=dict)
@@ -171,6 +173,7 @@ class Tally:
         for interval, usd in other.usd.items():
             self.usd[interval] += usd
         self.unpriced += other.unpriced
+        self.reopened += other.reopened
         self.unmeasured_sent += other.unmeasured_sent
         self.unmeasured_usd += other.unmeasured_usd
         for interval, share in other.cpu.items():
@@ -192,6 +195,7 @@ class Tally:
             "decisions": self.decisions,
             "usd": {interval: str(usd) for interval, usd in self.usd.items()},
             "unpriced": self.unpriced,
+            "reopened": self.reopened,
             "unmeasured_sent": self.unmeasured_sent,
             "unmeasured_usd": str(self.unmeasured_usd),
             "cpu": self.cpu,
@@ -217,6 +221,7 @@ class Tally:
         for interval, usd in content["usd"].items():
             tally.usd[int(interval)] = Decimal(usd)
         tally.unpriced = content["unpriced"]
+        tally.reopened = content["reopened"]
         tally.unmeasured_sent = content["unmeasured_sent"]
         tally.unmeasured_usd = Decimal(content["unmeasured_usd"])
         tally.cpu = {int(k): float(v) for k, v in content["cpu"].items()}

@@ -101,6 +101,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         if self.samples is not None:
             self.samples.close()
         self._write_progress()
+        self.tally.reopened = self.connections.reopened
         self.plan.write_result(self.tally)
         gevent.spawn(self.environment.runner.quit)
         gevent.sleep(60)

@@ -133,6 +133,8 @@ class LoadReport(BaseModel):
     unmeasured_sent: int
     """Warm-up requests and the one that tried the target: in the ledger, not in the figures."""
     unmeasured_cost_usd: Decimal
+    reopened: int = 0
+    """Requests sent again, warm-up included: their connection had died while it was idle."""
     distinct_inputs: int
     generator_cpu: float
     """Mean share of a core of the busiest process; the limit is `spec.max_generator_cpu`."""
@@ -208,6 +210,7 @@ def report_of(
         unpriced=tally.unpriced,
         unmeasured_sent=tally.unmeasured_sent,
         unmeasured_cost_usd=tally.unmeasured_usd,
+        reopened=tally.reopened,
         distinct_inputs=len(tally.rows),
         generator_cpu=sum(cpu) / len(cpu) if cpu else math.nan,
         generator_cpu_peak=max(cpu, default=math.nan),

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from loadtests.report.figures_of_run import LoadReport
+from loadtests.verdict.conclusion import Conclusion, Repeat
 
 
-def junit(report: LoadReport, name: str) -> str:
-    """Return one test suite: a case for the validity rules and one for each limit of the SLO."""
-    cases = [("the run counts", "; ".join(report.invalid_reasons))]
-    cases += [(check.name, "" if check.passed else check.words) for check in report.checks]
-    failures = sum(bool(fault) for _, fault in cases)
-    suite = ElementTree.Element(
-        "testsuite",
-        name=f"loadtest {name}",
-        tests=str(len(cases)),
-        failures=str(failures),
-        time=f"{report.spec.duration_s:g}",
-    )
-    for case, fault in cases:
-        element = ElementTree.SubElement(suite, "testcase", classname="loadtest", name=case)
-        if fault:
-            ElementTree.SubElement(element, "failure", message=fault).text = fault
+def junit(conclusion: Conclusion) -> str:
+    """Return one test suite for each run.
+
+    A suite has a case for the validity rules, an `error` where the run does not count (it could not
+    be judged), and one for each limit of the SLO, a `failure` where it was not kept.
+    """
     root = ElementTree.Element("testsuites")
-    root.append(suite)
+    runs = conclusion.repeats or (Repeat.of(conclusion.report),)
+    for run in runs:
+        root.append(_suite(conclusion, run))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(conclusion: Conclusion, run: Repeat) -> ElementTree.Element:
+    spec = conclusion.report.spec
+    broken = [check for check in run.checks if not check.passed]
+    suite = ElementTree.Element(
+        "testsuite",
+        name=f"loadtest {conclusion.scenario} seed {run.seed}",
+        tests=str(1 + len(run.checks)),
+        failures=str(len(broken)),
+        errors=str(int(not run.valid)),
+        timestamp=conclusion.at,
+        time=f"{spec.duration_s:g}",
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    known = {"url": spec.url, "rate": f"{spec.rate:g}", "seed": str(run.seed)}
+    for name, value in {**known, **conclusion.versions}.items():
+        ElementTree.SubElement(properties, "property", name=name, value=value)
+    counts = ElementTree.SubElement(suite, "testcase", classname="loadtest", name="the run counts")
+    if not run.valid:
+        why = "; ".join(run.invalid_reasons)
+        ElementTree.SubElement(counts, "error", message=why).text = why
+    for check in run.checks:
+        case = ElementTree.SubElement(suite, "testcase", classname="loadtest", name=check.name)
+        if not check.passed:
+            ElementTree.SubElement(case, "failure", message=check.words).text = check.words
+    return suite

@@ -5,7 +5,7 @@ from __future__ import annotations
 from costmodel.report.page import Headline, Page
 from loadtests.report import plots as figures
 from loadtests.report.figures_of_run import Latency, LoadReport
-from loadtests.verdict.conclusion import Conclusion
+from loadtests.verdict.conclusion import Conclusion, Repeat
 from loadtests.verdict.drift import TELLING_S
 
 
@@ -17,7 +17,7 @@ def page_of(conclusion: Conclusion) -> Page:
         f"{conclusion.about} {report.spec.rate:g} rps, {report.spec.arrivals} arrivals, "
         f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}.",
     )
-    _verdict(page, report)
+    _verdict(page, conclusion)
     _latency(page, report)
     page.heading("Over time")
     page.figure(
@@ -48,15 +48,22 @@ def page_of(conclusion: Conclusion) -> Page:
     return page
 
 
-def _verdict(page: Page, report: LoadReport) -> None:
+def _verdict(page: Page, conclusion: Conclusion) -> None:
+    report = conclusion.report
     p99 = report.latency_ms["all"].p99
+    runs = len(conclusion.repeats)
     page.headlines(
         [
+            Headline(
+                conclusion.verdict,
+                "verdict",
+                f"over {runs} runs, all of which have to pass" if runs else "of one run",
+                "good" if conclusion.passed else "bad",
+            ),
             Headline(
                 f"{report.goodput_rps:.1f} rps",
                 "goodput",
                 f"answered, not degraded, within {report.spec.deadline_ms:g} ms",
-                "good" if report.passed else "bad",
             ),
             Headline(
                 f"{report.achieved_rps:.1f} rps", "achieved", f"{report.offered_rps:.1f} offered"
@@ -65,13 +72,15 @@ def _verdict(page: Page, report: LoadReport) -> None:
             Headline(f"{report.failure_rate:.2%}", "failed", f"{report.drops} dropped"),
         ]
     )
-    for reason in report.invalid_reasons:
-        page.paragraph(f"INVALID: {reason}", "bad")
-    for check in report.checks:
-        page.paragraph(
-            f"{'pass' if check.passed else 'FAIL'}: {check.words}",
-            "good" if check.passed else "bad",
-        )
+    for run in conclusion.repeats or (Repeat.of(report),):
+        whose = f"seed {run.seed}, " if runs else ""
+        for reason in run.invalid_reasons:
+            page.paragraph(f"{whose}INVALID: {reason}", "bad")
+        for check in run.checks:
+            page.paragraph(
+                f"{whose}{'PASS' if check.passed else 'FAIL'}: {check.words}",
+                "good" if check.passed else "bad",
+            )
 
 
 def _latency(page: Page, report: LoadReport) -> None:
@@ -109,7 +118,7 @@ def _repeats(page: Page, conclusion: Conclusion) -> None:
             [
                 (
                     str(run.seed),
-                    "pass" if run.passed else f"FAIL: {run.why}",
+                    "PASS" if run.passed else f"{'FAIL' if run.valid else 'INVALID'}: {run.why}",
                     run.goodput_rps,
                     run.p50_ms,
                     run.p99_ms,
@@ -141,6 +150,7 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
         ("send lag p99, ms", report.send_lag_ms.p99),
         ("generator, share of a core", report.generator_cpu),
         ("distinct inputs", report.distinct_inputs),
+        ("sent again, the idle connection had died", report.reopened),
         ("cost, USD", report.cost_usd),
         ("unpriced answers", report.unpriced),
         ("seed", str(report.spec.seed)),

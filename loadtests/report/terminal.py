@@ -14,7 +14,7 @@ from loadtests.generator.workers import Progress
 from loadtests.inputs.spec import LoadSpec
 from loadtests.predict.prediction import Prediction
 from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.conclusion import Line, Repeat
+from loadtests.verdict.conclusion import Conclusion, Line, Repeat
 from loadtests.verdict.knee import Knee, Probe
 
 
@@ -47,6 +47,13 @@ def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
         yield update
 
 
+def show_verdict(conclusion: Conclusion, console: Console | None = None) -> None:
+    """Print PASS, FAIL or INVALID, before any figure."""
+    colour = {"PASS": "green", "FAIL": "red", "INVALID": "red"}[conclusion.verdict]
+    runs = f" over {len(conclusion.repeats)} runs" if conclusion.repeats else ""
+    (console or Console()).rule(f"[bold {colour}]{conclusion.verdict}[/]{runs}")
+
+
 def show(report: LoadReport, console: Console | None = None) -> None:
     """Print the report: rates, latency by route, what failed, and whether it counts."""
     out = console or Console()
@@ -75,6 +82,8 @@ def show(report: LoadReport, console: Console | None = None) -> None:
         f"generator: send lag p99 {_ms(report.send_lag_ms.p99)} ms, "
         f"{report.generator_cpu:.0%} of a core"
     )
+    if report.reopened:
+        out.print(f"{report.reopened} sent again: their idle connection had died")
     for check in report.checks:
         out.print(("[green]pass[/] " if check.passed else "[red]FAIL[/] ") + check.words)
     for reason in report.invalid_reasons:
@@ -93,7 +102,7 @@ def show_repeats(repeats: Sequence[Repeat], console: Console | None = None) -> N
     for name in ("seed", "verdict", "goodput", "p50", "p99", "escalated"):
         table.add_column(name, justify="right")
     for run in repeats:
-        verdict = "pass" if run.passed else "FAIL"
+        verdict = "PASS" if run.passed else "FAIL" if run.valid else "INVALID"
         asked = "-" if run.escalation_rate is None else f"{run.escalation_rate:.1%}"
         figures = (f"{run.goodput_rps:.1f}", _ms(run.p50_ms), _ms(run.p99_ms), asked)
         table.add_row(str(run.seed), verdict, *figures)

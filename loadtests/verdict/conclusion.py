@@ -10,11 +10,19 @@ import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.report.figures_of_run import LoadReport
 from loadtests.verdict.drift import Drift
+from loadtests.verdict.slo import Check
+
+Verdict = Literal["PASS", "FAIL", "INVALID"]
+
+
+HERE = Path(__file__).parent
+"""The commit that counts is raisehand's, not that of the folder that somebody stands in."""
 
 
 class NullCheck(BaseModel):
@@ -54,8 +62,11 @@ class Repeat(BaseModel):
 
     seed: int
     passed: bool
+    valid: bool = True
     why: str
     """It did not pass."""
+    invalid_reasons: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
     goodput_rps: float
     p50_ms: float | None
     p99_ms: float | None
@@ -67,6 +78,9 @@ class Repeat(BaseModel):
         return cls(
             seed=report.spec.seed,
             passed=report.passed,
+            valid=report.valid,
+            invalid_reasons=report.invalid_reasons,
+            checks=report.checks,
             why="; ".join(report.faults),
             goodput_rps=report.goodput_rps,
             p50_ms=report.latency_ms["all"].p50,
@@ -94,6 +108,14 @@ class Conclusion(BaseModel):
     drift: Drift | None = None
     versions: Mapping[str, str] = {}
 
+    @property
+    def verdict(self) -> Verdict:
+        """PASS where every run counts and keeps its limits; INVALID where one does not count."""
+        if self.passed:
+            return "PASS"
+        valid = all(run.valid for run in self.repeats) and self.report.valid
+        return "FAIL" if valid else "INVALID"
+
 
 def versions() -> dict[str, str]:
     """Return what was run, and where: packages, Python, machine, commit, GPU, pinned cores."""
@@ -108,7 +130,9 @@ def versions() -> dict[str, str]:
         "gpu": ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
     }.items():
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+            done = subprocess.run(
+                command, cwd=HERE, capture_output=True, text=True, timeout=5, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             continue
         found[name] = done.stdout.strip()

@@ -1,10 +1,12 @@
 """What is written about a run: page, JUnit, history."""
 
 import json
+import subprocess
 from decimal import Decimal
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from loadtests.generator.own_cpu import Usage
 from loadtests.generator.tallies import Outcome, Tally
@@ -12,7 +14,8 @@ from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import report_of
 from loadtests.report.junit import junit
 from loadtests.report.page import page_of
-from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, remember
+from loadtests.report.terminal import show_verdict
+from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, remember, versions
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.slo import Slo
 
@@ -110,12 +113,50 @@ def test_page_shows_the_spread_of_several_runs():
 
 def test_junit_names_every_broken_limit():
     """One case for the validity rules and one for each limit; a broken one carries its sentence."""
-    suite = ElementTree.fromstring(junit(report(latency_ms={"student": {"p99": 1}}), "peak"))[0]
-    cases = {case.get("name"): case.find("failure") for case in suite}
+    missed = conclusion(report(latency_ms={"student": {"p99": 1}}))
+    suite = ElementTree.fromstring(junit(missed))[0]
+    cases = {case.get("name"): case.find("failure") for case in suite.iter("testcase")}
     assert set(cases) == {"the run counts", "failure rate", "student p99"}
     assert cases["failure rate"] is None
     assert "at most 1 ms" in cases["student p99"].get("message")
-    assert suite.get("failures") == "1"
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "0")
+    assert suite.get("timestamp") == missed.at
+    known = {p.get("name"): p.get("value") for p in suite.find("properties")}
+    assert (known["seed"], known["raisehand"]) == ("0", "0.1.0")
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize("fault", ["missed", "invalid"])
+def test_one_bad_run_is_red_everywhere(bad, fault):
+    """Whichever of three runs fails or does not count, no output says that the test passed."""
+    runs = [report() for _ in range(3)]
+    runs[bad] = report(latency_ms={"student": {"p99": 1}})
+    if fault == "invalid":
+        update = {"valid": False, "invalid_reasons": ("the generator was late",)}
+        runs[bad] = report().model_copy(update=update)
+    several = conclusion(runs[0]).model_copy(
+        update={"repeats": tuple(map(Repeat.of, runs)), "passed": False}
+    )
+    word = "FAIL" if fault == "missed" else "INVALID"
+    assert several.verdict == word
+    suites = ElementTree.fromstring(junit(several))
+    counts = {kind: [int(s.get(kind)) for s in suites] for kind in ("failures", "errors")}
+    assert len(suites) == 3
+    assert counts["failures" if fault == "missed" else "errors"][bad] == 1
+    assert sum(counts["failures"]) + sum(counts["errors"]) == 1
+    html = page_of(several).html()
+    assert html.index(word) < html.index("goodput")
+    console = Console(record=True, width=80)
+    show_verdict(several, console)
+    assert word in console.export_text()
+
+
+def test_the_commit_is_that_of_raisehand(tmp_path, monkeypatch):
+    """Started in somebody else's repository the report does not claim their commit."""
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    here = versions().get("commit")
+    monkeypatch.chdir(tmp_path)
+    assert versions().get("commit") == here
 
 
 def test_history_grows_by_a_line(tmp_path):
