@@ -9,11 +9,21 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from costmodel.bill.baselines import BASELINES
+from costmodel.bill.baselines import BASELINES, UsdBand
+from costmodel.bill.feasibility import Feasibility, feasible_deployment
 from costmodel.bill.projection import Projection, project
 from costmodel.bill.rails import Fleet
+from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.errors import BadProjection
-from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
+from costmodel.inputs.assumptions import (
+    Counts,
+    Failures,
+    OneOff,
+    Operation,
+    Prices,
+    TeacherUsage,
+    Traffic,
+)
 from costmodel.inputs.deployment import Deployment, UsageTerms
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
@@ -55,9 +65,24 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
         ),
         one_off=OneOff(once.labelling_usd, training, once.other_usd),
         operation=Operation(
-            deployment.audit_rate, deployment.operation.attempts, deployment.operation.monthly_usd
+            deployment.audit_rate,
+            deployment.operation.attempts,
+            deployment.operation.monthly_usd,
+            failures=failures_stated(deployment),
         ),
         starts=starts,
+    )
+
+
+def failures_stated(deployment: Deployment) -> Failures:
+    """What wrong answers cost; the evaluation knows those of the kept rows."""
+    counts, unsure = deployment.evaluation, deployment.unsure_disagreement
+    kept = counts.disagreements / counts.n
+    return Failures(
+        wrong=kept,
+        wrong_usd=Decimal(repr(deployment.cost_of_wrong_answer)),
+        refused_usd=Decimal(repr(deployment.cost_of_refusal)),
+        wrong_alone=None if unsure is None else kept + unsure * counts.escalated / counts.n,
     )
 
 
@@ -80,25 +105,24 @@ def teacher_usage(deployment: Deployment) -> TeacherUsage:
     return TeacherUsage(tokens(1.0), longer, usage.fixed_input_tokens)
 
 
-def verdict(deployment: Deployment, projection: Projection) -> tuple[bool, str]:
-    """Whether it pays, in one sentence that a manager can repeat."""
-    low, mid, high = (
-        projection.savings.low,
-        projection.savings.mid,
-        projection.savings.high,
+def verdict(deployment: Deployment, projection: Projection) -> Verdict:
+    """Whether it answers, keeps its promise and pays, in one sentence that a manager can repeat."""
+    feasible = feasible_deployment(deployment, projection)
+    return verdict_of(deployment, projection, projection.savings, feasible)
+
+
+def verdict_of(
+    deployment: Deployment, projection: Projection, saving: UsdBand, feasible: Feasibility
+) -> Verdict:
+    """The same for a saving and a feasibility from elsewhere: a simulation of the deployment."""
+    moves = saving.mid - projection.savings.mid
+    cheaper = [BASELINES[b.name] for b in projection.baselines if b.saving.mid + moves < 0]
+    money = Money(
+        float(saving.low),
+        float(saving.mid),
+        float(saving.high),
+        tuple(cheaper),
+        cost_ratio=projection.cost_ratio.mid,
+        most_cost_ratio=deployment.max_cost_ratio,
     )
-    limit = deployment.max_cost_ratio
-    if high <= 0:
-        return False, "It does not pay: the cascade costs more than asking the teacher everything."
-    if mid <= 0 or low <= 0:
-        return False, "It may not pay: the interval of the saving includes 0."
-    if limit is not None and projection.cost_ratio.mid > limit:
-        return False, (
-            f"It saves money but misses the budget: {projection.cost_ratio.mid:.1%} of the "
-            f"teacher's bill, {limit:.1%} allowed (max_cost_ratio)."
-        )
-    losing = [BASELINES[b.name] for b in projection.baselines if b.saving.mid < 0]
-    if losing:
-        other = " and than: ".join(losing)
-        return True, f"It pays against the price given, but it costs MORE than: {other}."
-    return True, "It pays against every baseline."
+    return judge(feasible, money)

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from costmodel.inputs.limits import Limits, UsdEach
 from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.errors import BadTask
@@ -109,6 +110,8 @@ class TeacherSection(_Section):
     """The provider's terms on training with its outputs, as you read them."""
     max_concurrency: int = Field(default=8, ge=1)
     timeout_s: float = Field(default=10.0, gt=0)
+    latency_s: float | None = Field(default=None, gt=0)
+    """Mean seconds of one call as you measured it; what-ifs assume 0.6 without it."""
     max_usd_per_hour: Decimal | None = Field(default=None, ge=0)
     max_requests_per_second: float | None = Field(default=None, ge=0)
     """Escalation budget: beyond it only the least sure texts are escalated, then none."""
@@ -258,6 +261,12 @@ class Task(_Section):
     """Share of kept answers also asked of the teacher, in shadow."""
     max_cost_ratio: Annotated[float, Field(gt=0)] | None = None
     """Budget: refuse to call it a saving above this share of the teacher-only bill."""
+    limits: Limits = Limits()
+    """What may fail before a what-if says that the system does not answer."""
+    cost_of_refusal: UsdEach = 0.0
+    """US dollars that a request without an answer costs its user."""
+    cost_of_wrong_answer: UsdEach = 0.0
+    """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)
     work_dir: Path = Path(".raisehand")

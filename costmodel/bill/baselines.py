@@ -72,6 +72,10 @@ class BreakEven(_Part):
     """When the one-off cost is earned back, and when that never happens."""
 
     one_off_usd: Usd
+    counted: tuple[str, ...]
+    """What the one-off cost consists of."""
+    not_counted: tuple[str, ...]
+    """What people pay once and nobody stated."""
     months: Months | None
     """None: at this traffic the cascade saves nothing."""
     requests: float | None

@@ -7,9 +7,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from costmodel.bill.baselines import Baseline, BreakEven, Months, UsdBand
-from costmodel.bill.rails import Line, Rail, RailName, StudentBill, rail
+from costmodel.bill.rails import (
+    Line,
+    Rail,
+    RailName,
+    StudentBill,
+    failure_lines,
+    lines_alone,
+    rail,
+)
 from costmodel.errors import BadProjection
-from costmodel.inputs.assumptions import Counts, Operation, Prices, TeacherUsage
+from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage
 from costmodel.money.pricebook import mean_cost
 from costmodel.money.pricing import HOURS_PER_MONTH
 
@@ -47,7 +55,7 @@ class Month:
         lines = [*self.student.lines, *self._teacher_lines(rate)]
         if self.operation.monthly_usd:
             lines.append(Line(name="retraining, monitoring", usd=self.operation.monthly_usd))
-        return tuple(lines)
+        return (*lines, *failure_lines(self.operation.failures, self.requests))
 
     def _teacher_lines(self, rate: float) -> list[Line]:
         rented = self.operation.teacher_machines_usd
@@ -73,7 +81,7 @@ class Month:
         """Every way to get the answers, side by side."""
         bills: dict[RailName, tuple[Line, ...]] = {
             "teacher_only": (Line(name="teacher, every request", usd=self.teacher_usd),),
-            "student_only": self.student.lines,
+            "student_only": lines_alone(self.student, self.operation.failures, self.requests),
             "cascade": self.lines(rate),
         }
         for baseline in baselines:
@@ -84,10 +92,9 @@ class Month:
             rail(name, lines, self.requests, self.teacher_usd) for name, lines in bills.items()
         )
 
-    def break_even(
-        self, rate: float, saving: UsdBand, one_off: Decimal, starts: datetime
-    ) -> BreakEven:
-        """When `one_off` is earned back, and where the saving vanishes."""
+    def break_even(self, rate: float, saving: UsdBand, once: OneOff, starts: datetime) -> BreakEven:
+        """When what was paid once is earned back, and where the saving vanishes."""
+        one_off = once.usd
         e, a = _decimal(rate), _decimal(self.operation.audit_rate)
         asked, kept = self.unit.escalated * _decimal(self.operation.attempts), self.unit.kept
         rented = bool(self.student.machines)
@@ -97,7 +104,7 @@ class Month:
             asked = kept = Decimal(0)
             fixed += self.operation.teacher_machines_usd
         # The saving of one request, machines apart, is top − e · slope.
-        top = self.unit.teacher - own - a * kept
+        top = self.unit.teacher - own - a * kept - self.operation.failures.usd_per_request
         slope = asked - a * kept
         margin = top - e * slope
         months = date = None
@@ -113,6 +120,8 @@ class Month:
         limit = float((top - fixed / self.requests) / slope) if slope > 0 else None
         return BreakEven(
             one_off_usd=one_off,
+            counted=tuple(name for name, usd in once.parts.items() if usd),
+            not_counted=tuple(name for name, usd in once.parts.items() if not usd),
             months=months,
             requests=months.mid * float(self.requests) if months else None,
             date=date,

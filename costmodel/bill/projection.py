@@ -44,6 +44,8 @@ class Projection(BaseModel):
     kept_agreement: float | None
     audit_rate: float
     attempts: float
+    cost_of_wrong_answer: float
+    """US dollars; 0: nobody said."""
     escalated_cost_factor: float
     """Teacher cost of an escalated request relative to the mean request."""
     student: StudentBill
@@ -107,6 +109,7 @@ def project(
         kept_agreement=1 - counts.disagreements / kept if kept else None,
         audit_rate=operation.audit_rate,
         attempts=operation.attempts,
+        cost_of_wrong_answer=float(operation.failures.wrong_usd),
         escalated_cost_factor=share(unit.escalated, unit.teacher),
         student=student,
         rails=month.rails(rate, baselines),
@@ -118,6 +121,6 @@ def project(
         cost_ratio_with_one_off=share(bill.mid + one_off.usd / 12, month.teacher_usd),
         savings=baselines[0].saving,
         baselines=baselines,
-        break_even=month.break_even(rate, baselines[0].saving, one_off.usd, starts),
+        break_even=month.break_even(rate, baselines[0].saving, one_off, starts),
         unit_prices=words,
     )

@@ -14,7 +14,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from costmodel.errors import BadProjection
-from costmodel.money.pricing import HOURS_PER_MONTH, SECONDS_PER_HOUR, MachinePrice, Price
+from costmodel.inputs.assumptions import Failures
+from costmodel.money.pricing import (
+    HOURS_PER_MONTH,
+    SECONDS_PER_HOUR,
+    MachinePrice,
+    Price,
+    amount,
+)
 
 RailName = Literal["teacher_only", "student_only", "cascade", "decision_api"]
 
@@ -112,6 +119,31 @@ class StudentBill(BaseModel):
                 detail="kept for peaks and for availability",
             ),
         )
+
+
+def failure_lines(failures: Failures, requests: Decimal) -> tuple[Line, ...]:
+    """What wrong answers and refusals cost their users in a month; nothing where nobody said."""
+    found = (
+        ("wrong answers", failures.wrong, failures.wrong_usd),
+        ("refused requests", failures.refused, failures.refused_usd),
+    )
+    return tuple(
+        Line(
+            name=name,
+            usd=requests * Decimal(repr(share)) * each,
+            detail=f"{share:.3%} of requests at {amount(each)} each",
+        )
+        for name, share, each in found
+        if each
+    )
+
+
+def lines_alone(student: StudentBill, failures: Failures, requests: Decimal) -> tuple[Line, ...]:
+    """The student's bill if it answers everything, with its wrong answers where they are known."""
+    if failures.wrong_alone is None:
+        return student.lines
+    alone = Failures(wrong=failures.wrong_alone, wrong_usd=failures.wrong_usd)
+    return (*student.lines, *failure_lines(alone, requests))
 
 
 def student_bill(

@@ -18,9 +18,18 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.bill.rails import Line, Rail, RailName, StudentBill, rail
-from costmodel.engine.run import Result, Window
+from costmodel.bill.rails import (
+    Line,
+    Rail,
+    RailName,
+    StudentBill,
+    failure_lines,
+    lines_alone,
+    rail,
+)
+from costmodel.engine.run import Result, Window, policy_of
 from costmodel.errors import BadScenario
+from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import WINDOW_S, Trace, Workload, read_trace
 from costmodel.money.pricebook import price_of
@@ -131,10 +140,15 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
     student = _student(result, prices.student)
     every = every_request(scenario)
     teacher_only = _teacher_only(result, prices.teacher, every)
-    lines = (*student.lines, *_teacher_lines(result, prices.teacher, every))
+    failures = failures_of(result)
+    lines = (
+        *student.lines,
+        *_teacher_lines(result, prices.teacher, every),
+        *failure_lines(failures, requests),
+    )
     bills: dict[RailName, tuple[Line, ...]] = {
         "teacher_only": (Line(name="teacher, every request", usd=teacher_only),),
-        "student_only": student.lines,
+        "student_only": lines_alone(student, failures, requests),
         "cascade": lines,
     }
     baselines = {name: month_usd(result, price, every) for name, price in prices.baselines.items()}
@@ -144,6 +158,18 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
         bills["decision_api"] = (line,)
     rails = tuple(rail(name, lines, requests, teacher_only) for name, lines in bills.items())
     return MonthBill(rails, student, requests, baselines)
+
+
+def failures_of(result: Result) -> Failures:
+    """What went wrong in a run, and what a student alone would have got wrong."""
+    scenario = result.scenario
+    return Failures(
+        wrong=result.counts["disagreements"] / result.counts["requests"],
+        refused=result.refused_rate,
+        wrong_usd=Decimal(repr(scenario.cost_of_wrong_answer)),
+        refused_usd=Decimal(repr(scenario.cost_of_refusal)),
+        wrong_alone=float(np.mean(policy_of(scenario)["disagreement"])),
+    )
 
 
 def month_usd(result: Result, price: Price, use: Use) -> Decimal:

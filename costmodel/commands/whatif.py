@@ -12,11 +12,15 @@ from click.core import ParameterSource
 from costmodel.errors import BadScenario
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from costmodel.bill.verdict import Verdict
     from costmodel.inputs.deployment import Deployment
     from costmodel.plan.study import Study
     from costmodel.report.tables import Table
 
 FILE = click.Path(path_type=Path)
+_COLOURS = {"good": "green", "plain": None, "bad": "red"}
 
 
 @click.command(
@@ -63,6 +67,9 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
 
     With --task, counts come from the bundle's evaluation and prices from the task file: closed
     form, at once. With a SCENARIO file every request is simulated: queues, limits, bursts, hours.
+
+    Exit code 0: it answers and breaks no promise, whether it pays or not. 3: it does not answer
+    within the limits, or breaks its promise (of a sweep: every place does). 2: a bad input.
     """
     if (scenario_path is None) == (task_path is None):
         raise click.UsageError("give either a SCENARIO file or --task task.yaml")
@@ -89,6 +96,7 @@ def _is_given(name: str) -> bool:
 
 
 def _task(path: Path, options: dict[str, Any]) -> None:
+    from costmodel.bill.feasibility import feasible_deployment
     from costmodel.report.money import money_page, money_tables
     from costmodel.uncertainty.draws import quantify
     from costmodel.whatif import project_deployment, verdict
@@ -101,22 +109,25 @@ def _task(path: Path, options: dict[str, Any]) -> None:
         return
     projection = project_deployment(deployment)
     uncertain = quantify(projection, deployment.doubt, seed=options["seed"])
-    _, sentence = verdict(deployment, projection)
+    found = verdict(deployment, projection)
     if options["html"]:
         _write(options["html"], money_page(deployment, projection, uncertain).html())
     if options["as_json"]:
         shown = {
             "task": deployment.name,
             "bundle": deployment.bundle,
-            "verdict": sentence,
+            "verdict": found.sentence,
+            **found.flags,
+            "feasibility": feasible_deployment(deployment, projection).model_dump(mode="json"),
             "deployment": deployment.model_dump(mode="json"),
             "projection": projection.model_dump(mode="json"),
             "uncertain": uncertain.model_dump(mode="json"),
         }
         click.echo(json.dumps(shown, indent=1, allow_nan=False))
-        return
-    tables = money_tables(deployment, projection, uncertain)
-    _print(tables, sentence, as_markdown=options["as_markdown"])
+    else:
+        tables = money_tables(deployment, projection, uncertain)
+        _print(tables, found, as_markdown=options["as_markdown"])
+    _exit([found])
 
 
 def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
@@ -153,9 +164,11 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     if options["as_json"]:
         shown = [report.study_json(one) for one in studies]
         click.echo(json.dumps(shown if options["sweeps"] else shown[0], indent=1))
-        return
-    tables = [report.comparison(studies)] if options["sweeps"] else report.study_tables(studies[0])
-    _print(tables, report.verdict(studies[0])[1], as_markdown=options["as_markdown"])
+    else:
+        first, swept = studies[0], options["sweeps"]
+        tables = [report.comparison(studies)] if swept else report.study_tables(first)
+        _print(tables, first.verdict, as_markdown=options["as_markdown"])
+    _exit([one.verdict for one in studies])
 
 
 def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
@@ -192,18 +205,25 @@ def _axes(sweeps: tuple[str, ...]) -> dict[str, list[object]]:
     return axes
 
 
-def _print(tables: Any, sentence: str, *, as_markdown: bool) -> None:
+def _exit(verdicts: Sequence[Verdict]) -> None:
+    """Leave with the code of the best: a sweep looks for a place that works."""
+    code = min(found.exit_code for found in verdicts)
+    if code:
+        raise SystemExit(code)
+
+
+def _print(tables: Any, found: Verdict, *, as_markdown: bool) -> None:
     from costmodel.report.tables import markdown
     from costmodel.report.terminal import print_tables
 
     shown: list[Table] = list(tables)
     if as_markdown:
-        click.echo(markdown(shown) + f"\n{sentence}")
+        click.echo(f"{found.sentence}\n\n" + markdown(shown))
         return
     from rich.console import Console
 
     print_tables(Console(), shown)
-    click.secho(sentence, bold=True)
+    click.secho(found.sentence, bold=True, fg=_COLOURS[found.tone])
 
 
 def _write(path: Path, text: str) -> None:

@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.engine.run import Interval, Result, interval, simulate_all, simulate_many
 from costmodel.errors import BadProfile
-from costmodel.inputs.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
+from costmodel.inputs.scenario import (
+    SLOT_WAIT_S,
+    ApiTeacher,
+    Noise,
+    Policy,
+    Scenario,
+    StudentFleet,
+)
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 
 Floats = npt.NDArray[np.float64]
@@ -30,8 +37,6 @@ POINTS = 1000
 """Evenly spaced quantiles handed to the simulator."""
 FITTED = (0.5, 0.9, 0.99)
 LEAST_REQUESTS = 300
-SLOT_WAIT_S = 0.05
-"""The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 
 
 @dataclass(frozen=True)

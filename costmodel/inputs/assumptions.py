@@ -91,6 +91,34 @@ class OneOff:
         """All of it."""
         return self.labelling_usd + self.training_usd + self.other_usd
 
+    @property
+    def parts(self) -> dict[str, Decimal]:
+        """Each by what people call it; 0 means that nobody stated it."""
+        return {
+            "labels": self.labelling_usd,
+            "training": self.training_usd,
+            "engineering, evaluation, migration": self.other_usd,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Shares of the requests that fail, and the US dollars that each costs its user."""
+
+    wrong: float = 0.0
+    """Answered, but not as the teacher would."""
+    refused: float = 0.0
+    wrong_usd: Decimal = Decimal(0)
+    refused_usd: Decimal = Decimal(0)
+    wrong_alone: float | None = None
+    """Share wrong if the student answered everything; None: nobody measured it."""
+
+    @property
+    def usd_per_request(self) -> Decimal:
+        """Mean cost of failure of one request of the cascade."""
+        wrong, refused = Decimal(repr(self.wrong)), Decimal(repr(self.refused))
+        return wrong * self.wrong_usd + refused * self.refused_usd
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -104,6 +132,7 @@ class Operation:
     """Retraining, fresh labels, monitoring."""
     teacher_machines_usd: Decimal | None = None
     """A month of the teacher's own machines, paid whatever escalates; None: paid by the call."""
+    failures: Failures = Failures()
 
     def __post_init__(self) -> None:
         if not 0 <= self.audit_rate <= 1:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
+from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.money.pricing import PriceSpec
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+ASSUMED_LATENCY_S = 0.6
+"""Of a teacher's call that nobody measured: an API's short answer."""
 
 
 class _Section(BaseModel):
@@ -28,8 +31,17 @@ class TeacherTerms(_Section):
     price: PriceSpec
     max_concurrency: int = Field(default=8, ge=1)
     timeout_s: Positive = 10.0
-    latency_s: Positive = 0.6
-    """Mean time of a call, for the simulator; nobody measured it unless you did."""
+    latency_s: Positive | None = None
+    """Mean seconds of a call; None: nobody measured it, and `ASSUMED_LATENCY_S` is taken."""
+    max_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """The router's escalation budget; beyond it answers are degraded."""
+    max_usd_per_hour: NotNegative | None = None
+    on_failure: Literal["student", "error"] = "student"
+
+    @property
+    def mean_latency_s(self) -> float:
+        """Mean seconds of a call, assumed where nobody measured it."""
+        return ASSUMED_LATENCY_S if self.latency_s is None else self.latency_s
 
 
 class StudentTerms(_Section):
@@ -94,6 +106,14 @@ class Deployment(_Section):
     traffic: TrafficTerms = TrafficTerms()
     audit_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_cost_ratio: Positive | None = None
+    promise: Promise = Promise()
+    certified: Promise | None = None
+    """What the bundle's certificate says of its threshold; None: nothing is certified."""
+    limits: Limits = Limits()
+    """What may fail before a cheap system is no system."""
+    cost_of_refusal: UsdEach = 0.0
+    cost_of_wrong_answer: UsdEach = 0.0
+    """Of an answer that differs from the teacher's."""
     evaluation: CountTerms
     usage: UsageTerms | None = None
     """None: nobody counted the teacher's tokens."""
@@ -117,6 +137,18 @@ class Deployment(_Section):
         """The curve as threshold, share kept, share of the kept that disagrees."""
         n = self.evaluation.n
         return tuple((t, kept / n, wrong / kept if kept else 0.0) for t, kept, wrong in self.curve)
+
+    @property
+    def unsure_disagreement(self) -> float | None:
+        """Share of the escalated rows on which the student alone differs from the teacher.
+
+        None: nothing escalates, or the curve has no threshold that keeps every row.
+        """
+        counts = self.evaluation
+        alone = [wrong for _, kept, wrong in self.curve if kept == counts.n]
+        if not alone or not counts.escalated:
+            return None
+        return max(alone[0] - counts.disagreements, 0) / counts.escalated
 
 
 def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployment:
@@ -147,7 +179,10 @@ def at_threshold(deployment: Deployment, threshold: float) -> Deployment:
     above = [point for point in deployment.curve if point[0] >= threshold]
     _, kept, wrong = min(above) if above else (1.0, 0, 0)
     counts = CountTerms(n=n, escalated=n - kept, disagreements=wrong)
-    return deployment.model_copy(update={"evaluation": counts})
+    changes: dict[str, Any] = {"evaluation": counts}
+    if threshold != deployment.certified_threshold:
+        changes["certified"] = None
+    return deployment.model_copy(update=changes)
 
 
 def parse_changes(settings: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
+from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.inputs.workload import Bursts, Lengths, Workload
@@ -31,6 +32,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = npt.NDArray[np.float64]
+SLOT_WAIT_S = 0.05
+"""The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 
 
 class _Section(BaseModel):
@@ -257,6 +260,13 @@ class Scenario(_Section):
     baselines: dict[str, PriceSpec] = {}
     """Other APIs that could do the job alone: the cheap rails of the bill."""
     one_off: OneOff = OneOff()
+    promise: Promise | None = None
+    """What was promised to those who read the answers; None: nothing was."""
+    limits: Limits = Limits()
+    """What may fail before a cheap system is no system."""
+    cost_of_refusal: UsdEach = 0.0
+    cost_of_wrong_answer: UsdEach = 0.0
+    """Of an answer that differs from the teacher's."""
     doubt: Doubt = Doubt()
     """How far inputs may be off that nothing above measures; only intervals use it."""
 

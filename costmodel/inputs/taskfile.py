@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, change, first_fault, with_changes
+from costmodel.inputs.limits import Promise
 from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile
 
 
@@ -53,10 +54,15 @@ class _Labelling(BaseModel):
     labels_sha256: str = ""
 
 
+class _Certificate(Promise):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class _Manifest(BaseModel):
     """The few fields of a bundle's manifest.json that are about money."""
 
     evaluation: _Evaluation
+    certificate: _Certificate | None = None
     labelling: _Labelling | None = None
     training_s: float = 0.0
     profile: StudentProfile | None = None
@@ -71,12 +77,19 @@ class _LabellingRecord(BaseModel):
 
 _FROM_TASK = {
     "name": None,
-    "teacher": ("price", "max_concurrency", "timeout_s"),
+    "teacher": (
+        "price", "max_concurrency", "timeout_s", "latency_s", "max_requests_per_second",
+        "max_usd_per_hour", "on_failure",
+    ),
+    "promise": ("agreement", "confidence", "promise"),
     "student": ("price", "min_machines"),
     "traffic": ("requests_per_day",),
     "audit_rate": None,
     "max_cost_ratio": None,
-}
+    "limits": None,
+    "cost_of_refusal": None,
+    "cost_of_wrong_answer": None,
+}  # fmt: skip
 
 
 def read_deployment(
@@ -163,6 +176,8 @@ def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
         "training_s": manifest.training_s,
         "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
     }
+    if manifest.certificate is not None:
+        raw["certified"] = manifest.certificate.model_dump()
     if manifest.labelling is not None:
         raw["one_off"] = {"labelling_usd": manifest.labelling.usd}
     if manifest.profile is not None:

@@ -13,18 +13,21 @@ from functools import cached_property
 
 import numpy as np
 
+from costmodel.bill.feasibility import Feasibility, feasible_run
 from costmodel.bill.projection import Projection, project
 from costmodel.bill.rails import Fleet
 from costmodel.bill.simulated import (
     MonthBill,
     ScenarioPrices,
     every_request,
+    failures_of,
     mean_output,
     month_bill,
     one_off_usd,
     prices_of,
     retraining_usd,
 )
+from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.engine.run import Progress, Result, confidence_curve, simulate, simulate_all
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.inputs.scenario import Scenario, sweep
@@ -97,6 +100,25 @@ class Study:
         return found
 
     @cached_property
+    def feasibility(self) -> Feasibility:
+        """What users get, beside what may fail and what was promised."""
+        return feasible_run(self.result)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Whether it answers, keeps its promise and pays."""
+        listed = self.savings[0]
+        money = Money(
+            listed.low,
+            listed.mid,
+            listed.high,
+            tuple(one.against for one in self.savings if one.mid < 0),
+            given="the teacher as priced",
+            all_named="every alternative named",
+        )
+        return judge(self.feasibility, money)
+
+    @cached_property
     def pareto(self) -> tuple[ParetoPoint, ...]:
         """Cost and agreement over the thresholds of the risk–coverage curve."""
         return pareto_points(self.projection, self.scenario.quality.risk_coverage)
@@ -165,6 +187,7 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
             max(calls, 1.0),
             retraining_usd(scenario, result, prices.teacher, every),
             rented,
+            failures_of(result),
         ),
         starts=scenario.start,
     )
@@ -208,12 +231,12 @@ def _answer(result: Result, prices: ScenarioPrices) -> Study:
     return Study(result.scenario, result, prices, month_bill(result, prices), projection, uncertain)
 
 
-def records(studies: Sequence[Study]) -> list[dict[str, float | str | None]]:
+def records(studies: Sequence[Study]) -> list[dict[str, float | str | bool | None]]:
     """One flat row of figures per scenario: what a spreadsheet wants."""
-    rows: list[dict[str, float | str | None]] = []
+    rows: list[dict[str, float | str | bool | None]] = []
     for one in studies:
         result, saving = one.result, one.savings[0]
-        row: dict[str, float | str | None] = {"scenario": one.scenario.name}
+        row: dict[str, float | str | bool | None] = {"scenario": one.scenario.name}
         for rail in one.bill.rails:
             row[f"{rail.name}_usd_per_month"] = round(float(rail.usd_per_month), 2)
         row |= {
@@ -225,6 +248,9 @@ def records(studies: Sequence[Study]) -> list[dict[str, float | str | None]]:
             "agreement": round(result.agreement, 6),
             "degraded_rate": round(result.degraded_rate, 6),
             "refused_rate": round(result.refused_rate, 6),
+            "answers": one.verdict.answers,
+            "keeps_promise": one.verdict.keeps_promise,
+            "pays": one.verdict.pays,
             "p50_ms": round(result.routes["all"].p50_s * 1000, 3),
             "p99_ms": round(result.routes["all"].p99_s * 1000, 3),
             "student_utilisation": round(result.student_utilisation, 6),

@@ -117,15 +117,22 @@ def mg1_wait(arrival: float, mean_s: float, scv: float) -> float:
     return arrival * mean_s**2 * (1 + scv) / (2 * (1 - load))
 
 
-def given_up(arrivals: float, services: float, patience_s: float) -> float:
-    """Share of the customers of an M/M/1 queue that leave unserved after `patience_s` of waiting.
+def given_up(arrivals: float, services: float, patience_s: float, servers: int = 1) -> float:
+    """Share of the customers of an M/M/c queue that leave unserved after `patience_s` of waiting.
 
-    Barrer 1957, "Queuing with impatient customers and ordered service"; with rho = λ/μ and
-    D = exp(-(μ - λ) · patience) it is rho (1 - rho) D / (1 - rho² D). λ = μ is not covered.
+    Barrer 1957, "Queuing with impatient customers and ordered service", for c servers: the wait
+    that is offered has density v(x) = λ π(c-1) exp(-(cμ - λ) x) up to the patience and falls with
+    cμ beyond it, because who would wait longer never joins; the share is v(patience) / cμ.
     """
-    rho = arrivals / services
-    waits = math.exp(-(services - arrivals) * patience_s)
-    return rho * (1 - rho) * waits / (1 - rho**2 * waits)
+    together = servers * services
+    drift = together - arrivals
+    if drift * patience_s > 700:
+        return 0.0  # less than the smallest number
+    # π(c-1) relative to all states with a free server
+    last = arrivals * erlang_b(servers - 1, arrivals / services)
+    rise = math.expm1(drift * patience_s)
+    within = rise / drift if drift else patience_s
+    return last / (together * (1 + rise) + last * (1 + together * within))
 
 
 def md1_wait(arrival: float, mean_s: float) -> float:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+from costmodel.bill.feasibility import feasible_deployment
 from costmodel.bill.projection import Projection
+from costmodel.bill.verdict import Verdict
 from costmodel.inputs.deployment import Deployment
 from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.report.figures import (
@@ -11,29 +15,31 @@ from costmodel.report.figures import (
     pareto_figure,
     tornado_figure,
 )
-from costmodel.report.page import Headline, Page, Tone
+from costmodel.report.page import Headline, Page
 from costmodel.report.tables import (
     Table,
     doubt_words,
     doubts,
+    failure_costs,
+    judgement,
     limits,
     percent,
     projection_tables,
     usd,
 )
 from costmodel.uncertainty.draws import INPUTS, Uncertain
-from costmodel.whatif import verdict
+from costmodel.whatif import failures_stated, verdict
 
 
 def money_page(deployment: Deployment, projection: Projection, uncertain: Uncertain) -> Page:
     """Headlines, verdict, figures, then every table."""
-    pays, sentence = verdict(deployment, projection)
+    found = verdict(deployment, projection)
     bundle = f", bundle {deployment.bundle}" if deployment.bundle else ", no bundle: a guess"
     page = Page(
         f"What a month of “{deployment.name}” costs",
         f"Month of 730 hours from {projection.starts}{bundle}",
     )
-    page.headlines(_headlines(projection)).paragraph(sentence, "good" if pays else "bad")
+    page.paragraph(found.sentence, found.tone).headlines(_headlines(projection, found))
     add_figures(page, projection)
     add_doubts(page, deployment, projection, uncertain)
     page.heading("The figures")
@@ -46,7 +52,14 @@ def money_tables(
     deployment: Deployment, projection: Projection, uncertain: Uncertain
 ) -> tuple[Table, ...]:
     """Every table of the page, for a terminal too."""
-    rows = [("doubts", doubt_words(deployment.doubt))]
+    rows = [
+        ("doubts", doubt_words(deployment.doubt)),
+        failure_costs(
+            failures_stated(deployment),
+            Decimal(repr(projection.requests_per_month)),
+            projection.savings.mid,
+        ),
+    ]
     said, profile = deployment.student.price.requests_per_second, deployment.profile
     if said is not None and profile is not None:
         rows.append(
@@ -57,7 +70,8 @@ def money_tables(
             )
         )
     stated = Table("Stated, not counted", ("", "value"), tuple(rows))
-    return (*projection_tables(projection), doubts(uncertain), limits(uncertain), stated)
+    found = judgement(feasible_deployment(deployment, projection))
+    return (found, *projection_tables(projection), doubts(uncertain), limits(uncertain), stated)
 
 
 def add_doubts(
@@ -103,16 +117,15 @@ def add_figures(page: Page, projection: Projection) -> None:
     )
 
 
-def _headlines(projection: Projection) -> list[Headline]:
+def _headlines(projection: Projection, found: Verdict) -> list[Headline]:
     saving = projection.savings
-    tone: Tone = "good" if saving.low > 0 else "bad"
     agreement = projection.agreement
     return [
         Headline(
             usd(saving.mid),
-            "saved a month",
+            found.saved,
             f"{usd(saving.low)} to {usd(saving.high)}, against the price given",
-            tone,
+            found.tone,
         ),
         Headline(
             percent(projection.cost_ratio.mid),

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.bill.simulated import failures_of
 from costmodel.plan.study import Study, chosen_point, records
 from costmodel.report.figures import (
     break_even_figure,
@@ -15,13 +16,15 @@ from costmodel.report.figures import (
     rails_figure,
     tornado_figure,
 )
-from costmodel.report.page import Headline, Page, Tone
+from costmodel.report.page import Headline, Page
 from costmodel.report.tables import (
     RAILS,
     Table,
     break_even,
     doubt_words,
     doubts,
+    failure_costs,
+    judgement,
     limits,
     lines_table,
     ms,
@@ -39,6 +42,7 @@ def study_tables(study: Study) -> tuple[Table, ...]:
     """Everything a study says, from the bill to the unit prices."""
     cascade = next(rail for rail in study.bill.rails if rail.name == "cascade")
     return (
+        judgement(study.feasibility),
         rails_table(study.bill.rails),
         lines_table(cascade.lines),
         savings(study),
@@ -140,6 +144,11 @@ def assumptions(study: Study) -> Table:
         ("student machines", f"{study.bill.student.machines}, on average"),
         ("paid once", f"{once.labelled_texts:,} labelled texts, training {usd(once.training_usd)}, "
          f"other {usd(once.other_usd)}"),
+        failure_costs(
+            failures_of(result),
+            study.bill.requests,
+            study.bill.teacher_only - study.bill.cascade,
+        ),
         ("doubts", doubt_words(scenario.doubt)),
     ]  # fmt: skip
     return Table("Assumptions", ("", "value"), tuple(rows))
@@ -168,13 +177,14 @@ def comparison(studies: Sequence[Study]) -> Table:
             percent(one.result.agreement, 2),
             ms(one.result.routes["all"].p99_s),
             percent(one.result.degraded_rate + one.result.refused_rate, 2),
+            one.verdict.brief,
         )
         for one in studies
     ]
     return Table(
         "Scenarios side by side, same traffic",
         ("scenario", "cascade per month", "saving", "of teacher", "escalated", "agreement",
-         "p99", "degraded or refused"),
+         "p99", "degraded or refused", "verdict"),
         tuple(rows),
     )  # fmt: skip
 
@@ -197,7 +207,9 @@ def study_json(study: Study) -> dict[str, object]:
     result = study.result
     return {
         "scenario": study.scenario.model_dump(mode="json", exclude_unset=True),
-        "verdict": verdict(study)[1],
+        "verdict": study.verdict.sentence,
+        **study.verdict.flags,
+        "feasibility": study.feasibility.model_dump(mode="json"),
         "figures": records([study])[0],
         "rails": [rail.model_dump(mode="json") for rail in study.bill.rails],
         "savings": [
@@ -219,29 +231,15 @@ def study_json(study: Study) -> dict[str, object]:
     }
 
 
-def verdict(study: Study) -> tuple[bool, str]:
-    """Whether it pays, in one sentence that a manager can repeat."""
-    listed = study.savings[0]
-    if listed.high <= 0:
-        return False, "It does not pay: the cascade costs more than asking the teacher everything."
-    if listed.low <= 0:
-        return False, "It may not pay: the band of the saving includes 0."
-    losing = [one.against for one in study.savings if one.mid < 0]
-    if losing:
-        other = " and than: ".join(losing)
-        return True, f"It pays against the teacher as priced, but it costs MORE than: {other}."
-    return True, "It pays against every alternative named."
-
-
 def study_page(studies: Sequence[Study]) -> Page:
     """One page: the first scenario in full, the others of a sweep side by side."""
     study = studies[0]
-    pays, sentence = verdict(study)
+    found = study.verdict
     page = Page(
         f"What if: {study.scenario.name}",
         f"A month of 730 hours from {study.scenario.start:%Y-%m-%d}, simulated request by request",
     )
-    page.headlines(_headlines(study)).paragraph(sentence, "good" if pays else "bad")
+    page.paragraph(found.sentence, found.tone).headlines(_headlines(study))
     if len(studies) > 1:
         table = comparison(studies)
         page.table(table.headers, table.rows, table.caption)
@@ -305,10 +303,13 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
 
 def _headlines(study: Study) -> list[Headline]:
     saving, result = study.savings[0], study.result
-    tone: Tone = "good" if saving.low > 0 else "bad"
+    found = study.verdict
     return [
         Headline(
-            usd(saving.mid), "saved a month", f"P10 {usd(saving.low)}, P90 {usd(saving.high)}", tone
+            usd(saving.mid),
+            found.saved,
+            f"P10 {usd(saving.low)}, P90 {usd(saving.high)}",
+            found.tone,
         ),
         Headline(
             percent(study.cost_ratio),

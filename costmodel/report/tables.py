@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from costmodel.bill.baselines import BASELINES
+from costmodel.bill.feasibility import Feasibility
 from costmodel.bill.projection import Projection
 from costmodel.bill.rails import Line, Rail
+from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.money.pricing import HOURS_PER_MONTH
 from costmodel.uncertainty.draws import INPUTS, Uncertain
@@ -53,6 +55,8 @@ def ms(seconds: float) -> str:
 def span(months: float) -> str:
     """A time for people: hours, days or months of 730 hours."""
     hours = months * HOURS_PER_MONTH
+    if hours < 0.1:
+        return "less than 6 minutes"
     if hours < 48:
         return f"{hours:,.1f} hours"
     return f"{hours / 24:,.1f} days" if months < 2 else f"{months:,.1f} months"
@@ -68,6 +72,59 @@ def projection_tables(projection: Projection) -> tuple[Table, ...]:
         assumptions(projection),
         unit_prices(projection),
     )
+
+
+def judgement(found: Feasibility) -> Table:
+    """What users get, beside what may fail and what was promised."""
+    limits, promise, band = found.limits, found.promise, found.agreement
+    rows = [
+        (
+            "requests refused",
+            percent(found.refused, 3),
+            f"at most {percent(limits.most_refused, 2)}",
+        ),
+        (
+            "escalations that the teacher does not answer",
+            percent(found.unanswered, 2) + (f", if {found.assumed}" if found.assumed else ""),
+            f"at most {percent(limits.most_degraded, 2)}",
+        ),
+    ]
+    if found.deadline_s is not None:
+        rows.append(
+            (
+                f"requests answered after their deadline of {found.deadline_s:g} s",
+                percent(found.late, 2),
+                f"at most {percent(limits.most_late, 2)}",
+            )
+        )
+    whose = "the student's answers" if promise and promise.promise == "strict" else "all answers"
+    rows.append(
+        (
+            f"{whose} that agree with the teacher",
+            f"{percent(band.mid, 2)} ({percent(band.low, 2)} to {percent(band.high, 2)})",
+            f"at least {percent(promise.agreement, 2)}" if promise else "nothing is promised",
+        )
+    )
+    how = "closed form, at the mean rate"
+    if found.requests is not None:
+        how = f"{found.requests:,} simulated requests, {found.escalations:,} escalations"
+    return Table(f"Does it answer, and as promised? ({how})", ("", "found", "limit"), tuple(rows))
+
+
+def failure_costs(failures: Failures, requests: Decimal, saving: Decimal) -> tuple[str, str]:
+    """What a failure is said to cost, or that nobody said; and what it may cost."""
+    wrong = requests * Decimal(repr(failures.wrong))
+    said = " and ".join(
+        f"{what} {usd(each)}" if each else f"{what} nothing (nobody said otherwise: {field})"
+        for what, each, field in (
+            ("a wrong answer costs", failures.wrong_usd, "cost_of_wrong_answer"),
+            ("a refusal costs", failures.refused_usd, "cost_of_refusal"),
+        )
+    )
+    if saving > 0 and wrong:
+        more = saving / wrong
+        said += f"; the saving is gone if each of {wrong:,.0f} wrong answers costs {usd(more)} more"
+    return "cost of failure", said
 
 
 def bill_by_rail(projection: Projection) -> Table:
@@ -130,13 +187,15 @@ def break_even(projection: Projection) -> Table:
     got = projection.break_even
     if got.months is None:
         when = "never at this traffic: the cascade saves nothing"
+    elif not got.one_off_usd:
+        when = "nothing to earn back: nothing is stated as paid once"
     else:
         late = span(got.months.late) if got.months.late is not None else "never"
         when = f"{span(got.months.mid)} ({span(got.months.early)} to {late}), on {got.date}"
     least = got.minimum_requests_per_day
     limit = got.escalation_rate
     rows = [
-        ("paid once: labelling, training, other", usd(got.one_off_usd)),
+        ("paid once: " + (", ".join(got.counted) or "nothing stated"), usd(got.one_off_usd)),
         ("earned back after", when),
         ("requests answered until then", f"{got.requests:,.0f}" if got.requests else "–"),
         (
@@ -145,6 +204,8 @@ def break_even(projection: Projection) -> Table:
         ),
         ("saving is 0 at an escalation rate of", _limit(limit)),
     ]
+    if got.not_counted:
+        rows.insert(1, ("not counted: nobody stated", ", ".join(got.not_counted)))
     return Table("Break-even", ("", "value"), tuple(rows))
 
 

@@ -124,7 +124,9 @@ class MoneyModel:
         if "teacher machines" in lines:
             asked = np.asarray(lines["teacher machines"] * x["teacher_price"])
         total: Floats = asked + self.student(x) + lines.get("retraining, monitoring", 0.0)
-        return total
+        requests = got.requests_per_month * np.asarray(x["traffic"])
+        wrong = requests * x["disagreement"] * got.cost_of_wrong_answer
+        return total + wrong + lines.get("refused requests", 0.0) * np.asarray(x["traffic"])
 
     def student(self, x: Mapping[str, float | Floats]) -> Floats:
         """US dollars of a month of student machines; their number follows the traffic."""
@@ -224,7 +226,7 @@ def _tornado(model: MoneyModel, x: Mapping[str, Floats]) -> tuple[Swing, ...]:
 def _limits(model: MoneyModel, x: Mapping[str, Floats]) -> tuple[Limit, ...]:
     found = []
     for name, drawn in x.items():
-        if name == "disagreement":
+        if name == "disagreement" and not model.projection.cost_of_wrong_answer:
             continue  # costs no teacher call: it moves quality, not the bill
         now = model.middle[name]
         limit = _root(model, name)
@@ -237,7 +239,7 @@ def _limits(model: MoneyModel, x: Mapping[str, Floats]) -> tuple[Limit, ...]:
 
 def _root(model: MoneyModel, name: str) -> float | None:
     """Where the saving changes its sign nearest to the projected value, looked for on grids."""
-    top = 1.0 if name == "escalation_rate" else 1e6
+    top = 1.0 if name in ("escalation_rate", "disagreement") else 1e6
     now = min(max(model.middle[name], 1e-6), top)
     grid: Floats = np.unique(np.r_[np.geomspace(1e-6, top, 1001), now])
     for _ in range(3):

@@ -7,23 +7,40 @@ small one on loopback. Nothing is stored: the address holds the answer's inputs 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from costmodel.bill.baselines import UsdBand
+from costmodel.bill.feasibility import (
+    assumed_latency,
+    certifies,
+    evaluated_agreement,
+    feasible_deployment,
+    feasible_run,
+)
+from costmodel.bill.teacher_load import budget_per_s
+from costmodel.bill.verdict import Verdict
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.inputs.deployment import Deployment
-from costmodel.inputs.scenario import Scenario
+from costmodel.inputs.scenario import SLOT_WAIT_S, Scenario
+from costmodel.inputs.workload import DAY_S
 from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.report.tables import ms, percent, usd
 from costmodel.uncertainty.draws import quantify
 from costmodel.web.sliders import moved, sliders_of
-from costmodel.whatif import project_deployment, verdict
+from costmodel.whatif import project_deployment, verdict, verdict_of
+
+if TYPE_CHECKING:
+    from costmodel.bill.simulated import MonthBill
+    from costmodel.engine.run import Result
 
 SIMULATED_REQUESTS = 400_000
 """Enough for a p99 within a percent or so, few enough for an answer within two seconds."""
-DAY_S = 86_400.0
+NOTHING = 1e-9
+"""A rate of nothing where the simulator wants a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +95,13 @@ class WhatIf:
     def _project(self, query: Mapping[str, str]) -> Response:
         deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
-        pays, sentence = verdict(deployment, projection)
+        found = verdict(deployment, projection)
         points = pareto_points(projection, deployment.risk_coverage)
         certified = self._certified(points)
         return _json(
             {
-                "pays": pays,
-                "verdict": sentence,
+                **shown(found),
+                "feasibility": feasible_deployment(deployment, projection).model_dump(mode="json"),
                 "projection": projection.model_dump(mode="json"),
                 "pareto": [{**asdict(point), "certified": point is certified} for point in points],
             }
@@ -111,27 +128,68 @@ class WhatIf:
         from costmodel.bill.simulated import month_bill, prices_of
         from costmodel.engine.run import simulate
 
-        scenario = scenario_of(moved(self.deployment, query))
+        deployment = moved(self.deployment, query)
+        scenario = scenario_of(deployment)
         prices = prices_of(scenario)
         result = simulate(scenario, self.seed)
         bill = month_bill(result, prices)
-        everyone, student = result.routes["all"], result.routes["student"]
-        rows = [
-            ("cascade, per month", usd(bill.cascade)),
-            ("teacher only, per month", usd(bill.teacher_only)),
-            ("escalated", percent(result.escalation_rate, 2)),
-            ("degraded / refused",
-             f"{percent(result.degraded_rate, 3)} / {percent(result.refused_rate, 3)}"),
-            ("p50 / p99, all answers",
-             f"{ms(everyone.p50_s)} / {ms(everyone.p99_s)}"),
-            ("p50 / p99, student", f"{ms(student.p50_s)} / {ms(student.p99_s)}"),
-            ("student busy", percent(result.student_utilisation)),
-            ("teacher's slots busy", percent(result.teacher_utilisation)),
-            ("teacher's mean latency, assumed", f"{scenario.teacher.latency_s:g} s"
-             if scenario.teacher.kind == "api" else "–"),
-        ]  # fmt: skip
-        counts = result.counts["requests"]
-        return _json({"rows": rows, "requests": counts, "wall_s": result.wall_s})
+        feasible = feasible_run(result).model_copy(
+            update={
+                "assumed": assumed_latency(deployment),
+                "agreement_answered": evaluated_agreement(deployment),
+                "certified": certifies(deployment.certified, deployment.promise),
+            }
+        )
+        projection = project_deployment(deployment)
+        closed = projection.savings
+        moves = bill.teacher_only - bill.cascade - closed.mid
+        saving = UsdBand(low=closed.low + moves, mid=closed.mid + moves, high=closed.high + moves)
+        found = verdict_of(deployment, projection, saving, feasible)
+        everyone = result.routes["all"]
+        return _json(
+            {
+                **shown(found),
+                "feasibility": feasible.model_dump(mode="json"),
+                "saving": saving.model_dump(mode="json"),
+                "cascade_usd": float(bill.cascade),
+                "cost_ratio": float(bill.cascade / bill.teacher_only),
+                "agreement": result.agreement,
+                "escalation_rate": result.escalation_rate,
+                "p99_s": everyone.p99_s,
+                "rows": _rows(result, bill),
+                "requests": result.counts["requests"],
+                "wall_s": result.wall_s,
+            }
+        )
+
+
+def shown(found: Verdict) -> dict[str, Any]:
+    """A verdict as the page takes it; `alert` is what nobody may miss."""
+    return {
+        "verdict": found.sentence,
+        **found.flags,
+        "tone": found.tone,
+        "saved": found.saved,
+        "alert": "" if found.works else found.sentence,
+    }
+
+
+def _rows(result: Result, bill: MonthBill) -> list[tuple[str, str]]:
+    """What the simulation says beyond the verdict."""
+    everyone, student = result.routes["all"], result.routes["student"]
+    teacher = result.scenario.teacher
+    return [
+        ("cascade, per month", usd(bill.cascade)),
+        ("teacher only, per month", usd(bill.teacher_only)),
+        ("escalated", percent(result.escalation_rate, 2)),
+        ("degraded / refused",
+         f"{percent(result.degraded_rate, 3)} / {percent(result.refused_rate, 3)}"),
+        ("p50 / p99, all answers", f"{ms(everyone.p50_s)} / {ms(everyone.p99_s)}"),
+        ("p50 / p99, student", f"{ms(student.p50_s)} / {ms(student.p99_s)}"),
+        ("student busy", percent(result.student_utilisation)),
+        ("teacher's slots busy", percent(result.teacher_utilisation)),
+        ("teacher's mean latency", f"{teacher.latency_s:g} s" if teacher.kind == "api" else "–"),
+    ]  # fmt: skip
 
 
 def scenario_of(deployment: Deployment) -> Scenario:
@@ -160,27 +218,38 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "prompt_tokens": 0.0,
         "max_concurrency": deployment.teacher.max_concurrency,
         "timeout_s": deployment.teacher.timeout_s,
-        "latency_s": deployment.teacher.latency_s,
+        "latency_s": deployment.teacher.mean_latency_s,
+        "max_wait_s": SLOT_WAIT_S,
         "price": deployment.teacher.price.model_dump(exclude_none=True),
     }
     if usage is not None and usage.input_tokens:
         teacher["tokens_per_student_token"] = usage.input_tokens / tokens
         teacher["output_tokens"] = {"mean": usage.output_tokens}
+    quality = {"kept_disagreement": counts.disagreements / kept if kept else 0.0, "rows": counts.n}
+    if deployment.unsure_disagreement is not None:
+        quality["unsure_disagreement"] = deployment.unsure_disagreement
+    policy: dict[str, Any] = {
+        "escalation_rate": counts.escalated / counts.n,
+        "audit_rate": deployment.audit_rate,
+        "on_failure": deployment.teacher.on_failure,
+    }
+    budget = budget_per_s(deployment, project_deployment(deployment))
+    if math.isfinite(budget):
+        # The router's bucket holds what comes in during a minute; none at all admits nothing.
+        policy |= {"budget_per_s": max(budget, NOTHING), "budget_burst": max(60 * budget, NOTHING)}
     return Scenario.model_validate(
         {
             "name": deployment.name,
             "workload": {"per_day": per_day, "tokens": {"mean": tokens, "cv": 0.0}},
             "days": seconds / DAY_S,
             "student": student,
-            "quality": {
-                "kept_disagreement": counts.disagreements / kept if kept else 0.0,
-                "rows": counts.n,
-            },
-            "policy": {
-                "escalation_rate": counts.escalated / counts.n,
-                "audit_rate": deployment.audit_rate,
-            },
+            "quality": quality,
+            "policy": policy,
             "teacher": teacher,
+            "promise": deployment.promise.model_dump(),
+            "limits": deployment.limits.model_dump(),
+            "cost_of_refusal": deployment.cost_of_refusal,
+            "cost_of_wrong_answer": deployment.cost_of_wrong_answer,
         }
     )
 

@@ -131,7 +131,7 @@ def collect(task_path: Path, load_path: Path, samples_path: Path) -> Results:
         },
         "bundle": bundle.id,
         "statement": certificate.statement,
-        "verdict": verdict(deployment, projection)[1],
+        "verdict": verdict(deployment, projection).sentence,
         "versions": {name: version(name) for name in VERSIONS}
         | {"python": platform.python_version()},
     }

@@ -13,7 +13,7 @@ from costmodel.commands.whatif import whatif
 from costmodel.errors import CostModelError
 from costmodel.inputs.scenario import Scenario, load
 from costmodel.plan.study import Study, chosen_point, compare, study
-from costmodel.report.scenario import csv_text, study_json, study_page, study_tables, verdict
+from costmodel.report.scenario import csv_text, study_json, study_page, study_tables
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios" / "ten-million-a-day.yaml"
 
@@ -44,7 +44,7 @@ def test_savings_are_signed_and_ordered(example):
     signs = {one.against: one.mid > 0 for one in example.savings}
     assert signs["teacher"]
     assert not signs["openai gpt-5-nano"]
-    assert "costs MORE than" in verdict(example)[1]
+    assert "costs MORE than" in example.verdict.sentence
 
 
 def test_chosen_point_lies_on_the_curve(example):

@@ -107,3 +107,21 @@ def test_overload_is_named(arrival):
     with pytest.raises(Unstable, match="grows for ever"):
         MMc(arrival, 1, 4)
     assert MMc(3.99, 1, 4).wait_s > 0
+
+
+@pytest.mark.parametrize(
+    ("servers", "arrivals", "patience_s", "expected"),
+    [(3, 2.9, 0.5, 0.21578), (3, 4.5, 1.0, 0.35929), (1, 0.9, 2.0, 0.21876), (1, 1.0, 0.0, 0.5)],
+)
+def test_impatient_customers_of_many_servers(servers, arrivals, patience_s, expected):
+    """Values computed elsewhere and simulated; without patience it is Erlang's loss."""
+    lost = analytic.given_up(arrivals, 1.0, patience_s, servers)
+    assert lost == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("arrivals", [1e-9, 64.0, 1e9])
+def test_impatience_is_a_share_at_any_load(arrivals):
+    """Nothing overflows, and far beyond capacity all but the capacity leaves."""
+    lost = analytic.given_up(arrivals, 1.0, 0.05, 64)
+    assert 0 <= lost <= 1
+    assert lost == pytest.approx(max(1 - 64 / arrivals, 0), abs=0.12)

@@ -126,6 +126,35 @@ def test_simulated_month_agrees_with_the_closed_form(app):
     assert got["wall_s"] < 60
 
 
+def test_what_the_simulator_finds_turns_the_verdict(plain_task):
+    """Eight slots for 13 calls a second: unanswered escalations turn sentence, flags, agreement."""
+    changes = {"evaluation.n": 2600, "evaluation.escalated": 290, "evaluation.disagreements": 40,
+               "usage.input_tokens": 300, "usage.output_tokens": 10}  # fmt: skip
+    _, healthy = _ask(WhatIf(read_deployment(plain_task[1], changes=changes)), "simulate")
+    assert (healthy["answers"], healthy["pays"], healthy["alert"]) == (True, True, "")
+    few = {**changes, "teacher.max_concurrency": 8, "teacher.latency_s": None}
+    app = WhatIf(read_deployment(plain_task[1], changes=few))
+    for page in ("project", "simulate"):
+        _, got = _ask(app, page)
+        assert (got["answers"], got["pays"], got["tone"]) == (None, False, "bad")
+        assert got["alert"].startswith("It is not shown to answer: ")
+        assert got["saved"] != "saved a month"
+        assert got["feasibility"]["unanswered"] == pytest.approx(0.2, abs=0.05)
+    assert got["agreement"] < healthy["agreement"] - 0.005
+    _, got = _ask(WhatIf(read_deployment(plain_task[1], changes={**few, "teacher.latency_s": 0.6})),
+                  "simulate", "per_day=3e7")  # fmt: skip
+    assert (got["answers"], got["pays"]) == (False, False)
+    assert got["feasibility"]["unanswered"] > 0.6
+
+
+def test_the_page_announces_the_verdict_and_says_that_it_computes(app):
+    """A warning is an alert, the verdict a live region, and nothing is green before the run."""
+    html = app.respond("/", "").body.decode()
+    assert 'id="alert" class="bad" role="alert"' in html
+    assert 'id="verdict" role="status"' in html
+    assert "the simulator computes" in html
+
+
 def test_scenario_of_a_deployment_keeps_its_rates(app):
     """The simulator is told the same traffic, escalation, audits, machines and tokens."""
     scenario = scenario_of(app.deployment)
