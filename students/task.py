@@ -28,6 +28,7 @@ from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.errors import BadTask
 from students.labels import LabelSchema
+from students.wording import alike
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -99,8 +100,9 @@ class TeacherSection(_Section):
     """Text mode: answers drawn with shuffled options; their shares are the soft label."""
     decisions_route: Literal["systemone", "decisions"] = "systemone"
     top_logprobs: int = Field(default=20, ge=1, le=20)
-    max_tokens: int = Field(default=1, ge=1, le=16)
-    """Chat mode: how far to read; more than 1 only for a server that starts with white space."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Chat mode: how far to read, default 1; more only for a server that starts with white space.
+    Text mode: room for the answer and for what the model thinks before it; default no limit."""
     texts_per_call: int = Field(default=32, ge=1, le=1024)
     """Classify mode: texts sent in one labelling request."""
     extra_body: dict[str, object] = {}
@@ -285,7 +287,8 @@ class Task(_Section):
                 raise ValueError(
                     f"promise.per_class names {name!r}, which is not one of {list(schema.names)}"
                 )
-        if self.teacher.answer_with == "letter" and len(schema) > 400:
+        letters = self.teacher.answer_with == "letter"
+        if letters and len(schema) > 400:
             raise ValueError(
                 f"{len(schema)} labels are more than two levels of 20 letters can tell apart; "
                 "use teacher.mode classify"
@@ -293,6 +296,18 @@ class Task(_Section):
         words = self.answers
         if len(set(words)) != len(words):
             raise ValueError(f"teacher.answers are not distinct: {list(words)}")
+        if self.teacher.mode == "text" and letters and len(schema) > 26:
+            raise ValueError(
+                f"there is no letter for each of {len(schema)} labels; answer_with: word"
+            )
+        read = self.teacher.mode in ("chat", "text") and not letters
+        same = alike(words) if read else None
+        if same:
+            raise ValueError(
+                f"the answers {same[0]!r} and {same[1]!r} differ only in what reading passes over "
+                "(case, blank, - and _, punctuation and quotes around them); give one of them "
+                "another word in teacher.answers"
+            )
         return self
 
     @property

@@ -75,7 +75,7 @@ def estimate_labelling(
         around = len(task.prompt.system) + len(task.prompt.user) if asks else 0
         characters = sum(map(len, inputs.texts)) / n + around
         mean = calls * (characters / CHARACTERS_PER_TOKEN + (10 if asks else 2))
-        written = calls * _WRITTEN.get(task.teacher.mode, task.teacher.max_tokens)
+        written = calls * _WRITTEN.get(task.teacher.mode, task.teacher.max_tokens or 1)
         basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
     usage = TokenUsage(round(mean), round(written), requests=calls_per_text(task))
     each = price.cost(usage, now()).usd

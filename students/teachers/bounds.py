@@ -15,6 +15,8 @@ _DECISION_TOKENS = 1024
 _SPECIAL_TOKENS = 16
 _LIST_MARKS = 8
 """Bytes around one listed option: its letter or dash, the line break."""
+_UNLIMITED_TOKENS = 1024
+"""Text mode without max_tokens: what an answer is expected not to exceed."""
 _LEVELS = 4
 """Requests of one two-level answer: which group, and within at most three groups."""
 
@@ -33,7 +35,8 @@ def calls_per_text(task: Task) -> int:
 def usage_bound(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
     """Return a function that bounds what one call about some texts can consume.
 
-    No tokenizer in use makes more tokens of a text than it has bytes.
+    No tokenizer in use makes more tokens of a text than it has bytes. What a model without a token
+    limit writes (text mode without max_tokens) is bounded by experience only.
     """
     section, calls = task.teacher, calls_per_text(task)
     if section.mode in ("classify", "local"):
@@ -43,7 +46,7 @@ def usage_bound(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
         around = len("".join([prompt.system, prompt.user, *options]).encode())
         around += _LIST_MARKS * len(task.schema_)
         around += _DECISION_TOKENS if section.mode == "decisions" else _TEMPLATE_TOKENS
-        written = max(16, section.max_tokens) if section.mode == "text" else section.max_tokens
+        written = section.max_tokens or (_UNLIMITED_TOKENS if section.mode == "text" else 1)
 
     def bound(texts: Sequence[str]) -> TokenUsage:
         read = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -25,13 +25,14 @@ from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.single import OneTextTeacher
 from students.teachers.tokens import prove_distinct
+from students.wording import thinks_aloud
 
 _UNREAD = 0.02
 """Label mass that may stay unread in groups without a second question."""
 _MOST_GROUPS = 3
 _REASONING = (
-    "the teacher thinks before it answers, so its first token is no answer; switch that off, e.g. "
-    "teacher.extra_body: {chat_template_kwargs: {enable_thinking: false}}"
+    "the teacher thinks before it answers, so its first token is no answer; use teacher.mode: "
+    "text, or switch it off, e.g. extra_body: {chat_template_kwargs: {enable_thinking: false}}"
 )
 
 
@@ -67,7 +68,7 @@ class ChatTeacher(OneTextTeacher):
         self._task = task
         self._orders = order_of(task) if orders is None else tuple(orders)
         parameters = {
-            "max_tokens": section.max_tokens,
+            "max_tokens": section.max_tokens or 1,
             "temperature": 0,
             "logprobs": True,
             "top_logprobs": section.top_logprobs,
@@ -134,7 +135,7 @@ class ChatTeacher(OneTextTeacher):
         except TeacherError as error:
             error.usage = None if error.usage is None else error.usage + usage
             raise
-        said = str(choice["message"].get("content") or "").strip()
+        said = said_in(choice)
         outer = _Reading(read.probabilities, read.other, read.truncated, usage, (choice,), said)
         return _spread(outer, groups, dict(zip(likely, inner, strict=True)), len(self.schema))
 
@@ -213,16 +214,24 @@ def first_choice(reply: Mapping[str, Any]) -> dict[str, Any]:
     return choice
 
 
+def said_in(choice: Mapping[str, Any]) -> str:
+    """Return the text of a choice's message; parts that are no text (thoughts) are left out."""
+    content = choice["message"].get("content")
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, Mapping)]
+        content = "".join(str(p.get("text", "")) for p in parts if p.get("type") == "text")
+    return str(content or "").strip()
+
+
 def refuse_reasoning(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
     """Raise TeacherRejected if the model reasoned before the answer."""
     message = choice["message"]
     details = (reply.get("usage") or {}).get("completion_tokens_details") or {}
-    content = str(message.get("content") or "").lstrip()
     if (
         message.get("reasoning_content")
         or message.get("reasoning")
         or details.get("reasoning_tokens")
-        or content.startswith(("<think", "<|channel|>", "◁think"))
+        or thinks_aloud(said_in(choice))
     ):
         raise TeacherRejected(_REASONING)
 

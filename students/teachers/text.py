@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import json
 import random
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
@@ -15,13 +15,22 @@ from students.errors import TeacherError, TeacherGarbled
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256, render
 from students.task import Task
-from students.teachers.chat import first_choice, refuse_reasoning
+from students.teachers.chat import first_choice, said_in
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.single import OneTextTeacher
+from students.wording import read_answer, without_thinking
 
-_MAX_TOKENS = 16
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One answer: the words behind any thinking, whether the token limit cut them, their label."""
+
+    said: str
+    cut: bool
+    label: int | None
+    usage: TokenUsage
 
 
 class TextTeacher(OneTextTeacher):
@@ -29,20 +38,21 @@ class TextTeacher(OneTextTeacher):
 
     One sample is asked at temperature 0 and gives a hard label. k samples are asked at
     temperature 1, each with the options of `{labels}` in an order of its own, and their shares are
-    the soft label; answers that are no label count as `other`.
+    the soft label; answers that are no label count as `other`. A model may think first: its final
+    answer counts, and its thoughts are billed as what it writes.
     """
 
     def __init__(self, task: Task, client: TeacherClient | None = None) -> None:
         self.schema = task.schema_
         section = task.teacher
         self._task = task
-        parameters = {
-            "max_tokens": max(section.max_tokens, _MAX_TOKENS),
+        parameters: dict[str, object] = {
+            **({} if section.max_tokens is None else {"max_tokens": section.max_tokens}),
             "temperature": 0 if section.samples == 1 else 1,
             **section.extra_body,
         }
         if "max_completion_tokens" in section.extra_body:
-            del parameters["max_tokens"]
+            parameters.pop("max_tokens", None)
         self.descriptor = TeacherDescriptor(
             mode="text",
             model=section.model,
@@ -65,57 +75,46 @@ class TextTeacher(OneTextTeacher):
             *(self._sample(text, order, timeout_s) for order in orders), return_exceptions=True
         )
         answers = [one for one in done if not isinstance(one, BaseException)]
-        usage = sum((used for _, used in answers), NO_USAGE)
+        usage = sum((one.usage for one in answers), NO_USAGE)
         for error in done:
             if isinstance(error, TeacherError) and error.usage is not None:
                 error.usage = error.usage + usage
             if isinstance(error, BaseException):
                 raise error
-        said = [words for words, _ in answers]
-        return TeacherReply(self._shares(said, usage), usage, said[0], json.dumps(said))
+        raw = json.dumps([one.said for one in answers])
+        return TeacherReply(self._shares(answers, usage), usage, answers[0].said, raw)
 
-    async def _sample(
-        self, text: str, order: Sequence[int], timeout_s: float | None
-    ) -> tuple[str, TokenUsage]:
+    async def _sample(self, text: str, order: Sequence[int], timeout_s: float | None) -> _Sample:
         asked = question(self._task, [(k,) for k in order])
         body: dict[str, Any] = {**self._body, "messages": render(asked.prompt, text)}
         reply = await self._client.post(self._url, body, timeout_s)
         usage = usage_of(reply)
         with billed(usage):
             choice = first_choice(reply)
-            refuse_reasoning(reply, choice)
-        return str(choice["message"].get("content") or "").strip(), usage
+        said, cut = without_thinking(said_in(choice)), choice.get("finish_reason") == "length"
+        at = read_answer(said, asked.answers, cut=cut)
+        return _Sample(said, cut, None if at is None else asked.labels[at][0], usage)
 
-    def _shares(self, said: Sequence[str], usage: TokenUsage) -> LabelDistribution:
-        k = len(self.schema)
-        counts = [0] * k
-        for answer in said:
-            label = read_answer(answer, self._task.answers)
-            if label is not None:
-                counts[label] += 1
+    def _shares(self, answers: Sequence[_Sample], usage: TokenUsage) -> LabelDistribution:
+        counts = [0] * len(self.schema)
+        for one in answers:
+            if one.label is not None:
+                counts[one.label] += 1
         if not any(counts):
-            words = ", ".join(self._task.answers[:5]) + (", …" if k > 5 else "")
-            raise TeacherGarbled(
-                f"the teacher answered {said[0][:80]!r}, which is none of {words}", usage=usage
-            )
-        n = len(said)
+            raise TeacherGarbled(_no_label(answers[0], self._task.answers), usage=usage)
+        n = len(answers)
         return LabelDistribution(tuple(c / n for c in counts), 1.0 - sum(counts) / n)
 
 
-def read_answer(said: str, words: Sequence[str]) -> int | None:
-    """Return which word was answered: alone, or as the only label word in a sentence.
-
-    Of words within words ("not urgent", "urgent") the longest that stands there counts.
-    """
-    text = said.casefold()
-    folded = [word.casefold() for word in words]
-    bare = text.strip(" \t\r\n.,:;!?\"'`*()[]")
-    if bare in folded:
-        return folded.index(bare)
-    found = []
-    for k in sorted(range(len(folded)), key=lambda k: -len(folded[k])):
-        pattern = rf"(?<!\w){re.escape(folded[k])}(?!\w)"
-        if re.search(pattern, text):
-            found.append(k)
-            text = re.sub(pattern, " ", text)
-    return found[0] if len(found) == 1 else None
+def _no_label(answer: _Sample, words: Sequence[str]) -> str:
+    if answer.cut:
+        return (
+            f"the teacher's answer was cut before it was a label (it wrote {answer.said[:80]!r}); "
+            "give it room with teacher.max_tokens (a model that thinks first needs thousands), or "
+            "leave max_tokens out"
+        )
+    known = ", ".join(words[:5]) + (", …" if len(words) > 5 else "")
+    return (
+        f"the teacher answered {answer.said[:80]!r}, which is none of {known}; only the bare label "
+        "counts: ask for it in the prompt"
+    )

@@ -2,9 +2,8 @@
 
 import pytest
 
-from students.errors import TeacherGarbled, TeacherRejected
+from students.errors import TeacherGarbled
 from students.teachers import make_teacher
-from students.teachers.text import read_answer
 
 
 def _completion(content, **message):
@@ -66,25 +65,49 @@ async def test_an_answer_that_is_no_label_is_garbled_and_billed(ask):
     assert e.value.usage.input_tokens == 9
 
 
-async def test_reasoning_is_refused(ask):
-    """A teacher that thinks first is told how to stop."""
-    with pytest.raises(TeacherRejected, match="enable_thinking: false"):
-        await ask(lambda path, body: _completion("urgent", reasoning_content="hm"))
-
-
 @pytest.mark.parametrize(
-    ("said", "label"),
+    "reply",
     [
-        ("urgent", 1),
-        ("**Not urgent**", 0),
-        ("The answer is: urgent!", 1),
-        ("It is not urgent at all", 0),
-        ("urgent, I would not say not urgent", None),
-        ("insurgent", None),
-        ("", None),
-        ("either", None),
+        _completion("urgent", reasoning_content="not urgent, or is it?"),
+        _completion("<think>calm? no, not calm</think>\n\nurgent"),
+        _completion("calm? no</think>urgent"),
+        _completion("<|channel|>analysis<|message|>calm?<|channel|>final<|message|>urgent"),
+        _completion([{"type": "thinking", "thinking": []}, {"type": "text", "text": "urgent"}]),
     ],
 )
-def test_answers_are_read_strictly(said, label):
-    """Alone or as the only label word; words within words and two labels at once do not count."""
-    assert read_answer(said, ("not urgent", "urgent")) == label
+async def test_a_teacher_may_think_first(ask, reply):
+    """Only the final answer counts; the thoughts stand on the bill as written tokens."""
+    reply["usage"]["completion_tokens"] = 64
+    answer = await ask(lambda path, body: reply)
+    assert answer.distribution.probabilities == (0.0, 1.0)
+    assert answer.wording == "urgent"
+    assert answer.usage.output_tokens == 64
+
+
+@pytest.mark.parametrize("content", ["<think>well, it may be calm", "", "card payment fee"])
+async def test_an_answer_cut_at_the_limit_has_a_message_of_its_own(ask, content):
+    """The limit is named, whether it cut the thinking or the answer."""
+    cut = _completion(content)
+    cut["choices"][0]["finish_reason"] = "length"
+    labels = ("card payment", "card payment fee", "card payment fee charged")
+    with pytest.raises(TeacherGarbled, match=r"was cut .*teacher\.max_tokens"):
+        await ask(lambda path, body: cut, labels=labels)
+
+
+@pytest.mark.parametrize(("limit", "sent"), [({}, None), ({"max_tokens": 4096}, 4096)])
+async def test_room_to_think_is_what_the_task_says(server, ask, limit, sent):
+    """A large limit is sent as it is; without one the model ends where it ends."""
+    await ask(lambda path, body: _completion("urgent"), **limit)
+    assert server.asked[0][1].get("max_tokens") == sent
+
+
+async def test_letters_are_read_as_the_options_they_stand_for(ask):
+    """A letter means the option it was shown with, in each sample's own order."""
+
+    def calm(path, body):
+        listing = body["messages"][0]["content"]
+        return _completion(f"({listing[listing.index(': calm') - 1]})")
+
+    prompt = {"user": "{labels}\nText: {text}"}
+    reply = await ask(calm, samples=8, prompt=prompt, answer_with="letter")
+    assert reply.distribution.probabilities == (1.0, 0.0)
