@@ -6,6 +6,7 @@ RouterError
 └── Refusal             one request is turned away: `status`, `kind` and `retry_after_s` say how
     ├── BadRequest      400  the body is not what the surface takes
     ├── Unauthorized    401  no API key, or one that is not known
+    ├── Forbidden       403  the API key may not ask this
     ├── UnknownModel    404  no task and no teacher of that name
     ├── WrongMethod     405  the path takes POST
     ├── Conflict        409  the router's state does not allow it now (admin)
@@ -60,6 +61,13 @@ class Unauthorized(Refusal):
 
     status = 401
     kind = "authentication_error"
+
+
+class Forbidden(Refusal):
+    """The API key is known and may not ask this."""
+
+    status = 403
+    kind = "permission_error"
 
 
 class OverQuota(Refusal):

@@ -23,7 +23,16 @@ from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
 from router.clock import Client, Clock
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from router.ledger.entry import Entry, Ledger
-from router.policy import KEEP, OUT_OF_BUDGET, PROMISE_BROKEN, Decision, Reason, Route, decide
+from router.policy import (
+    KEEP,
+    OUT_OF_BUDGET,
+    PROMISE_BROKEN,
+    STUDENT_ALONE,
+    Decision,
+    Reason,
+    Route,
+    decide,
+)
 from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
 from router.student.batcher import Scored
 from router.student.loaded import Model, ModelSlot
@@ -33,6 +42,7 @@ from router.telemetry.metrics import Metrics
 from students.labels import FloatArray, LabelSchema
 from students.task import Task
 
+KEPT = (KEEP, STUDENT_ALONE)
 NOTHING = Decimal(0)
 FREE = Bill()
 """The bill of a request that never went to the teacher; nobody adds to it."""
@@ -47,6 +57,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     deadline: float = math.inf
     threshold: float | None = None
     """Raise the hand below this confidence, even where the certificate would not."""
+    student_only: bool = False
+    """Never raise it: the student answers however sure it is, and nobody audits that."""
     client: Client | None = None
     key: str = ""
     """Name of the API key that asks, never the key."""
@@ -153,8 +165,8 @@ class Pipeline:
         except Refusal as refusal:
             raise self._unscored(run, refusal) from None
         decision = self._decide(run, scored)
-        if decision is KEEP:
-            return self._keep(run, scored)
+        if decision in KEPT:
+            return self._keep(run, scored, decision)
         return await self._escalate(run, scored, decision)
 
     def start(self, ask: Ask, done: Done) -> None:
@@ -187,6 +199,8 @@ class Pipeline:
 
     def _decide(self, run: _Run, scored: Scored) -> Decision:
         run.scored, watch = scored, run.model.watch
+        if run.ask.student_only:
+            return STUDENT_ALONE
         decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
@@ -194,8 +208,10 @@ class Pipeline:
             decision = OUT_OF_BUDGET
         return decision
 
-    def _keep(self, run: _Run, scored: Scored) -> Answer:
-        return self._settled(run, self._by_student(run, scored, Route.STUDENT, Reason.CONFIDENT))
+    def _keep(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+        if decision is STUDENT_ALONE and not _is_usable(scored):
+            raise self._refuse(run, Reason.STUDENT_ERROR, Unavailable(_ALONE))
+        return self._settled(run, self._by_student(run, scored, Route.STUDENT, decision.reason))
 
     async def _escalate(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
         return self._settled(run, await self._by_teacher(run, scored, decision))
@@ -248,6 +264,8 @@ class Pipeline:
     def _audits(self, run: _Run, answer: Answer) -> bool:
         """Whether this answer is audited in shadow, and therefore booked later."""
         watch = run.model.watch
+        if run.ask.student_only:
+            return False
         if self.auditor is None or watch is None or not self.auditor.wants():
             return False
         run.propensity, run.answered_at = self.auditor.rate, self.clock()
@@ -432,10 +450,10 @@ class _Started(_Run, kw_only=True, gc=False):
         self.settled = True
         try:
             decision = self.pipeline._decide(self, scored)
-            if decision is not KEEP:
+            if decision not in KEPT:
                 self.pipeline._go_on(self, scored, decision)
                 return
-            outcome: Answer | BaseException = self.pipeline._keep(self, scored)
+            outcome: Answer | BaseException = self.pipeline._keep(self, scored, decision)
         except Exception as fault:
             outcome = fault
         self.tell(outcome)
@@ -456,6 +474,7 @@ _REASON_OF: dict[type[Refusal], Reason] = {
     DeadlinePassed: Reason.DEADLINE,
     ClientGone: Reason.CLIENT_GONE,
 }
+_ALONE = "The student fails, and this request asks it alone; ask without `student_only`."
 _WHY_NOT = (
     "The student was not sure and the teacher gave no answer ({}); retry later, or set "
     "teacher.on_failure: student in the task file to get the student's answer, marked degraded."

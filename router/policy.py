@@ -29,6 +29,8 @@ class Reason(StrEnum):
     """Why that one answered, or why nobody did."""
 
     CONFIDENT = "confident"
+    STUDENT_ONLY = "student_only"
+    """The request asks the student alone, however sure it is."""
     LOW_CONFIDENCE = "low_confidence"
     STUDENT_ERROR = "student_error"
     NAN_CONFIDENCE = "nan_confidence"
@@ -54,8 +56,8 @@ class Reason(StrEnum):
 class Decision:
     """Whether the teacher is to be asked, and why (or why not).
 
-    `escalate=False` with a reason other than CONFIDENT means: the teacher was wanted but may not be
-    asked; the student's answer, where there is one, is degraded.
+    KEEP and STUDENT_ALONE take the student's answer. Any other `escalate=False` means: the teacher
+    was wanted but may not be asked; the student's answer, where there is one, is degraded.
     """
 
     escalate: bool
@@ -63,6 +65,7 @@ class Decision:
 
 
 KEEP = Decision(False, Reason.CONFIDENT)
+STUDENT_ALONE = Decision(False, Reason.STUDENT_ONLY)
 UNSURE = Decision(True, Reason.LOW_CONFIDENCE)
 BROKEN = Decision(True, Reason.STUDENT_ERROR)
 NOT_A_NUMBER = Decision(True, Reason.NAN_CONFIDENCE)

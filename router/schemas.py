@@ -21,6 +21,8 @@ class ClassifyRequest(Struct, forbid_unknown_fields=True):
     top_k: Annotated[int, Meta(ge=1, le=1_000)] = 1
     threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     deadline_ms: Annotated[float, Meta(gt=0)] | None = None
+    student_only: bool = False
+    """Take the student's answer however sure it is: no teacher is asked, now or in an audit."""
 
 
 class Provenance(Struct):
@@ -94,6 +96,8 @@ class ChatEnvelope(Struct):
 
     model: str
     messages: list[Any]
+    student_only: Any = UNSET
+    """Refused: a teacher is what it forbids, and would be asked."""
     stream: Any = False
 
 

@@ -21,7 +21,8 @@ LEAST_SECONDS = 60.0
 LEAST_AUDITS = 30
 """Audited answers from which the tokens of kept requests are taken."""
 
-_SUMS = """
+_TRAFFIC = "reason not in ('passthrough', 'student_only')"
+_SUMS = f"""
 select count(*), min(at), max(at),
        sum(route != 'student'),
        sum(case when route != 'student' then attempts end),
@@ -31,18 +32,22 @@ select count(*), min(at), max(at),
        sum(case when route = 'student' and input_tokens > 0 then attempts end),
        sum(case when route = 'student' then input_tokens end),
        sum(case when route = 'student' then output_tokens end)
-from entries where reason != 'passthrough'
+from entries where {_TRAFFIC}
 """
-_BUSIEST_HOUR = """
+_BUSIEST_HOUR = f"""
 select max(n) from (
-    select count(*) as n from entries where reason != 'passthrough' group by cast(at / 3600 as int)
+    select count(*) as n from entries where {_TRAFFIC} group by cast(at / 3600 as int)
 )
 """
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficLog:
-    """Sums over a ledger; passed-through requests, which no student could answer, are left out."""
+    """Sums over a ledger.
+
+    Left out is what nobody had to decide: requests passed through, which no student could answer,
+    and those that asked the student alone, which no teacher would have.
+    """
 
     requests: int
     seconds: float

@@ -76,7 +76,8 @@ def measure(
     rows = read_rows(spec.inputs, spec.text, spec.encoding)
     schedule = lay_out(spec, rows)
     tried_usd = try_target(spec, rows[0].text)
-    schedule = replace(schedule, rows=mix(spec, rows, schedule.rows))
+    mixed = mix(spec, rows, schedule.rows)
+    schedule = replace(schedule, rows=mixed.rows)
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as name:
         plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
@@ -105,8 +106,8 @@ def measure(
             tally.add(result)
         if spec.samples is not None:
             _merge_samples(plans, spec.samples)
-    tally.unmeasured_sent += 1
-    tally.unmeasured_usd += tried_usd or 0
+    tally.unmeasured_sent += 1 + mixed.asked
+    tally.unmeasured_usd += (tried_usd or 0) + mixed.usd
     return tally, watch.usage(start)
 
 

@@ -131,7 +131,8 @@ class LoadReport(BaseModel):
     unpriced: int
     """Valid answers without a price; they are in no sum."""
     unmeasured_sent: int
-    """Warm-up requests and the one that tried the target: in the ledger, not in the figures."""
+    """Warm-up requests, the one that tried the target, and what was asked to tell hard inputs from
+    easy ones: in the ledger, not in the figures."""
     unmeasured_cost_usd: Decimal
     reopened: int = 0
     """Requests sent again, warm-up included: their connection had died while it was idle."""

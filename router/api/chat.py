@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from router.api.tasks import Served, Service
+from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
 from router.http.edge import parse
@@ -121,6 +121,7 @@ class Chat:
             BadRequest, UnknownModel: there is no such teacher.
         """
         envelope = parse(self._decode_envelope, call.body, _HELP)
+        refuse_student_only(envelope.student_only)
         model = envelope.model
         named = self._by_model.get(model, [])
         chat = [s for s in named or _tasks(self._service) if s.passthrough is not None]

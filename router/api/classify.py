@@ -11,12 +11,15 @@ from router.api.tasks import Served, Service
 from router.errors import BadRequest, Overloaded
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
-from router.pipeline import Answer
+from router.pipeline import Answer, Ask
 from router.provenance import provenance, provenance_fields, provenance_fields_of_many
 from router.schemas import Classified, ClassifiedList, ClassifyRequest
 
 SURFACE = "classify"
-_HELP = 'Send {"text": "…"} or {"text": ["…", "…"]}; also model, top_k, threshold, deadline_ms.'
+_HELP = (
+    'Send {"text": "…"} or {"text": ["…", "…"]}; also model, top_k, threshold, deadline_ms, '
+    "student_only."
+)
 
 
 class Classify:
@@ -52,7 +55,7 @@ class Classify:
         return self._one(call, request, served, request.text)
 
     def _one(self, call: Call, request: ClassifyRequest, served: Served, text: str) -> Single:
-        ask = self._service.ask(call, text, SURFACE, request.deadline_ms, request.threshold)
+        ask = self._ask(call, request, text)
 
         def word(answer: Answer) -> Reply:
             body = _classified(answer, served, request.top_k)
@@ -67,10 +70,7 @@ class Classify:
         limit = self._service.settings.max_items
         if not 1 <= len(texts) <= limit:
             raise BadRequest(f"`text` has {len(texts)} items; 1 to {limit} are allowed.")
-        asks = [
-            self._service.ask(call, text, SURFACE, request.deadline_ms, request.threshold)
-            for text in texts
-        ]
+        asks = [self._ask(call, request, text) for text in texts]
         room = served.pipeline.slot.pick(call.request_id).batcher.room
         if len(asks) > room:
             raise Overloaded("The student's queue has no room for the list; retry in a moment.")
@@ -78,6 +78,13 @@ class Classify:
         data = [_classified(answer, served, request.top_k) for answer in answers]
         body = ClassifiedList(call.request_id, served.task.name, data)
         return Reply(self._encode(body), fields=provenance_fields_of_many(answers))
+
+    def _ask(self, call: Call, request: ClassifyRequest, text: str) -> Ask:
+        if request.student_only and request.threshold is not None:
+            raise BadRequest("`student_only` asks no teacher and `threshold` might; give one.")
+        return self._service.ask(
+            call, text, SURFACE, request.deadline_ms, request.threshold, request.student_only
+        )
 
 
 def _classified(answer: Answer, served: Served, top_k: int) -> Classified:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from router.api.tasks import Served, Service
+from router.api.tasks import Served, Service, refuse_student_only
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
@@ -44,6 +44,8 @@ class SystemOneRequest(Struct):
     model: str
     state: str
     questions: dict[str, Question]
+    student_only: Any = msgspec.UNSET
+    """Refused: a teacher is what it forbids, and might be asked."""
 
 
 class Choice(Struct):
@@ -99,6 +101,7 @@ class SystemOne:
             Refusal: the body is not a question of the task.
         """
         request = parse(self._decode, call.body, _HELP)
+        refuse_student_only(request.student_only)
         served = self._find(request)
         text = self._states[served.task.name].match([{"role": "user", "content": request.state}])
         if text is None:

@@ -17,6 +17,7 @@ from router.schemas import (
 
 ERRORS = {
     "400": "The body is not what the surface takes",
+    "403": "The API key may not ask this",
     "404": "No task or teacher of that name",
     "408": "The body did not arrive in time",
     "413": "The body is too large",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from router.api.passthrough import Passthrough
 from router.clock import Clock
-from router.errors import BadRequest, Refusal, Unavailable, UnknownModel
+from router.errors import BadRequest, Forbidden, Refusal, Unavailable, UnknownModel
 from router.http.hot_route import Call
 from router.keys.ring import KeyRing
 from router.ledger.entry import Ledger
@@ -157,12 +160,19 @@ class Service:
         surface: str,
         deadline_ms: float | None = None,
         threshold: float | None = None,
+        student_only: bool = False,
     ) -> Ask:
         """Put a text and its limits in the pipeline's terms.
 
         Raises:
             BadRequest: the text is empty or too long, or the deadline is out of bounds.
+            Forbidden: this key may not ask the student alone.
         """
+        if student_only and call.key is not None and not call.key.student_only:
+            raise Forbidden(
+                "This API key may not ask the student alone; leave out `student_only`, or ask for "
+                "a key that may."
+            )
         limits = self.settings
         fault = self.fault_of(text)
         if fault is not None:
@@ -180,6 +190,7 @@ class Service:
             surface=surface,
             deadline=call.received_at + deadline_ms / 1000.0,
             threshold=threshold,
+            student_only=student_only,
             client=call.client,
             key=call.key.name if call.key else "",
             priority=call.key.priority if call.key else 0,
@@ -237,3 +248,13 @@ class Service:
         await asyncio.to_thread(self.ledger.close)
         if self._on_close is not None:
             await self._on_close()
+
+
+def refuse_student_only(asked: Any) -> None:
+    """Refuse the field on a surface that would overlook it, and ask the teacher it forbids.
+
+    Raises:
+        BadRequest: the field is there, whatever its value.
+    """
+    if asked is not msgspec.UNSET:
+        raise BadRequest("`student_only` is a field of /v1/classify alone; ask there.")

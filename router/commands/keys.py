@@ -31,9 +31,20 @@ def keys() -> None:
 @click.option("--rps", type=float, help="Requests a second; default: no limit.")
 @click.option("--usd-per-day", type=Decimal, help="Dollars a UTC day; default: no limit.")
 @click.option("--priority", default=0, show_default=True, help="0 (first) to 9 (last).")
+@click.option(
+    "--student-only/--no-student-only",
+    default=True,
+    show_default=True,
+    help="Whether it may ask the student alone, past certificate and audit.",
+)
 @_file
 def add(
-    name: str, rps: float | None, usd_per_day: Decimal | None, priority: int, path: Path
+    name: str,
+    rps: float | None,
+    usd_per_day: Decimal | None,
+    priority: int,
+    student_only: bool,
+    path: Path,
 ) -> None:
     """Make a key and print it: this once, and nowhere else."""
     known = load_keys(path) if path.exists() else ()
@@ -47,6 +58,7 @@ def add(
             requests_per_second=rps,
             max_usd_per_day=usd_per_day,
             priority=priority,
+            student_only=student_only,
         )
     except ValueError as error:
         raise BadSettings(_first_fault(error)) from None
@@ -68,7 +80,8 @@ def list_(as_json: bool, path: Path) -> None:
     for spec in specs:
         rps = "any rate" if spec.requests_per_second is None else f"{spec.requests_per_second:g}/s"
         usd = "any cost" if spec.max_usd_per_day is None else f"{spec.max_usd_per_day} USD a day"
-        click.echo(f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}")
+        alone = "" if spec.student_only else ", may not ask the student alone"
+        click.echo(f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}{alone}")
 
 
 @keys.command()

@@ -51,6 +51,8 @@ class KeySpec(BaseModel):
     """Student and teacher together, by the UTC day; the request that crosses it is answered."""
     priority: int = Field(default=0, ge=0, le=9)
     """0 is served first when the teacher has more callers than slots."""
+    student_only: bool = True
+    """Whether it may ask the student alone, past certificate and audit."""
 
 
 class KeyFile(BaseModel):
@@ -75,6 +77,7 @@ class Key:
     def __init__(self, spec: KeySpec, clock: Clock, wall: Clock) -> None:
         self.name = spec.name
         self.priority = spec.priority
+        self.student_only = spec.student_only
         self._max_usd = spec.max_usd_per_day
         self._clock = clock
         self._wall = wall

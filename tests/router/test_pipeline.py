@@ -209,3 +209,35 @@ async def test_an_unknown_price_is_none_not_zero(rig):
     assert answer.usd is None
     assert made.ledger.entries[0].teacher_usd is None
     assert made.count("raisehand_unpriced_requests_total") == 1
+
+
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize(("text", "confidence"), [("help", 0.98), ("maybe", 0.55)])
+async def test_the_student_alone_answers_whatever_its_confidence(rig, text, confidence, start):
+    """However unsure, and after an alarm too: its answer, a reason of its own, no teacher."""
+    made = await rig()
+    made.pipeline.threshold = 1.0
+    request = ask(text, student_only=True)
+    if start:
+        told = asyncio.get_running_loop().create_future()
+        made.pipeline.start(request, told.set_result)
+        answer = await told
+    else:
+        answer = await made.pipeline.answer(request)
+    assert (answer.route, answer.reason) == (Route.STUDENT, Reason.STUDENT_ONLY)
+    assert answer.confidence == pytest.approx(confidence)
+    assert answer.usd == STUDENT_USD
+    assert made.teacher.calls == []
+    [entry] = made.ledger.entries
+    assert (entry.route, entry.reason, entry.attempts) == ("student", "student_only", 0)
+
+
+@pytest.mark.parametrize("text", ["nan", "poison"])
+async def test_a_student_that_fails_alone_is_no_answer(rig, text):
+    """Nobody else may be asked, so the request is refused and booked as the student's error."""
+    made = await rig()
+    with pytest.raises(Unavailable, match="asks it alone"):
+        await made.pipeline.answer(ask(text, student_only=True))
+    assert made.teacher.calls == []
+    [entry] = made.ledger.entries
+    assert (entry.route, entry.reason) == ("refused", "student_error")

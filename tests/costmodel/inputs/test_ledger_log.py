@@ -57,6 +57,7 @@ def _ledger(path, seconds: float, n: int = 1_000):
             input_tokens=9_999_999,
         )
     )
+    ledger.append(_entry(n + 1, 1_700_000_000 + seconds, reason=Reason.STUDENT_ONLY))
     assert ledger.flush()
     ledger.close()
     return path

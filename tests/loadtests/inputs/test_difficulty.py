@@ -1,4 +1,7 @@
-"""Hard and easy inputs, as the student finds them."""
+"""Hard and easy inputs, as the student finds them.
+
+The real router is asked in test_stack.py, beside a fake teacher that counts.
+"""
 
 import http.server
 import json
@@ -17,15 +20,18 @@ ROWS = [Row(i, str(i)) for i in range(200)]
 
 @pytest.fixture
 def router():
-    """A router whose confidence in the text `n` is n / 200; it wants a threshold of 0."""
+    """A router whose student's confidence in the text `n` is n / 200."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            data = [{"confidence": int(text) / 200} for text in body["text"]]
-            reply = json.dumps({"data": data} if body["threshold"] == 0 else {}).encode()
+            assert body["student_only"] is True
+            alone = {"route": "student", "reason": "student_only"}
+            data = [{"confidence": int(t) / 200, "raisehand": alone} for t in body["text"]]
+            reply = json.dumps({"data": data}).encode()
             self.send_response(200)
             self.send_header("content-length", str(len(reply)))
+            self.send_header("x-raisehand-cost-usd", str(0.5 * len(data)))
             self.end_headers()
             self.wfile.write(reply)
 
@@ -45,26 +51,37 @@ def router():
 def test_so_many_requests_are_hard(router, share):
     """The asked share of the requests takes one of the 20 rows that the student doubts most."""
     spec = LoadSpec(url=router, inputs="x.csv", rate=1, hard_share=share)
-    order = mix(spec, ROWS, np.zeros(2000, dtype=np.int64))
+    mixed = mix(spec, ROWS, np.zeros(2000, dtype=np.int64))
+    assert (mixed.asked, mixed.usd) == (200, 100)
+    order = mixed.rows
     hard = order < 20
     assert hard.mean() == pytest.approx(share, abs=0.04)
     if share:
         assert set(order[hard]) == set(range(20))
-    assert (mix(spec, ROWS, order) == order).all()
+    assert (mix(spec, ROWS, order).rows == order).all()
 
 
 def test_without_a_share_the_order_stays():
     """Inputs are taken as they are, and nobody is asked."""
     spec = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=1)
     order = np.arange(10)
-    assert mix(spec, ROWS, order) is order
+    mixed = mix(spec, ROWS, order)
+    assert mixed.rows is order
+    assert mixed.asked == mixed.usd == 0
 
 
-def test_target_that_tells_no_confidence_is_refused():
-    """Hard inputs need a router that says how sure it is."""
+def test_target_that_is_not_there_is_refused():
+    """Hard inputs need a router."""
     spec = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=1, hard_share=1)
-    with pytest.raises(BadLoadSpec, match="tells its confidence"):
+    with pytest.raises(BadLoadSpec, match="can ask its student alone"):
         mix(spec, ROWS, np.arange(10))
+
+
+def test_one_input_cannot_be_divided():
+    """Hard and easy need at least one input each."""
+    spec = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=1, hard_share=0.5)
+    with pytest.raises(BadLoadSpec, match="at least 2"):
+        mix(spec, ROWS[:1], np.zeros(10, dtype=np.int64))
 
 
 def test_hard_is_the_least_sure_tenth():

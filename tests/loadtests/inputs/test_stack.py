@@ -122,7 +122,6 @@ def test_report_router_and_teacher_agree_to_the_last_token(task):
         )
         report = run_load(spec)
         served = stack.served()
-        doubt = confidences(spec, [Row(0, "a"), Row(1, "b")])
         assert [set(router.cpu_affinity()) for router in routers] == [core]
     everything = report.sent + report.unmeasured_sent
     assert report.succeeded == report.sent == 120
@@ -133,7 +132,35 @@ def test_report_router_and_teacher_agree_to_the_last_token(task):
     assert float(booked) == pytest.approx(float(teacher + everything * STUDENT_USD), abs=1e-9)
     assert set(report.stages_ms) >= {"queue", "forward", "teacher", "rest"}
     assert report.usage
-    assert doubt == pytest.approx([1 / (1 + np.exp(-1))] * 2, abs=1e-3)
+
+
+@pytest.mark.e2e
+def test_telling_hard_from_easy_asks_no_teacher(task):
+    """Of a student that never trusts itself 70 texts are asked; the teacher has served none."""
+    rows = [Row(i, f"message {i}") for i in range(70)]
+    with running_stack(task, {"latency_ms": 5}) as stack:
+        spec = LoadSpec(url=stack.url, inputs=task.inside(task.inputs.path), rate=1, hard_share=1)
+        before = stack.served()
+        asked = confidences(spec, rows)
+        after = stack.served()
+        report = run_load(
+            spec.model_copy(
+                update={"rate": 20, "duration_s": 1, "warmup_s": 0, "max_send_lag_ms": 2000}
+            )
+        )
+    assert asked.of_rows == pytest.approx([1 / (1 + np.exp(-1))] * 70, abs=1e-3)
+    assert float(asked.usd) == pytest.approx(float(70 * STUDENT_USD))
+    assert before == after
+    assert report.unmeasured_sent == 1 + 200  # the one that tried the target, and all inputs
+
+
+@pytest.mark.e2e
+def test_a_target_that_overlooks_the_question_is_asked_once(server):
+    """A server that answers without saying that the student alone did is refused after one text."""
+    url = server("null")
+    spec = LoadSpec(url=url, inputs="x.csv", rate=1, hard_share=1)
+    with pytest.raises(BadLoadSpec, match="leave out --hard-share"):
+        confidences(spec, [Row(i, str(i)) for i in range(70)])
 
 
 @pytest.mark.e2e

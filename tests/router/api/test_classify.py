@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.settings import Settings
 
 PATH = "/v1/classify"
@@ -119,3 +120,53 @@ async def test_an_unknown_field_is_named(rig):
     response = await made.post(PATH, {"text": "help", "treshold": 0.5})
     assert response.status == 400
     assert "treshold" in response.json["error"]["message"]
+
+
+async def test_the_student_alone_can_be_asked(rig):
+    """`student_only` answers one text and a list without the teacher, and names the reason."""
+    made = await rig()
+    one = await made.post(PATH, {"text": "maybe", "student_only": True})
+    many = await made.post(PATH, {"text": ["maybe", "help"], "student_only": True})
+    assert one.headers["x-raisehand-route"] == many.headers["x-raisehand-route"] == "student"
+    assert one.headers["x-raisehand-reason"] == "student_only"
+    assert {d["raisehand"]["reason"] for d in many.json["data"]} == {"student_only"}
+    assert made.teacher.calls == []
+
+
+async def test_the_student_alone_and_a_threshold_contradict_each_other(rig):
+    """One asks no teacher, the other might: 400."""
+    made = await rig()
+    response = await made.post(PATH, {"text": "maybe", "student_only": True, "threshold": 0})
+    assert response.status == 400
+    assert "give one" in response.json["error"]["message"]
+    assert made.teacher.calls == []
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/systemone"])
+async def test_other_surfaces_refuse_the_field(rig, path):
+    """Where it would be overlooked the teacher would be asked and paid: 400 instead."""
+    made = await rig()
+    said = [{"role": "user", "content": "Message: maybe\nUrgent?"}]
+    question = {"type": "choice", "criteria": {"NO": None, "YES": None}}
+    body = {
+        "model": "big" if "chat" in path else "urgent",
+        "messages": said,
+        "state": said[0]["content"],
+        "questions": {"q": question},
+        "student_only": True,
+    }
+    response = await made.post(path, body)
+    assert response.status == 400
+    assert "`student_only` is a field of /v1/classify alone" in response.json["error"]["message"]
+    assert made.teacher.calls == []
+
+
+@pytest.mark.parametrize(("allowed", "status"), [(True, 200), (False, 403)])
+async def test_a_key_can_be_denied_the_student_alone(rig, allowed, status):
+    """A key whose owner must not get round certificate and audit is refused, and may still ask."""
+    spec = KeySpec(name="app", sha256=sha256_of("rh-x"), student_only=allowed)
+    made = await rig(keys=KeyRing([spec]))
+    key = [(b"x-api-key", b"rh-x")]
+    response = await made.post(PATH, {"text": "maybe", "student_only": True}, key)
+    assert response.status == status
+    assert (await made.post(PATH, {"text": "help"}, key)).status == 200

@@ -61,3 +61,14 @@ def test_mistakes_are_one_sentence(tmp_path, arguments, words):
     assert isinstance(result.exception, BadSettings)
     assert words in str(result.exception)
     assert [key.name for key in load_keys(tmp_path / "keys.yaml")] == ["a"]
+
+
+def test_a_key_can_be_made_that_may_not_ask_the_student_alone(tmp_path):
+    """Certificate and audit hold for whoever has it; the list says so."""
+    file = str(tmp_path / "keys.yaml")
+    _run("add", "a", "--file", file)
+    _run("add", "b", "--no-student-only", "--file", file)
+    assert [key.student_only for key in load_keys(tmp_path / "keys.yaml")] == [True, False]
+    first, second = _run("list", "--file", file).output.splitlines()
+    assert "student alone" not in first
+    assert "may not ask the student alone" in second

@@ -174,3 +174,15 @@ def test_evidence_that_cannot_be_saved_fails_no_request(tmp_path, caplog):
         watch.audited(False, 0.01)
     assert "cannot be saved" in caplog.text
     assert watch.monitor.state.audits == SAVE_EVERY
+
+
+async def test_what_the_student_alone_was_asked_is_no_evidence(rig):
+    """Not audited at any rate, answered after an alarm too: such requests are no sample of it."""
+    made, watch = await audited(rig)
+    watch.monitor.alarmed = True
+    answer = await made.pipeline.answer(ask("help", student_only=True))
+    await made.pipeline.close()
+    assert (answer.route, answer.reason) == (Route.STUDENT, Reason.STUDENT_ONLY)
+    assert made.teacher.calls == []
+    assert watch.monitor.state.audits == 0
+    assert made.ledger.entries[0].propensity == 0.0
