@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LEAST_KEPT = 0.05
+"""A student that answers less of the traffic saves nothing that pays for running it."""
 NEVER = 2.0
 """A threshold above every confidence: answers of this class always escalate."""
 
@@ -106,7 +108,7 @@ class Certificate(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why nothing was certified, and what would help. A description, not a proof."""
+    """Why nothing (or next to nothing) is certified, and what would help: no proof of anything."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -164,14 +166,20 @@ class Refusal(BaseModel):
         )
         return (
             f"cannot certify {self.agreement:.1%} agreement {scope} at {self.confidence:.0%} "
-            f"confidence from {self.n_calibration:,} calibration rows; {best}; {self._advice}, or "
+            f"confidence from {self.n_calibration:,} calibration rows; {best}; {self.advice}, or "
             "promise less"
         )
 
     @property
-    def _advice(self) -> str:
+    def advice(self) -> str:
+        """What would help, how much of it, what it costs and what it would probably bring."""
         if self.rows_needed is None or self.rows_missing is None:
             return "more calibration rows would not help: train a better student"
+        if self.target_coverage is not None and self.target_coverage < LEAST_KEPT:
+            return (
+                f"more calibration rows would keep only about {self.target_coverage:.1%} of the "
+                "traffic: train a better student"
+            )
         fresh = " fresh" if self.rows_missing == self.rows_needed else ""
         price = "" if self.usd_needed is None else f", about ${self.usd_needed:,.2f}"
         kept = (

@@ -7,6 +7,7 @@ StudentsError
 ├── BadBundle           a bundle that is missing, altered or of another format
 ├── BudgetReached       labelling would cost more than was allowed
 ├── NotCertifiable      no threshold keeps the promise; says the feasible best
+├── SavesNothing        certified, and it keeps too little to save anything
 └── TeacherError        the teacher did not answer the question
     ├── TeacherUnavailable   no connection, time-out, 5xx: asking again may help
     │   └── TeacherTimeout   it did not answer in time; the call may have been billed
@@ -64,6 +65,12 @@ class NotCertifiable(StudentsError):
     def __init__(self, message: str, refusal: Refusal | None = None) -> None:
         super().__init__(message)
         self.refusal = refusal
+
+
+class SavesNothing(StudentsError):
+    """The bundle is certified, but serving it would cost as much as asking the teacher."""
+
+    exit_code = 5
 
 
 class TeacherError(StudentsError):

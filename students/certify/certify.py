@@ -34,17 +34,16 @@ Rows whose confidence is NaN are never accepted: the router escalates them too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from students.certificate import Refusal
-from students.certify.binomial import allowed_disagreements, rows_to_prove, upper_bound
+from students.certificate import LEAST_KEPT, Refusal
+from students.certify.advice import strict_outlook, system_outlook
+from students.certify.binomial import allowed_disagreements, upper_bound
 from students.certify.thresholds import (
-    OVERALL,
     Grid,
     Rows,
     grid_from_scores,
@@ -85,7 +84,8 @@ class Certified:
     """A threshold for each predicted class and the numbers its statement rests on.
 
     `agreement_lower_bound` holds with probability 1 - delta_spent after the choice of the
-    thresholds: the exact bound for `system`, the promised agreement for `strict`.
+    thresholds: the exact bound of the disagreements allowed for `system`, the promised agreement
+    for `strict`. `outlook` says what more rows would do where it keeps next to nothing.
     """
 
     thresholds: tuple[float, ...]
@@ -97,6 +97,7 @@ class Certified:
     method: str
     delta_spent: float
     per_class: tuple[ClassCertified, ...] = ()
+    outlook: Refusal | None = None
 
 
 def spent(delta: float, use: int) -> float:
@@ -159,28 +160,34 @@ def _system(rows: Rows, promise: PromiseSection, delta: float) -> Certified:
     needs = system_needs(rows, promise, share)
     for name, need in needs.items():
         if need is None:
-            raise _system_refusal(rows, promise, share, name)
+            raise _refused(system_outlook(rows, promise, share, name))
     thresholds = raise_others(rows.labels, needs)
     if not rows.kept(thresholds).any():
-        raise _system_refusal(rows, promise, share, OVERALL)
+        raise _refused(system_outlook(rows, promise, share))
     # The bound of the count that was allowed, not of the one seen: with tied scores the lowest
     # threshold may keep fewer, and its own bound would then be one picked after looking.
     n = rows.confidence.size
     allowed = allowed_disagreements(n, promise.alpha, share)
     bound = 1.0 - float(upper_bound(allowed, n, share))
     of_class = {name: rows.teacher == rows.labels.index(name) for name in promise.per_class}
-    return _certified(rows, thresholds, bound, SYSTEM, delta, promise, of_class)
+    certified = _certified(rows, thresholds, bound, SYSTEM, delta, promise, of_class)
+    if certified.coverage >= LEAST_KEPT:
+        return certified
+    return replace(certified, outlook=system_outlook(rows, promise, share))
 
 
 def _strict(rows: Rows, promise: PromiseSection, delta: float, grid: Grid) -> Certified:
     thresholds = strict_thresholds(rows, promise, delta, grid)
-    kept = rows.kept(thresholds)
+    kept, share = rows.kept(thresholds), delta / (1 + len(promise.per_class))
     if not kept.any():
-        raise _strict_refusal(rows, promise, delta / (1 + len(promise.per_class)), grid)
+        raise _refused(strict_outlook(rows, promise, share, grid))
     of_class = {
         name: kept & (rows.predicted == rows.labels.index(name)) for name in promise.per_class
     }
-    return _certified(rows, thresholds, promise.agreement, STRICT, delta, promise, of_class)
+    certified = _certified(rows, thresholds, promise.agreement, STRICT, delta, promise, of_class)
+    if certified.coverage >= LEAST_KEPT:
+        return certified
+    return replace(certified, outlook=strict_outlook(rows, promise, share, grid))
 
 
 def _certified(
@@ -216,84 +223,5 @@ def _certified(
     )
 
 
-def _system_refusal(rows: Rows, promise: PromiseSection, delta: float, name: str) -> NotCertifiable:
-    """Say what the surest rows of the promise would support; a description, not a certificate."""
-    overall = name == OVERALL
-    agreement = promise.agreement if overall else promise.per_class[name].agreement
-    member = (
-        np.full(rows.teacher.size, True) if overall else rows.teacher == rows.labels.index(name)
-    )
-    score, disagree = rows.confidence[member], rows.disagree[member]
-    n, alpha = score.size, 1.0 - agreement
-    kept, wrong = _prefixes(score, disagree)
-    # Half of what is allowed leaves room for the proof; failing that, the surest rows are asked.
-    within = np.flatnonzero(wrong <= alpha / 2 * n)
-    aim = int(within[-1]) if within.size else 0
-    needed = rows_to_prove(alpha, delta, wrong[aim] / max(n, 1)) if kept.size else None
-    raw = float(disagree.mean()) if n else 0.0
-    # Rows of one class come at the rate at which the teacher gives it.
-    rate = max(n, 1) / rows.confidence.size
-    rows_needed = None if needed is None else math.ceil(needed / rate)
-    surest = int(wrong[0]) if kept.size else 0
-    return _refused(
-        promise,
-        agreement=agreement,
-        label=None if overall else name,
-        n_calibration=n,
-        raw_disagreement=raw,
-        minimum_escalation=max(0.0, raw - alpha),
-        best_agreement=1.0 - float(upper_bound(surest, n, delta)),
-        best_coverage=float(kept[0] / n) if kept.size else 0.0,
-        target_coverage=float(kept[aim] / n) if kept.size and needed is not None else None,
-        **_missing(rows_needed, rows.confidence.size),
-    )
-
-
-def _prefixes(score: Floats, disagree: Bools) -> tuple[Ints, Ints]:
-    """Rows kept and wrong at each distinct score, surest first; NaN is never kept."""
-    real = ~np.isnan(score)
-    order = np.argsort(-score[real], kind="stable")
-    ranked, wrong = score[real][order], np.cumsum(disagree[real][order], dtype=np.int64)
-    ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if ranked.size else order[:0]
-    return ends + 1, wrong[ends]
-
-
-def _strict_refusal(
-    rows: Rows, promise: PromiseSection, delta: float, grid: Grid
-) -> NotCertifiable:
-    """Say what the best point of the grid would support; a description, not a certificate."""
-    n, alpha, disagree = rows.confidence.size, promise.alpha, rows.disagree
-    accepted = rows.confidence[None, :] >= grid.thresholds[:, None]
-    kept, wrong = accepted.sum(axis=1), (accepted & disagree).sum(axis=1)
-    bounds = upper_bound(wrong, kept, delta)
-    best = int(np.argmin(bounds))
-    needed = rows_to_prove(alpha, delta, float(wrong[best] / max(kept[best], 1)))
-    rows_needed = None if needed is None else math.ceil(needed * n / max(kept[best], 1))
-    raw = float(disagree.mean())
-    return _refused(
-        promise,
-        agreement=promise.agreement,
-        label=None,
-        n_calibration=n,
-        raw_disagreement=raw,
-        minimum_escalation=max(0.0, (raw - alpha) / (1.0 - alpha)),
-        best_agreement=1.0 - float(bounds[best]),
-        best_coverage=float(kept[best] / n),
-        **_missing(rows_needed, n),
-    )
-
-
-def _missing(rows_needed: int | None, n: int) -> dict[str, int | None]:
-    """Rows to label; where these n should have done, bad luck asks for as many fresh ones."""
-    if rows_needed is None:
-        return {"rows_needed": None, "rows_missing": None}
-    if rows_needed <= n:
-        return {"rows_needed": n, "rows_missing": n}
-    return {"rows_needed": rows_needed, "rows_missing": rows_needed - n}
-
-
-def _refused(promise: PromiseSection, **fields: object) -> NotCertifiable:
-    refusal = Refusal.model_validate(
-        {"promise": promise.promise, "confidence": promise.confidence, **fields}
-    )
+def _refused(refusal: Refusal) -> NotCertifiable:
     return NotCertifiable(refusal.statement, refusal)

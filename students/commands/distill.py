@@ -30,8 +30,8 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
 
     Writes a bundle below the task's work_dir. With `student.family: auto` every family is trained
     and shown, and the certified one whose request costs least is taken. Exit code 3 when the
-    promise cannot be certified: the bundle is then written without a certificate and answers
-    nothing by itself.
+    promise cannot be certified: the bundle is then written without a certificate and is not
+    served. Exit code 5 when it is certified and keeps too little to save anything.
     """
     from students.task import load_task
 
@@ -39,27 +39,35 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     ladder = _distill(task, labels_dir or task.work_dir)
     if len(ladder.rungs) > 1:
         _print_rungs(ladder)
-    finish(ladder.chosen, as_json)
+    finish(task, ladder.chosen, as_json)
 
 
-def finish(distilled: Distilled, as_json: bool) -> None:
-    """Print what was made.
+def finish(task: Task, distilled: Distilled, as_json: bool) -> None:
+    """Print what was made, what speaks against it first.
 
     Raises:
         NotCertifiable: it carries no certificate.
+        SavesNothing: it carries one that is worth nothing.
     """
-    from students.errors import NotCertifiable
+    from students.distill.worth import saves_nothing
+    from students.errors import NotCertifiable, SavesNothing
 
+    idle = saves_nothing(task, distilled)
     if as_json:
-        click.echo(_json(distilled))
+        click.echo(_json(distilled, idle))
     else:
+        if idle:
+            click.echo(idle)
         _print(distilled)
     if distilled.refusal:
         raise NotCertifiable(
             f"{distilled.refusal.statement}. Bundle {distilled.bundle.id} is written without a "
-            "certificate: a router would ask the teacher about everything",
+            "certificate, for you to look at: it is not served",
             distilled.refusal,
         )
+    if idle:
+        advice = distilled.outlook.advice if distilled.outlook else "train a better student"
+        raise SavesNothing(f"{idle}; {advice}, or promise less")
 
 
 def _distill(task: Task, labels_dir: Path) -> Ladder:
@@ -135,7 +143,7 @@ def _print_rungs(ladder: Ladder) -> None:
     Console(stderr=True).print(table)
 
 
-def _json(distilled: Distilled) -> str:
+def _json(distilled: Distilled, idle: str | None) -> str:
     import json
 
     bundle, refusal = distilled.bundle, distilled.refusal
@@ -147,6 +155,8 @@ def _json(distilled: Distilled) -> str:
             "path": str(bundle.path),
             "statement": certificate.statement if certificate else None,
             "refusal": refusal.model_dump(mode="json") if refusal else None,
+            "saves_nothing": idle,
+            "outlook": distilled.outlook.model_dump(mode="json") if distilled.outlook else None,
             **manifest.model_dump(mode="json", exclude={"labels", "descriptions", "files"}),
         },
         indent=1,

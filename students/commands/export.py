@@ -35,7 +35,8 @@ def export(task_path: Path, bundle_id: str | None, target: str, as_json: bool) -
     """
     from students.task import load_task
 
-    finish(_export(load_task(task_path), bundle_id, target), as_json)
+    task = load_task(task_path)
+    finish(task, _export(task, bundle_id, target), as_json)
 
 
 def _export(task: Task, bundle_id: str | None, target: str) -> Distilled:

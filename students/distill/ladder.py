@@ -1,8 +1,9 @@
 """`student: auto`: climb from the cheapest student to the dearest, prove each, keep the best buy.
 
 The best buy is the certified student with the least cost of a request: its own time plus its
-escalations at the teacher's price. Each rung is another look at the calibration rows and spends
-delta, the cheapest rung first.
+escalations at the teacher's price, as the calibration rows show them: the test rows stay untouched
+by the choice. Each rung is another look at the calibration rows and spends delta, the cheapest rung
+first.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.money.pricebook import price_of
-from costmodel.money.pricing import TokenUsage, now
 from students.distill.export import exported
 from students.distill.run import Distilled, Report, distill, take_parts
+from students.distill.worth import kept_share, usd_per_request
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import LabellingBill, name_latest
@@ -95,38 +95,14 @@ def climb(
 def choose(rungs: tuple[Rung, ...]) -> Distilled:
     """The certified rung of least cost; where none is certified, the one that came closest.
 
-    Without a price of the teacher, the certified rung of least escalation.
+    Without a price of the teacher, the certified rung that keeps most.
     """
     certified = [rung for rung in rungs if rung.distilled.refusal is None]
     if not certified:
         return max(rungs, key=lambda rung: _best_agreement(rung.distilled)).distilled
     if all(rung.usd_per_request is not None for rung in certified):
         return min(certified, key=lambda rung: rung.usd_per_request or Decimal(0)).distilled
-    return min(certified, key=lambda rung: _escalation(rung.distilled)).distilled
-
-
-def usd_per_request(task: Task, one: Distilled) -> Decimal | None:
-    """Student's seconds on its machine plus escalations at what the labels cost apiece.
-
-    The machine's hour is the task's; the requests it carries are what this student was measured
-    at on one core, so a student is never credited with more than one core of it.
-    """
-    manifest, section = one.bundle.manifest, task.student.price
-    bill, profile = manifest.labelling, manifest.profile
-    if one.refusal or bill is None or not bill.usd or profile is None:
-        return None
-    if section.requests_per_second is None:
-        return None
-    stated = price_of(section).cost(TokenUsage(), now()).usd
-    hourly = stated * Decimal(section.requests_per_second)
-    student = hourly / Decimal(profile.texts_per_s)
-    return student + Decimal(_escalation(one)) * bill.usd / bill.n
-
-
-def _escalation(one: Distilled) -> float:
-    evaluation = one.bundle.manifest.evaluation
-    assert evaluation is not None, "distill always evaluates"
-    return evaluation.escalation.rate
+    return max(certified, key=lambda rung: kept_share(rung.distilled)).distilled
 
 
 def _best_agreement(one: Distilled) -> float:

@@ -46,10 +46,14 @@ PROFILED_TEXTS = 1024
 
 @dataclass(frozen=True)
 class Distilled:
-    """A bundle, and why it carries no certificate if it carries none."""
+    """A bundle, and why it carries no certificate if it carries none.
+
+    `outlook` says what more inputs would do where its certificate keeps next to nothing.
+    """
 
     bundle: Bundle
     refusal: Refusal | None = None
+    outlook: Refusal | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +119,7 @@ def prove(
     manifest = manifest.model_copy(update={"temperature": temperature})
     student = load_student(Bundle(folder, manifest))
     report("certify", 0, 1)
-    certificate, refusal = _certify(task, manifest, student, part, clock)
+    certificate, outlook = _certify(task, manifest, student, part, clock)
     manifest = manifest.model_copy(update={"certificate": certificate})
     report("evaluate", 0, 1)
     bill = manifest.labelling
@@ -138,7 +142,7 @@ def prove(
     update = {"evaluation": evaluation, "profile": profile, "probes": probe(student)}
     bundle = publish(folder, manifest.model_copy(update=update))
     report("write", 1, 1)
-    return Distilled(bundle, refusal)
+    return Distilled(bundle, None, outlook) if certificate else Distilled(bundle, outlook)
 
 
 def answer(student: Student, texts: Sequence[str]) -> Answers:
@@ -236,13 +240,23 @@ def _certify(
             use=use,
         )
     except NotCertifiable as error:
-        bill, refusal = manifest.labelling, error.refusal
-        if refusal is None:
-            return None, None
-        inputs = (bill.rows or bill.n) if bill else sum(len(one) for one in part.values())
-        usd = bill.usd / inputs if bill else None
-        return None, refusal.in_inputs(len(rows) / inputs, usd)
-    return _certificate(certified, task, manifest, rows, use, clock), None
+        return None, _in_inputs(error.refusal, manifest, part)
+    return (
+        _certificate(certified, task, manifest, rows, use, clock),
+        _in_inputs(certified.outlook, manifest, part),
+    )
+
+
+def _in_inputs(
+    outlook: Refusal | None, manifest: Manifest, part: Mapping[str, LabelledSet]
+) -> Refusal | None:
+    """Say calibration rows in inputs to add, and in dollars at what one has cost so far."""
+    if outlook is None:
+        return None
+    bill = manifest.labelling
+    inputs = (bill.rows or bill.n) if bill else sum(len(one) for one in part.values())
+    usd = bill.usd / inputs if bill else None
+    return outlook.in_inputs(len(part["calibration"]) / inputs, usd)
 
 
 def _certificate(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scipy.stats import binom, multinomial
+from scipy.stats import binom
 
-from students.certificate import NEVER
+from students.certificate import LEAST_KEPT, NEVER
 from students.certify.binomial import allowed_disagreements, rows_to_prove, upper_bound
 from students.certify.certify import certify, grid_from_scores, spent
 from students.certify.thresholds import first_testable
@@ -105,28 +105,37 @@ def test_system_promise_met_by_every_row_answers_everything():
     assert got.agreement_lower_bound >= SYSTEM.agreement
 
 
-@pytest.mark.parametrize("risks", [(0.05, 0.0132), (0.051, 0.03), (0.07, 0.049)])
-def test_the_printed_bound_holds_with_tied_scores(risks):
+@pytest.mark.parametrize(
+    ("n", "everything", "surest"),
+    [(3000, 0.05, 0.0132), (240, 0.051, 0.03), (240, 0.07, 0.049), (600, 0.0501, 0.0)],
+)
+def test_the_printed_bound_holds_with_tied_scores(n, everything, surest):
     """Exact enumeration over two tied scores: the printed bound is wrong with at most delta."""
-    n, (everything, surest) = 240, risks
+    promise = PromiseSection(agreement=0.95, confidence=0.9)  # the first use spends .05
+    scores = np.repeat([0.9, 0.5], n // 2)
+
+    def printed(high: int, low: int) -> tuple[float, float]:
+        """The bound, and the true agreement at the threshold that is deployed."""
+        differs = np.zeros(n, int)
+        differs[:high] = 1
+        differs[n // 2 : n // 2 + low] = 1
+        try:
+            got = _certify((scores, np.zeros(n, int), differs), promise)
+        except NotCertifiable:
+            return 0.0, 1.0
+        return got.agreement_lower_bound, 1 - (everything if got.thresholds[0] <= 0.5 else surest)
+
+    allowed = int(allowed_disagreements(n, 0.05, 0.05))
     wrong = 0.0
-    for high in range(40):
-        for low in range(40):
-            mass = multinomial.pmf(
-                [high, low, n - high - low], n, [surest, everything - surest, 1 - everything]
-            )
-            if mass < 1e-12:
-                continue
-            scores = np.repeat([0.9, 0.5], n // 2)
-            differs = np.zeros(n, int)
-            differs[:high] = 1
-            differs[n // 2 : n // 2 + low] = 1
-            try:
-                got = _certify((scores, np.zeros(n, int), differs), SYSTEM)
-            except NotCertifiable:
-                continue
-            risk = everything if got.thresholds[0] <= 0.5 else surest
-            wrong += mass * (1 - risk < got.agreement_lower_bound)
+    # Everything is answered while both scores together stay within what is allowed.
+    for seen in range(allowed + 1):
+        bound, truth = printed(min(seen, n // 2), seen - min(seen, n // 2))
+        wrong += binom.pmf(seen, n, everything) * (bound > truth)
+    # Else the surest half alone, where that does.
+    for high in range(allowed + 1):
+        beyond = binom.sf(allowed - high, n - high, (everything - surest) / (1 - surest))
+        bound, truth = printed(high, allowed + 1 - high)
+        wrong += binom.pmf(high, n, surest) * beyond * (bound > truth)
     assert wrong <= 0.05
 
 
@@ -229,25 +238,81 @@ def test_too_few_rows_are_refused_with_the_number_that_would_do():
     promise = PromiseSection(agreement=0.95, confidence=0.95)
     flawless = [(np.linspace(0, 1, n), np.zeros(n, int), np.zeros(n, int)) for n in (72, 71)]
     assert _certify(flawless[0], promise).n_accepted == 72
-    with pytest.raises(NotCertifiable, match="label about 72 calibration rows") as caught:
+    with pytest.raises(NotCertifiable) as caught:
         _certify(flawless[1], promise)
     refusal = caught.value.refusal
-    assert refusal.rows_needed == 72
+    # One disagreement is expected in so few rows, and the next look spends half of this one's.
+    assert refusal.rows_needed == rows_to_prove(0.05, 0.0125, 1 / 73) > 72
+    assert f"label about {refusal.rows_needed} calibration rows" in refusal.statement
     assert refusal.best_agreement == pytest.approx(0.025 ** (1 / 71))
     assert refusal.minimum_escalation == 0.0
 
 
-def test_a_refusal_says_what_the_missing_rows_would_cost():
-    """71 rows are there, 72 would do, every 7th input becomes one, a label has cost 2 cents."""
+def test_a_refusal_says_how_many_inputs_to_add_and_what_they_cost():
+    """Every 7th input becomes a calibration row, an input has cost 2 cents; a coverage is named."""
     flawless = (np.linspace(0, 1, 71), np.zeros(71, int), np.zeros(71, int))
     with pytest.raises(NotCertifiable) as caught:
         _certify(flawless, PromiseSection(agreement=0.95, confidence=0.95))
     refusal = caught.value.refusal.in_inputs(0.15, Decimal("0.02"))
-    assert (refusal.inputs_missing, refusal.usd_needed) == (7, Decimal("0.14"))
-    assert "about 7 more inputs, about $0.14 (1 of them become calibration rows)" in (
-        refusal.statement
+    missing = refusal.rows_needed - 71
+    assert refusal.rows_missing == missing
+    assert refusal.inputs_missing == math.ceil(missing / 0.15)
+    assert refusal.usd_needed == refusal.inputs_missing * Decimal("0.02")
+    assert (
+        f"about {refusal.inputs_missing:,} more inputs, about ${refusal.usd_needed:,.2f} "
+        f"({missing} of them become calibration rows), which would probably keep 100% of the "
+        "traffic"
+    ) in refusal.statement
+
+
+@pytest.mark.parametrize(("promise", "times"), [(SYSTEM, 80), (STRICT, 60)])
+def test_rows_that_were_advised_bring_the_coverage_that_was_named(promise, times):
+    """Whoever follows the advice keeps about what it named, more often than not."""
+    rng = np.random.default_rng(7)
+    grid = grid_from_scores(rng.random(2000))
+    followed = kept = 0
+    while followed < 100:
+        rows = _rows(40, rng, 0.15)
+        try:
+            _certify(rows, promise, grid=grid)
+        except NotCertifiable as refused:
+            advice = refused.refusal
+            if advice.rows_missing is None:
+                continue
+            more = _rows(advice.rows_missing, rng, 0.15)
+            both = [np.concatenate(pair) for pair in zip(rows, more, strict=True)]
+            followed += 1
+            try:
+                got = _certify(both, promise, grid=grid, use=2)
+            except NotCertifiable:
+                continue
+            kept += got.coverage >= 0.8 * advice.target_coverage
+    assert kept >= times
+
+
+def test_a_class_without_rows_asks_for_rows_of_it():
+    """Nothing is known of a class that the teacher never gave: more rows are what would help."""
+    promise = SYSTEM.model_copy(update={"per_class": {"b": Of(agreement=0.9)}})
+    rows = np.linspace(0, 1, 300), np.zeros(300, int), np.zeros(300, int)
+    with pytest.raises(NotCertifiable, match=r"calls 'b'.* nothing can be said.* label") as it:
+        _certify(rows, promise)
+    assert it.value.refusal.rows_needed > 300 * rows_to_prove(0.1, 0.0125)
+
+
+def test_next_to_nothing_kept_says_what_more_rows_would_bring():
+    """A student that keeps 1 row of 37 comes with an outlook, one that keeps 40 % does not."""
+    few, enough = (
+        _certify(
+            (np.linspace(1, 0, n), np.zeros(n, int), (np.arange(n) % every == 1).astype(int)),
+            PromiseSection(agreement=0.9, confidence=0.9),
+        )
+        for n, every in ((37, 3), (400, 5))
     )
-    assert "keep 100% of the traffic" in refusal.statement
+    assert few.coverage < LEAST_KEPT <= enough.coverage
+    assert enough.outlook is None
+    assert "255 calibration rows, which would probably keep 11% of the" in few.outlook.advice
+    hopeless = few.outlook.model_copy(update={"target_coverage": 0.02})
+    assert "keep only about 2.0% of the traffic: train a better student" in hopeless.advice
 
 
 def test_a_hopeless_student_is_refused_and_more_rows_are_not_advised():

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from students.commands.distill import distill
-from students.errors import BadInputs, BadTask, NotCertifiable
+from students.errors import BadInputs, BadTask, NotCertifiable, SavesNothing
 from students.label.labelled import LabelledSet
 from students.label.record import (
     Agreement,
@@ -127,6 +127,21 @@ def test_a_refusal_is_exit_code_3_and_names_the_bundle(task_file):
     assert out["certificate"] is None
     assert out["refusal"]["rows_needed"] > 200
     assert f"Bundle {out['bundle']} is written without a certificate" in str(result.exception)
+
+
+@pytest.mark.torch
+def test_a_certificate_that_saves_nothing_is_exit_code_5_and_says_so_first(task_file, monkeypatch):
+    """The first line says it, the message says what would help, the bundle is there."""
+    monkeypatch.setattr("students.distill.worth.LEAST_KEPT", 1.01)
+    path = task_file("{agreement: 0.95}")
+    result = CliRunner().invoke(distill, ["--task", path])
+    assert isinstance(result.exception, SavesNothing)
+    assert result.exception.exit_code == 5
+    assert result.stdout.startswith("This certificate saves nothing: the student keeps 100.0% of")
+    assert "Written to" in result.stdout
+    assert "or promise less" in str(result.exception)
+    out = json.loads(CliRunner().invoke(distill, ["--task", path, "--json"]).stdout)
+    assert out["saves_nothing"].startswith("This certificate saves nothing")
 
 
 def test_without_labels_it_says_what_to_run(task_file, tmp_path):

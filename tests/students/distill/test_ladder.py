@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from students.distill.ladder import Rung, choose, climb, usd_per_request
+from students.distill.ladder import Rung, choose, climb
+from students.distill.worth import saves_nothing, usd_per_request
 from students.errors import BadTask
 from students.runtime.bundle import LabellingBill, find_bundle
 from students.teachers.protocol import TeacherDescriptor
@@ -39,7 +40,7 @@ def find_bundle_of(task, ladder):
 
 @pytest.mark.torch
 def test_a_request_costs_its_time_and_its_escalations(done):
-    """c7i.large-hour / measured texts per second + escalation rate × $1 per 1,000 labels."""
+    """c7i.large-hour / measured texts per second + what calibration escalates × $1 per 1,000."""
     task, ladder = done
     one = ladder.chosen
     m = one.bundle.manifest
@@ -55,8 +56,32 @@ def test_a_request_costs_its_time_and_its_escalations(done):
             )
         }
     )
-    expected = float(hour) / 3600 / m.profile.texts_per_s + 0.001 * m.evaluation.escalation.rate
+    expected = float(hour) / 3600 / m.profile.texts_per_s + 0.001 * (1 - m.certificate.coverage)
     assert float(usd_per_request(priced, one)) == pytest.approx(expected)
+
+
+@pytest.mark.torch
+def test_a_certificate_that_saves_nothing_says_why(done):
+    """It keeps next to nothing of calibration or test, or a request costs as much with it."""
+    task, ladder = done
+    one = ladder.chosen
+
+    def changed(coverage=1.0, escalation=0.0, usd="1"):
+        m = one.bundle.manifest
+        rate = m.evaluation.escalation.model_copy(update={"rate": escalation})
+        update = {
+            "certificate": m.certificate.model_copy(update={"coverage": coverage}),
+            "evaluation": m.evaluation.model_copy(update={"escalation": rate}),
+            "labelling": BILL.model_copy(update={"usd": Decimal(usd)}),
+        }
+        return replace(one, bundle=replace(one.bundle, manifest=m.model_copy(update=update)))
+
+    assert saves_nothing(task, one) is None
+    assert "keeps 2.0% of the calibration rows" in saves_nothing(task, changed(coverage=0.02))
+    assert "and 0.0% of the test rows" in saves_nothing(task, changed(escalation=1.0))
+    assert "1,000 requests cost $0" in saves_nothing(task, changed(usd="1e-12"))
+    assert saves_nothing(task, changed(usd="0")) is None
+    assert saves_nothing(task, replace(one, refusal=object())) is None
 
 
 @pytest.mark.torch
