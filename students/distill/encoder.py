@@ -95,10 +95,10 @@ def train_encoder_student(
         return loaded
 
     network, tokenizer, pad_id = fresh()
-    width = network.head.in_features
+    width = network.width
     if not recipe.lr:
         recipe = replace(recipe, lr=SMALL_LR if width <= SMALL_WIDTH else LARGE_LR)
-    encode = _encoder(tokenizer, _longest(network))
+    encode = tokenizing(tokenizer, longest_of(network))
     rows = _Rows(
         encode(train.texts), train.probabilities, encode(validation.texts),
         validation.probabilities, pad_id,
@@ -165,7 +165,7 @@ def _logits(
 ) -> npt.NDArray[np.float32]:
     forward = TorchForward(network, device)
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
-    out = np.empty((len(tokens), network.head.out_features), np.float32)
+    out = np.empty((len(tokens), network.classes), np.float32)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
         out[batch] = forward(*pad([tokens[i] for i in batch], pad_id))
@@ -194,12 +194,14 @@ def load_base(base: Path, classes: int, seed: int) -> tuple[EncoderNetwork, Toke
     return network, backend, tokenizer.pad_token_id or 0
 
 
-def _longest(network: EncoderNetwork) -> int:
+def longest_of(network: EncoderNetwork) -> int:
+    """Return how many tokens of a text are read."""
     positions = getattr(network.encoder.config, "max_position_embeddings", MOST_TOKENS)
     return int(min(MOST_TOKENS, positions))
 
 
-def _encoder(tokenizer: Tokenizer, longest: int) -> Callable[[Sequence[str]], list[list[int]]]:
+def tokenizing(tokenizer: Tokenizer, longest: int) -> Callable[[Sequence[str]], list[list[int]]]:
+    """Return a function from texts to token ids, cut at `longest`."""
     tokenizer.enable_truncation(longest)
 
     def encode(texts: Sequence[str]) -> list[list[int]]:

@@ -51,7 +51,7 @@ def climb(
     labelling: LabellingBill | None = None,
     report: Report = lambda stage, done, total: None,
 ) -> Ladder:
-    """Distil the family of the task; for `auto`: linear, then the encoder, then its int8 export.
+    """Distil the family of the task; for `auto`: linear, frozen, encoder, and its int8 export.
 
     The int8 rung is left out where its runtime is not installed.
 
@@ -78,6 +78,7 @@ def climb(
 
     def rungs() -> Iterator[Distilled]:
         yield one("linear")
+        yield one("frozen")
         encoder = one("encoder")
         yield encoder
         if importlib.util.find_spec("openvino") and importlib.util.find_spec("nncf"):

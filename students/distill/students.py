@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -13,6 +14,9 @@ from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Family, Trial
 from students.task import StudentSection
+
+if TYPE_CHECKING:
+    from students.distill.encoder import TrainedEncoder
 
 LINEAR_EPOCHS, ENCODER_EPOCHS = 20, 8
 
@@ -50,7 +54,14 @@ def train_student(
     """
     if section.family == "linear":
         return _linear(train, validation, section, progress)
-    return _encoder(train, validation, section, progress, checkpoints)
+    if section.encoder_path is None:
+        raise BadTask(
+            "student.encoder_path is missing; name a local Hugging Face folder, or use family "
+            "linear, which needs none"
+        )
+    if section.family == "frozen":
+        return _frozen(train, validation, section, section.encoder_path, progress, checkpoints)
+    return _encoder(train, validation, section, section.encoder_path, progress, checkpoints)
 
 
 def _linear(
@@ -77,21 +88,17 @@ def _encoder(
     train: LabelledSet,
     validation: LabelledSet,
     section: StudentSection,
+    base: Path,
     progress: Progress,
     checkpoints: Path | None,
 ) -> Trained:
-    if section.encoder_path is None:
-        raise BadTask(
-            "student.encoder_path is missing; name a local Hugging Face folder, or use family "
-            "linear, which needs none"
-        )
-    from students.distill.encoder import save_encoder, train_encoder_student
+    from students.distill.encoder import train_encoder_student
     from students.distill.training import Recipe
 
     trained = train_encoder_student(
         train,
         validation,
-        section.encoder_path,
+        base,
         Recipe(epochs=section.epochs or ENCODER_EPOCHS, lr=0.0, seed=section.seed),
         section.temperatures,
         section.hard_weights,
@@ -99,10 +106,42 @@ def _encoder(
         checkpoints=checkpoints,
         progress=progress,
     )
+    return _of_encoder(trained, base, {})
+
+
+def _frozen(
+    train: LabelledSet,
+    validation: LabelledSet,
+    section: StudentSection,
+    base: Path,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> Trained:
+    from students.distill.frozen import HeadRecipe, train_frozen_student
+
+    if checkpoints is None:
+        raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
+    trained = train_frozen_student(
+        train,
+        validation,
+        base,
+        HeadRecipe(epochs=section.epochs, seed=section.seed),
+        section.temperatures,
+        section.hard_weights,
+        cache=checkpoints.parent / "embeddings",
+        progress=progress,
+    )
+    return _of_encoder(trained, base, {"trained": "head"})
+
+
+def _of_encoder(trained: TrainedEncoder, base: Path, more: dict[str, JsonValue]) -> Trained:
+    from students.distill.encoder import save_encoder
+
     config: dict[str, JsonValue] = {
         "max_length": trained.max_length,
         "pad_id": trained.pad_id,
-        "base": section.encoder_path.name,
+        "base": base.name,
+        **more,
     }
     return Trained(
         "encoder",

@@ -1,4 +1,4 @@
-"""The encoder student's network in torch: a Hugging Face encoder, mean pooling, a linear head.
+"""The encoder student's network in torch: a Hugging Face encoder, mean pooling, a head.
 
 Door to torch: import this module only inside the functions that need it.
 """
@@ -26,23 +26,35 @@ Float32 = npt.NDArray[np.float32]
 class EncoderNetwork(nn.Module):
     """logits (B, K) = head(mean over real tokens of encoder(ids, mask))."""
 
-    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+    def __init__(self, encoder: nn.Module, width: int, classes: int, hidden: int = 0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = nn.Linear(width, classes)
+        self.width, self.classes = width, classes
+        self.head = new_head(width, hidden, classes)
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Map ids (B, L) and mask (B, L) to logits (B, K)."""
+        logits: torch.Tensor = self.head(self.pool(ids, mask))
+        return logits
+
+    def pool(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Map ids (B, L) and mask (B, L) to the mean over real tokens (B, W)."""
         hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, L, W)
         real = mask[:, :, None].to(hidden.dtype)
-        pooled = (hidden * real).sum(dim=1) / real.sum(dim=1).clamp_min(1.0)  # (B, W)
-        logits: torch.Tensor = self.head(pooled)
-        return logits
+        pooled: torch.Tensor = (hidden * real).sum(dim=1) / real.sum(dim=1).clamp_min(1.0)
+        return pooled
 
     def recompute_activations(self) -> None:
         """Train with less memory: keep no activations within a layer, compute them twice."""
         encoder: Any = self.encoder
         encoder.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def new_head(width: int, hidden: int, classes: int) -> nn.Module:
+    """Return a linear head (W to K), or one with a hidden layer (W to `hidden` to K, GELU)."""
+    if not hidden:
+        return nn.Linear(width, classes)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, classes))
 
 
 def new_network(base: Path, classes: int) -> EncoderNetwork:
@@ -77,8 +89,11 @@ def load_network(folder: Path, classes: int) -> EncoderNetwork:
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
         encoder = _without_pooler(transformers.AutoModel.from_config(config))
-        network = EncoderNetwork(encoder, config.hidden_size, classes)
-        network.load_state_dict(load_file(folder / WEIGHTS))
+        weights = load_file(folder / WEIGHTS)
+        # A head with a hidden layer is known by the name of its first matrix.
+        hidden = weights["head.0.weight"].shape[0] if "head.0.weight" in weights else 0
+        network = EncoderNetwork(encoder, config.hidden_size, classes, hidden)
+        network.load_state_dict(weights)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BadBundle(
             f"{folder} does not hold an encoder student: {' '.join(str(error).split())[:200]}"
