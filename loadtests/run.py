@@ -25,7 +25,7 @@ from loadtests.report.figures_of_run import LoadReport
 from loadtests.report.junit import junit
 from loadtests.verdict import generator_limit as limit
 from loadtests.verdict.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
-from loadtests.verdict.drift import TELLING_S, drift_of
+from loadtests.verdict.drift import drift_of
 from loadtests.verdict.knee import find_knee
 from loadtests.verdict.null_check import check_generator
 
@@ -43,12 +43,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
             report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
         reports.append(_doubted(report, null))
     conclusion = _conclude(wanted, reports, null, prediction)
-    terminal.show_verdict(conclusion)
-    terminal.show(conclusion.report)
-    if conclusion.drift is not None and spec.duration_s >= TELLING_S:
-        OUT.print(conclusion.drift.words)
-    terminal.show_repeats(conclusion.repeats)
-    terminal.show_comparison(conclusion.comparison)
+    terminal.show_conclusion(conclusion)
     write(wanted, conclusion)
     return conclusion.passed
 
@@ -168,7 +163,6 @@ def _conclude(
         scenario=wanted.scenario.name,
         about=wanted.scenario.about.strip(),
         at=moment(),
-        passed=all(report.passed for report in reports),
         report=middle,
         repeats=tuple(map(Repeat.of, reports)) if len(reports) > 1 else (),
         null_server=null,

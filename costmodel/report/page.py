@@ -56,6 +56,14 @@ class _Headlines:
 
 
 @dataclass(frozen=True, slots=True)
+class _Verdict:
+    word: str
+    text: str
+    tone: Tone
+    kind: str = "verdict"
+
+
+@dataclass(frozen=True, slots=True)
 class _Table:
     caption: str
     headers: tuple[str, ...]
@@ -77,7 +85,7 @@ class Page:
     def __init__(self, title: str, subtitle: str = "") -> None:
         self.title = title
         self.subtitle = subtitle
-        self._blocks: list[_Heading | _Paragraph | _Headlines | _Table | _Figure] = []
+        self._blocks: list[_Heading | _Paragraph | _Headlines | _Verdict | _Table | _Figure] = []
 
     def heading(self, text: str) -> Self:
         """Start a section."""
@@ -87,6 +95,11 @@ class Page:
     def paragraph(self, text: str, tone: Tone = "plain") -> Self:
         """Add plain text; `bad` marks a warning, `good` a promise that was kept."""
         self._blocks.append(_Paragraph(text, tone))
+        return self
+
+    def verdict(self, word: str, text: str, tone: Tone) -> Self:
+        """Add the one word that the page is about, as the largest on it, and what it means."""
+        self._blocks.append(_Verdict(word, text, tone))
         return self
 
     def headlines(self, items: Sequence[Headline]) -> Self:

@@ -21,6 +21,13 @@ TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
 """Of a run without a scenario: that of most scenarios, so that --fit is of use to them."""
 PATIENCE_S = 5.0
 """A client waits so much longer than the router does for its teacher."""
+MODES: Mapping[str, frozenset[str]] = {
+    "knee": frozenset({"json_path"}),
+    "fit": frozenset(),
+    "predict_only": frozenset({"json_path"}),
+}
+"""What is done instead of a test, and what can be written of it."""
+OF_A_TEST = ("json_path", "html_path", "junit_path", "history", "samples", "repeats")
 NOWHERE = "http://127.0.0.1:9"
 """A prediction needs no target; the spec wants a loopback URL."""
 
@@ -94,6 +101,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     Raises:
         BadLoadSpec: there is no target or no inputs, or a file names what cannot be.
     """
+    _one_thing(options)
     left = dict(options)
     scenario = (
         read_scenario(left.pop("scenario"))
@@ -117,7 +125,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         )
         if key in left
     }
-    if task is not None and "history" not in outputs:
+    if task is not None and "history" not in outputs and not MODES.keys() & left.keys():
         outputs["history"] = task.inside(task.work_dir) / "loadtests.jsonl"
     chosen: dict[str, Any] = {
         name: left.pop(name)
@@ -152,6 +160,27 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     )
 
 
+def _one_thing(options: Mapping[str, Any]) -> None:
+    """Refuse two things at once, and an output that what is done does not have.
+
+    Raises:
+        BadLoadSpec: names both options.
+    """
+    modes = [mode for mode in MODES if options.get(mode)]
+    if len(modes) > 1:
+        raise BadLoadSpec(f"{' and '.join(map(_flag, modes))} are different things; give one")
+    for mode in modes:
+        for output in OF_A_TEST:
+            if output in options and output not in MODES[mode]:
+                raise BadLoadSpec(
+                    f"{_flag(output)} is of a load test and {_flag(mode)} makes none; leave out one"
+                )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.removesuffix('_path').replace('_', '-')}"
+
+
 def _belong_together(chosen: Mapping[str, Any]) -> None:
     """Refuse what would change nothing or cannot be measured at.
 
@@ -161,7 +190,7 @@ def _belong_together(chosen: Mapping[str, Any]) -> None:
     for option, owner in (("past", "knee"), ("fit_at", "fit")):
         if option not in chosen:
             continue
-        flag = f"--{option.replace('_', '-')}"
+        flag = _flag(option)
         if not chosen.get(owner):
             raise BadLoadSpec(f"{flag} belongs to --{owner}; give both or neither")
         if any(not value > 0 for value in chosen[option]):

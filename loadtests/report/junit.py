@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from loadtests.report.terminal import text_of
 from loadtests.verdict.conclusion import Conclusion, Repeat
 
 
@@ -14,9 +15,9 @@ def junit(conclusion: Conclusion) -> str:
     be judged), and one for each limit of the SLO, a `failure` where it was not kept.
     """
     root = ElementTree.Element("testsuites")
-    runs = conclusion.repeats or (Repeat.of(conclusion.report),)
-    for run in runs:
+    for run in conclusion.runs:
         root.append(_suite(conclusion, run))
+    ElementTree.SubElement(root[-1], "system-out").text = text_of(conclusion)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -34,7 +35,12 @@ def _suite(conclusion: Conclusion, run: Repeat) -> ElementTree.Element:
         time=f"{spec.duration_s:g}",
     )
     properties = ElementTree.SubElement(suite, "properties")
-    known = {"url": spec.url, "rate": f"{spec.rate:g}", "seed": str(run.seed)}
+    known = {
+        "verdict": run.verdict,
+        "url": spec.url,
+        "rate": f"{spec.rate:g}",
+        "seed": str(run.seed),
+    }
     for name, value in {**known, **conclusion.versions}.items():
         ElementTree.SubElement(properties, "property", name=name, value=value)
     counts = ElementTree.SubElement(suite, "testcase", classname="loadtest", name="the run counts")

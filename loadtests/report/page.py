@@ -5,8 +5,14 @@ from __future__ import annotations
 from costmodel.report.page import Headline, Page
 from loadtests.report import plots as figures
 from loadtests.report.figures_of_run import Latency, LoadReport
-from loadtests.verdict.conclusion import Conclusion, Repeat
+from loadtests.verdict.conclusion import Conclusion
 from loadtests.verdict.drift import TELLING_S
+
+MEANING = {
+    "PASS": "The run counts and every limit was kept.",
+    "FAIL": "The run counts and a limit was not kept.",
+    "INVALID": "The run does not count: nothing is said of the target.",
+}
 
 
 def page_of(conclusion: Conclusion) -> Page:
@@ -51,15 +57,16 @@ def page_of(conclusion: Conclusion) -> Page:
 def _verdict(page: Page, conclusion: Conclusion) -> None:
     report = conclusion.report
     p99 = report.latency_ms["all"].p99
-    runs = len(conclusion.repeats)
+    several = len(conclusion.runs) > 1
+    page.verdict(
+        conclusion.verdict,
+        f"{MEANING[conclusion.verdict]} {len(conclusion.runs)} runs, all of which have to pass."
+        if several
+        else MEANING[conclusion.verdict],
+        "good" if conclusion.passed else "bad",
+    )
     page.headlines(
         [
-            Headline(
-                conclusion.verdict,
-                "verdict",
-                f"over {runs} runs, all of which have to pass" if runs else "of one run",
-                "good" if conclusion.passed else "bad",
-            ),
             Headline(
                 f"{report.goodput_rps:.1f} rps",
                 "goodput",
@@ -72,8 +79,8 @@ def _verdict(page: Page, conclusion: Conclusion) -> None:
             Headline(f"{report.failure_rate:.2%}", "failed", f"{report.drops} dropped"),
         ]
     )
-    for run in conclusion.repeats or (Repeat.of(report),):
-        whose = f"seed {run.seed}, " if runs else ""
+    for run in conclusion.runs:
+        whose = f"seed {run.seed}, " if several else ""
         for reason in run.invalid_reasons:
             page.paragraph(f"{whose}INVALID: {reason}", "bad")
         for check in run.checks:
@@ -118,7 +125,7 @@ def _repeats(page: Page, conclusion: Conclusion) -> None:
             [
                 (
                     str(run.seed),
-                    "PASS" if run.passed else f"{'FAIL' if run.valid else 'INVALID'}: {run.why}",
+                    run.verdict if run.passed else f"{run.verdict}: {run.why}",
                     run.goodput_rps,
                     run.p50_ms,
                     run.p99_ms,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from loadtests.generator.workers import Progress
 from loadtests.inputs.spec import LoadSpec
 from loadtests.predict.prediction import Prediction
 from loadtests.report.figures_of_run import LoadReport
 from loadtests.verdict.conclusion import Conclusion, Line, Repeat
+from loadtests.verdict.drift import TELLING_S
 from loadtests.verdict.knee import Knee, Probe
 
 
@@ -47,11 +51,31 @@ def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
         yield update
 
 
+def show_conclusion(conclusion: Conclusion, console: Console | None = None) -> None:
+    """Print all that is known of a test; the verdict comes last, where the eye is."""
+    out = console or Console()
+    show(conclusion.report, out)
+    if conclusion.drift is not None and conclusion.report.spec.duration_s >= TELLING_S:
+        out.print(conclusion.drift.words)
+    show_repeats(conclusion.repeats, out)
+    show_comparison(conclusion.comparison, out)
+    show_verdict(conclusion, out)
+
+
 def show_verdict(conclusion: Conclusion, console: Console | None = None) -> None:
-    """Print PASS, FAIL or INVALID, before any figure."""
-    colour = {"PASS": "green", "FAIL": "red", "INVALID": "red"}[conclusion.verdict]
-    runs = f" over {len(conclusion.repeats)} runs" if conclusion.repeats else ""
-    (console or Console()).rule(f"[bold {colour}]{conclusion.verdict}[/]{runs}")
+    """Print PASS, FAIL or INVALID across the whole width."""
+    style = "bold white on green" if conclusion.passed else "bold white on red"
+    runs = f"  of {len(conclusion.runs)} runs" if len(conclusion.runs) > 1 else ""
+    word = Text(conclusion.verdict + runs, justify="center")
+    (console or Console()).print(Panel(word, style=style))
+
+
+def text_of(conclusion: Conclusion) -> str:
+    """Return what `show_conclusion` prints, without colours."""
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as captured:
+        show_conclusion(conclusion, console)
+    return captured.get()
 
 
 def show(report: LoadReport, console: Console | None = None) -> None:
@@ -85,7 +109,7 @@ def show(report: LoadReport, console: Console | None = None) -> None:
     if report.reopened:
         out.print(f"{report.reopened} sent again: their idle connection had died")
     for check in report.checks:
-        out.print(("[green]pass[/] " if check.passed else "[red]FAIL[/] ") + check.words)
+        out.print(("[green]PASS[/] " if check.passed else "[red]FAIL[/] ") + check.words)
     for reason in report.invalid_reasons:
         out.print(f"[red]INVALID[/] {reason}")
 
@@ -102,10 +126,9 @@ def show_repeats(repeats: Sequence[Repeat], console: Console | None = None) -> N
     for name in ("seed", "verdict", "goodput", "p50", "p99", "escalated"):
         table.add_column(name, justify="right")
     for run in repeats:
-        verdict = "PASS" if run.passed else "FAIL" if run.valid else "INVALID"
         asked = "-" if run.escalation_rate is None else f"{run.escalation_rate:.1%}"
         figures = (f"{run.goodput_rps:.1f}", _ms(run.p50_ms), _ms(run.p99_ms), asked)
-        table.add_row(str(run.seed), verdict, *figures)
+        table.add_row(str(run.seed), run.verdict, *figures)
     out = console or Console()
     out.print(table)
     for run in repeats:

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from loadtests.report.figures_of_run import LoadReport
 from loadtests.verdict.drift import Drift
 from loadtests.verdict.slo import Check
 
 Verdict = Literal["PASS", "FAIL", "INVALID"]
-
 
 HERE = Path(__file__).parent
 """The commit that counts is raisehand's, not that of the folder that somebody stands in."""
@@ -72,6 +71,11 @@ class Repeat(BaseModel):
     p99_ms: float | None
     escalation_rate: float | None
 
+    @property
+    def verdict(self) -> Verdict:
+        """INVALID where the run does not count, whatever its limits."""
+        return "INVALID" if not self.valid else "PASS" if self.passed else "FAIL"
+
     @classmethod
     def of(cls, report: LoadReport) -> Repeat:
         """Take the figures whose spread matters from a report."""
@@ -100,7 +104,6 @@ class Conclusion(BaseModel):
     scenario: str
     about: str
     at: str
-    passed: bool
     report: LoadReport
     repeats: tuple[Repeat, ...] = ()
     null_server: NullCheck | None = None
@@ -109,12 +112,26 @@ class Conclusion(BaseModel):
     versions: Mapping[str, str] = {}
 
     @property
+    def runs(self) -> tuple[Repeat, ...]:
+        """Every run, also where it is the only one."""
+        return self.repeats or (Repeat.of(self.report),)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
     def verdict(self) -> Verdict:
-        """PASS where every run counts and keeps its limits; INVALID where one does not count."""
-        if self.passed:
-            return "PASS"
-        valid = all(run.valid for run in self.repeats) and self.report.valid
-        return "FAIL" if valid else "INVALID"
+        """The one verdict that every output and the exit code tell.
+
+        FAIL where a run that counts broke a limit: no other run can mend that. Otherwise INVALID
+        where a run does not count, and PASS where all of them count and keep every limit.
+        """
+        found = {run.verdict for run in self.runs}
+        return "FAIL" if "FAIL" in found else "INVALID" if "INVALID" in found else "PASS"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is PASS."""
+        return self.verdict == "PASS"
 
 
 def versions() -> dict[str, str]:
@@ -148,8 +165,9 @@ def remember(conclusion: Conclusion, history: Path) -> None:
     line = {
         "at": conclusion.at,
         "scenario": conclusion.scenario,
+        "verdict": conclusion.verdict,
         "passed": conclusion.passed,
-        "valid": report.valid,
+        "valid": conclusion.verdict != "INVALID",
         "rate": report.spec.rate,
         "goodput_rps": report.goodput_rps,
         "achieved_rps": report.achieved_rps,

@@ -92,3 +92,25 @@ def test_what_would_change_nothing_is_refused(options, words):
     """An option without the one it belongs to is not silently ignored."""
     with pytest.raises(BadLoadSpec, match=words):
         wanted(*TARGET, *options).spec()
+
+
+@pytest.mark.parametrize("mode", ["--knee", "--fit", "--predict-only"])
+@pytest.mark.parametrize(
+    "output", ["--json", "--html", "--junit", "--history", "--samples", "--repeats"]
+)
+def test_an_output_is_written_or_refused(mode, output, tmp_path):
+    """Nothing that was asked for is silently left out."""
+    (tmp_path / "task.yaml").write_text(TASK)
+    line = ("--task", str(tmp_path / "task.yaml"), mode, output, "2")
+    name = output.removeprefix("--")
+    if output == "--json" and mode != "--fit":
+        assert str(wanted(*line).outputs[name]) == "2"
+        return
+    with pytest.raises(BadLoadSpec, match=f"{output} is of a load test and {mode} makes none"):
+        wanted(*line)
+
+
+def test_two_things_at_once_are_refused(tmp_path):
+    """A knee is not a fit; what was meant is asked."""
+    with pytest.raises(BadLoadSpec, match="--knee and --fit are different things"):
+        wanted(*TARGET, "--knee", "--fit")

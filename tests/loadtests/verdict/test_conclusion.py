@@ -1,24 +1,28 @@
 """What is written about a run: page, JUnit, history."""
 
 import json
+import re
 import subprocess
 from decimal import Decimal
 from xml.etree import ElementTree
 
 import pytest
-from rich.console import Console
 
 from loadtests.generator.own_cpu import Usage
 from loadtests.generator.tallies import Outcome, Tally
+from loadtests.inputs.request import Wanted
+from loadtests.inputs.scenario import LoadScenario
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import report_of
 from loadtests.report.junit import junit
 from loadtests.report.page import page_of
-from loadtests.report.terminal import show_verdict
+from loadtests.report.terminal import text_of
+from loadtests.run import write
 from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, remember, versions
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.slo import Slo
 
+READ = LoadScenario(name="peak", about="", load={})
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=50, duration_s=40)
 
 
@@ -60,7 +64,6 @@ def conclusion(found):
         scenario="peak",
         about="Busy.",
         at="2026-11-24T12:00:00+00:00",
-        passed=found.passed,
         report=found,
         null_server=NullCheck(
             rate=75, send_lag_p99_ms=0.5, generator_cpu=0.1, p99_ms=1, passed=True, words="fine"
@@ -103,9 +106,7 @@ def test_page_shows_the_spread_of_several_runs():
     """Each run by seed and verdict; a single run needs no such table."""
     found = report()
     other = found.model_copy(update={"valid": False, "spec": SPEC.model_copy(update={"seed": 1})})
-    several = conclusion(found).model_copy(
-        update={"repeats": (Repeat.of(found), Repeat.of(other)), "passed": False}
-    )
+    several = conclusion(found).model_copy(update={"repeats": (Repeat.of(found), Repeat.of(other))})
     assert "They differ in their seed alone" in page_of(several).html()
     assert "They differ in their seed alone" not in page_of(conclusion(found)).html()
     assert [(run.seed, run.passed) for run in several.repeats] == [(0, True), (1, False)]
@@ -125,30 +126,64 @@ def test_junit_names_every_broken_limit():
     assert (known["seed"], known["raisehand"]) == ("0", "0.1.0")
 
 
-@pytest.mark.parametrize("bad", [0, 1, 2])
-@pytest.mark.parametrize("fault", ["missed", "invalid"])
-def test_one_bad_run_is_red_everywhere(bad, fault):
-    """Whichever of three runs fails or does not count, no output says that the test passed."""
-    runs = [report() for _ in range(3)]
-    runs[bad] = report(latency_ms={"student": {"p99": 1}})
-    if fault == "invalid":
-        update = {"valid": False, "invalid_reasons": ("the generator was late",)}
-        runs[bad] = report().model_copy(update=update)
+MISSED = {"latency_ms": {"student": {"p99": 1}}}
+LATE = {"valid": False, "invalid_reasons": ("the generator was late",)}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "word"),
+    [
+        (["pass"], "PASS"),
+        (["missed"], "FAIL"),
+        (["late"], "INVALID"),
+        (["pass", "pass", "pass"], "PASS"),
+        *((["missed" if k == bad else "pass" for k in range(3)], "FAIL") for bad in range(3)),
+        *((["late" if k == bad else "pass" for k in range(3)], "INVALID") for bad in range(3)),
+        (["missed", "late", "pass"], "FAIL"),
+        (["late", "late", "missed"], "FAIL"),
+    ],
+)
+def test_every_output_tells_the_same_verdict(kinds, word, tmp_path):
+    """Whichever run fails or does not count: terminal, page, JUnit, JSON, history and exit."""
+    runs = [report(**MISSED) if kind == "missed" else report() for kind in kinds]
+    runs = [
+        run.model_copy(update=LATE if kind == "late" else {})
+        for run, kind in zip(runs, kinds, strict=True)
+    ]
     several = conclusion(runs[0]).model_copy(
-        update={"repeats": tuple(map(Repeat.of, runs)), "passed": False}
+        update={"repeats": tuple(map(Repeat.of, runs)) if len(runs) > 1 else ()}
     )
-    word = "FAIL" if fault == "missed" else "INVALID"
-    assert several.verdict == word
-    suites = ElementTree.fromstring(junit(several))
-    counts = {kind: [int(s.get(kind)) for s in suites] for kind in ("failures", "errors")}
-    assert len(suites) == 3
-    assert counts["failures" if fault == "missed" else "errors"][bad] == 1
-    assert sum(counts["failures"]) + sum(counts["errors"]) == 1
-    html = page_of(several).html()
+    outputs = {name: tmp_path / name for name in ("json", "html", "junit", "history")}
+    write(Wanted(READ, Slo(), None, {}, outputs=outputs), several)
+    assert several.passed is (word == "PASS")
+    told = json.loads(outputs["json"].read_text())
+    assert (told["verdict"], told["passed"]) == (word, several.passed)
+    assert json.loads(outputs["history"].read_text())["verdict"] == word
+    html = outputs["html"].read_text()
+    assert f"<b>{word}</b>" in html
+    others = {"PASS", "FAIL", "INVALID"} - {word}
+    assert not any(f"<b>{other}</b>" in html for other in others)
     assert html.index(word) < html.index("goodput")
-    console = Console(record=True, width=80)
-    show_verdict(several, console)
-    assert word in console.export_text()
+    suites = ElementTree.parse(outputs["junit"]).getroot()
+    red = {"missed": ("1", "0"), "late": ("0", "1"), "pass": ("0", "0")}
+    assert [(s.get("failures"), s.get("errors")) for s in suites.iter("testsuite")] == [
+        red[kind] for kind in kinds
+    ]
+    assert len(suites.findall(".//failure")) == kinds.count("missed")
+    assert len(suites.findall(".//error")) == kinds.count("late")
+    last_words = text_of(several).strip().splitlines()[-2]
+    assert word in last_words
+    assert not any(other in last_words for other in others)
+
+
+def test_the_verdict_is_the_largest_word_of_the_page():
+    """Larger than the title and than any figure."""
+    html = page_of(conclusion(report())).html()
+    sizes = {
+        rule: float(re.search(rf"{re.escape(rule)} \{{[^}}]*font-size: ([\d.]+)rem", html)[1])
+        for rule in (".verdict b", "h1", ".headline b")
+    }
+    assert sizes[".verdict b"] > max(sizes["h1"], sizes[".headline b"])
 
 
 def test_the_commit_is_that_of_raisehand(tmp_path, monkeypatch):
