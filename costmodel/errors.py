@@ -38,6 +38,10 @@ class BadScenario(CostModelError):
     """A scenario that names the field, what was found and what is allowed."""
 
 
+class BadTable(CostModelError):
+    """A file of rows that cannot be read as it is meant: which file and line, and what to do."""
+
+
 class Unstable(CostModelError):
     """Work arrives faster than it can be done, so there is no long-run answer."""
 

@@ -136,7 +136,7 @@ class TeacherSection(_Section):
 
 
 class InputsSection(_Section):
-    """The pile of real inputs: CSV, JSONL or Parquet."""
+    """The pile of real inputs: one of `costmodel.inputs.tables.read.FORMATS`."""
 
     path: Path
     text: str = "text"
@@ -153,6 +153,9 @@ class InputsSection(_Section):
     """Column of customers, conversations, … With it one row of each group drawn judges, and nothing
     of that group is learnt from: every group counts once, however many rows it has."""
     encoding: str = "utf-8"
+    """Of a file that does not begin with a byte order mark, e.g. cp1252."""
+    delimiter: str | None = None
+    """Of .csv and .tsv; default: , ; tab or |, whichever finds the columns in the header."""
 
     @model_validator(mode="before")
     @classmethod

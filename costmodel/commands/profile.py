@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     "--rates 50,400,1200 --out profile.json"
 )
 @click.option("--url", help="The running router, e.g. http://127.0.0.1:8080.")
-@click.option("--inputs", type=click.Path(path_type=Path), help=".csv or .jsonl.")
+@click.option("--inputs", type=click.Path(path_type=Path), help="A table of real inputs.")
 @click.option("--text", default="text", show_default=True, help="Column that holds the text.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the inputs.")
+@click.option("--delimiter", help="Of a .csv, e.g. ; or tab; default: found in its header.")
 @click.option(
     "--rates", default="50,400,1200", show_default=True,
     help="Requests per second to measure at: one nearly idle, one near the highest load asked of.",
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
 @click.option("--predict", "at", type=float, multiple=True, help="Also predict this rate.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def profile(
-    url: str | None, inputs: Path | None, text: str, rates: str, duration: float, workers: int,
-    max_concurrency: int, seed: int, given: tuple[str, ...], out: Path | None,
-    at: tuple[float, ...], as_json: bool,
+    url: str | None, inputs: Path | None, text: str, encoding: str, delimiter: str | None,
+    rates: str, duration: float, workers: int, max_concurrency: int, seed: int,
+    given: tuple[str, ...], out: Path | None, at: tuple[float, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Measure a running router at a few rates and fit what the simulator needs.
 
@@ -51,11 +53,13 @@ def profile(
     if not runs:
         if url is None or inputs is None:
             raise click.UsageError("give --url and --inputs to measure, or --samples to fit on")
+        source = ["--inputs", str(inputs), "--text", text, "--encoding", encoding]
+        source += ["--delimiter", delimiter] if delimiter else []
         with tempfile.TemporaryDirectory() as folder:
             for rate in _rates(rates):
                 path = Path(folder) / f"{rate:g}.jsonl"
                 click.echo(f"measuring {rate:g} requests/s for {duration:g} s", err=True)
-                doubts = _load(url, inputs, text, rate, duration, seed, path)
+                doubts = _load(url, source, rate, duration, seed, path)
                 for doubt in doubts:
                     click.echo(f"at {rate:g}/s this does not count: {doubt}", err=True)
                 runs.append(read_samples(path, rate, duration, doubts))
@@ -124,14 +128,23 @@ def _given(item: str) -> MeasuredRun:
 
 
 def _load(
-    url: str, inputs: Path, text: str, rate: float, duration: float, seed: int, samples: Path
+    url: str, source: list[str], rate: float, duration: float, seed: int, samples: Path
 ) -> list[str]:
     """Run one load test by its command (this package imports no client); return its doubts."""
     from costmodel.errors import BadProfile
 
     command = [str(Path(sys.executable).with_name("raisehand")), "loadtest", "--url", url]
-    command += ["--inputs", str(inputs), "--text", text, "--rate", f"{rate:g}"]
-    command += ["--duration", f"{duration:g}", "--seed", str(seed), "--samples", str(samples)]
+    command += [
+        *source,
+        "--rate",
+        f"{rate:g}",
+        "--duration",
+        f"{duration:g}",
+        "--seed",
+        str(seed),
+        "--samples",
+        str(samples),
+    ]
     report = samples.with_suffix(".json")
     command += ["--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -10,11 +10,9 @@ requests that the simulation of the same seed saw.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from costmodel.errors import BadScenario
+from costmodel.errors import BadScenario, BadTable
+from costmodel.inputs.tables.read import read_table
+from costmodel.inputs.tables.times import seconds_of
 
 Floats = npt.NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -202,27 +202,19 @@ def read_trace(trace: Trace) -> TraceRows:
     Raises:
         BadScenario: the file is missing, lacks a column, or has fewer than two usable rows.
     """
+    named = [name for name in (trace.time, trace.tokens, trace.output_tokens) if name]
     try:
-        with trace.path.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            have = reader.fieldnames or []
-            need = [trace.time, trace.tokens] + [trace.output_tokens] * bool(trace.output_tokens)
-            for column in need:
-                if column not in have:
-                    raise BadScenario(
-                        f"trace {trace.path.name} has no column {column!r}; it has "
-                        f"{', '.join(have) or 'none'}: name yours in trace.time and trace.tokens"
-                    )
-            table = [(row[trace.time], *(row[c] for c in need[1:])) for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadScenario(f"trace {trace.path} cannot be read: {error}") from error
+        table = read_table(trace.path, named)
+        columns = [table.words(name) for name in named]
+    except BadTable as error:
+        raise BadScenario(f"trace {error} (columns are named in trace.time, …)") from error
     if len(table) < 2:
         raise BadScenario(f"trace {trace.path.name} has {len(table)} rows; it needs at least 2")
     try:
-        at = np.array([_seconds(row[0]) for row in table])
-        tokens = np.array([float(row[1]) for row in table])
-        output = np.array([float(row[2]) if len(row) > 2 else 1.0 for row in table])
-    except (TypeError, ValueError) as error:
+        at = np.array([seconds_of(word) for word in columns[0]])
+        tokens = np.array([float(word) for word in columns[1]])
+        output = np.array([float(word) for word in columns[2]]) if columns[2:] else np.ones(at.size)
+    except ValueError as error:
         raise BadScenario(f"trace {trace.path.name} has a bad value: {error}") from error
     order = np.argsort(at, kind="stable")
     at, tokens, output = at[order], tokens[order], output[order]
@@ -234,17 +226,6 @@ def read_trace(trace: Trace) -> TraceRows:
     gaps = np.r_[1.0, np.diff(at) * per_s]
     rank = (np.argsort(np.argsort(tokens, kind="stable")) + 0.5) / tokens.size
     return TraceRows(np.column_stack([gaps, tokens, output, rank]), per_s)
-
-
-def _seconds(text: str) -> float:
-    """Seconds from a number or an ISO date-time (fractions of any length)."""
-    try:
-        return float(text)
-    except ValueError:
-        whole, _, fraction = text.strip().partition(".")
-        digits = fraction.rstrip("Z")
-        moment = datetime.fromisoformat(whole + ("+00:00" if "+" not in whole else ""))
-        return moment.timestamp() + (float(f"0.{digits}") if digits else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

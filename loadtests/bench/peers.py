@@ -128,6 +128,7 @@ def peers(
         inputs=inputs,
         text=read.inputs.text,
         encoding=read.inputs.encoding,
+        delimiter=read.inputs.delimiter,
         rate=start,
         duration_s=seconds,
         warmup_s=1.0,

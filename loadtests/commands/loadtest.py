@@ -39,9 +39,10 @@ TARGET = _options(
 )
 TRAFFIC = _options(
     click.option("--scenario", help="A shipped scenario by name, or your own .yaml."),
-    click.option("--inputs", type=PATH, help=".csv or .jsonl; default: the task's inputs."),
+    click.option("--inputs", type=PATH, help="A table; default: the task's inputs."),
     click.option("--text", help="Column that holds the text."),
-    click.option("--encoding", help="Encoding of the inputs."),
+    click.option("--encoding", help="Encoding of the inputs, e.g. cp1252; default utf-8."),
+    click.option("--delimiter", help="Of a .csv, e.g. ; or tab; default: found in its header."),
     click.option("--order", help="sequential or shuffled."),
     click.option("--hard-share", type=float, help="Share from the tenth that is hardest."),
     click.option("--surface", help="classify, chat, chat-stream or systemone."),

@@ -20,7 +20,7 @@ import numpy as np
 
 from loadtests.generator.schedule import Schedule, lay_out
 from loadtests.generator.tallies import Tally
-from loadtests.inputs.rows import read_rows
+from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 
 DIRECTORY_VARIABLE = "RAISEHAND_LOADTEST_DIRECTORY"
@@ -107,7 +107,7 @@ def main(directory: str) -> None:
     """Write the schedule of the spec in a directory: `python -m loadtests.generator.plan DIR`."""
     plan = Plan(Path(directory))
     spec = plan.read_spec()
-    plan.write_schedule(lay_out(spec, read_rows(spec.inputs, spec.text, spec.encoding)))
+    plan.write_schedule(lay_out(spec, rows_of(spec)))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from loadtests.generator.schedule import Schedule
 from loadtests.generator.surface import PATHS, body_of
 from loadtests.generator.tallies import Outcome, Tally, interval_s
 from loadtests.generator.timer import Timer
-from loadtests.inputs.rows import read_rows
+from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec, load_spec
 
 SENDS_BEFORE_YIELD = 16
@@ -42,7 +42,7 @@ PROGRESS_S = 0.5
 DRAIN_S = 10.0
 """Every request ends at its time-out; a starved machine may need longer to notice."""
 OPTIONS = {
-    "inputs": "CSV or JSONL of real inputs",
+    "inputs": "table of real inputs",
     "text": "column that holds the text",
     "surface": "classify, chat, chat-stream or systemone",
     "arrivals": "poisson, constant, gamma or replay",
@@ -65,7 +65,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
             directory, worker = os.environ[DIRECTORY_VARIABLE], os.environ[WORKER_VARIABLE]
             self.plan = Plan(Path(directory), int(worker))
         self.spec = self.plan.read_spec() if self.plan else self._spec_of_options()
-        rows = read_rows(self.spec.inputs, self.spec.text, self.spec.encoding)
+        rows = rows_of(self.spec)
         self.row_indices = [row.index for row in rows]
         self.bodies = [body_of(self.spec, row.text) for row in rows]
         self.connections = Connections(self.spec.url, PATHS[self.spec.surface], headers(self.spec))

@@ -22,7 +22,7 @@ from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.generator.schedule import lay_out
 from loadtests.generator.tallies import Tally, interval_s
 from loadtests.inputs.difficulty import mix
-from loadtests.inputs.rows import read_rows
+from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.target import try_target
 from loadtests.report.figures_of_run import DEFAULT_SLO, LoadReport, report_of
@@ -73,7 +73,7 @@ def measure(
 ) -> tuple[Tally, tuple[Usage, ...]]:
     """Run one load test; return the merged counts of its workers and what the server used."""
     spec = spec.model_copy(update={"inputs": spec.inputs.resolve()})
-    rows = read_rows(spec.inputs, spec.text, spec.encoding)
+    rows = rows_of(spec)
     schedule = lay_out(spec, rows)
     tried_usd = try_target(spec, rows[0].text)
     mixed = mix(spec, rows, schedule.rows)

@@ -218,6 +218,7 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
             inputs=task.inside(task.inputs.path),
             text=task.inputs.text,
             encoding=task.inputs.encoding,
+            delimiter=task.inputs.delimiter,
             model=task.name,
             labels=task.words,
             user=prompt.get("user", "{text}"),

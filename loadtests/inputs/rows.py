@@ -1,14 +1,19 @@
-"""Real inputs: the rows of a CSV or JSONL file that have a text."""
+"""Real inputs: the rows of a file that have a text."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from costmodel.errors import BadTable
+from costmodel.inputs.tables.read import read_table
+from costmodel.inputs.tables.words import KnownWords
 from loadtests.errors import BadRows
+
+if TYPE_CHECKING:
+    from loadtests.inputs.spec import LoadSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,58 +24,64 @@ class Row:
     text: str
 
 
-def read_rows(path: Path, column: str, encoding: str = "utf-8") -> list[Row]:
-    """Read the rows of a .csv or .jsonl file; rows whose text is blank are left out.
+def rows_of(spec: LoadSpec) -> list[Row]:
+    """Read the inputs of a load test; rows whose text is blank are left out.
 
     Raises:
-        BadRows: no such file, not readable as its format, no such column, or no text at all.
+        BadRows: the file cannot be read as every command reads it, or has no text at all.
     """
-    rows = [
-        Row(index, text)
-        for index, record in enumerate(_read(path, encoding, column))
-        if isinstance(text := record.get(column), str) and text.strip()
-    ]
+    try:
+        table = read_table(
+            spec.inputs, [spec.text], encoding=spec.encoding, delimiter=spec.delimiter
+        )
+        texts = table.texts(spec.text)
+    except BadTable as error:
+        raise BadRows(str(error)) from None
+    rows = [Row(index, text) for index, text in enumerate(texts) if text]
     if not rows:
-        raise BadRows(f"{path} holds no text in column {column!r}; at least one row is needed")
+        raise BadRows(
+            f"{spec.inputs} holds no text in column {spec.text!r}; at least one row is needed"
+        )
     return rows
 
 
-def read_pairs(path: Path, key: str, value: str, encoding: str = "utf-8") -> dict[str, str]:
-    """Read two columns as a mapping; a key that occurs twice keeps its last value.
+@dataclass(frozen=True, slots=True)
+class AnswersFile:
+    """A table of texts and of the answers to them."""
+
+    path: Path
+    text: str
+    answer: str
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+
+
+def read_answers(file: AnswersFile, names: Sequence[str], words: Sequence[str]) -> dict[str, str]:
+    """Return the word that each text is answered with; a text that occurs twice, by its last.
+
+    The file says `names` where `words` at the same places are meant. Rows without an answer are
+    left out.
 
     Raises:
-        BadRows: as `read_rows`.
+        BadRows: the file cannot be read, or an answer is none of `names`.
     """
-    return {str(r[key]): str(r[value]) for r in _read(path, encoding, key, value)}
-
-
-def _read(path: Path, encoding: str, *columns: str) -> list[Mapping[str, object]]:
-    if path.suffix not in (".csv", ".jsonl"):
-        raise BadRows(f"{path} is not a .csv or .jsonl file; convert the inputs to one of them")
+    known = KnownWords(names)
+    answers: dict[str, str] = {}
     try:
-        records = list(_records(path, encoding))
-    except FileNotFoundError:
-        raise BadRows(f"{path} does not exist; name a .csv or .jsonl file of inputs") from None
-    except (OSError, UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise BadRows(
-            f"{path} cannot be read as {path.suffix[1:]} in {encoding}: {error}"
-        ) from None
-    for column in columns:
-        if records and column not in records[0]:
-            found = ", ".join(str(name) for name in records[0])
-            raise BadRows(f"{path} has no column {column!r}; its columns are {found}")
-    return records
-
-
-def _records(path: Path, encoding: str) -> Iterator[Mapping[str, object]]:
-    with path.open(encoding=encoding, newline="") as file:
-        if path.suffix == ".csv":
-            yield from csv.DictReader(file)
-            return
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+        table = read_table(
+            file.path, [file.text, file.answer], encoding=file.encoding, delimiter=file.delimiter
+        )
+        columns = zip(table.texts(file.text), table.words(file.answer), strict=True)
+        for row, (asked, word) in enumerate(columns):
+            if not word:
                 continue
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise BadRows(f"line {number} of {path} is no JSON object: {line.strip()[:60]}")
-            yield record
+            at = known.find(word)
+            if at is None:
+                raise BadRows(
+                    f"{table.place(row)} has the answer {word!r}; it must be one of "
+                    f"{', '.join(names[:10])}"
+                )
+            answers[asked] = words[at]
+    except BadTable as error:
+        raise BadRows(str(error)) from None
+    return answers

@@ -30,6 +30,8 @@ class LoadSpec(BaseModel):
     text: str = "text"
     """Column of the inputs that holds the text."""
     encoding: str = "utf-8"
+    delimiter: str | None = None
+    """Of .csv and .tsv; None: whichever finds the column in the header."""
     order: Literal["sequential", "shuffled"] = "shuffled"
     """How rows are taken; all rows are used before any is repeated."""
     hard_share: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -112,9 +112,13 @@ def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list
     path, labelled = task.inside(task.inputs.path), task.inside(task.work_dir) / "labels.npz"
     if labelled.exists():
         command += ["--references", str(labelled)]
-    elif task.inputs.gold and path.suffix in (".csv", ".jsonl"):
-        command += ["--references", str(path), "--text", task.inputs.text]
-        command += ["--answer", task.inputs.gold]
+    elif task.inputs.gold:
+        inputs = task.inputs
+        command += ["--references", str(path), "--text", inputs.text, "--answer", task.inputs.gold]
+        command += ["--encoding", inputs.encoding]
+        command += ["--delimiter", inputs.delimiter] if inputs.delimiter else []
+        for name in task.labels:
+            command += ["--means", name]
     return command
 
 

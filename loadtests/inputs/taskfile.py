@@ -35,6 +35,7 @@ class TaskInputs(_Part):
     text: str = "text"
     gold: str | None = None
     encoding: str = "utf-8"
+    delimiter: str | None = None
 
 
 class LoadTask(_Part):

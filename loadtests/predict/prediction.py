@@ -26,7 +26,7 @@ from loadtests.generator.schedule import lay_out
 from loadtests.generator.shape import Shape
 from loadtests.generator.workers import Progress, run_load
 from loadtests.inputs.difficulty import divide
-from loadtests.inputs.rows import read_rows
+from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.taskfile import LoadTask
 from loadtests.report.figures_of_run import LoadReport
@@ -98,7 +98,7 @@ def fit(
 
 def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
     """Simulate the schedule of `spec` on a router with this profile."""
-    rows = read_rows(spec.inputs, spec.text, spec.encoding)
+    rows = rows_of(spec)
     if spec.hard_share is not None:
         profile = profile.model_copy(update={"escalation_rate": _mixed(spec.hard_share, profile)})
     with tempfile.TemporaryDirectory(prefix="raisehand-predict-") as name:

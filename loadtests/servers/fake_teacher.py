@@ -14,7 +14,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from loadtests.errors import BadRows
 from loadtests.generator.recorded import read_recorded
-from loadtests.inputs.rows import read_pairs
+from loadtests.inputs.rows import AnswersFile, read_answers
 from loadtests.inputs.spec import faults
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
@@ -346,9 +346,12 @@ def _stream(
 @click.option("--port", default=8001, show_default=True)
 @click.option("--label", "labels", multiple=True, required=True, help="A label; repeat it.")
 @click.option("--model", default="fake-teacher", show_default=True)
-@click.option("--references", type=click.Path(path_type=Path), help=".csv, .jsonl or labels.npz.")
+@click.option("--references", type=click.Path(path_type=Path), help="A table or labels.npz.")
 @click.option("--text", default="text", show_default=True, help="Column of the texts.")
 @click.option("--answer", default="label", show_default=True, help="Column of the answers.")
+@click.option("--means", multiple=True, help="A label as the table calls it; default: as it is.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Encoding of the table.")
+@click.option("--delimiter", help="Of a .csv; default: found in its header.")
 @click.option("--api-key", help="Ask for this bearer key.")
 @click.option("--set", "settings", multiple=True, help="A knob as name=JSON, e.g. latency_ms=80.")
 def main(
@@ -359,12 +362,20 @@ def main(
     references: Path | None,
     text: str,
     answer: str,
+    means: tuple[str, ...],
+    encoding: str,
+    delimiter: str | None,
     api_key: str | None,
     settings: tuple[str, ...],
 ) -> None:
     """Serve a teacher whose answers, latency and faults are known."""
     try:
-        known = _references(references, labels, text, answer) if references else {}
+        known: Mapping[str, str] = {}
+        if references is not None and references.suffix == ".npz":
+            known = read_recorded(references, labels)
+        elif references is not None:
+            source = AnswersFile(references, text, answer, encoding, delimiter)
+            known = read_answers(source, means or labels, labels)
         chosen = {name: _value(value) for name, _, value in (s.partition("=") for s in settings)}
         knobs = Knobs.model_validate({"labels": labels, **chosen})
     except ValidationError as error:
@@ -372,10 +383,6 @@ def main(
     except BadRows as error:
         raise click.ClickException(str(error)) from None
     serve(FakeTeacher(knobs, known, model=model, api_key=api_key), host, port)
-
-
-def _references(path: Path, words: Sequence[str], text: str, answer: str) -> dict[str, str]:
-    return read_recorded(path, words) if path.suffix == ".npz" else read_pairs(path, text, answer)
 
 
 def _value(written: str) -> Any:

@@ -245,9 +245,9 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 def read_texts(path: Path, column: str, n: int) -> tuple[str, ...]:
     """Read the first texts of a table."""
-    from students.label.files import read_columns
+    from costmodel.inputs.tables.read import read_table
 
-    return tuple(str(v) for v in read_columns(path, [column])[column][:n])
+    return tuple(read_table(path, [column]).texts(column)[:n])
 
 
 def _machine() -> str:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.errors import BadTable
+from costmodel.inputs.tables.read import read_table
+from costmodel.inputs.tables.table import Table
+from costmodel.inputs.tables.times import seconds_of
+from costmodel.inputs.tables.words import KnownWords
 from students.errors import BadInputs
-from students.label.files import read_columns
 from students.labels import LabelSchema
 from students.task import InputsSection
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Cell = TypeVar("Cell")
 
 SPLITS = ("train", "validation", "temperature", "calibration", "test")
 
@@ -167,81 +170,84 @@ def read_inputs(section: InputsSection, schema: LabelSchema) -> Inputs:
         BadInputs: unreadable file, missing column, gold that is not a label of the task, unknown
             split, a time that is none, or no text left.
     """
-    names = [
-        name
-        for name in (section.text, section.gold, section.split, section.time, section.group)
-        if name
-    ]
-    columns = read_columns(section.path, names, encoding=section.encoding)
-    texts = [_text(value) for value in columns[section.text]]
-    kept = [i for i, text in enumerate(texts) if text]
-    if not kept:
-        raise BadInputs(f"{section.path} has no row with text in column {section.text!r}")
-
-    def column(name: str | None) -> list[tuple[int, object]] | None:
-        return None if name is None else [(i, columns[name][i]) for i in kept]
-
-    gold, split = column(section.gold), column(section.split)
-    time, group = column(section.time), column(section.group)
+    named = (section.text, section.gold, section.split, section.time, section.group)
+    try:
+        table = read_table(
+            section.path,
+            [name for name in named if name],
+            encoding=section.encoding,
+            delimiter=section.delimiter,
+        )
+        texts = table.texts(section.text)
+        kept = [i for i, text in enumerate(texts) if text]
+        if not kept:
+            raise BadInputs(f"{section.path} has no row with text in column {section.text!r}")
+        gold = _column(table, section.gold, kept, _gold_of(schema))
+        split = _column(table, section.split, kept, _split)
+        time = _column(table, section.time, kept, _time)
+        group = _column(table, section.group, kept, _group)
+    except BadTable as error:
+        raise BadInputs(str(error)) from None
     return make_inputs(
         [texts[i] for i in kept],
-        None if gold is None else np.array([_gold(v, i, schema) for i, v in gold], np.int32),
-        None if split is None else [_split(v, i) for i, v in split],
-        time=None if time is None else np.array([_time(v, i) for i, v in time]),
-        group=None if group is None else [_group(v, i) for i, v in group],
+        None if gold is None else np.array(gold, np.int32),
+        split,
+        time=None if time is None else np.array(time),
+        group=group,
         empty=len(texts) - len(kept),
     )
 
 
-def _text(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _gold(value: object, row: int, schema: LabelSchema) -> int:
-    name = _text(value)
-    if not name:
-        return -1
-    if name not in schema:
-        known = ", ".join(schema.names[:10]) + (", …" if len(schema) > 10 else "")
-        raise BadInputs(
-            f"row {row + 1} has the gold label {name!r}, which the task does not have; its "
-            f"{len(schema)} labels are {known}"
-        )
-    return schema.index(name)
-
-
-def _split(value: object, row: int) -> str | None:
-    name = _text(value)
-    if not name:
+def _column(
+    table: Table, name: str | None, kept: Sequence[int], meaning: Callable[[str], Cell]
+) -> list[Cell] | None:
+    """What each kept row says in a column; a word is understood once, however often it stands."""
+    if name is None:
         return None
-    if name not in SPLITS:
-        raise BadInputs(
-            f"row {row + 1} has the split {name!r}; it must be one of {', '.join(SPLITS)}, or empty"
-        )
-    return name
+    words = table.words(name)
+    known: dict[str, Cell] = {}
+    for row in kept:
+        if words[row] not in known:
+            try:
+                known[words[row]] = meaning(words[row])
+            except BadInputs as error:
+                raise BadInputs(f"{table.place(row)} {error}") from None
+    return [known[words[row]] for row in kept]
 
 
-def _time(value: object, row: int) -> float:
-    """Seconds since 1970 of an ISO 8601 time (UTC if it says nothing), or a number as it is."""
-    if isinstance(value, datetime):
-        moment = value
-    else:
-        text = _text(value)
-        with suppress(ValueError):
-            if math.isfinite(number := float(text)):
-                return number
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
+def _gold_of(schema: LabelSchema) -> Callable[[str], int]:
+    labels = KnownWords(schema.names)
+
+    def gold(word: str) -> int:
+        found = labels.find(word) if word else -1
+        if found is None:
+            known = ", ".join(schema.names[:10]) + (", …" if len(schema) > 10 else "")
             raise BadInputs(
-                f"row {row + 1} has the time {text[:40]!r}; a number or an ISO 8601 time is "
-                "needed, e.g. 2026-11-29T08:30:00Z"
-            ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+                f"has the gold label {word!r}, which the task does not have; its {len(schema)} "
+                f"labels are {known}"
+            )
+        return found
+
+    return gold
 
 
-def _group(value: object, row: int) -> str:
-    name = _text(value)
-    if not name:
-        raise BadInputs(f"row {row + 1} has no group; every row needs one, if need be its own")
-    return name
+def _split(word: str) -> str | None:
+    if word and word not in SPLITS:
+        raise BadInputs(f"has the split {word!r}; it must be one of {', '.join(SPLITS)}, or empty")
+    return word or None
+
+
+def _time(word: str) -> float:
+    try:
+        return seconds_of(word)
+    except ValueError:
+        raise BadInputs(
+            f"has the time {word[:40]!r}; a number or an ISO 8601 time is needed, e.g. "
+            "2026-11-29T08:30:00Z"
+        ) from None
+
+
+def _group(word: str) -> str:
+    if not word:
+        raise BadInputs("has no group; every row needs one, if need be its own")
+    return word

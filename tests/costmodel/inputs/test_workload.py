@@ -119,7 +119,7 @@ def test_a_trace_can_be_stretched_to_a_rate(trace_file):
     [
         ("", "no column 'TIMESTAMP'; it has none"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n", "has 0 rows; it needs at least 2"),
-        ("time,ContextTokens\n1,2\n", "no column 'TIMESTAMP'; it has time, ContextTokens"),
+        ("time,ContextTokens\n1,2\n", "no column 'TIMESTAMP'; it has 'time', 'ContextTokens'"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n2,x,3\n", "bad value"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n1,2,3\n", "forward in time"),
     ],
@@ -134,5 +134,5 @@ def test_a_bad_trace_is_one_sentence(tmp_path, text, words):
 
 def test_a_missing_trace_is_one_sentence(tmp_path):
     """A path that is not there is named."""
-    with pytest.raises(BadScenario, match="cannot be read"):
+    with pytest.raises(BadScenario, match="does not exist"):
         read_trace(Trace(path=tmp_path / "none.csv"))

@@ -1,47 +1,34 @@
-"""Real inputs from files."""
+"""Real inputs from files; tests/e2e/test_tables.py walks the kinds."""
 
 import pytest
 
 from loadtests.errors import BadRows
-from loadtests.inputs.rows import Row, read_pairs, read_rows
+from loadtests.inputs.rows import AnswersFile, Row, read_answers, rows_of
+from loadtests.inputs.spec import load_spec
 
 
-def test_csv_rows_keep_their_position(tmp_path):
+def _spec(path):
+    return load_spec(url="http://127.0.0.1:9", rate=1, inputs=path)
+
+
+def test_rows_keep_their_position(tmp_path):
     """Blank texts are left out and the others keep the row number that they have in the file."""
     path = tmp_path / "rows.csv"
     path.write_text('text,gold\nfirst,a\n"  ",b\n"third, with\nnewline",c\n', encoding="utf-8")
-    assert read_rows(path, "text") == [Row(0, "first"), Row(2, "third, with\nnewline")]
+    assert rows_of(_spec(path)) == [Row(0, "first"), Row(2, "third, with\nnewline")]
 
 
-def test_jsonl_rows_are_read(tmp_path):
-    """A JSONL file with any columns works; a text that is no string is left out."""
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"q": "é"}\n\n{"q": 5}\n{"q": "z"}\n', encoding="utf-8")
-    assert read_rows(path, "q") == [Row(0, "é"), Row(2, "z")]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("rows.csv", None, "does not exist"),
-        ("rows.txt", "text\nx\n", "not a .csv or .jsonl"),
-        ("rows.csv", "message\nx\n", "no column 'text'; its columns are message"),
-        ("rows.csv", "text\n", "no text in column"),
-        ("rows.jsonl", "{text: 1}\n", "cannot be read as jsonl"),
-        ("rows.jsonl", "[1]\n", "line 1 .* is no JSON object"),
-    ],
-)
-def test_bad_file_is_one_sentence(tmp_path, name, content, words):
-    """A file that cannot be used says what was found and what is needed."""
-    path = tmp_path / name
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(BadRows, match=words):
-        read_rows(path, "text")
-
-
-def test_pairs_map_texts_to_answers(tmp_path):
-    """Two columns become a mapping for the fake teacher."""
+def test_answers_are_the_words_that_the_labels_stand_for(tmp_path):
+    """A file names labels; the teacher says its words for them. No answer is no reference."""
     path = tmp_path / "answers.csv"
-    path.write_text("text,label\nx,a\ny,b\n", encoding="utf-8")
-    assert read_pairs(path, "text", "label") == {"x": "a", "y": "b"}
+    path.write_text("text,label\nx,a\ny,b\nz,\n", encoding="utf-8")
+    file = AnswersFile(path, "text", "label")
+    assert read_answers(file, ("a", "b"), ("A1", "B2")) == {"x": "A1", "y": "B2"}
+
+
+def test_an_answer_that_is_no_label_is_one_sentence(tmp_path):
+    """It names the line, what stands there and what may."""
+    path = tmp_path / "answers.csv"
+    path.write_text("text,label\nx,a\ny,c\n", encoding="utf-8")
+    with pytest.raises(BadRows, match=r"answers.csv line 3 has the answer 'c'; .* one of a, b"):
+        read_answers(AnswersFile(path, "text", "label"), ("a", "b"), ("a", "b"))

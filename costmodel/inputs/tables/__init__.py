@@ -1,0 +1,1 @@
+"""Tables of rows as people have them: one reader for every command."""
