@@ -50,7 +50,7 @@ def task(tmp_path_factory):
     """A task whose bundle calls everything urgent and never trusts itself: all escalates."""
     folder = tmp_path_factory.mktemp("task")
     (folder / "task.yaml").write_text(yaml.safe_dump(TASK))
-    lines = ["text,gold", *(f"message {i},{'YES' if i % 3 else 'NO'}" for i in range(200))]
+    lines = ["text,gold", *(f"message {i},{'urgent' if i % 3 else 'calm'}" for i in range(200))]
     (folder / "inputs.csv").write_text("\n".join(lines) + "\n")
     full = load_task(folder / "task.yaml")
     weights = LinearWeights.of(
