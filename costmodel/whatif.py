@@ -11,8 +11,8 @@ from decimal import Decimal
 
 from costmodel.bill.baselines import BASELINES, UsdBand
 from costmodel.bill.feasibility import Feasibility, feasible_deployment
+from costmodel.bill.machines import Fleet, TeacherFleet
 from costmodel.bill.projection import Projection, project
-from costmodel.bill.rails import Fleet
 from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.errors import BadProjection
 from costmodel.inputs.assumptions import (
@@ -63,6 +63,7 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
             deployment.fleet.peak_to_mean,
             deployment.fleet.max_utilisation,
         ),
+        teacher_fleet=_teacher_fleet(deployment),
         one_off=OneOff(once.labelling_usd, training, once.other_usd),
         operation=Operation(
             deployment.audit_rate,
@@ -102,7 +103,16 @@ def teacher_usage(deployment: Deployment) -> TeacherUsage:
         return TokenUsage(read, round(usage.output_tokens * _SAMPLE), requests=_SAMPLE)
 
     longer = tokens(usage.escalated_factor) if usage.escalated_factor != 1 else None
-    return TeacherUsage(tokens(1.0), longer, usage.fixed_input_tokens)
+    return TeacherUsage(
+        tokens(1.0), longer, usage.fixed_input_tokens, escalated_work=usage.escalated_factor
+    )
+
+
+def _teacher_fleet(deployment: Deployment) -> TeacherFleet:
+    """A teacher's own machines, sized for the same peak as the student's."""
+    sized = deployment.fleet
+    fleet = Fleet(deployment.teacher.min_machines, sized.peak_to_mean, sized.max_utilisation)
+    return TeacherFleet(fleet, fleet)
 
 
 def verdict(deployment: Deployment, projection: Projection) -> Verdict:

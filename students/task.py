@@ -110,6 +110,8 @@ class TeacherSection(_Section):
     price: PriceSpec
     terms: str = ""
     """The provider's terms on training with its outputs, as you read them."""
+    min_machines: int = Field(default=1, ge=1)
+    """Machines kept if it is rented by the hour, paid whether busy or idle."""
     max_concurrency: int = Field(default=8, ge=1)
     timeout_s: float = Field(default=10.0, gt=0)
     latency_s: float | None = Field(default=None, gt=0)

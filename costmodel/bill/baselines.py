@@ -11,10 +11,11 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from costmodel.bill.rails import Usd
+from costmodel.bill.line import Usd
+from costmodel.bill.machines import Fleet, rented
 from costmodel.inputs.assumptions import Prices, TeacherUsage
 from costmodel.money.pricebook import mean_cost
-from costmodel.money.pricing import Price, TokenUsage
+from costmodel.money.pricing import MachinePrice, Price, TokenUsage
 from costmodel.money.rates import ApiPrice
 
 MIN_CACHED_PREFIX = 1024
@@ -60,50 +61,48 @@ class Baseline(_Part):
     words: str
 
 
-class Months(_Part):
-    """Months until the one-off cost is earned back; `late` is None when the worse end never is."""
-
-    early: float
-    mid: float
-    late: float | None
-
-
-class BreakEven(_Part):
-    """When the one-off cost is earned back, and when that never happens."""
-
-    one_off_usd: Usd
-    counted: tuple[str, ...]
-    """What the one-off cost consists of."""
-    not_counted: tuple[str, ...]
-    """What people pay once and nobody stated."""
-    months: Months | None
-    """None: at this traffic the cascade saves nothing."""
-    requests: float | None
-    """Requests answered until then."""
-    date: str | None
-    minimum_requests_per_day: float | None
-    """Below this traffic the machines cost more than the teacher calls they replace."""
-    escalation_rate: float | None
-    """At this escalation rate the saving is 0; above 1 it always pays, below 0 it never does.
-    None: an escalation costs nothing, so no rate changes the answer."""
-
-
 def alternatives(
-    prices: Prices, usage: TeacherUsage, starts: datetime, words: dict[str, str]
+    prices: Prices,
+    usage: TeacherUsage,
+    listed: Decimal,
+    requests: Decimal,
+    others: Fleet,
+    starts: datetime,
+    words: dict[str, str],
 ) -> dict[str, tuple[Decimal, str]]:
-    """What else one could do with every request: name → dollars per request, how."""
-    listed = mean_cost(prices.teacher, usage.all, starts).usd / usage.all.requests
+    """What else one could do with every request: name → dollars a month, how.
+
+    Args:
+        prices: who is paid how.
+        usage: the teacher's tokens on a sample of requests.
+        listed: a month of the teacher at the price given.
+        requests: of the month.
+        others: machines of another model that is rented by the hour.
+        starts: when the month begins.
+        words: unit prices in words; the other model's is added.
+    """
     unknown = "no cheaper terms of this teacher are known (batch, cached prompt)"
+    best = _best_terms(prices.teacher, usage, starts)
     found = {
         "teacher_list": (listed, words["teacher"]),
-        "teacher_best_terms": _best_terms(prices.teacher, usage, starts) or (listed, unknown),
+        "teacher_best_terms": (best[0] * requests, best[1]) if best else (listed, unknown),
     }
     if prices.decision_api is not None:
-        cost = mean_cost(prices.decision_api, usage.all, starts)
-        words["decision_api"] = cost.price
-        how = f"{cost.price}; adequate only if it passes your own evaluation"
-        found["decision_api"] = (cost.usd / usage.all.requests, how)
+        usd, how = every_request(prices.decision_api, usage, requests, others, starts)
+        words["decision_api"] = how
+        how = f"{how}; adequate only if it passes your own evaluation"
+        found["decision_api"] = (usd, how)
     return found
+
+
+def every_request(
+    price: Price, usage: TeacherUsage, requests: Decimal, fleet: Fleet, starts: datetime
+) -> tuple[Decimal, str]:
+    """Dollars of asking somebody every request of a month, and the unit price in words."""
+    if isinstance(price, MachinePrice):
+        return rented("model", price, requests, fleet).provisioned_usd, price.words
+    cost = mean_cost(price, usage.all, starts)
+    return cost.usd / usage.all.requests * requests, cost.price
 
 
 def _best_terms(price: Price, usage: TeacherUsage, starts: datetime) -> tuple[Decimal, str] | None:

@@ -10,22 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from costmodel.bill.baselines import (
-    Band,
-    Baseline,
-    BreakEven,
-    UsdBand,
-    alternatives,
-    compare,
-    share,
-)
-from costmodel.bill.month import Month, unit_costs
-from costmodel.bill.rails import Fleet, Rail, StudentBill, student_bill
+from costmodel.bill.baselines import Band, Baseline, UsdBand, alternatives, compare, share
+from costmodel.bill.break_even import BreakEven, break_even
+from costmodel.bill.machines import Fleet, MachineBill, TeacherFleet, by_request, rented
+from costmodel.bill.month import Month, OwnTeacher, Unit
+from costmodel.bill.rails import Rail
+from costmodel.errors import BadProjection
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
-from costmodel.money.pricing import HOURS_PER_MONTH, now
+from costmodel.money.pricebook import mean_cost
+from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, now
 from costmodel.uncertainty.intervals import binomial_interval
 
 
@@ -48,7 +45,11 @@ class Projection(BaseModel):
     """US dollars; 0: nobody said."""
     escalated_cost_factor: float
     """Teacher cost of an escalated request relative to the mean request."""
-    student: StudentBill
+    student: MachineBill
+    teacher_machines: MachineBill | None
+    """Of a teacher rented by the hour that answers everything; None: it is paid by the request."""
+    asked_machines: MachineBill | None
+    """The same for escalations and audits."""
     rails: tuple[Rail, ...]
     cost_ratio: Band
     """Cascade bill over teacher-only bill, one-off cost left out; `low` is the cheap end."""
@@ -72,6 +73,7 @@ def project(
     traffic: Traffic,
     *,
     fleet: Fleet | None = None,
+    teacher_fleet: TeacherFleet | None = None,
     one_off: OneOff | None = None,
     operation: Operation | None = None,
     starts: datetime | None = None,
@@ -84,17 +86,26 @@ def project(
     """
     fleet, one_off, operation = fleet or Fleet(), one_off or OneOff(), operation or Operation()
     starts = starts or now()
-    unit, words = unit_costs(counts, usage, prices, starts)
     requests = traffic.requests_per_month
-    student = student_bill(prices.student, unit.student, requests, fleet)
-    month = Month(requests, unit, student, operation)
+    unit, words = _unit_costs(counts, usage, prices, starts)
+    if isinstance(prices.student, MachinePrice):
+        student = rented("student", prices.student, requests, fleet)
+        words["student"] = prices.student.words
+    else:
+        cost = mean_cost(prices.student, usage.all, starts)
+        student = by_request("student", cost.usd / usage.all.requests * requests)
+        words["student"] = cost.price
+    teacher = None
+    if isinstance(prices.teacher, MachinePrice):
+        teacher_fleet = teacher_fleet or TeacherFleet()
+        teacher = OwnTeacher(prices.teacher, teacher_fleet, usage.escalated_work)
+    month = Month(requests, unit, student, operation, teacher)
     rate = counts.escalated / counts.n
     low_rate, high_rate = binomial_interval(counts.escalated, counts.n)
     bill = UsdBand(low=month.usd(low_rate), mid=month.usd(rate), high=month.usd(high_rate))
-    options = alternatives(prices, usage, starts, words)
-    baselines = tuple(
-        compare(name, each * requests, how, bill) for name, (each, how) in options.items()
-    )
+    others = Fleet(1, fleet.peak_to_mean, fleet.max_utilisation)
+    options = alternatives(prices, usage, month.teacher_usd, requests, others, starts, words)
+    baselines = tuple(compare(name, usd, how, bill) for name, (usd, how) in options.items())
     wrong_low, wrong_high = binomial_interval(counts.disagreements, counts.n)
     kept = counts.n - counts.escalated
     return Projection(
@@ -110,8 +121,12 @@ def project(
         audit_rate=operation.audit_rate,
         attempts=operation.attempts,
         cost_of_wrong_answer=float(operation.failures.wrong_usd),
-        escalated_cost_factor=share(unit.escalated, unit.teacher),
+        escalated_cost_factor=(
+            usage.escalated_work if teacher else share(unit.escalated, unit.teacher)
+        ),
         student=student,
+        teacher_machines=teacher.everything(requests) if teacher else None,
+        asked_machines=teacher.asked(requests, rate, operation) if teacher else None,
         rails=month.rails(rate, baselines),
         cost_ratio=Band(
             low=share(bill.low, month.teacher_usd),
@@ -121,6 +136,29 @@ def project(
         cost_ratio_with_one_off=share(bill.mid + one_off.usd / 12, month.teacher_usd),
         savings=baselines[0].saving,
         baselines=baselines,
-        break_even=month.break_even(rate, baselines[0].saving, one_off, starts),
+        break_even=break_even(month, rate, baselines[0].saving, one_off, starts),
         unit_prices=words,
     )
+
+
+def _unit_costs(
+    counts: Counts, usage: TeacherUsage, prices: Prices, starts: datetime
+) -> tuple[Unit, dict[str, str]]:
+    """Price one request of each kind, and say the teacher's unit price in words.
+
+    Raises:
+        BadProjection: the teacher costs nothing.
+    """
+    teacher = mean_cost(prices.teacher, usage.all, starts)
+    each = escalated = teacher.usd / usage.all.requests
+    if not each:
+        raise BadProjection(
+            "the teacher costs 0, so there is nothing to save; give the price you would pay"
+        )
+    if usage.escalated is not None:
+        paid = mean_cost(prices.teacher, usage.escalated, starts)
+        escalated = paid.usd / usage.escalated.requests
+    # The mean over all requests is what it is: kept ones cost what the escalated ones leave.
+    e = Decimal(counts.escalated) / counts.n
+    kept = max((each - e * escalated) / (1 - e), Decimal(0)) if e < 1 else each
+    return Unit(each, escalated, kept), {"teacher": teacher.price}

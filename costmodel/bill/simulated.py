@@ -16,22 +16,17 @@ from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from costmodel.bill.rails import (
-    Line,
-    Rail,
-    RailName,
-    StudentBill,
-    failure_lines,
-    lines_alone,
-    rail,
-)
-from costmodel.engine.run import Result, Window, policy_of
+from costmodel.bill.line import Line
+from costmodel.bill.machines import Fleet, MachineBill, rented
+from costmodel.bill.own_teacher import asked_bill, everything_bill, own_price, teacher_fleet
+from costmodel.bill.rails import Rail, RailName, failure_lines, lines_alone, rail, total
+from costmodel.bill.usage import mean_output, mean_tokens
+from costmodel.engine.run import Result, policy_of
 from costmodel.errors import BadScenario
 from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.scenario import Scenario
-from costmodel.inputs.workload import WINDOW_S, Trace, Workload, read_trace
+from costmodel.inputs.workload import WINDOW_S, Workload
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import (
     HOURS_PER_MONTH,
@@ -44,8 +39,6 @@ from costmodel.money.pricing import (
 from costmodel.money.rates import ApiPrice
 
 MONTH_S = HOURS_PER_MONTH * int(SECONDS_PER_HOUR)
-HOSTED_UTILISATION = 0.7
-"""How busy a self-hosted teacher may be at the peak when it has to answer everything."""
 
 Use = Callable[[Mapping[str, int]], TokenUsage]
 
@@ -57,6 +50,8 @@ class ScenarioPrices:
     teacher: Price
     student: MachinePrice
     baselines: dict[str, Price]
+    warnings: tuple[str, ...] = ()
+    """What is odd about them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class MonthBill:
     """A month of the simulated run on every rail."""
 
     rails: tuple[Rail, ...]
-    student: StudentBill
+    student: MachineBill
     requests: Decimal
     """Requests of the month."""
     baselines: dict[str, Decimal]
@@ -95,10 +90,13 @@ def prices_of(scenario: Scenario) -> ScenarioPrices:
             "scenario's student runs on replicas"
         )
     one = Decimal(repr(round(replica_rate(scenario), 6)))
+    given = price_of(_given(scenario, scenario.teacher.price, "teacher"), at=scenario.start)
+    teacher, warnings = own_price(scenario, given)
     return ScenarioPrices(
-        price_of(_given(scenario, scenario.teacher.price, "teacher"), at=scenario.start),
+        teacher,
         replace(student, requests_per_second=one),
         {name: price_of(spec, at=scenario.start) for name, spec in scenario.baselines.items()},
+        warnings,
     )
 
 
@@ -111,22 +109,6 @@ def replica_rate(scenario: Scenario) -> float:
     return batch / seconds if seconds > 0 else math.inf
 
 
-def mean_tokens(scenario: Scenario) -> float:
-    """Mean student tokens of a request."""
-    workload = scenario.workload
-    if workload.trace is not None:
-        return _trace_means(workload.trace)[0]
-    return _mean(workload.tokens.table())
-
-
-def mean_output(scenario: Scenario) -> float:
-    """Mean tokens of a teacher's answer."""
-    workload = scenario.workload
-    if workload.trace is not None and workload.trace.output_tokens is not None:
-        return _trace_means(workload.trace)[1]
-    return _mean(scenario.teacher.output_tokens.table())
-
-
 def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
     """Price a run and scale it to a month of 730 hours.
 
@@ -136,10 +118,11 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
     scenario = result.scenario
     if not result.counts["requests"]:
         raise BadScenario(f"{scenario.name}: no request arrived; simulate more time or traffic")
-    requests = result.counts["requests"] * traffic_factor(scenario)
+    requests = Decimal(repr(_expected(scenario.workload, MONTH_S)))
     student = _student(result, prices.student)
     every = every_request(scenario)
-    teacher_only = _teacher_only(result, prices.teacher, every)
+    everything = _teacher_only(result, prices.teacher, every, requests)
+    teacher_only = total(everything)
     failures = failures_of(result)
     lines = (
         *student.lines,
@@ -147,11 +130,13 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
         *failure_lines(failures, requests),
     )
     bills: dict[RailName, tuple[Line, ...]] = {
-        "teacher_only": (Line(name="teacher, every request", usd=teacher_only),),
+        "teacher_only": everything,
         "student_only": lines_alone(student, failures, requests),
         "cascade": lines,
     }
-    baselines = {name: month_usd(result, price, every) for name, price in prices.baselines.items()}
+    baselines = {
+        name: _other_usd(result, price, every, requests) for name, price in prices.baselines.items()
+    }
     if baselines:
         cheapest = min(baselines, key=lambda name: baselines[name])
         line = Line(name="decision API, every request", usd=baselines[cheapest], detail=cheapest)
@@ -174,7 +159,7 @@ def failures_of(result: Result) -> Failures:
 
 def month_usd(result: Result, price: Price, use: Use) -> Decimal:
     """Price what `use` reads from each window's counts, over a month of repeated runs."""
-    factor = traffic_factor(result.scenario)
+    factor = traffic_factor(result)
     if not (isinstance(price, ApiPrice) and price.changes):
         return price.cost(use(result.counts), result.scenario.start).usd * factor
     total = Decimal(0)
@@ -189,10 +174,13 @@ def month_usd(result: Result, price: Price, use: Use) -> Decimal:
     return total * factor * Decimal(repr(result.seconds)) / MONTH_S
 
 
-def traffic_factor(scenario: Scenario) -> Decimal:
-    """Expected requests of the 730 hours from the start, over those of the simulated time."""
-    month = _expected(scenario.workload, MONTH_S)
-    return Decimal(repr(month / _expected(scenario.workload, scenario.duration_s)))
+def traffic_factor(result: Result) -> Decimal:
+    """Expected requests of the 730 hours from the start, over those that the run saw.
+
+    How many arrive in a short run is chance, more so with bursts; the file says how many come.
+    """
+    month = Decimal(repr(_expected(result.scenario.workload, MONTH_S)))
+    return month / result.counts["requests"]
 
 
 # A trace is a file: read it once, not for every line of the bill.
@@ -201,12 +189,6 @@ def _expected(workload: Workload, seconds: float) -> float:
     rates = workload.rates(seconds)
     last = seconds - WINDOW_S * (rates.size - 1)
     return float(rates[:-1].sum() * WINDOW_S + rates[-1] * last)
-
-
-@lru_cache(maxsize=8)
-def _trace_means(trace: Trace) -> tuple[float, float]:
-    rows = read_trace(trace).rows
-    return float(rows[:, 1].mean()), float(rows[:, 2].mean())
 
 
 def _given(scenario: Scenario, spec: PriceSpec | None, who: str) -> PriceSpec:
@@ -218,13 +200,14 @@ def _given(scenario: Scenario, spec: PriceSpec | None, who: str) -> PriceSpec:
     return spec
 
 
-def _student(result: Result, price: MachinePrice) -> StudentBill:
+def _student(result: Result, price: MachinePrice) -> MachineBill:
     each = price.usd_per_hour / SECONDS_PER_HOUR
     paid, busy = result.student_paid_s, min(result.student_busy_s, result.student_paid_s)
     provisioned = each * Decimal(repr(paid)) * MONTH_S / Decimal(repr(result.seconds))
-    marginal = each * Decimal(repr(busy)) * traffic_factor(result.scenario)
+    marginal = each * Decimal(repr(busy)) * traffic_factor(result)
     fleet = result.scenario.student
-    return StudentBill(
+    return MachineBill(
+        who="student",
         machines=max(1, round(paid / result.seconds)),
         min_machines=fleet.autoscaling.min_replicas if fleet.autoscaling else fleet.replicas,
         requests_per_machine=float(price.requests_per_second) * MONTH_S,
@@ -261,23 +244,26 @@ def _calls(scenario: Scenario, prefix: str) -> Use:
     return use
 
 
-def _teacher_only(result: Result, price: Price, every: Use) -> Decimal:
-    teacher = result.scenario.teacher
-    if teacher.kind == "hosted" and isinstance(price, MachinePrice):
-        peak = max(result.timeline, key=_rate)
-        one = float(price.requests_per_second) * HOSTED_UTILISATION
-        machines = max(teacher.replicas, math.ceil(_rate(peak) / one))
-        return price.usd_per_hour * machines * HOURS_PER_MONTH
-    return month_usd(result, price, every)
+def _teacher_only(result: Result, price: Price, every: Use, requests: Decimal) -> tuple[Line, ...]:
+    if isinstance(price, MachinePrice):
+        return everything_bill(result, price, requests).lines
+    return (Line(name="teacher, every request", usd=month_usd(result, price, every)),)
+
+
+def _other_usd(result: Result, price: Price, every: Use, requests: Decimal) -> Decimal:
+    """US dollars a month of asking another model everything, on machines for the same peak."""
+    if not isinstance(price, MachinePrice):
+        return month_usd(result, price, every)
+    same = teacher_fleet(result.scenario, result).everything
+    fleet = Fleet(1, same.peak_to_mean, same.max_utilisation)
+    return rented("model", price, requests, fleet).provisioned_usd
 
 
 def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]:
     scenario, counts = result.scenario, result.counts
     lines: list[Line] = []
-    if scenario.teacher.kind == "hosted" and isinstance(price, MachinePrice):
-        usd = price.usd_per_hour * scenario.teacher.replicas * HOURS_PER_MONTH
-        how = f"{scenario.teacher.replicas} replicas, {result.teacher_utilisation:.1%} busy"
-        lines.append(Line(name="teacher machines", usd=usd, detail=how))
+    if isinstance(price, MachinePrice):
+        lines += asked_bill(result, price, traffic_factor(result)).lines
     else:
         asked = month_usd(result, price, _calls(scenario, ""))
         calls = counts["teacher_calls"] + counts["audit_calls"]
@@ -329,11 +315,3 @@ def one_off_usd(result: Result, price: Price) -> tuple[Decimal, Decimal, Decimal
         Decimal(repr(once.training_usd)),
         Decimal(repr(once.other_usd)),
     )
-
-
-def _rate(window: Window) -> float:
-    return window.counts["requests"] / window.seconds
-
-
-def _mean(table: npt.NDArray[np.float64]) -> float:
-    return float(table.mean()) if table.size == 1 else float(((table[1:] + table[:-1]) / 2).mean())

@@ -126,7 +126,7 @@ def _task(path: Path, options: dict[str, Any]) -> None:
         click.echo(json.dumps(shown, indent=1, allow_nan=False))
     else:
         tables = money_tables(deployment, projection, uncertain)
-        _print(tables, found, as_markdown=options["as_markdown"])
+        _print(tables, found, (), as_markdown=options["as_markdown"])
     _exit([found])
 
 
@@ -167,7 +167,7 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     else:
         first, swept = studies[0], options["sweeps"]
         tables = [report.comparison(studies)] if swept else report.study_tables(first)
-        _print(tables, first.verdict, as_markdown=options["as_markdown"])
+        _print(tables, first.verdict, first.warnings, as_markdown=options["as_markdown"])
     _exit([one.verdict for one in studies])
 
 
@@ -212,17 +212,20 @@ def _exit(verdicts: Sequence[Verdict]) -> None:
         raise SystemExit(code)
 
 
-def _print(tables: Any, found: Verdict, *, as_markdown: bool) -> None:
+def _print(tables: Any, found: Verdict, warnings: Sequence[str], *, as_markdown: bool) -> None:
     from costmodel.report.tables import markdown
     from costmodel.report.terminal import print_tables
 
     shown: list[Table] = list(tables)
     if as_markdown:
-        click.echo(f"{found.sentence}\n\n" + markdown(shown))
+        parts = [found.sentence, *(f"Warning: {one}" for one in warnings), markdown(shown)]
+        click.echo("\n\n".join(parts))
         return
     from rich.console import Console
 
     print_tables(Console(), shown)
+    for one in warnings:
+        click.secho(f"Warning: {one}", fg="yellow")
     click.secho(found.sentence, bold=True, fg=_COLOURS[found.tone])
 
 

@@ -38,6 +38,8 @@ class TeacherUsage:
     all: TokenUsage
     escalated: TokenUsage | None = None
     fixed_input_tokens: int = 0
+    escalated_work: float = 1.0
+    """Machine time of an escalated request over that of the mean one, where machines are rented."""
 
     def __post_init__(self) -> None:
         if self.all.requests < 1:
@@ -130,8 +132,6 @@ class Operation:
     """Billed teacher calls per escalation; above 1 when calls are retried."""
     monthly_usd: Decimal = Decimal(0)
     """Retraining, fresh labels, monitoring."""
-    teacher_machines_usd: Decimal | None = None
-    """A month of the teacher's own machines, paid whatever escalates; None: paid by the call."""
     failures: Failures = Failures()
 
     def __post_init__(self) -> None:

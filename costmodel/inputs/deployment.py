@@ -29,6 +29,8 @@ class TeacherTerms(_Section):
     """How the teacher is paid; how long it takes and how many calls it takes at once."""
 
     price: PriceSpec
+    min_machines: int = Field(default=1, ge=1)
+    """Machines kept, paid busy or idle, if it is rented by the hour."""
     max_concurrency: int = Field(default=8, ge=1)
     timeout_s: Positive = 10.0
     latency_s: Positive | None = None

@@ -169,6 +169,17 @@ class Policy(_Section):
         return self
 
 
+class TeacherMachines(_Section):
+    """How machines of one's own are sized where the price is by the hour."""
+
+    min_machines: int = Field(default=1, ge=1)
+    """Somebody must be there to be asked. Hosted: at least its replicas are kept."""
+    peak_to_mean: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Busiest moment over the mean; None: that of the workload's shape, bursts and hard spells."""
+    max_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """How busy a machine may be at the busiest moment."""
+
+
 class TeacherBase(_Section):
     """What every teacher has."""
 
@@ -179,6 +190,7 @@ class TeacherBase(_Section):
     """Part of prompt_tokens the supplier reads from its cache."""
     output_tokens: Lengths = Lengths(mean=1)
     price: PriceSpec | None = None
+    machines: TeacherMachines = TeacherMachines()
     timeout_s: Positive = 10.0
     pending_limit: int = Field(default=65_536, ge=1, le=2**22)
     """Calls in flight or queued; beyond it the answer is degraded as teacher_busy."""

@@ -7,31 +7,32 @@ Where they differ, the difference is the answer to "what does the average hide?"
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
 
 from costmodel.bill.feasibility import Feasibility, feasible_run
+from costmodel.bill.machines import Fleet
+from costmodel.bill.own_teacher import escalated_work, teacher_fleet
 from costmodel.bill.projection import Projection, project
-from costmodel.bill.rails import Fleet
 from costmodel.bill.simulated import (
     MonthBill,
     ScenarioPrices,
     every_request,
     failures_of,
-    mean_output,
     month_bill,
     one_off_usd,
     prices_of,
     retraining_usd,
 )
+from costmodel.bill.usage import mean_output
 from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.engine.run import Progress, Result, confidence_curve, simulate, simulate_all
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.inputs.scenario import Scenario, sweep
-from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, Price, TokenUsage
+from costmodel.money.pricing import TokenUsage
 from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.uncertainty.draws import Uncertain, quantify
 
@@ -104,6 +105,11 @@ class Study:
         """What users get, beside what may fail and what was promised."""
         return feasible_run(self.result)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the inputs, one sentence each."""
+        return self.prices.warnings
+
     @cached_property
     def verdict(self) -> Verdict:
         """Whether it answers, keeps its promise and pays."""
@@ -174,37 +180,24 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
         longer = TokenUsage(round(read), round(wanted * mean_output(scenario)), cached, wanted)
     calls = counts["teacher_calls"] / wanted if wanted else 1.0
     cheapest = min(bill.baselines, key=lambda name: bill.baselines[name], default=None)
-    teacher, rented = _rented_teacher(bill, prices)
     return project(
         Counts(rows, escalated, wrong),
-        TeacherUsage(every(counts), longer, int(scenario.teacher.prompt_tokens)),
-        Prices(teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
+        TeacherUsage(
+            every(counts), longer, int(scenario.teacher.prompt_tokens), escalated_work(result)
+        ),
+        Prices(prices.teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
         Traffic(bill.requests),
         fleet=Fleet(min_machines=bill.student.machines, peak_to_mean=1.0, max_utilisation=1.0),
+        teacher_fleet=teacher_fleet(scenario, result),
         one_off=OneOff(*one_off_usd(result, prices.teacher)),
         operation=Operation(
             scenario.policy.audit_rate,
             max(calls, 1.0),
             retraining_usd(scenario, result, prices.teacher, every),
-            rented,
             failures_of(result),
         ),
         starts=scenario.start,
     )
-
-
-def _rented_teacher(bill: MonthBill, prices: ScenarioPrices) -> tuple[Price, Decimal | None]:
-    """The teacher's price as a closed form takes it, and its machines' month if it has its own.
-
-    Answering everything needs machines of its own: a request's share of those is its price.
-    """
-    lines = next(rail.lines for rail in bill.rails if rail.name == "cascade")
-    rented = next((line.usd for line in lines if line.name == "teacher machines"), None)
-    if rented is None or not isinstance(prices.teacher, MachinePrice):
-        return prices.teacher, None
-    each = bill.teacher_only / bill.requests
-    rate = prices.teacher.usd_per_hour / SECONDS_PER_HOUR / each
-    return replace(prices.teacher, requests_per_second=rate), rented
 
 
 def chosen_point(study: Study) -> ParetoPoint:

@@ -209,6 +209,7 @@ def study_json(study: Study) -> dict[str, object]:
         "scenario": study.scenario.model_dump(mode="json", exclude_unset=True),
         "verdict": study.verdict.sentence,
         **study.verdict.flags,
+        "warnings": list(study.warnings),
         "feasibility": study.feasibility.model_dump(mode="json"),
         "figures": records([study])[0],
         "rails": [rail.model_dump(mode="json") for rail in study.bill.rails],
@@ -239,7 +240,10 @@ def study_page(studies: Sequence[Study]) -> Page:
         f"What if: {study.scenario.name}",
         f"A month of 730 hours from {study.scenario.start:%Y-%m-%d}, simulated request by request",
     )
-    page.paragraph(found.sentence, found.tone).headlines(_headlines(study))
+    page.paragraph(found.sentence, found.tone)
+    for warning in study.warnings:
+        page.paragraph(f"Warning: {warning}", "bad")
+    page.headlines(_headlines(study))
     if len(studies) > 1:
         table = comparison(studies)
         page.table(table.headers, table.rows, table.caption)

@@ -8,8 +8,10 @@ from decimal import Decimal
 
 from costmodel.bill.baselines import BASELINES
 from costmodel.bill.feasibility import Feasibility
+from costmodel.bill.line import Line
+from costmodel.bill.machines import MachineBill
 from costmodel.bill.projection import Projection
-from costmodel.bill.rails import Line, Rail
+from costmodel.bill.rails import Rail
 from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.money.pricing import HOURS_PER_MONTH
@@ -202,7 +204,7 @@ def break_even(projection: Projection) -> Table:
             "least traffic that pays",
             f"{least:,.0f} requests a day" if least is not None else "no traffic pays",
         ),
-        ("saving is 0 at an escalation rate of", _limit(limit)),
+        ("saving is 0 at an escalation rate of", _limit(limit, saves=got.months is not None)),
     ]
     if got.not_counted:
         rows.insert(1, ("not counted: nobody stated", ", ".join(got.not_counted)))
@@ -212,8 +214,7 @@ def break_even(projection: Projection) -> Table:
 def assumptions(projection: Projection) -> Table:
     """What the figures rest on."""
     e, agreement = projection.escalation, projection.agreement
-    student = projection.student
-    kept = projection.kept_agreement
+    student, kept = projection.student, projection.kept_agreement
     rows = [
         ("requests a day", f"{projection.requests_per_day:,.0f}"),
         ("requests a month (730 h)", f"{projection.requests_per_month:,.0f}"),
@@ -233,15 +234,24 @@ def assumptions(projection: Projection) -> Table:
         ("audited, of kept answers", percent(projection.audit_rate, 2)),
         ("billed teacher calls per escalation", f"{projection.attempts:g}"),
         ("teacher cost of an escalated request", f"{projection.escalated_cost_factor:.2f} × mean"),
-        ("student machines", f"{student.machines}" if student.machines else "none by the hour"),
-        ("student machines busy", percent(student.utilisation) if student.machines else "–"),
-        (
-            "student, busy share only / as provisioned",
-            f"{usd(student.marginal_usd)} / {usd(student.provisioned_usd)} a month; "
-            "the bill has the latter",
-        ),
+        *_machine_rows("student", student),
+        *_machine_rows("teacher, asked everything", projection.teacher_machines),
+        *_machine_rows("teacher, asked what escalates", projection.asked_machines),
     ]
     return Table("Assumptions", ("", "value"), tuple(rows))
+
+
+def _machine_rows(who: str, bill: MachineBill | None) -> list[tuple[str, str]]:
+    """Machines of one's own both ways: what is used, and what is paid."""
+    if bill is None or not bill.machines:
+        return []
+    used = (
+        f"{usd(bill.marginal_usd)} / {usd(bill.provisioned_usd)} a month; the bill has the latter"
+    )
+    return [
+        (f"{who}: machines, busy", f"{bill.machines}, {percent(bill.utilisation)}"),
+        (f"{who}: busy share only / as provisioned", used),
+    ]
 
 
 def unit_prices(projection: Projection) -> Table:
@@ -324,11 +334,9 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _limit(rate: float | None) -> str:
-    if rate is None:
-        return "no rate: an escalation costs nothing"
-    if rate > 1:
+def _limit(rate: float | None, *, saves: bool) -> str:
+    if rate is not None and 0 <= rate <= 1:
+        return percent(rate, 2)
+    if saves:
         return "none: it pays even if everything escalates"
-    if rate < 0:
-        return "none: it does not pay even if nothing escalates"
-    return percent(rate, 2)
+    return "none: it does not pay even if nothing escalates"

@@ -109,35 +109,43 @@ class MoneyModel:
         }
 
     def teacher_only(self, x: Mapping[str, float | Floats]) -> Floats:
-        """US dollars of a month of teacher calls for every request."""
-        usd = float(self.projection.rail("teacher_only").usd_per_month)
-        return np.asarray(usd * x["traffic"] * x["lengths"] * x["teacher_price"])
+        """US dollars of a month of the teacher answering everything."""
+        got = self.projection
+        size = np.asarray(x["traffic"]) * x["lengths"]
+        if got.teacher_machines is not None:
+            machines = got.teacher_machines.usd_for(got.requests_per_month * size)
+            return np.asarray(machines * x["teacher_price"])
+        usd = float(got.rail("teacher_only").usd_per_month)
+        return np.asarray(usd * size * x["teacher_price"])
 
     def cascade(self, x: Mapping[str, float | Floats]) -> Floats:
         """US dollars of a month of the cascade."""
         got = self.projection
-        e, weight = np.asarray(x["escalation_rate"]), np.asarray(x["escalated_factor"])
-        # Kept requests cost what the escalated ones leave of the mean.
-        left = np.maximum(1 - e * weight, 0.0)
-        asked = self.teacher_only(x) * (e * weight * got.attempts + got.audit_rate * left)
         lines = {line.name: float(line.usd) for line in got.rail("cascade").lines}
-        if "teacher machines" in lines:
-            asked = np.asarray(lines["teacher machines"] * x["teacher_price"])
-        total: Floats = asked + self.student(x) + lines.get("retraining, monitoring", 0.0)
+        total = self.asked(x) + self.student(x) + lines.get("retraining, monitoring", 0.0)
         requests = got.requests_per_month * np.asarray(x["traffic"])
         wrong = requests * x["disagreement"] * got.cost_of_wrong_answer
         return total + wrong + lines.get("refused requests", 0.0) * np.asarray(x["traffic"])
 
+    def asked(self, x: Mapping[str, float | Floats]) -> Floats:
+        """US dollars of a month of escalations and audits."""
+        got = self.projection
+        e, weight = np.asarray(x["escalation_rate"]), np.asarray(x["escalated_factor"])
+        # Kept requests cost what the escalated ones leave of the mean.
+        left = np.maximum(1 - e * weight, 0.0)
+        share = e * weight * got.attempts + got.audit_rate * left
+        if got.asked_machines is not None:
+            work = got.requests_per_month * share * x["traffic"] * x["lengths"]
+            return np.asarray(got.asked_machines.usd_for(work) * x["teacher_price"])
+        return np.asarray(self.teacher_only(x) * share)
+
     def student(self, x: Mapping[str, float | Floats]) -> Floats:
         """US dollars of a month of student machines; their number follows the traffic."""
         student = self.projection.student
-        paid = float(student.provisioned_usd)
         traffic, price = np.asarray(x["traffic"]), np.asarray(x["student_price"])
         if not student.machines:
-            return np.asarray(paid * traffic * price)
-        need = np.ceil(self.projection.requests_per_month * traffic / student.requests_per_machine)
-        machines = np.maximum(need, student.min_machines)
-        return np.asarray(paid / student.machines * machines * price)
+            return np.asarray(float(student.provisioned_usd) * traffic * price)
+        return np.asarray(student.usd_for(self.projection.requests_per_month * traffic) * price)
 
     def saving(self, x: Mapping[str, float | Floats]) -> Floats:
         """US dollars a month against teacher-only; negative is a loss."""

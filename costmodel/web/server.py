@@ -199,11 +199,12 @@ def scenario_of(deployment: Deployment) -> Scenario:
         BadScenario: the student is not rented by the hour, or a price is missing.
     """
     counts, usage = deployment.evaluation, deployment.usage
+    projection = project_deployment(deployment)
     profile = deployment.profile
     tokens = profile.mean_tokens if profile else 1.0
     per_second = deployment.student.price.requests_per_second or 1.0
     student: dict[str, Any] = {
-        "replicas": deployment.student.min_machines,
+        "replicas": projection.student.machines or deployment.student.min_machines,
         "price": deployment.student.price.model_dump(exclude_none=True),
     }
     if profile is not None:
@@ -221,6 +222,11 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "latency_s": deployment.teacher.mean_latency_s,
         "max_wait_s": SLOT_WAIT_S,
         "price": deployment.teacher.price.model_dump(exclude_none=True),
+        "machines": {
+            "min_machines": deployment.teacher.min_machines,
+            "peak_to_mean": deployment.fleet.peak_to_mean,
+            "max_utilisation": deployment.fleet.max_utilisation,
+        },
     }
     if usage is not None and usage.input_tokens:
         teacher["tokens_per_student_token"] = usage.input_tokens / tokens
@@ -233,7 +239,7 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "audit_rate": deployment.audit_rate,
         "on_failure": deployment.teacher.on_failure,
     }
-    budget = budget_per_s(deployment, project_deployment(deployment))
+    budget = budget_per_s(deployment, projection)
     if math.isfinite(budget):
         # The router's bucket holds what comes in during a minute; none at all admits nothing.
         policy |= {"budget_per_s": max(budget, NOTHING), "budget_burst": max(60 * budget, NOTHING)}

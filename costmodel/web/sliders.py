@@ -105,6 +105,10 @@ def _prices(deployment: Deployment) -> list[tuple[str, str, float]]:
             ("output_price", "Teacher, per million output tokens",
              float(teacher.output_usd_per_mtok)),
         ]  # fmt: skip
+    elif isinstance(teacher, MachinePrice):
+        found.append(
+            ("teacher_machine_price", "Teacher machine, per hour", float(teacher.usd_per_hour))
+        )
     student = price_of(deployment.student.price)
     if isinstance(student, MachinePrice):
         hourly = float(student.usd_per_hour)
@@ -120,6 +124,8 @@ def _price_changes(deployment: Deployment, values: Mapping[str, float]) -> dict[
             name = f"{side}_price"
             price = values.get(name, present.get(name, 0.0))
             changes[f"teacher.price.usd_per_mtok_{side}"] = f"{price:.6g}"
+    if "teacher_machine_price" in values:
+        changes["teacher.price.usd_per_hour"] = f"{values['teacher_machine_price']:.6g}"
     if "machine_price" in values:
         changes["student.price.usd_per_hour"] = f"{values['machine_price']:.6g}"
     return changes

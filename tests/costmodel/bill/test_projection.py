@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.bill.machines import Fleet
 from costmodel.bill.projection import Projection, project
-from costmodel.bill.rails import Fleet
 from costmodel.errors import BadProjection
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.money.pricebook import price_of

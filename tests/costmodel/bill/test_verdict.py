@@ -98,6 +98,8 @@ def test_half_a_per_cent_that_escalates_has_to_be_answered_too(base_file):
 def test_a_healthy_cascade_is_called_one_that_pays(base_or_engine):
     """All three parts hold: the flags, the code and the sentence say so."""
     changes = {"policy.escalation_rate": 0.1, "policy.audit_rate": 0.01, "days": 0.02}
+    if "engine" in base_or_engine.name:
+        changes |= {"workload.per_second": 300, "teacher.replicas": 2}
     code, got = _answer(base_or_engine, **changes)
     assert (code, got["answers"], got["keeps_promise"], got["pays"]) == (0, True, None, True)
     assert "It pays against every alternative named." in got["verdict"]

@@ -88,33 +88,6 @@ def test_teacher_limits_show_as_the_difference_to_the_average():
     assert float(got.bill.cascade) < 0.9 * closed
 
 
-@pytest.mark.parametrize(("per_second", "pays"), [(50, False), (5_000, True)])
-def test_a_rented_teacher_is_a_fixed_cost_in_the_closed_form_too(per_second, pays):
-    """Own machines are paid whatever escalates: the closed form agrees, and so does break-even."""
-    teacher = {
-        "kind": "hosted", "replicas": 2, "prompt_tokens": 20.0, "step_s": 0.001,
-        "price": {"usd_per_hour": 4, "requests_per_second": 40},
-    }  # fmt: skip
-    scenario = Scenario.model_validate(
-        {
-            "name": "hosted",
-            "workload": {"per_second": per_second},
-            "days": 0.001,
-            "student": {"price": {"usd_per_hour": 1, "requests_per_second": 1000}},
-            "policy": {"escalation_rate": 0.01},
-            "teacher": teacher,
-        }
-    )
-    got = study(scenario)
-    for rail in got.bill.rails:
-        closed = float(got.projection.rail(rail.name).usd_per_month)
-        assert float(rail.usd_per_month) == pytest.approx(closed, rel=1e-6), rail.name
-    assert (got.savings[0].mid > 0) == pays
-    assert (got.projection.break_even.months is not None) == pays
-    assert got.projection.break_even.escalation_rate is None
-    assert "escalation_rate" not in {swing.input for swing in got.uncertain.tornado}
-
-
 def test_report_holds_every_figure_and_table(example):
     """The page has the six plots and every table of the terminal."""
     html = study_page([example]).html()

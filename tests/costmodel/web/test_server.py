@@ -53,6 +53,20 @@ def test_sliders_change_what_they_name(app):
     assert got["projection"]["escalation"]["mid"] == pytest.approx(789 / 2629)
 
 
+def test_a_rented_teachers_hour_can_be_moved(plain_task):
+    """Its machines are whole ones on the page too, closed form and simulated."""
+    gpu = {"teacher.price.usd_per_hour": 4, "teacher.price.requests_per_second": 50}
+    changes = {"evaluation.n": 2600, "evaluation.escalated": 290, **gpu}
+    app = WhatIf(read_deployment(plain_task[1], changes=changes))
+    assert "teacher_machine_price" in {slider.name for slider in sliders_of(app.deployment)}
+    _, got = _ask(app, "project", "teacher_machine_price=8")
+    rails = {rail["name"]: rail["usd_per_month"] for rail in got["projection"]["rails"]}
+    assert rails["teacher_only"] == 11 * 8 * 730
+    _, ran = _ask(app, "simulate", "teacher_machine_price=8")
+    assert ran["cascade_usd"] == pytest.approx(rails["cascade"], rel=0.01)
+    assert ran["cost_ratio"] == pytest.approx(rails["cascade"] / rails["teacher_only"], rel=0.01)
+
+
 def test_one_moved_token_price_keeps_the_other(app):
     """Moving the input price leaves the output price where the price list has it."""
     _, got = _ask(app, "project", "input_price=4")
