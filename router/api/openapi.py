@@ -13,6 +13,8 @@ from router.schemas import (
     Classified,
     ClassifiedList,
     ClassifyRequest,
+    VllmClasses,
+    VllmClassifyRequest,
 )
 
 ERRORS = {
@@ -32,10 +34,10 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
     types = (
         ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
-        SystemOneRequest, SystemOneReply,
+        SystemOneRequest, SystemOneReply, VllmClassifyRequest, VllmClasses,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion, question, decision = refs
+    request, one, many, envelope, completion, question, decision, texts, classes = refs
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(
@@ -44,6 +46,7 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             completion,
         ),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
+        "/classify": _post("Classify as vLLM's /classify does", texts, classes),
     }
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return schema
