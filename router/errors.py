@@ -21,6 +21,8 @@ RouterError
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 
 class RouterError(Exception):
     """Base of every error this package raises on purpose; the message says what to do."""
@@ -47,6 +49,11 @@ class Refusal(RouterError):
     retry_after_s: float | None = None
     reason: str = ""
     """Why, in the words of `router.policy.Reason`, where the pipeline refused."""
+    final = False
+    """Asking again would cost again and not help: clients that retry by themselves are told so."""
+    bundle: str = ""
+    usd: Decimal | None = None
+    """Whose threshold decided and what was paid all the same, where the pipeline refused."""
 
 
 class BadRequest(Refusal):

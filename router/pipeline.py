@@ -9,20 +9,18 @@ goes wrong on the way is a decision with a named reason, booked like any other.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
 import time
 from decimal import Decimal
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
-from costmodel.errors import UnknownPrice
-from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
-from router.clock import Client, Clock
+from costmodel.money.pricing import Price
+from router.booking import Booking
+from router.clock import Clock
+from router.departure import WhileThere
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
-from router.ledger.entry import Entry, Ledger
+from router.ledger.entry import Ledger
 from router.policy import (
     KEEP,
     OUT_OF_BUDGET,
@@ -34,76 +32,18 @@ from router.policy import (
     decide,
 )
 from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
+from router.request import Answer, Ask, Run
 from router.student.batcher import Scored
-from router.student.loaded import Model, ModelSlot
+from router.student.loaded import ModelSlot
 from router.teacher.bill import Bill
+from router.teacher.budget import Budget
 from router.teacher.guard import Escalated, EscalationFailed, EscalationGuard
+from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
-from students.labels import FloatArray, LabelSchema
+from students.labels import LabelSchema
 from students.task import Task
 
 KEPT = (KEEP, STUDENT_ALONE)
-NOTHING = Decimal(0)
-FREE = Bill()
-"""The bill of a request that never went to the teacher; nobody adds to it."""
-
-
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One text to answer, by `deadline` (a moment on the pipeline's monotonic clock)."""
-
-    text: str
-    request_id: str
-    surface: str
-    deadline: float = math.inf
-    threshold: float | None = None
-    """Raise the hand below this confidence, even where the certificate would not."""
-    student_only: bool = False
-    """Never raise it: the student answers however sure it is, and nobody audits that."""
-    client: Client | None = None
-    key: str = ""
-    """Name of the API key that asks, never the key."""
-    priority: int = 0
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """Who answered what, why, how sure, and what it cost (None: a price is unknown)."""
-
-    label: int
-    route: Route
-    reason: Reason
-    model: Model
-    confidence: float | None
-    """The student's, also where the teacher answered; None when it had none."""
-    probabilities: FloatArray | tuple[float, ...]
-    """Shape (K,), of whoever answered."""
-    usd: Decimal | None
-    queue_s: float
-    forward_s: float
-    teacher_s: float = 0.0
-    wording: str | None = None
-    """The teacher's own words, where it answered."""
-    usage: TokenUsage = NO_USAGE
-    """What the teacher consumed for it."""
-
-
-class Budget(Protocol):
-    """How much may be spent on escalations."""
-
-    def allows(self, value: float) -> bool:
-        """Whether one more escalation is within the budget now.
-
-        `value`, in [0, 1], is what it is worth: the probability that the student is wrong.
-        """
-        ...
-
-    def spend(self, usd: Decimal | None) -> None:
-        """Book what an escalation cost; None when it has no known price."""
-        ...
-
-    @property
-    def fill(self) -> float:
-        """How much of it is left: 1 is all, 0 or less nothing."""
-        ...
 
 
 class Pipeline:
@@ -115,7 +55,7 @@ class Pipeline:
         guard: how the teacher is asked.
         student_usd: what one answer of the student costs; None when unpriced.
         teacher_price: what the teacher charges; None when unpriced.
-        budget: caps escalations; None for no cap beyond the guard's.
+        budget: caps what is spent at the teacher; None for no cap beyond the guard's.
         auditor: draws requests for shadow audits; None audits nothing.
     """
 
@@ -138,17 +78,22 @@ class Pipeline:
         self.schema: LabelSchema = task.schema_
         self.slot = slot
         self.guard = guard
-        self._ledger = ledger
-        self._metrics = metrics
-        self._student_usd = student_usd
-        self._teacher_price = teacher_price
         self.budget = budget
+        self.booking = Booking(
+            task,
+            ledger,
+            metrics,
+            student_usd=student_usd,
+            prices=TeacherPrices(task.teacher, teacher_price),
+            budget=budget,
+            clock=clock,
+            wall=wall,
+        )
         self.auditor = auditor
         self.threshold: float | None = None
         """An operator's: ask the teacher below this confidence, whatever the certificate allows."""
         self._degrades = task.teacher.on_failure == "student"
         self.clock = clock
-        self._wall = wall
         self._tasks: set[asyncio.Task[Answer]] = set()
 
     async def answer(self, ask: Ask) -> Answer:
@@ -157,7 +102,7 @@ class Pipeline:
         Raises:
             Overloaded, ClientGone, DeadlinePassed, Unavailable: nobody answered; already booked.
         """
-        run = _Run(ask, self.slot.pick(ask.request_id), self.clock())
+        run = Run(ask, self.slot.pick(ask.request_id), self.clock())
         try:
             scored = await run.model.batcher.submit(
                 ask.text, deadline=ask.deadline, client=ask.client, priority=ask.priority
@@ -188,37 +133,28 @@ class Pipeline:
             if model.watch is not None:
                 model.watch.save()
 
-    def book_passthrough(self, ask: Ask, bill: Bill, started: float, failed: Reason | None) -> None:
-        """Book a request that went past the student; `failed` says why it got no whole answer."""
-        run = _Run(ask, self.slot.current, started, bill=bill)
-        route = Route.TEACHER if failed is None else Route.REFUSED
-        entry = self._entry(run, route, failed or Reason.PASSTHROUGH)
-        self._ledger.append(entry)
-        self._metrics.observe(entry)
-        self._spend(entry)
-
-    def _decide(self, run: _Run, scored: Scored) -> Decision:
+    def _decide(self, run: Run, scored: Scored) -> Decision:
         run.scored, watch = scored, run.model.watch
         if run.ask.student_only:
             return STUDENT_ALONE
         decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
-        if decision.escalate and not self._affords(scored):
+        if decision.escalate and not self.affords(_doubt(scored)):
             decision = OUT_OF_BUDGET
         return decision
 
-    def _keep(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+    def _keep(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         if decision is STUDENT_ALONE and not _is_usable(scored):
-            raise self._refuse(run, Reason.STUDENT_ERROR, Unavailable(_ALONE))
+            raise self.booking.refused(run, Reason.STUDENT_ERROR, Unavailable(_ALONE))
         return self._settled(run, self._by_student(run, scored, Route.STUDENT, decision.reason))
 
-    async def _escalate(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+    async def _escalate(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         return self._settled(run, await self._by_teacher(run, scored, decision))
 
-    def _settled(self, run: _Run, answer: Answer) -> Answer:
+    def _settled(self, run: Run, answer: Answer) -> Answer:
         if not self._audits(run, answer):
-            self._book(run, answer)
+            self.booking.answered(run, answer)
         return answer
 
     def _go_on(self, run: _Started, scored: Scored, decision: Decision) -> None:
@@ -234,34 +170,37 @@ class Pipeline:
         else:
             run.tell(task.exception() or task.result())
 
-    def _unscored(self, run: _Run, refusal: Refusal) -> Refusal:
+    def _unscored(self, run: Run, refusal: Refusal) -> Refusal:
         reason = _REASON_OF.get(type(refusal), Reason.STUDENT_UNAVAILABLE)
-        return self._refuse(run, reason, refusal)
+        return self.booking.refused(run, reason, refusal)
 
-    async def _by_teacher(self, run: _Run, scored: Scored, decision: Decision) -> Answer:
+    async def _by_teacher(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         """Ask the teacher if the decision allows it; without its answer, do as the task says."""
         run.bill, run.asked_at = Bill(), self.clock()
         failed = decision.reason
         if decision.escalate:
             try:
-                escalated = await self.guard.ask(
-                    run.ask.text,
-                    deadline=run.ask.deadline,
-                    bill=run.bill,
-                    priority=run.ask.priority,
-                )
+                async with WhileThere(run.ask.client):
+                    escalated = await self.guard.ask(
+                        run.ask.text,
+                        deadline=run.ask.deadline,
+                        bill=run.bill,
+                        priority=run.ask.priority,
+                    )
                 return self._in_its_words(run, scored, decision, escalated)
             except EscalationFailed as failure:
                 failed = failure.reason
+            except ClientGone as gone:
+                raise self.booking.refused(run, Reason.CLIENT_GONE, gone) from None
             except asyncio.CancelledError:
-                self._refuse(run, Reason.CLIENT_GONE, ClientGone())
+                self.booking.refused(run, Reason.CLIENT_GONE, ClientGone())
                 raise
         if self._degrades and _is_usable(scored):
             return self._by_student(run, scored, Route.DEGRADED, failed)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
-        raise self._refuse(run, failed, refusal(_WHY_NOT.format(failed)))
+        raise self.booking.refused(run, failed, refusal(_WHY_NOT.format(failed)))
 
-    def _audits(self, run: _Run, answer: Answer) -> bool:
+    def _audits(self, run: Run, answer: Answer) -> bool:
         """Whether this answer is audited in shadow, and therefore booked later."""
         watch = run.model.watch
         if run.ask.student_only:
@@ -271,9 +210,14 @@ class Pipeline:
         run.propensity, run.answered_at = self.auditor.rate, self.clock()
         if answer.route is Route.TEACHER:
             watch.escalated(run.propensity)
-        return answer.route is Route.STUDENT and self.auditor.start(self._audit(run, answer, watch))
+        if answer.route is not Route.STUDENT:
+            return False
+        if not self.affords(0.0):  # nobody waits for an audit: it goes first
+            self.auditor.lost += 1
+            return False
+        return self.auditor.start(self._audit(run, answer, watch))
 
-    async def _audit(self, run: _Run, answer: Answer, watch: Watch) -> None:
+    async def _audit(self, run: Run, answer: Answer, watch: Watch) -> None:
         """Ask the teacher about an answer that was kept; the client has it already."""
         run.bill = Bill()
         try:
@@ -289,9 +233,9 @@ class Pipeline:
             assert self.auditor is not None
             self.auditor.lost += 1
         finally:
-            self._book(run, answer)
+            self.booking.answered(run, answer)
 
-    def _by_student(self, run: _Run, scored: Scored, route: Route, reason: Reason) -> Answer:
+    def _by_student(self, run: Run, scored: Scored, route: Route, reason: Reason) -> Answer:
         prediction = scored.prediction
         assert prediction is not None
         return Answer(
@@ -301,14 +245,14 @@ class Pipeline:
             model=run.model,
             confidence=prediction.confidence,
             probabilities=prediction.probabilities,
-            usd=self._student_usd if run.bill is FREE else self._usd(run.bill),
+            usd=self.booking.usd(run),
             queue_s=scored.queue_s,
             forward_s=scored.forward_s,
             teacher_s=self.clock() - run.asked_at if run.asked_at else 0.0,
         )
 
     def _in_its_words(
-        self, run: _Run, scored: Scored, decision: Decision, escalated: Escalated
+        self, run: Run, scored: Scored, decision: Decision, escalated: Escalated
     ) -> Answer:
         reply = escalated.reply
         return Answer(
@@ -318,7 +262,7 @@ class Pipeline:
             model=run.model,
             confidence=scored.prediction.confidence if _is_usable(scored) else None,  # type: ignore[union-attr]
             probabilities=reply.distribution.probabilities,
-            usd=self._usd(run.bill),
+            usd=self.booking.usd(run),
             queue_s=scored.queue_s,
             forward_s=scored.forward_s,
             teacher_s=self.clock() - run.asked_at,
@@ -326,90 +270,14 @@ class Pipeline:
             usage=run.bill.usage,
         )
 
-    def _usd(self, bill: Bill) -> Decimal | None:
-        teacher_usd = self.teacher_usd(bill)
-        if teacher_usd is None or self._student_usd is None:
-            return None
-        return self._student_usd + teacher_usd
-
-    def teacher_usd(self, bill: Bill) -> Decimal | None:
-        """Return what a bill comes to; None when it has no known price."""
-        if not bill.attempts:
-            return NOTHING
-        if self._teacher_price is None:
-            return None
-        try:
-            return self._teacher_price.cost(bill.usage, now()).usd
-        except UnknownPrice:
-            return None
-
-    def _refuse(self, run: _Run, reason: Reason, refusal: Refusal) -> Refusal:
-        """Book a request that gets no answer; one that cost nothing is only counted."""
-        refusal.reason = reason.value
-        entry = self._entry(run, Route.REFUSED, reason)
-        self._metrics.observe(entry)
-        if run.scored is not None:
-            self._ledger.append(entry)
-            self._spend(entry)
-        return refusal
-
-    def _book(self, run: _Run, answer: Answer) -> None:
-        label = self.schema.names[answer.label]
-        entry = self._entry(run, answer.route, answer.reason, label, answer.confidence)
-        self._ledger.append(entry)
-        self._metrics.observe(entry)
-        self._spend(entry)
-
     def _asked_for(self, ask: Ask) -> float | None:
         if self.threshold is None:
             return ask.threshold
         return max(self.threshold, ask.threshold or 0.0)
 
-    def _affords(self, scored: Scored) -> bool:
-        if self.budget is None:
-            return True
-        doubt = 1.0
-        if scored.prediction is not None and _is_usable(scored):
-            doubt = 1.0 - scored.prediction.confidence
-        return self.budget.allows(doubt)
-
-    def _spend(self, entry: Entry) -> None:
-        if self.budget is not None and entry.attempts:
-            self.budget.spend(entry.teacher_usd)
-
-    def _entry(
-        self,
-        run: _Run,
-        route: Route,
-        reason: Reason,
-        label: str | None = None,
-        confidence: float | None = None,
-    ) -> Entry:
-        ask, bill, usage = run.ask, run.bill, run.bill.usage
-        return Entry(
-            at=self._wall(),
-            request_id=ask.request_id,
-            task=self.task.name,
-            bundle=run.model.bundle,
-            surface=ask.surface,
-            route=route,
-            reason=reason,
-            label=label,
-            confidence=confidence,
-            student_usd=NOTHING if run.scored is None else self._student_usd,
-            teacher_usd=NOTHING if bill is FREE else self.teacher_usd(bill),
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            attempts=bill.attempts,
-            latency_ms=((run.answered_at or self.clock()) - run.started) * 1000.0,
-            degraded=route is Route.DEGRADED,
-            audited=run.audited,
-            propensity=run.propensity,
-            text_sha256=hashlib.sha256(ask.text.encode()).hexdigest(),
-            client=ask.key,
-            estimated=bill.estimated,
-        )
+    def affords(self, value: float) -> bool:
+        """Whether the budget pays for one more call to the teacher, worth so much, in [0, 1]."""
+        return self.budget is None or self.budget.allows(value)
 
 
 class Done(Protocol):
@@ -420,21 +288,7 @@ class Done(Protocol):
         ...
 
 
-class _Run(msgspec.Struct, gc=False):
-    """How far one request has come."""
-
-    ask: Ask
-    model: Model
-    started: float
-    scored: Scored | None = None
-    bill: Bill = FREE
-    asked_at: float = 0.0
-    answered_at: float = 0.0
-    audited: bool = False
-    propensity: float = 0.0
-
-
-class _Started(_Run, kw_only=True, gc=False):
+class _Started(Run, kw_only=True, gc=False):
     """A request that waits for the student without a task: the batcher's `Waiter`."""
 
     pipeline: Pipeline
@@ -462,6 +316,14 @@ class _Started(_Run, kw_only=True, gc=False):
         """Settle it without an answer."""
         self.settled = True
         self.tell(self.pipeline._unscored(self, refusal))
+
+
+def _doubt(scored: Scored) -> float:
+    """The probability that the student is wrong: 1 where it said nothing."""
+    prediction = scored.prediction
+    if prediction is None or not math.isfinite(prediction.confidence):
+        return 1.0
+    return 1.0 - prediction.confidence
 
 
 def _is_usable(scored: Scored) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import lru_cache
 
-from router.pipeline import Answer
 from router.policy import Route
+from router.request import Answer
 from router.schemas import Provenance
 
 UNPRICED = b"unpriced"

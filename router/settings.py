@@ -37,6 +37,10 @@ class Settings(BaseSettings):
     """One request, from its body to its answer, when it does not say otherwise."""
     min_deadline_ms: float = Field(default=1.0, gt=0)
     max_deadline_ms: float = Field(default=60_000.0, gt=0)
+    passthrough_first_byte_s: float = Field(default=600.0, gt=0)
+    """A call that is passed on to the teacher is a 504 when no answer has begun by then."""
+    passthrough_pause_s: float = Field(default=300.0, gt=0)
+    """Between two parts of such an answer."""
     stall_s: float = Field(default=10.0, gt=0)
     """A batch that takes longer means the student hangs: liveness fails."""
     probe_timeout_s: float = Field(default=1.0, gt=0)

@@ -45,6 +45,13 @@ def _as_written(value: object) -> object:
     return str(value) if plain else value
 
 
+def _off_as_meant(value: object) -> object:
+    """YAML reads a bare `off` as false; and one model may be given without a list."""
+    if value is False:
+        return "off"
+    return [value] if isinstance(value, str) and value not in ("off", "task_model") else value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -107,17 +114,20 @@ class TeacherSection(_Section):
     """Classify mode: texts sent in one labelling request."""
     extra_body: dict[str, object] = {}
     """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}."""
-    ignore_fields: tuple[str, ...] = ()
-    """Fields of a chat completion that the router may leave unread when it looks whether one is the
-    task's question."""
-    json_key: str | None = None
-    """Under which property `response_format: json_object` wants the answer; None: the teacher."""
     price: PriceSpec
     terms: str = ""
     """The provider's terms on training with its outputs, as you read them."""
     min_machines: int = Field(default=1, ge=1)
     """Machines kept if it is rented by the hour, paid whether busy or idle."""
     max_concurrency: int = Field(default=8, ge=1)
+    passthrough: Annotated[
+        Literal["off", "task_model"] | tuple[Annotated[str, Field(min_length=1)], ...],
+        BeforeValidator(_off_as_meant),
+    ] = "task_model"
+    """Chat and text mode: which calls that are no question of the task are passed on, with the
+    teacher's key and at your expense: none, those for `model`, or those for the models listed."""
+    max_passthrough: int | None = Field(default=None, ge=1)
+    """Calls passed on at once; default as `max_concurrency`."""
     timeout_s: float = Field(default=10.0, gt=0)
     latency_s: float | None = Field(default=None, gt=0)
     """Mean seconds of one call as you measured it; what-ifs assume 0.6 without it."""
@@ -128,6 +138,15 @@ class TeacherSection(_Section):
     """Ask twice when an answer is late; buys tail latency with a few per cent more calls."""
     on_failure: Literal["student", "error"] = "student"
     """When an escalation gets no answer: the student's answer flagged degraded, or a 503."""
+
+    @property
+    def passed_on(self) -> frozenset[str]:
+        """The models for which calls are passed on."""
+        if self.mode not in ("chat", "text") or self.passthrough == "off":
+            return frozenset()
+        if self.passthrough == "task_model":
+            return frozenset((self.model,))
+        return frozenset(self.passthrough)
 
     @model_validator(mode="after")
     def _mode_has_what_it_needs(self) -> Self:

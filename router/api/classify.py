@@ -11,8 +11,8 @@ from router.api.tasks import Served, Service
 from router.errors import BadRequest, Overloaded
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
-from router.pipeline import Answer, Ask
 from router.provenance import provenance, provenance_fields, provenance_fields_of_many
+from router.request import Answer, Ask
 from router.schemas import Classified, ClassifiedList, ClassifyRequest
 
 SURFACE = "classify"

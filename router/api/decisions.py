@@ -17,8 +17,8 @@ from router.api.tasks import Served, Service, refuse_student_only
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
-from router.pipeline import Answer
 from router.provenance import provenance, provenance_fields
+from router.request import Answer
 from router.schemas import Provenance
 from students.prompt import Template
 from students.task import Prompt

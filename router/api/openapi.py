@@ -13,8 +13,6 @@ from router.schemas import (
     Classified,
     ClassifiedList,
     ClassifyRequest,
-    VllmClasses,
-    VllmClassifyRequest,
 )
 
 ERRORS = {
@@ -34,10 +32,10 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
     types = (
         ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
-        SystemOneRequest, SystemOneReply, VllmClassifyRequest, VllmClasses,
+        SystemOneRequest, SystemOneReply,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion, question, decision, texts, classes = refs
+    request, one, many, envelope, completion, question, decision = refs
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(
@@ -46,7 +44,6 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             completion,
         ),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
-        "/classify": _post("Classify as vLLM's /classify does", texts, classes),
     }
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return schema

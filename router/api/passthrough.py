@@ -6,127 +6,125 @@ model) is read on the way, for the ledger.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from decimal import Decimal
 
-import aiohttp
-
 from router.api.way_back import WayBack
 from router.clock import Clock
-from router.errors import Overloaded, Refusal, Unavailable
+from router.departure import WhileThere
+from router.errors import DeadlinePassed, Overloaded, OverQuota, Refusal, Unavailable
 from router.http.hot_route import Call
-from router.pipeline import Ask, Pipeline
-from router.policy import Reason, Route
+from router.pipeline import Pipeline
+from router.policy import Reason
+from router.request import Ask, Run
 from router.teacher.bill import Bill
+from router.teacher.guard import EscalationFailed
 from router.teacher.headers import headers_there
-from router.teacher.usage_reader import UsageReader
+from router.teacher.pass_guard import FIRST_BYTE_S, MAX_WAIT_S, PAUSE_S, PassGuard, count
 from students.task import TeacherSection
-from students.teachers.client import api_headers, openai_url
+from students.teachers.client import api_headers
 
 log = logging.getLogger(__name__)
 SURFACE = "chat"
-CONNECT_S = 5.0
+BUDGET_RETRY_S = 60.0
+"""A budget refills all the time; sooner than in a minute it is not worth asking again."""
 
 
 class Passthrough:
-    """Forwards chat completions to one chat teacher, within its concurrency limit.
+    """Forwards chat completions to one chat teacher, within its limits and the task's budget.
 
-    The teacher's address comes from the task file only; redirects and proxies are not followed.
+    Args:
+        first_byte_s: until the teacher begins to answer.
+        pause_s: between two parts of its answer.
+        max_wait_s: for a slot.
     """
 
-    def __init__(self, section: TeacherSection, pipeline: Pipeline, clock: Clock) -> None:
-        self._url = openai_url(section, "/chat/completions")
+    def __init__(
+        self,
+        section: TeacherSection,
+        pipeline: Pipeline,
+        clock: Clock,
+        *,
+        first_byte_s: float = FIRST_BYTE_S,
+        pause_s: float = PAUSE_S,
+        max_wait_s: float = MAX_WAIT_S,
+    ) -> None:
+        self.guard = PassGuard(
+            section,
+            pipeline.guard.health,
+            max_concurrency=section.max_passthrough or section.max_concurrency,
+            first_byte_s=first_byte_s,
+            pause_s=pause_s,
+            max_wait_s=max_wait_s,
+            clock=clock,
+        )
+        self.models = section.passed_on
+        """Those for which calls are passed on; the router pays."""
         self._key = api_headers(section)
-        self._read_s = section.timeout_s
         self._pipeline = pipeline
         self._clock = clock
-        self._session: aiohttp.ClientSession | None = None
 
-    async def forward(self, call: Call, *, streams: bool) -> None:
-        """Send the request on and its answer back; `streams`: it asks for a stream.
+    async def forward(self, call: Call, *, model: str = "", streams: bool = False) -> None:
+        """Send the request on and its answer back.
+
+        `model` is asked for (empty: the task's); `streams` says whether as a stream.
 
         Raises:
-            Overloaded: the teacher has as many calls as it may have.
-            Unavailable: it cannot be reached.
+            Refusal: the teacher may not be asked, or gave no answer.
         """
-        key = call.key.name if call.key else ""
+        key, priority = (call.key.name, call.key.priority) if call.key else ("", 0)
         ask = Ask(call.body.decode("utf-8", "replace"), call.request_id, SURFACE, key=key)
-        bulkhead = self._pipeline.guard.bulkhead
-        if not await bulkhead.acquire():
-            self._book(ask, call, Bill(), Reason.TEACHER_BUSY)
-            raise _because(Overloaded("The teacher is busy; retry later."), Reason.TEACHER_BUSY)
+        bill = Bill(asked=model)
+        booking = self._pipeline.booking
+        run = Run(ask, self._pipeline.slot.current, call.received_at, bill=bill)
+        failed: Reason | None = Reason.CLIENT_GONE
+
+        def cost() -> Decimal | None:
+            if back.failed is None:  # what the teacher refuses it does not bill
+                count(bill, call.body, back.reader)
+            return booking.usd(run)
+
+        back = WayBack(call, run.model.bundle, cost, self._clock)
+        headers = headers_there(call.headers, call.request_id, self._key, streams=streams)
         try:
-            await self._exchange(ask, call, streams)
+            if not self._pipeline.affords(1.0):
+                raise EscalationFailed(Reason.ESCALATION_BUDGET, bill, BUDGET_RETRY_S)
+            async with WhileThere(call.client):
+                failed = await self.guard.call(call.body, headers, back, bill, priority)
+        except EscalationFailed as failure:
+            failed = failure.reason
+            log.warning("request %s, passed on, failed: %s", call.request_id, failed.value)
+            if not back.started:
+                raise booking.worded(run, failed, self._refusal(failure)) from failure
         finally:
-            bulkhead.release()
+            booking.passed(run, failed)
 
     async def aclose(self) -> None:
         """Close the pool."""
-        if self._session is not None:
-            await self._session.close()
+        await self.guard.aclose()
 
-    async def _exchange(self, ask: Ask, call: Call, streams: bool) -> None:
-        bill = Bill(attempts=1)
-        failed: Reason | None = Reason.CLIENT_GONE
-        sent = True
-
-        def cost() -> Decimal | None:
-            if back.status in (None, 200):  # the teacher's own refusal used nothing
-                _count(bill, call.body, back.reader)
-            return self._pipeline.teacher_usd(bill)
-
-        back = WayBack(call, self._pipeline.slot.current.bundle, cost, self._clock)
-        headers = headers_there(call.headers, call.request_id, self._key, streams=streams)
-        try:
-            async with self._client().post(
-                self._url, data=call.body, headers=headers, allow_redirects=False
-            ) as response:
-                await back.start(response, Route.TEACHER, Reason.PASSTHROUGH)
-                async for chunk in response.content.iter_any():
-                    await back.send(chunk)
-                await back.end()
-            failed = None
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            failed = _reason_of(error)
-            log.warning("passthrough %s failed: %s", call.request_id, type(error).__name__)
-            sent = not isinstance(error, aiohttp.ClientConnectorError)
-            if not back.started:
-                raise _because(Unavailable("The teacher cannot be reached."), failed) from error
-        finally:
-            if sent:
-                cost()
-            self._book(ask, call, bill, failed)
-
-    def _book(self, ask: Ask, call: Call, bill: Bill, failed: Reason | None) -> None:
-        self._pipeline.book_passthrough(ask, bill, call.received_at, failed)
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_S, sock_read=self._read_s
-                ),
-                auto_decompress=False,
-                skip_auto_headers=("accept", "content-type", "user-agent"),
-                trust_env=False,
-            )
-        return self._session
-
-
-def _count(bill: Bill, question: bytes, reader: UsageReader) -> None:
-    """Put on the bill what the call used so far."""
-    reported = reader.usage
-    bill.usage = reported or reader.estimate(question)
-    bill.estimated = reported is None
-
-
-def _reason_of(error: Exception) -> Reason:
-    timed_out = isinstance(error, (TimeoutError, asyncio.TimeoutError))
-    return Reason.TEACHER_TIMEOUT if timed_out else Reason.TEACHER_UNAVAILABLE
-
-
-def _because(refusal: Refusal, reason: Reason) -> Refusal:
-    refusal.reason = reason.value
-    return refusal
+    def _refusal(self, failure: EscalationFailed) -> Refusal:
+        """Word why there is no answer; what was or would be paid for nothing is not asked again."""
+        wait_s = failure.retry_after_s or 1.0
+        match failure.reason:
+            case Reason.TEACHER_BUSY:
+                return Overloaded("As many calls are passed on as may be; retry later.")
+            case Reason.TEACHER_THROTTLED:
+                return OverQuota("The teacher asked to wait; retry as Retry-After says.", wait_s)
+            case Reason.ESCALATION_BUDGET:
+                refusal: Refusal = OverQuota(
+                    "What may be spent at the teacher is spent (teacher.max_usd_per_hour, "
+                    "max_requests_per_second).",
+                    wait_s,
+                )
+            case Reason.TEACHER_TIMEOUT:
+                refusal = DeadlinePassed(
+                    f"The teacher did not answer within {self.guard.first_byte_s:g} s, or paused "
+                    f"for more than {self.guard.pause_s:g} s."
+                )
+            case Reason.BREAKER_OPEN:
+                return Unavailable("The teacher takes too few calls now; retry later.")
+            case _:
+                return Unavailable("The teacher cannot be reached, or broke off its answer.")
+        refusal.final = True
+        return refusal

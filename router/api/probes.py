@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
 from router.api.tasks import Service
-from router.errors import Refusal, Unavailable, UnknownModel
+from router.errors import Refusal, Unavailable
 from router.http.edge import native_error, openai_error
 
 
@@ -16,27 +16,15 @@ def cold_routes(service: Service) -> APIRouter:
     """Build the routes of one service."""
     router = APIRouter()
 
-    def listed() -> list[dict[str, object]]:
+    @router.get("/v1/models", summary="The task names and teacher models one may ask for")
+    async def models() -> JSONResponse:
         owners = {served.task.teacher.model: "teacher" for served in service.tasks.values()}
         owners |= dict.fromkeys(service.tasks, "raisehand")
-        return [
+        data = [
             {"id": name, "object": "model", "created": 0, "owned_by": owner}
             for name, owner in owners.items()
         ]
-
-    @router.get("/v1/models", summary="The task names and teacher models one may ask for")
-    async def models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": listed()})
-
-    @router.get("/v1/models/{name:path}", summary="One of them")
-    async def model(name: str) -> JSONResponse:
-        for one in listed():
-            if one["id"] == name:
-                return JSONResponse(one)
-        raise UnknownModel(
-            "There is no model of that name here; the models are: "
-            f"{', '.join(str(one['id']) for one in listed())}."
-        )
+        return JSONResponse({"object": "list", "data": data})
 
     @router.get("/healthz", summary="Liveness: the students' workers live and none hangs")
     async def healthz() -> JSONResponse:
@@ -62,7 +50,7 @@ def cold_routes(service: Service) -> APIRouter:
 async def refuse(request: Request, refusal: Exception) -> Response:
     """Turn a refusal of a cold route into JSON."""
     assert isinstance(refusal, Refusal)
-    body = openai_error(refusal) if _as_openai(request.scope["path"]) else native_error(refusal)
+    body = openai_error(refusal) if request.url.path == "/v1/models" else native_error(refusal)
     headers = {"retry-after": f"{refusal.retry_after_s:.0f}"} if refusal.retry_after_s else {}
     return Response(body, refusal.status, headers, "application/json")
 
@@ -79,11 +67,6 @@ async def refuse_http(request: Request, error: Exception) -> Response:
     refusal.kind = {404: "not_found_error", 405: "method_not_allowed"}.get(
         status, "invalid_request_error"
     )
-    words_of = openai_error if _as_openai(request.scope["path"]) else native_error
-    body = words_of(refusal)
+    chat = request.scope["path"].startswith("/v1/chat")
+    body = openai_error(refusal) if chat else native_error(refusal)
     return Response(body, status, headers, "application/json")
-
-
-def _as_openai(path: str) -> bool:
-    """Whether a path is OpenAI's to a client: all under /v1/ but what is our own."""
-    return path.startswith("/v1/") and path not in ("/v1/classify", "/v1/systemone")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from router.errors import BadRequest, Forbidden, Refusal, Unavailable, UnknownMo
 from router.http.hot_route import Call
 from router.keys.ring import KeyRing
 from router.ledger.entry import Ledger
-from router.pipeline import Ask, Pipeline
+from router.pipeline import Pipeline
 from router.process.worker_share import Share
 from router.promise.audit import Watch
+from router.request import Ask
 from router.settings import Settings
+from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Reading
 from students.task import Task
@@ -28,11 +30,15 @@ PROBE_TEXT = "Is anybody there?"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One task in service. `passthrough` is None where the teacher is no chat teacher."""
+    """One task in service. `passthrough` is None where nothing is passed on to its teacher."""
 
     task: Task
     pipeline: Pipeline
     passthrough: Passthrough | None = None
+
+    def passes_on(self, model: str) -> bool:
+        """Whether calls for a model are passed on to this task's teacher."""
+        return self.passthrough is not None and model in self.passthrough.models
 
 
 class Service:
@@ -67,13 +73,13 @@ class Service:
                 Reading("raisehand_queue_depth", "Texts waiting for a student.", self.queue_depth),
                 Reading(
                     "raisehand_teacher_inflight",
-                    "Teacher calls in flight.",
-                    lambda: sum(s.pipeline.guard.inflight for s in self.tasks.values()),
+                    "Teacher calls in flight, those passed on included.",
+                    lambda: sum(bulkhead.inflight for bulkhead in self._bulkheads()),
                 ),
                 Reading(
                     "raisehand_teacher_limit",
                     "Teacher calls that may be in flight; falls while the teacher is congested.",
-                    lambda: sum(s.pipeline.guard.bulkhead.limit for s in self.tasks.values()),
+                    lambda: sum(bulkhead.limit for bulkhead in self._bulkheads()),
                 ),
                 Reading(
                     "raisehand_teacher_refusal_ratio",
@@ -114,6 +120,13 @@ class Service:
         """The monotonic clock that deadlines are read on."""
         return next(iter(self.tasks.values())).pipeline.clock
 
+    @property
+    def models(self) -> list[str]:
+        """Every name that a chat completion may ask for, in order."""
+        names = {name for s in self.tasks.values() for name in (s.task.name, s.task.teacher.model)}
+        passed = [s.passthrough.models for s in self.tasks.values() if s.passthrough is not None]
+        return sorted(names.union(*passed))
+
     def watches(self) -> list[Watch]:
         """What is audited, over all tasks."""
         return [
@@ -133,8 +146,13 @@ class Service:
 
     def waiting_for_teachers(self) -> int:
         """Requests that wait for a teacher or for their turn with one, over all tasks."""
-        guards = [served.pipeline.guard for served in self.tasks.values()]
-        return sum(guard.inflight + guard.bulkhead.waiting for guard in guards)
+        return sum(bulkhead.inflight + bulkhead.waiting for bulkhead in self._bulkheads())
+
+    def _bulkheads(self) -> Iterator[Bulkhead]:
+        for served in self.tasks.values():
+            yield served.pipeline.guard.bulkhead
+            if served.passthrough is not None:
+                yield served.passthrough.guard.bulkhead
 
     def find(self, name: str | None) -> Served:
         """Return the task of that name; without a name, the only one.

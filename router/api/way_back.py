@@ -14,7 +14,6 @@ from decimal import Decimal
 import aiohttp
 
 from router.clock import Clock
-from router.errors import ClientGone
 from router.http.edge import Send
 from router.http.hot_route import Call
 from router.policy import Reason, Route
@@ -38,6 +37,7 @@ class WayBack:
 
     Attributes:
         status: of the teacher's answer; None until there is one.
+        failed: what the answer is, if it is a refusal of the teacher's own.
         started: whether the client has a head already.
         reader: what the answer says of itself.
     """
@@ -55,11 +55,15 @@ class WayBack:
         self._seam = b"\n"
         self._streamed = self._commented = False
         self.status: int | None = None
+        self.failed: Reason | None = None
         self.started = False
         self.reader = UsageReader()
 
-    async def start(self, response: aiohttp.ClientResponse, route: Route, reason: Reason) -> None:
-        """Take the head."""
+    async def start(self, response: aiohttp.ClientResponse, failed: Reason | None) -> None:
+        """Take the head; `failed` says what a refusal of the teacher is."""
+        self.failed = failed
+        route = Route.TEACHER if failed is None else Route.REFUSED
+        reason = failed or Reason.PASSTHROUGH
         encoding = response.headers.get("content-encoding", "")
         self.status, self.reader = response.status, UsageReader(encoding)
         self._streamed = response.content_type == EVENT_STREAM
@@ -73,20 +77,12 @@ class WayBack:
             (b"x-raisehand-reason", reason.encode()),
             (b"x-raisehand-bundle", self._bundle.encode()),
         ]
-        if self._call.why:
-            self._head.append((b"x-raisehand-why", self._call.why.encode()))
         self._hold_until = self._clock() + HELD_S
         if self._streamed:
             await self._let_go(LATER)
 
     async def send(self, chunk: bytes) -> None:
-        """Take a part of the body.
-
-        Raises:
-            ClientGone: nobody takes it.
-        """
-        if self._call.client is not None and self._call.client.disconnected:
-            raise ClientGone("The client hung up.")
+        """Take a part of the body."""
         self.reader.feed(chunk)
         if self._held is None:
             await self._body(self._with_cost(chunk) if self._commented else chunk)

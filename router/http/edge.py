@@ -22,6 +22,7 @@ from router.errors import BadRequest, BodyTooLarge, ClientGone, Refusal, SlowBod
 from router.http.connection import CLOSE, cycle_of, write_at_once
 from router.http.hot_route import Call, HotRoute, Reply
 from router.keys.ring import SCOPE_KEY
+from router.provenance import cost_words
 from router.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -194,6 +195,11 @@ def refused(refusal: Refusal, error_body: Callable[[Refusal], bytes]) -> Reply:
     if refusal.reason:
         fields += b"x-raisehand-route: refused\r\n"
         fields += b"x-raisehand-reason: %b\r\n" % refusal.reason.encode("ascii")
+    if refusal.bundle:
+        fields += b"x-raisehand-bundle: %b\r\n" % refusal.bundle.encode("ascii")
+        fields += b"x-raisehand-cost-usd: %b\r\n" % cost_words(refusal.usd)
+    if refusal.final:
+        fields += b"x-should-retry: false\r\n"
     if refusal.status == 405:
         fields += b"allow: POST\r\n"
     if refusal.status in (408, 413):  # the rest of the body is not going to be read

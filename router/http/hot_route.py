@@ -10,7 +10,8 @@ import msgspec
 from router.clock import Client
 from router.errors import BadRequest, Refusal
 from router.keys.ring import Key
-from router.pipeline import Answer, Ask, Pipeline
+from router.pipeline import Pipeline
+from router.request import Answer, Ask
 
 JSON = b"application/json"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -29,8 +30,6 @@ class Call(msgspec.Struct, gc=False):
     """For an endpoint that streams its own answer and returns None."""
     key: Key | None = None
     """Who asks, where API keys are required."""
-    why: str = ""
-    """What stood against its being a task's question, where it is passed on."""
 
 
 class Reply(msgspec.Struct, gc=False):

@@ -24,7 +24,7 @@ from router.http.admission import Admission, whole_refusal
 from router.http.edge import Desk, reply_fields
 from router.http.hot_route import Call, HotRoute, Single
 from router.keys.ring import SECRET_HEADERS, KeyRing
-from router.pipeline import Answer
+from router.request import Answer
 
 MAX_HEAD = 4_096
 SLICE = 32

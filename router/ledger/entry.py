@@ -49,6 +49,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Name of the API key, never the key."""
     cached_input_tokens: int = 0
     estimated: bool = False
+    model: str = ""
+    """Of the teacher: the one that answered, as its answer says, or that was asked; empty: the
+    task's, or none."""
 
 
 class Ledger(Protocol):

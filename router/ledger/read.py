@@ -14,7 +14,7 @@ import msgspec
 from router.errors import BadLedger
 from router.ledger.entry import Entry, Sums, Totals
 from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, has_days
-from router.ledger.sqlite import COLUMNS, PICO, open_ledger
+from router.ledger.sqlite import COLUMNS, PICO, columns_of, open_ledger
 
 
 def read_totals(path: Path, since: float = 0.0) -> Totals:
@@ -67,8 +67,10 @@ def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
         BadLedger: there is no such file, or it is not a ledger.
     """
     with closing(open_ledger(path)) as connection:
+        known = columns_of(connection)
+        columns = ", ".join(name if name in known else f"'' as {name}" for name in COLUMNS)
         rows = connection.execute(
-            f"select {', '.join(COLUMNS)} from entries where at >= ? order by id", (since,)
+            f"select {columns} from entries where at >= ? order by id", (since,)
         )
         for row in rows:
             values = dict(zip(Entry.__struct_fields__, row, strict=True))

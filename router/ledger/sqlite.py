@@ -29,7 +29,7 @@ from router.ledger.entry import Entry
 from router.ledger.rollup import CREATE_DAYS, fold
 
 PICO = Decimal(10) ** 12
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 log = logging.getLogger(__name__)
 
 PREPARE_S = 10.0
@@ -38,7 +38,7 @@ BATCH = 2_000
 """Entries of one transaction."""
 _ROWS = (256, 64, 16, 4, 1)
 """Rows of one statement. Every size is a program of its own that the connection keeps, up to half a
-megabyte large: with any size allowed, memory grew for hours. 22 columns each stay under SQLite's
+megabyte large: with any size allowed, memory grew for hours. 23 columns each stay under SQLite's
 32,766 parameters."""
 _ENVIRONMENT = (sqlite3.OperationalError, MemoryError)
 """Faults of the machine (locked, full, gone), not of an entry: worth another try."""
@@ -74,7 +74,8 @@ create table if not exists entries (
     text_sha256 text not null,
     client text not null,
     cached_input_tokens integer not null,
-    estimated integer not null
+    estimated integer not null,
+    model text not null default ''
 );
 create index if not exists entries_at on entries (at);
 """
@@ -236,6 +237,7 @@ def _prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
             with closing(connect(path)) as connection:
                 _check_version(path, connection)
                 connection.executescript(_CREATE + CREATE_DAYS)
+                _add_what_is_new(connection)
                 connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
             return
         except (OSError, sqlite3.Error) as error:
@@ -246,6 +248,17 @@ def _prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
                 f"the ledger {path} cannot be opened ({error}); give a path on a writable local "
                 "disk"
             ) from None
+
+
+def _add_what_is_new(connection: sqlite3.Connection) -> None:
+    """Bring the rows of an older version up to this one."""
+    if "model" not in columns_of(connection):
+        connection.execute("alter table entries add column model text not null default ''")
+
+
+def columns_of(connection: sqlite3.Connection) -> set[str]:
+    """Return the columns of the rows in a file: an older version knew fewer."""
+    return {row[1] for row in connection.execute("pragma table_info(entries)")}
 
 
 def open_ledger(path: Path) -> sqlite3.Connection:

@@ -80,7 +80,7 @@ def build_service(
         ledger = SpendingLedger(file, ring)
     metrics = Metrics(CollectorRegistry())
     served = {
-        task.name: _serve_one(task, model, ledger, metrics)
+        task.name: _serve_one(task, model, ledger, metrics, settings)
         for (task, _), model in zip(tasks, models, strict=True)
     }
     return Service(served, ledger, metrics, settings, keys=ring, share=share)
@@ -166,7 +166,9 @@ def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Served:
+def _serve_one(
+    task: Task, model: Model, ledger: Ledger, metrics: Metrics, settings: Settings
+) -> Served:
     teacher_price = price_of(task.teacher.price)
     guard = EscalationGuard(
         make_teacher(task),
@@ -187,8 +189,14 @@ def _serve_one(task: Task, model: Model, ledger: Ledger, metrics: Metrics) -> Se
         auditor=_auditor_of(task),
     )
     passthrough = None
-    if task.teacher.mode == "chat":
-        passthrough = Passthrough(task.teacher, pipeline, time.monotonic)
+    if task.teacher.passed_on:
+        passthrough = Passthrough(
+            task.teacher,
+            pipeline,
+            time.monotonic,
+            first_byte_s=settings.passthrough_first_byte_s,
+            pause_s=settings.passthrough_pause_s,
+        )
     return Served(task, pipeline, passthrough)
 
 

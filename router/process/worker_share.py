@@ -40,18 +40,23 @@ class Share:
             BadSettings: there are fewer teacher calls at once than workers.
         """
         teacher = task.teacher
-        calls, rest = divmod(teacher.max_concurrency, self.count)
-        if calls == 0:
-            raise BadSettings(
-                f"task {task.name} allows {teacher.max_concurrency} teacher calls at once, too few "
-                f"for {self.count} workers; raise teacher.max_concurrency or start fewer workers"
-            )
         limits = {
-            "max_concurrency": calls + (self.index < rest),
+            "max_concurrency": self._calls(task, "max_concurrency", teacher.max_concurrency),
+            "max_passthrough": teacher.max_passthrough
+            and self._calls(task, "max_passthrough", teacher.max_passthrough),
             "max_usd_per_hour": _part(teacher.max_usd_per_hour, self.count),
             "max_requests_per_second": _part(teacher.max_requests_per_second, self.count),
         }
         return task.model_copy(update={"teacher": teacher.model_copy(update=limits)})
+
+    def _calls(self, task: Task, name: str, limit: int) -> int:
+        calls, rest = divmod(limit, self.count)
+        if calls == 0:
+            raise BadSettings(
+                f"task {task.name} allows {limit} teacher calls at once, too few for {self.count} "
+                f"workers; raise teacher.{name} or start fewer workers"
+            )
+        return calls + (self.index < rest)
 
     def of_keys(self, keys: Sequence[KeySpec]) -> list[KeySpec]:
         """Return the keys with this worker's part of their limits."""

@@ -32,3 +32,7 @@ class Bill:
     attempts: int = 0
     usage: TokenUsage = NO_USAGE
     estimated: bool = False
+    asked: str = ""
+    """The model that was asked for; empty: the task's."""
+    model: str = ""
+    """The model that answered, as the answer says; empty when it does not."""

@@ -6,11 +6,33 @@ import time
 from bisect import bisect_left, insort
 from collections import deque
 from decimal import Decimal
+from typing import Protocol
 
 from router.clock import Clock
 from router.teacher.token_bucket import TokenBucket
 
 _LEARNING_RATE = 0.05
+
+
+class Budget(Protocol):
+    """How much may be spent at a teacher: on escalations, on what is passed on, on audits."""
+
+    def allows(self, value: float) -> bool:
+        """Whether one more call is within the budget now.
+
+        `value`, in [0, 1], is what it is worth: the probability that the student is wrong; 1
+        where there is no student to answer, 0 where nobody waits for the answer.
+        """
+        ...
+
+    def spend(self, usd: Decimal | None) -> None:
+        """Book what a call cost; None when it has no known price."""
+        ...
+
+    @property
+    def fill(self) -> float:
+        """How much of it is left: 1 is all, 0 or less nothing."""
+        ...
 
 
 class EscalationBudget:

@@ -20,6 +20,7 @@ from router.policy import Reason
 from router.teacher.adaptive_limit import AdaptiveLimit
 from router.teacher.bill import Bill, Outcome
 from router.teacher.bulkhead import Bulkhead
+from router.teacher.health import AttemptObserver, TeacherHealth
 from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.teacher.usual_cost import Typical
 from students.errors import (
@@ -68,10 +69,6 @@ class EscalationFailed(Exception):
         return self.bill.estimated
 
 
-AttemptObserver = Callable[[Outcome, float], None]
-"""Told of every attempt: how it ended and how many seconds it took."""
-
-
 class EscalationGuard:
     """Asks one teacher on behalf of everybody.
 
@@ -113,7 +110,8 @@ class EscalationGuard:
         self._clock = clock
         self._sleep = sleep
         self._rng = rng or random.Random()
-        self.throttle = throttle or AdaptiveThrottle(clock=clock, rng=self._rng)
+        throttle = throttle or AdaptiveThrottle(clock=clock, rng=self._rng)
+        self.health = TeacherHealth(throttle, clock, observe)
         self._retries = retries or RetryBudget()
         self._limit = limit or AdaptiveLimit(
             max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
@@ -121,8 +119,11 @@ class EscalationGuard:
         self._hedge = hedge
         self._typical = Typical()
         self._usage_of_lost = usage_of_lost or self._typical.usage
-        self._observe = observe or _ignore
-        self._closed_until = 0.0
+
+    @property
+    def throttle(self) -> AdaptiveThrottle:
+        """Draws which calls must not be sent."""
+        return self.health.throttle
 
     @property
     def inflight(self) -> int:
@@ -156,16 +157,9 @@ class EscalationGuard:
             self.bulkhead.release()
         return Escalated(reply, bill.attempts, bill.usage, bill.estimated)
 
-    def _close_door(self, retry_after_s: float | None) -> None:
-        """Obey a Retry-After for everybody, not only for the call that was told."""
-        if retry_after_s is not None:
-            closed_s = min(retry_after_s, MAX_RETRY_AFTER_S)
-            self._closed_until = max(self._closed_until, self._clock() + closed_s)
-
     def _refuse_if_closed(self, bill: Bill) -> None:
-        closed_s = self._closed_until - self._clock()
-        if closed_s > 0:
-            raise EscalationFailed(Reason.TEACHER_THROTTLED, bill, closed_s)
+        if self.health.closed_s > 0:
+            raise EscalationFailed(Reason.TEACHER_THROTTLED, bill, self.health.closed_s)
 
     async def _attempt_twice(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
         self._retries.deposit()
@@ -234,7 +228,7 @@ class EscalationGuard:
             raise EscalationFailed(Reason.TEACHER_TIMEOUT, bill) from error
         except TeacherError as error:
             outcome, usage = _failure(error)[0], error.usage
-            self._close_door(_retry_after(error))
+            self.health.close_door(_retry_after(error))
             raise
         except Exception as error:
             outcome = Outcome.GARBLED
@@ -244,20 +238,18 @@ class EscalationGuard:
             if usage is None or (usage.requests and not usage.input_tokens):
                 bill.estimated, usage = True, self._usage_of_lost(text)
             bill.usage += usage
-            seconds = self._clock() - started
-            self._judge(outcome, seconds, allowed_s)
-            self._observe(outcome, seconds)
+            self._judge(outcome, self._clock() - started, allowed_s)
 
     def _judge(self, outcome: Outcome, seconds: float, allowed_s: float) -> None:
-        """Tell the throttle and the limit, unless the attempt says nothing of the teacher's health.
+        """Tell all who ask and the limit, unless it says nothing of the teacher's health.
 
         A client that left says nothing; nor does a time-out after less time than the teacher
         normally takes: else callers in a hurry could close the door for everybody.
         """
         hurried = outcome is Outcome.TIMEOUT and allowed_s < 2 * self._typical.seconds
+        self.health.record(outcome, seconds, proves=not hurried)
         if hurried or outcome is Outcome.CANCELLED:
             return
-        self.throttle.record(accepted=outcome in (Outcome.OK, Outcome.REJECTED))
         congested = outcome in (Outcome.TIMEOUT, Outcome.THROTTLED, Outcome.UNAVAILABLE)
         self.bulkhead.limit = self._limit.record(seconds, self.inflight, congested)
 
@@ -265,8 +257,6 @@ class EscalationGuard:
 SLOW_SHARE = 0.8
 """An answer that took this share of the time-out is a sign of congestion."""
 RETRY_JITTER_S = 0.05
-MAX_RETRY_AFTER_S = 60.0
-"""A Retry-After is obeyed up to here, so that one absurd header cannot close the door for a day."""
 GRACE_S = 1.0
 """Seconds that the teacher's own client is given beyond the deadline; it never gets to use them."""
 _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
@@ -299,7 +289,3 @@ def _failure(error: TeacherError) -> tuple[Outcome, Reason]:
 
 def _retry_after(error: TeacherError) -> float | None:
     return error.retry_after_s if isinstance(error, TeacherThrottled) else None
-
-
-def _ignore(outcome: Outcome, seconds: float) -> None:
-    """Observe nothing."""

@@ -60,6 +60,20 @@ def api_headers(section: TeacherSection) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
+def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSession:
+    """Open a connection pool to a teacher, whoever asks it and however."""
+    # Callers cap their own concurrency; a second, hidden cap here would only add waiting.
+    # Idle connections go before uvicorn's 5 seconds are over, or a question could be sent
+    # into one that the server is just closing.
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=4)
+    away = section.base_url.host not in _LOOPBACK
+    return aiohttp.ClientSession(
+        connector=connector,
+        trust_env=away,  # a company's proxy, from HTTPS_PROXY; never for this machine
+        **options,
+    )
+
+
 class TeacherClient:
     """A connection pool to one teacher, opened by the first call in the running loop."""
 
@@ -117,16 +131,8 @@ class TeacherClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # Callers cap their own concurrency; a second, hidden cap here would only add waiting.
-            # Idle connections go before uvicorn's 5 seconds are over, or a question could be sent
-            # into one that the server is just closing.
-            connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=4)
-            away = self._section.base_url.host not in _LOOPBACK
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=None),
-                trust_env=away,  # a company's proxy, from HTTPS_PROXY; never for this machine
+            self._session = open_session(
+                self._section, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
             )
         return self._session
 

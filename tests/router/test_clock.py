@@ -4,8 +4,8 @@ import time
 
 from router.ledger.read import read_entries, read_totals
 from router.ledger.sqlite import SqliteLedger
-from router.pipeline import Ask
 from router.policy import Route
+from router.request import Ask
 
 
 async def test_a_jumping_wall_clock_changes_timestamps_and_nothing_else(rig, tmp_path):
@@ -19,8 +19,8 @@ async def test_a_jumping_wall_clock_changes_timestamps_and_nothing_else(rig, tmp
         offset += next(jumps)
         return time.time() + offset
 
-    made.pipeline._wall = wall
-    ledger = made.pipeline._ledger = SqliteLedger(tmp_path / "l.sqlite", interval_s=0.01)
+    made.pipeline.booking.wall = wall
+    ledger = made.pipeline.booking.ledger = SqliteLedger(tmp_path / "l.sqlite", interval_s=0.01)
     for text in ("help", "maybe", "nice", "maybe", "help"):
         deadline = made.pipeline.clock() + 5.0
         ask = Ask(text=text, request_id="r", surface="classify", deadline=deadline)

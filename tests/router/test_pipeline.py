@@ -10,8 +10,8 @@ import pytest
 
 from costmodel.money.pricing import NO_USAGE
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
-from router.pipeline import Ask
 from router.policy import Reason, Route
+from router.request import Ask
 from router.settings import Settings
 from students.errors import TeacherGarbled, TeacherUnavailable
 from students.testing import ScriptedTeacher

@@ -7,10 +7,10 @@ import pytest
 
 from costmodel.money.pricing import NO_USAGE
 from router.errors import BadSettings
-from router.pipeline import Ask
 from router.policy import Reason, Route
 from router.promise.audit import SAVE_EVERY, Auditor, Watch, open_watch
 from router.promise.monitor import Monitor
+from router.request import Ask
 from students.errors import TeacherUnavailable
 from students.testing import ScriptedTeacher
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from router.errors import BadSettings
-from router.pipeline import Ask
 from router.policy import Route
+from router.request import Ask
 from router.student.batcher import Batcher
 from router.student.loaded import Model
 from students.labels import LabelSchema

@@ -333,7 +333,7 @@ async def test_congestion_takes_slots_away_and_good_answers_bring_them_back():
         await _failure(guard, deadline=_soon(0.02))
     assert guard.bulkhead.limit < 8
     guard.teacher = ScriptedTeacher(SCHEMA, "urgent", usage=USAGE, latency_s=0.001)
-    guard.throttle = AdaptiveThrottle()
+    guard.health.throttle = AdaptiveThrottle()
     for _ in range(200):
         await asyncio.gather(
             *(guard.ask(TEXT, deadline=_soon()) for _ in range(guard.bulkhead.limit))

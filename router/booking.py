@@ -1,0 +1,133 @@
+"""What is written down of a request, once: the ledger, the metrics, the budget and its price."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+
+from router.clock import Clock
+from router.errors import Refusal
+from router.ledger.entry import Entry, Ledger
+from router.policy import Reason, Route
+from router.request import FREE, Answer, Run
+from router.teacher.budget import Budget
+from router.teacher.prices import TeacherPrices
+from router.telemetry.metrics import Metrics
+from students.task import Task
+
+NOTHING = Decimal(0)
+
+
+class Booking:
+    """Books the requests of one task.
+
+    Args:
+        student_usd: what one answer of the student costs; None when unpriced.
+        prices: of what the teacher's models answered.
+        budget: told what was spent; None where there is none.
+        clock: what latencies are measured on.
+        wall: what is written down.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ledger: Ledger,
+        metrics: Metrics,
+        *,
+        student_usd: Decimal | None,
+        prices: TeacherPrices,
+        budget: Budget | None,
+        clock: Clock,
+        wall: Clock,
+    ) -> None:
+        self.ledger = ledger
+        self.prices = prices
+        self.wall = wall
+        self._task = task
+        self._names = task.schema_.names
+        self._metrics = metrics
+        self._student_usd = student_usd
+        self._budget = budget
+        self._clock = clock
+
+    def answered(self, run: Run, answer: Answer) -> None:
+        """Book a request that got its answer."""
+        label = self._names[answer.label]
+        self._book(self._entry(run, answer.route, answer.reason, label, answer.confidence))
+
+    def passed(self, run: Run, failed: Reason | None) -> None:
+        """Book a request that went past the student; `failed` says why it got no whole answer."""
+        route = Route.TEACHER if failed is None else Route.REFUSED
+        self._book(self._entry(run, route, failed or Reason.PASSTHROUGH))
+
+    def refused(self, run: Run, reason: Reason, refusal: Refusal) -> Refusal:
+        """Book a request that gets no answer; one that cost nothing is only counted."""
+        entry = self._entry(run, Route.REFUSED, reason)
+        if run.scored is None:
+            self._metrics.observe(entry)
+        else:
+            self._book(entry)
+        return self.worded(run, reason, refusal)
+
+    def worded(self, run: Run, reason: Reason, refusal: Refusal) -> Refusal:
+        """Put on a refusal what every answer says."""
+        refusal.reason, refusal.bundle = reason.value, run.model.bundle
+        refusal.usd = self.usd(run)
+        return refusal
+
+    def usd(self, run: Run) -> Decimal | None:
+        """Return what a request cost so far; None when a part has no known price."""
+        if run.bill is FREE:
+            return self._student(run)
+        student_usd, teacher_usd = self._student(run), self._teacher(run)
+        if student_usd is None or teacher_usd is None:
+            return None
+        return student_usd + teacher_usd
+
+    def _student(self, run: Run) -> Decimal | None:
+        return NOTHING if run.scored is None else self._student_usd
+
+    def _teacher(self, run: Run) -> Decimal | None:
+        return NOTHING if run.bill is FREE else self.prices.usd(run.bill)
+
+    def _book(self, entry: Entry) -> None:
+        self.ledger.append(entry)
+        self._metrics.observe(entry)
+        if self._budget is not None and entry.attempts:
+            self._budget.spend(entry.teacher_usd)
+
+    def _entry(
+        self,
+        run: Run,
+        route: Route,
+        reason: Reason,
+        label: str | None = None,
+        confidence: float | None = None,
+    ) -> Entry:
+        ask, bill, usage = run.ask, run.bill, run.bill.usage
+        return Entry(
+            at=self.wall(),
+            request_id=ask.request_id,
+            task=self._task.name,
+            bundle=run.model.bundle,
+            surface=ask.surface,
+            route=route,
+            reason=reason,
+            label=label,
+            confidence=confidence,
+            student_usd=self._student(run),
+            teacher_usd=self._teacher(run),
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_input_tokens=usage.cached_input_tokens,
+            attempts=bill.attempts,
+            latency_ms=((run.answered_at or self._clock()) - run.started) * 1000.0,
+            degraded=route is Route.DEGRADED,
+            audited=run.audited,
+            propensity=run.propensity,
+            text_sha256=hashlib.sha256(ask.text.encode()).hexdigest(),
+            client=ask.key,
+            estimated=bill.estimated,
+            model=bill.model or bill.asked,
+        )

@@ -1,0 +1,71 @@
+"""One request in the pipeline's terms: what is asked, what is answered, and how far it has come."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+
+import msgspec
+
+from costmodel.money.pricing import NO_USAGE, TokenUsage
+from router.clock import Client
+from router.policy import Reason, Route
+from router.student.batcher import Scored
+from router.student.loaded import Model
+from router.teacher.bill import Bill
+from students.labels import FloatArray
+
+FREE = Bill()
+"""The bill of a request that never went to the teacher; nobody adds to it."""
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """One text to answer, by `deadline` (a moment on the pipeline's monotonic clock)."""
+
+    text: str
+    request_id: str
+    surface: str
+    deadline: float = math.inf
+    threshold: float | None = None
+    """Raise the hand below this confidence, even where the certificate would not."""
+    student_only: bool = False
+    """Never raise it: the student answers however sure it is, and nobody audits that."""
+    client: Client | None = None
+    key: str = ""
+    """Name of the API key that asks, never the key."""
+    priority: int = 0
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """Who answered what, why, how sure, and what it cost (None: a price is unknown)."""
+
+    label: int
+    route: Route
+    reason: Reason
+    model: Model
+    confidence: float | None
+    """The student's, also where the teacher answered; None when it had none."""
+    probabilities: FloatArray | tuple[float, ...]
+    """Shape (K,), of whoever answered."""
+    usd: Decimal | None
+    queue_s: float
+    forward_s: float
+    teacher_s: float = 0.0
+    wording: str | None = None
+    """The teacher's own words, where it answered."""
+    usage: TokenUsage = NO_USAGE
+    """What the teacher consumed for it."""
+
+
+class Run(msgspec.Struct, gc=False):
+    """How far one request has come."""
+
+    ask: Ask
+    model: Model
+    started: float
+    scored: Scored | None = None
+    bill: Bill = FREE
+    asked_at: float = 0.0
+    answered_at: float = 0.0
+    audited: bool = False
+    propensity: float = 0.0
