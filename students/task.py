@@ -260,7 +260,7 @@ class StudentSection(_Section):
     l2: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.0, 0.1)
     """Linear: strengths of the L2 penalty, scikit-learn's 1 / C, chosen with T and lambda."""
     epochs: int | None = Field(default=None, ge=1)
-    """Most passes over the rows; early stopping takes fewer. Default: linear 20, encoder 8."""
+    """Most passes over the rows, early stopping takes fewer; linear without it: all it needs."""
     gradient_checkpointing: bool = False
     """Encoder: recompute activations instead of keeping them; less memory, about a third slower."""
     seed: int = 0

@@ -75,7 +75,6 @@ def _ablate(
     from students.commands.bars import Bars
     from students.distill.ablation import Pool, ablate
     from students.distill.run import take_parts
-    from students.distill.students import LINEAR_EPOCHS
     from students.label.record import load_labels
     from students.task import load_task
 
@@ -91,7 +90,7 @@ def _ablate(
             Pool(learn, part["temperature"], part["test"]),
             task.promise.alpha,
             seeds=seeds,
-            epochs=task.student.epochs or LINEAR_EPOCHS,
+            epochs=task.student.epochs,
             l2=task.student.l2,
             finished=_finished(task, bundle_ids, labelled, rows["test"].tolist()),
             progress=lambda done, total: bars.update(bar, completed=done, total=total),

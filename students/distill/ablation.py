@@ -120,7 +120,7 @@ def ablate(
     alpha: float,
     *,
     seeds: int = 5,
-    epochs: int = 20,
+    epochs: int | None = None,
     budgets: Sequence[int] = BUDGETS,
     temperatures: Sequence[float] = TEMPERATURES,
     l2: Sequence[float] = (0.0,),
@@ -134,7 +134,7 @@ def ablate(
         pool: the rows; nothing of `test` is ever trained on.
         alpha: allowed disagreement over all traffic, for coverage at promise.
         seeds: at least 2.
-        epochs: most epochs of a student.
+        epochs: most epochs of a student; None: until it has learnt.
         budgets: sizes of the label-budget curve; those above the rows at hand are left out.
         temperatures: T of the temperature curve.
         l2: strengths of the L2 penalty; each training keeps the one of least validation KL.

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 SHRINK = 0.3
+LEAST_NATS = 1e-5
+"""A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
+USUAL_EPOCHS = 20
+"""For the progress that is shown only: how many there will be is not known."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,11 @@ class LinearRecipe:
         hard_weight: lambda of the hard cross-entropy.
         l2: strength of the penalty l2 / 2 |W|^2 beside the loss summed over the training texts,
             scikit-learn's 1 / C; the bias is free.
-        epochs: most passes over the rows; early stopping takes fewer.
-        patience: epochs in a row without a better validation KL before it stops; the first of them
-            goes back to the best weights and shrinks the rate.
+        epochs: most passes over the rows; None: as many as there is something to learn.
+        patience: epochs in a row in which the validation KL gains less than `least_gain` in all
+            before it stops; each that gains nothing goes back to the best weights and shrinks the
+            rate.
+        least_gain: share of the KL; below `LEAST_NATS` it does not count either.
         batch_size: rows of a step.
         lr: learning rate of Adagrad.
         seed: of shuffling.
@@ -54,8 +61,9 @@ class LinearRecipe:
     temperature: float = 1.0
     hard_weight: float = 0.0
     l2: float = 0.0
-    epochs: int = 20
+    epochs: int | None = None
     patience: int = 3
+    least_gain: float = 0.002
     batch_size: int = 64
     lr: float = 0.2
     seed: int = 0
@@ -167,15 +175,16 @@ def train_linear(
             if w == hard_weights[0] or r == l2[0]
         )
     ]
-    done = [0] * len(settings)
+    done = [0.0] * len(settings)
 
     def fit(number: int) -> tuple[Trial, LinearWeights]:
-        def step(epoch: int) -> None:
-            done[number] = epoch
+        def report(share: float) -> None:
+            done[number] = share
             if progress:
-                progress(sum(done), len(settings) * recipe.epochs)
+                progress(round(100 * sum(done)), 100 * len(settings))
 
-        table, bias, trial = _fit(rows, vocabulary, settings[number], step)
+        table, bias, trial = _fit(rows, vocabulary, settings[number], report)
+        report(1.0)
         return trial, LinearWeights.of(
             recipe.shortest, recipe.longest, vocabulary.slots, vocabulary.weight, table, bias
         )
@@ -186,30 +195,31 @@ def train_linear(
 
 
 def _fit(
-    rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, step: Callable[[int], None]
+    rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, report: Callable[[float], None]
 ) -> tuple[Float32, Float32, Trial]:
-    """Train until the validation KL has not improved for `patience` epochs; return the best."""
+    """Train until the validation KL has hardly fallen for `patience` epochs; return the best."""
     ridge = vocabulary.ridge(len(rows.targets), recipe)
     table = Table(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
     lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
     rng = np.random.default_rng(recipe.seed)
     best, best_kl, best_epoch = table.weight.copy(), math.inf, 0
-    agreement = 0.0
-    for epoch in range(1, recipe.epochs + 1):
+    mark, marked, agreement = math.inf, 0, 0.0
+    for epoch in count(1) if recipe.epochs is None else range(1, recipe.epochs + 1):
         table.learn(rows.train, lesson, rng.permutation(len(rows.targets)), recipe.batch_size)
         held_out = table.logits(rows.validation)
         kl = calibrated_kl(held_out, rows.teacher)
-        step(epoch)
+        report(epoch / (epoch + USUAL_EPOCHS))
         if kl < best_kl:
             best, best_kl, best_epoch = table.weight.copy(), kl, epoch
             agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
-            continue
-        if epoch - best_epoch >= recipe.patience:
+        else:
+            # Overshot: back to the best and on in smaller steps.
+            table.weight = best.copy()
+            table.rate *= SHRINK
+        if best_kl < min(mark * (1 - recipe.least_gain), mark - LEAST_NATS):
+            mark, marked = best_kl, epoch
+        elif epoch - marked >= recipe.patience:
             break
-        # Overshot: back to the best and on in smaller steps.
-        table.weight = best.copy()
-        table.rate *= SHRINK
-    step(recipe.epochs)
     trial = Trial(
         temperature=recipe.temperature,
         hard_weight=recipe.hard_weight,

@@ -18,7 +18,7 @@ from students.task import StudentSection
 if TYPE_CHECKING:
     from students.distill.encoder import TrainedEncoder
 
-LINEAR_EPOCHS, ENCODER_EPOCHS = 20, 8
+ENCODER_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _linear(
     from students.distill.linear import LinearRecipe, train_linear
     from students.runtime.load import WEIGHTS
 
-    recipe = LinearRecipe(epochs=section.epochs or LINEAR_EPOCHS, seed=section.seed)
+    recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
     weights, trials = train_linear(
         train, validation, recipe, section.temperatures, section.hard_weights, section.l2, progress
     )

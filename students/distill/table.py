@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from students.confidence import softmax
 from students.runtime.hashing import compiled
 
 Float32 = npt.NDArray[np.float32]
@@ -23,6 +22,7 @@ Int64 = npt.NDArray[np.int64]
 
 _ONE = np.float32(1.0)
 _TINY = np.float32(1e-10)
+_LEAST_SUM = 1e-30
 _FLOATS = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 """What lets the compiler use SIMD; equal input still gives equal bits."""
 
@@ -63,8 +63,12 @@ class Lesson(NamedTuple):
 
     @classmethod
     def of(cls, teacher: Float32, temperature: float, hard_weight: float) -> Lesson:
-        """Prepare the teacher's probabilities (N, K), whose rows may sum to less than 1."""
-        softened = softmax(np.log(np.maximum(teacher, 1e-8)), temperature)
+        """Prepare the teacher's probabilities (N, K), whose rows may sum to less than 1.
+
+        What the teacher rules out stays ruled out: p^(1/T) of 0 is 0 at any T.
+        """
+        powered = np.asarray(teacher, np.float64) ** (1.0 / temperature)
+        softened = powered / np.maximum(powered.sum(axis=1, keepdims=True), _LEAST_SUM)
         aim = ((1 - hard_weight) * temperature * softened).astype(np.float32)
         aim[np.arange(len(teacher)), teacher.argmax(axis=1)] += np.float32(hard_weight)
         return cls(aim, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))

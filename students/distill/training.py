@@ -63,14 +63,16 @@ def distillation_loss(
     closed form, which the linear student learns by, is in `students.distill.table`.
     """
     mass = targets.sum(dim=1)
-    soft = torch.log_softmax(targets.clamp_min(1e-8).log() / temperature, dim=1)
+    powered = targets ** (1 / temperature)
+    soft = powered / powered.sum(dim=1, keepdim=True).clamp_min(1e-30)
     student = torch.log_softmax(logits / temperature, dim=1)
-    kl = (soft.exp() * (soft - student)).sum(dim=1) * temperature**2
+    # 0 log 0 is 0: what the teacher rules out stays ruled out at any T.
+    kl = (torch.xlogy(soft, soft) - soft * student).sum(dim=1) * temperature**2
     loss = kl
     if hard_weight:
         hard = nn.functional.cross_entropy(logits, targets.argmax(dim=1), reduction="none")
         loss = (1 - hard_weight) * kl + hard_weight * hard
-    return (loss * mass).sum() / mass.sum()
+    return (loss * mass).sum() / mass.sum().clamp_min(1e-10)
 
 
 class Checkpoint:

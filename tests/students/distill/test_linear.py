@@ -146,6 +146,32 @@ def test_l2_is_in_full_on_average():
     assert ridge[row] * met == pytest.approx(0.1 / 1000, rel=0.05)
 
 
+@pytest.mark.parametrize("classes", [2, 77, 200])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_a_one_hot_teacher_is_one_hot_at_any_temperature(classes, temperature):
+    """What the teacher rules out is not smoothed in by a temperature, in either loss."""
+    teacher = np.eye(classes, dtype=np.float32)[:3]
+    lesson = Lesson.of(teacher, temperature, 0.0)
+    np.testing.assert_allclose(lesson.aim, temperature * teacher)
+    logits = 50.0 * temperature * torch.from_numpy(teacher)
+    assert distillation_loss(logits, torch.from_numpy(teacher), temperature).item() < 1e-6
+
+
+def test_training_ends_because_it_has_learnt_and_not_at_a_number_of_epochs():
+    """Without a limit every setting ends, and none has more than a trace left to gain."""
+    train, validation = made_up(600, seed=1, classes=6), made_up(200, seed=2, classes=6)
+    settings = ((1.0, 4.0), (0.0,), (0.0, 0.1))
+    recipe = LinearRecipe()
+    assert recipe.epochs is None
+    _, free = train_linear(train, validation, recipe, *settings)
+    _, capped = train_linear(train, validation, replace(recipe, epochs=3), *settings)
+    assert max(trial.epochs for trial in capped) == 3
+    assert max(trial.epochs for trial in free) > 3
+    longer = replace(recipe, patience=12, least_gain=0.0)
+    _, further = train_linear(train, validation, longer, *settings)
+    assert free[0].kl < 1.02 * further[0].kl
+
+
 def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
     """A batch without any label mass leaves the table as it is, and finite."""
     table = Table(ROWS, CLASSES, rate=0.2)
