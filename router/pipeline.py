@@ -30,6 +30,7 @@ from router.policy import (
     Reason,
     Route,
     decide,
+    why_unusable,
 )
 from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
 from router.request import Answer, Ask, Run
@@ -177,7 +178,7 @@ class Pipeline:
     async def _by_teacher(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         """Ask the teacher if the decision allows it; without its answer, do as the task says."""
         run.bill, run.asked_at = Bill(), self.clock()
-        failed = decision.reason
+        failed, words = decision.reason, None
         if decision.escalate:
             try:
                 async with WhileThere(run.ask.client):
@@ -187,7 +188,10 @@ class Pipeline:
                         bill=run.bill,
                         priority=run.ask.priority,
                     )
-                return self._in_its_words(run, scored, decision, escalated)
+                none = why_unusable(escalated.reply.distribution)
+                if none is None:
+                    return self._in_its_words(run, scored, decision, escalated)
+                failed, words = none, escalated.reply.wording
             except EscalationFailed as failure:
                 failed = failure.reason
             except ClientGone as gone:
@@ -196,7 +200,7 @@ class Pipeline:
                 self.booking.refused(run, Reason.CLIENT_GONE, ClientGone())
                 raise
         if self._degrades and _is_usable(scored):
-            return self._by_student(run, scored, Route.DEGRADED, failed)
+            return self._by_student(run, scored, Route.DEGRADED, failed, words)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
         raise self.booking.refused(run, failed, refusal(_WHY_NOT.format(failed)))
 
@@ -228,14 +232,17 @@ class Pipeline:
                 priority=AUDIT_PRIORITY,
             )
             run.audited = True
-            watch.audited(asked.reply.distribution.argmax != answer.label, run.propensity)
+            # No label is no agreement: calibration rows without a usable answer count so, too.
+            watch.audited(asked.reply.distribution.label != answer.label, run.propensity)
         except EscalationFailed:
             assert self.auditor is not None
             self.auditor.lost += 1
         finally:
             self.booking.answered(run, answer)
 
-    def _by_student(self, run: Run, scored: Scored, route: Route, reason: Reason) -> Answer:
+    def _by_student(
+        self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None
+    ) -> Answer:
         prediction = scored.prediction
         assert prediction is not None
         return Answer(
@@ -249,6 +256,8 @@ class Pipeline:
             queue_s=scored.queue_s,
             forward_s=scored.forward_s,
             teacher_s=self.clock() - run.asked_at if run.asked_at else 0.0,
+            wording=words,
+            usage=run.bill.usage,
         )
 
     def _in_its_words(

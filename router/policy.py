@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from students.labels import Prediction
+from students.labels import LabelDistribution, Prediction
 
 
 class Route(StrEnum):
@@ -41,6 +41,10 @@ class Reason(StrEnum):
     TEACHER_THROTTLED = "teacher_throttled"
     TEACHER_GARBLED = "teacher_garbled"
     TEACHER_REJECTED = "teacher_rejected"
+    TEACHER_UNSURE = "teacher_unsure"
+    """It answered, and the answer is no label."""
+    TEACHER_REFUSED = "teacher_refused"
+    """Asked, it would not answer: its own words or a content filter say so."""
     TEACHER_BUSY = "teacher_busy"
     BREAKER_OPEN = "breaker_open"
     RETRY_BUDGET = "retry_budget"
@@ -96,3 +100,10 @@ def decide(
     else:
         wanted = UNSURE
     return wanted if budget_ok else OUT_OF_BUDGET
+
+
+def why_unusable(answer: LabelDistribution) -> Reason | None:
+    """Say why the teacher's answer is no answer of the task; None where it means a label."""
+    if answer.label is not None:
+        return None
+    return Reason.TEACHER_REFUSED if answer.refused else Reason.TEACHER_UNSURE

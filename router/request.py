@@ -52,7 +52,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     forward_s: float
     teacher_s: float = 0.0
     wording: str | None = None
-    """The teacher's own words, where it answered."""
+    """The teacher's own words, where it answered, also where they are no label of the task."""
     usage: TokenUsage = NO_USAGE
     """What the teacher consumed for it."""
 

@@ -106,7 +106,7 @@ class ChatMessage(Struct):
 
     content: str | UnsetType | None = UNSET
     role: str | UnsetType = UNSET
-    refusal: UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
 
 
 class ChatChoice(Struct):

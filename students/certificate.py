@@ -48,6 +48,8 @@ class Certificate(BaseModel):
     sampling: Literal["rows", "latest", "groups"] = "rows"
     """What the calibration rows are a random sample of; see `students.task.Sampling`."""
     n_calibration: int
+    n_unusable: int = 0
+    """Of these, rows that the teacher gave no label: kept, they count as disagreements."""
     n_accepted: int
     disagreements: int
     """Among the accepted calibration rows."""
@@ -81,6 +83,7 @@ class Certificate(BaseModel):
             f"teacher {self.teacher_model} (revision {self.teacher_revision}), asked once, would "
             f"answer. Observed: {self.disagreements} disagreements in {self.n_accepted:,} answers "
             f"kept; agreement is at least {self.agreement_lower_bound:.4f}. {self._classes}"
+            f"{self._unusable}"
             f"It says nothing about truth, about any {'other' if self.per_class else 'single'} "
             "class or customer, or about traffic that changes."
         )
@@ -92,6 +95,15 @@ class Certificate(BaseModel):
             "latest": "calibration rows, at random among the latest (it is about traffic like it)",
             "groups": "groups, one calibration row of each (a group counts once, however large)",
         }[self.sampling]
+
+    @property
+    def _unusable(self) -> str:
+        if not self.n_unusable:
+            return ""
+        return (
+            f"To {self.n_unusable:,} of the calibration rows the teacher gave no usable answer; "
+            "where the student answers these, it counts as differing. "
+        )
 
     @property
     def _classes(self) -> str:

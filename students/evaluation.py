@@ -99,6 +99,10 @@ class LabelMass(_Part):
     mean: float
     unsure: int
     """Rows with label mass under a half or with something else on top."""
+    unusable: int = 0
+    """Rows whose answer means no label: unsure, refused or turned away; 0 in older bundles."""
+    unusable_escalated: int = 0
+    """Of these, rows that are escalated: asked live, they get the student's answer or none."""
     truncated: int
     """Rows where a label was missing from the teacher's top-k."""
 

@@ -1,7 +1,9 @@
 """The vocabulary of answers: which labels there are, what a teacher or a student said of one text.
 
 A teacher's soft label is (p_1..p_K, p_other): the probability it put on each label and on saying
-something else. `label_mass` is 1 - p_other; it is kept, never renormalised away.
+something else. `label_mass` is 1 - p_other; it is kept, never renormalised away. An answer need not
+name a label at all: then it is *unusable*, and stays so from the reading to the certificate and to
+what is served; nothing takes the largest of its numbers for a label.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import numpy.typing as npt
 from students.errors import UnknownLabel
 
 UNSURE_LABEL_MASS = 0.5
+NO_LABEL = -1
+"""Stands for the label of an unusable answer in arrays."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -86,12 +90,13 @@ class LabelDistribution:
     """One teacher answer: probabilities (K,) on the labels and `other` on everything else.
 
     `truncated` says that a label was missing from the teacher's top-k, so that its probability is
-    an upper-bounded guess, not a reading.
+    an upper-bounded guess, not a reading. `refused` says that the teacher would not answer.
     """
 
     probabilities: tuple[float, ...]
     other: float = 0.0
     truncated: bool = False
+    refused: bool = False
 
     @property
     def label_mass(self) -> float:
@@ -105,13 +110,37 @@ class LabelDistribution:
 
     @property
     def unsure(self) -> bool:
-        """Whether the teacher wanted to say something else: low label mass or no label on top."""
-        return self.label_mass < UNSURE_LABEL_MASS or self.other > self.probabilities[self.argmax]
+        """Whether no label was meant: low label mass, something else on top, or two labels level.
+
+        Two labels are level where both are bounded guesses, or where two answers cancel out.
+        """
+        best, *rest = sorted(self.probabilities, reverse=True)[:2]
+        return self.label_mass < UNSURE_LABEL_MASS or self.other > best or best in rest
+
+    @property
+    def label(self) -> int | None:
+        """Index of the label that was meant; None where the answer is unusable."""
+        return None if self.refused or self.unsure else self.argmax
+
+    @classmethod
+    def refusal(cls, k: int) -> LabelDistribution:
+        """A teacher that would not answer about `k` labels."""
+        return cls((0.0,) * k, 1.0, refused=True)
 
     @classmethod
     def hard(cls, label: int, k: int) -> LabelDistribution:
         """A teacher that only names its answer: all the mass on one of `k` labels."""
         return cls(tuple(1.0 if i == label else 0.0 for i in range(k)))
+
+
+def means_label(probabilities: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether each row (N, K) and (N,) means a label, by its numbers: not `unsure`, (N,)."""
+    level = np.partition(probabilities, -2, axis=1)[:, -2:]
+    best = level[:, 1]
+    means: npt.NDArray[np.bool_] = (
+        (1.0 - other >= UNSURE_LABEL_MASS) & (other <= best) & (level[:, 0] < best)
+    )
+    return means
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,17 @@ def _teacher_rows(e: Evaluation) -> list[Row]:
             f"{mass.mean:.3f} mean, {mass.unsure:,} of {e.n:,} unsure, "
             f"{mass.truncated:,} truncated",
         ),
+        *([("Teacher", "no usable answer", _unusable_words(e))] if mass.unusable else []),
     ]
+
+
+def _unusable_words(e: Evaluation) -> str:
+    count = e.label_mass.unusable
+    escalated = e.label_mass.unusable_escalated
+    return (
+        f"{count:,} of {e.n:,}; {escalated:,} of them are escalated and follow on_failure, "
+        "the others are kept and count as disagreeing"
+    )
 
 
 def _student_rows(e: Evaluation) -> list[Row]:

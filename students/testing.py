@@ -27,7 +27,7 @@ class ScriptedTeacher:
 
     Args:
         schema: the labels.
-        answer: what to say of a text; a function, or one answer for all texts.
+        answer: what to say of a text; a function, or one answer for all texts; a whole reply, too.
         latency_s: how long every call takes.
         faults: consumed one a call before anything is answered: an exception is raised, a number
             is slept (seconds), None does nothing.
@@ -37,7 +37,7 @@ class ScriptedTeacher:
     def __init__(
         self,
         schema: LabelSchema,
-        answer: Callable[[str], Answer] | Answer,
+        answer: Callable[[str], Answer | TeacherReply] | Answer | TeacherReply,
         *,
         latency_s: float = 0.0,
         faults: Iterable[Exception | float | None] = (),
@@ -85,6 +85,8 @@ class ScriptedTeacher:
         answer = self._answer(text)
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, TeacherReply):
+            return answer
         if isinstance(answer, str):
             answer = LabelDistribution.hard(self.schema.index(answer), len(self.schema))
         elif not isinstance(answer, LabelDistribution):

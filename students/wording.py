@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-_OPENING = "\"'`“„‘‚«‹「『([{<*_|"
+OPENING = "\"'`“„‘‚«‹「『([{<*_|"
 """Quotes, brackets and markdown before an answer. No `~`: struck out is taken back."""
 _CLOSING = "\"'`“”‘’»›」』)]}>*_|.,:;!?。…"
 _MARKS = re.compile(r"(?:[-+*•>]|#{1,6})\s+")
@@ -86,7 +86,7 @@ def _peeled(text: str) -> Iterator[str]:
     while True:
         yield rest
         inner = _MARKS.sub("", rest, count=1) if _MARKS.match(rest) else rest
-        inner = inner.removeprefix(inner[:1]) if inner[:1] in _OPENING else inner
+        inner = inner.removeprefix(inner[:1]) if inner[:1] in OPENING else inner
         inner = (inner.removesuffix(inner[-1:]) if inner[-1:] in _CLOSING else inner).strip()
         if not inner or inner == rest:
             return

@@ -158,8 +158,9 @@ def evaluated_agreement(deployment: Deployment) -> float:
 
 
 def assumed_latency(deployment: Deployment) -> str:
-    """What nobody measured of the teacher's speed, in words; nothing where it was."""
-    if deployment.teacher.latency_s is not None:
+    """What nobody measured of the teacher's speed, in words; nothing where it does not matter."""
+    too_many = deployment.unusable > deployment.limits.most_degraded
+    if deployment.teacher.latency_s is not None or too_many:
         return ""
     return f"a call takes {deployment.teacher.mean_latency_s:g} s"
 

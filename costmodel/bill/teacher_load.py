@@ -20,6 +20,7 @@ WHY_UNANSWERED = {
     "teacher_throttled": "the teacher throttles",
     "teacher_unavailable": "the teacher fails",
     "teacher_timeout": "the teacher is too late",
+    "teacher_unsure": "its answers are no label",
 }
 """Why an escalation got no answer of the teacher: the router's reason, and what people call it."""
 
@@ -33,11 +34,14 @@ class TeacherLoad:
     """Of those within the budget: no slot became free within the router's patience (M/M/c)."""
     too_late: float
     """Of those with a slot: the call takes longer than its timeout."""
+    unusable: float = 0.0
+    """Of those answered: the answer is no label, or a refusal."""
 
     @property
     def unanswered(self) -> float:
-        """Share of the escalations that the teacher does not answer."""
-        return 1 - (1 - self.over_budget) * (1 - self.no_slot) * (1 - self.too_late)
+        """Share of the escalations that the teacher does not answer with a label."""
+        in_time = (1 - self.over_budget) * (1 - self.no_slot) * (1 - self.too_late)
+        return 1 - in_time * (1 - self.unusable)
 
     @property
     def why(self) -> str:
@@ -46,6 +50,7 @@ class TeacherLoad:
             "escalation_budget": self.over_budget,
             "teacher_busy": self.no_slot,
             "teacher_timeout": self.too_late,
+            "teacher_unsure": self.unusable,
         }
         return WHY_UNANSWERED[max(shares, key=lambda name: shares[name])]
 
@@ -62,7 +67,8 @@ def teacher_load(deployment: Deployment, projection: Projection) -> TeacherLoad:
     calls = wanted * within * attempts + a_second * (1 - share) * deployment.audit_rate
     mean_s = min(teacher.mean_latency_s, teacher.timeout_s)
     no_slot = given_up(calls, 1 / mean_s, SLOT_WAIT_S, teacher.max_concurrency) if calls else 0.0
-    return TeacherLoad(1 - within, no_slot, _longer(teacher.timeout_s, teacher.mean_latency_s))
+    too_late = _longer(teacher.timeout_s, teacher.mean_latency_s)
+    return TeacherLoad(1 - within, no_slot, too_late, deployment.unusable)
 
 
 def budget_per_s(deployment: Deployment, projection: Projection) -> float:

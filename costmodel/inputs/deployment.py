@@ -117,6 +117,8 @@ class Deployment(_Section):
     cost_of_wrong_answer: UsdEach = 0.0
     """Of an answer that differs from the teacher's."""
     evaluation: CountTerms
+    unusable: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the escalated test rows to which the teacher's answer was no label."""
     usage: UsageTerms | None = None
     """None: nobody counted the teacher's tokens."""
     fleet: FleetTerms = FleetTerms()

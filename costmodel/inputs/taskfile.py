@@ -35,9 +35,14 @@ class _Curve(RiskCoveragePoint):
     disagreements: int
 
 
+class _LabelMass(BaseModel):
+    unusable_escalated: int = 0
+
+
 class _Evaluation(BaseModel):
     n: int
     escalation: _Share
+    label_mass: _LabelMass = _LabelMass()
     cascade_agreement: _Share
     thresholds: tuple[float, ...] = ()
     risk_coverage: tuple[_Curve, ...] = ()
@@ -173,6 +178,7 @@ def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
             "escalated": counted.escalation.count,
             "disagreements": counted.n - counted.cascade_agreement.count,
         },
+        "unusable": counted.label_mass.unusable_escalated / max(counted.escalation.count, 1),
         "training_s": manifest.training_s,
         "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
     }

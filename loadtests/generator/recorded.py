@@ -15,7 +15,7 @@ import numpy as np
 
 from loadtests.errors import BadRows
 
-FORMAT = "raisehand-labels/1"
+FORMAT = "raisehand-labels/2"
 
 
 def read_recorded(path: Path, words: Sequence[str]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def read_recorded(path: Path, words: Sequence[str]) -> dict[str, str]:
             header = json.loads(stored["header"].tobytes())
             ends = np.cumsum(stored["lengths"])
             texts = stored["texts"].tobytes()
-            answers = stored["probabilities"].argmax(axis=1)
+            answers, usable = stored["probabilities"].argmax(axis=1), stored["usable"]
     except (OSError, LookupError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BadRows(
             f"{path} cannot be read as labels ({type(error).__name__}); run raisehand label again"
@@ -42,5 +42,6 @@ def read_recorded(path: Path, words: Sequence[str]) -> dict[str, str]:
     starts = np.concatenate([[0], ends[:-1]])
     return {
         texts[a:b].decode("utf-8", "surrogatepass"): words[answer]
-        for a, b, answer in zip(starts, ends, answers, strict=True)
+        for a, b, answer, meant in zip(starts, ends, answers, usable, strict=True)
+        if meant
     }

@@ -1,8 +1,9 @@
 """POST /v1/chat/completions: the drop-in. An application changes its base URL and nothing else.
 
 A request is a task's when its model is the task's name or its teacher's model and its messages are
-what the task's prompt makes of some text. The answer then is the word the teacher would have said.
-What is not a task's goes to the teacher untouched.
+what the task's prompt makes of some text. The answer then is the word the teacher would have said,
+or its own words where it was asked and named no label. What is not a task's goes to the teacher
+untouched.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
+from router.policy import Reason
 from router.provenance import provenance_fields
 from router.request import Answer
 from router.schemas import (
@@ -94,9 +96,11 @@ class Chat:
 
     def _word(self, call: Call, matched: _Matched, answer: Answer) -> Reply:
         word = answer.wording or self._words[matched.served.task.name][answer.label]
+        refused = answer.reason is Reason.TEACHER_REFUSED
+        said = ChatMessage(refusal=word) if refused else ChatMessage(content=word)
         usage = _usage(answer, matched.text)
         form = self._stream if matched.request.stream else self._whole
-        return form(call, matched.request, answer, word, usage)
+        return form(call, matched.request, answer, said, usage)
 
     def _match(self, body: bytes) -> _Matched | None:
         """Recognise a task's request; None for everything else, whatever is the matter with it."""
@@ -142,19 +146,20 @@ class Chat:
         await passthrough.forward(call, model=model, streams=bool(envelope.stream))
 
     def _whole(
-        self, call: Call, request: ChatRequest, answer: Answer, word: str, usage: Usage
+        self, call: Call, request: ChatRequest, answer: Answer, said: ChatMessage, usage: Usage
     ) -> Reply:
+        message = ChatMessage(said.content or None, "assistant", said.refusal or None)
         completion = ChatCompletion(
             id=f"chatcmpl-{call.request_id}",
             created=int(self._wall()),
             model=request.model,
-            choices=[ChatChoice(ChatMessage(role="assistant", content=word, refusal=None))],
+            choices=[ChatChoice(message)],
             usage=usage,
         )
         return Reply(self._encode(completion), fields=provenance_fields(answer))
 
     def _stream(
-        self, call: Call, request: ChatRequest, answer: Answer, word: str, usage: Usage
+        self, call: Call, request: ChatRequest, answer: Answer, said: ChatMessage, usage: Usage
     ) -> Reply:
         """All events at once: the answer is known before the first byte."""
         wants_usage = bool(request.stream_options and request.stream_options.include_usage)
@@ -162,7 +167,7 @@ class Chat:
         none_yet = None if wants_usage else msgspec.UNSET
         chunks = [
             chunk([ChunkChoice(ChatMessage(role="assistant", content=""))], usage=none_yet),
-            chunk([ChunkChoice(ChatMessage(content=word))], usage=none_yet),
+            chunk([ChunkChoice(said)], usage=none_yet),
             chunk([ChunkChoice(ChatMessage(), finish_reason="stop")], usage=none_yet),
         ]
         if wants_usage:

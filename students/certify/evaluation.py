@@ -30,7 +30,7 @@ from students.evaluation import (
     Unlike,
 )
 from students.label.labelled import LabelledSet
-from students.labels import UNSURE_LABEL_MASS
+from students.labels import means_label
 from students.task import PromiseSection
 
 Floats = npt.NDArray[np.floating]
@@ -83,7 +83,11 @@ def evaluate(
     student = probabilities.argmax(axis=1)
     teacher = labelled.teacher
     kept = score >= np.asarray(thresholds, dtype=np.float64)[student]
-    cascade = np.where(kept, student, teacher)
+    usable = labelled.usable
+    if not usable.any():
+        raise BadInputs("the teacher gave no usable answer to any test row; correct its prompt")
+    # Without a usable answer an escalation gets the student's.
+    cascade = np.where(kept | ~usable, student, teacher)
     agree = student == teacher
     gold = labelled.gold >= 0
     answers = {"teacher": teacher, "student": student, "cascade": cascade}
@@ -112,10 +116,10 @@ def evaluate(
         unlike=None if unlike is None else _unlike(agree[unlike], kept[unlike]),
         self_agreement=self_agreement,
         probabilities=score_probabilities(
-            probabilities, labelled.probabilities, teacher, seed=seed
+            probabilities[usable], labelled.probabilities[usable], teacher[usable], seed=seed
         ),
         ranking=score_ranking(score, agree, _allowed(promise, n)),
-        label_mass=_label_mass(labelled),
+        label_mass=_label_mass(labelled, kept),
         risk_coverage=risk_coverage(score, agree),
         reliability=reliability(top, agree),
         classes=_classes(labelled, answers, kept),
@@ -175,12 +179,14 @@ def _majority(gold: Ints) -> Ints:
     return np.full(gold.size, np.bincount(gold).argmax() if gold.size else 0)
 
 
-def _label_mass(labelled: LabelledSet) -> LabelMass:
+def _label_mass(labelled: LabelledSet, kept: Bools) -> LabelMass:
     mass = 1.0 - labelled.other
-    unsure = (mass < UNSURE_LABEL_MASS) | (labelled.other > labelled.probabilities.max(axis=1))
+    unsure = ~means_label(labelled.probabilities, labelled.other)
     return LabelMass(
         mean=float(mass.mean()),
         unsure=int(unsure.sum()),
+        unusable=int((~labelled.usable).sum()),
+        unusable_escalated=int((~labelled.usable & ~kept).sum()),
         truncated=int(labelled.truncated.sum()),
     )
 
@@ -222,7 +228,7 @@ def _classes(labelled: LabelledSet, answers: dict[str, Ints], kept: Bools) -> tu
 
 def _confusion(labelled: LabelledSet, student: Ints) -> tuple[Confusion, ...]:
     names = labelled.schema.names
-    differ = student != labelled.teacher
+    differ = labelled.usable & (student != labelled.teacher)
     pairs, counts = np.unique(
         np.stack([labelled.teacher[differ], student[differ]]), axis=1, return_counts=True
     )
@@ -235,7 +241,7 @@ def _confusion(labelled: LabelledSet, student: Ints) -> tuple[Confusion, ...]:
 
 def _suspects(labelled: LabelledSet, student: Ints, score: Floats) -> tuple[Suspect, ...]:
     names = labelled.schema.names
-    differ = np.flatnonzero(student != labelled.teacher)
+    differ = np.flatnonzero(labelled.usable & (student != labelled.teacher))
     surest = differ[np.argsort(-score[differ], kind="stable")][:MOST_SUSPECTS]
     return tuple(
         Suspect(

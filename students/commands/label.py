@@ -231,8 +231,8 @@ def _print(task: Task, record: LabellingRecord, labelling: Labelling) -> None:
 
 def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str, str]]:
     yield "labelled", f"{record.n:,} ({record.asked:,} asked now, {record.cached:,} known)"
-    if record.rejected:
-        yield "refused by the teacher", f"{record.rejected:,}, first: {labelling.rejection}"
+    if record.unusable:
+        yield "without a usable answer", _unusable(record, labelling)
     yield "cost in all", f"${record.usd:.4f} at {record.price}"
     if record.unconfirmed_usd:
         yield "possibly billed for broken calls", f"at most ${record.unconfirmed_usd:.4f}"
@@ -247,8 +247,18 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
     most = max(record.label_mass) or 1
     bars = "".join("▁▂▃▄▅▆▇█"[-(-7 * count // most)] for count in record.label_mass)
     yield "label mass, from 0 to 1", f"{bars} ({record.label_mass[-1] / record.n:.0%} above 0.9)"
-    yield "label mass below 0.5 or no label on top", f"{record.unsure:,}"
     yield "a label missing from the top-k", f"{record.truncated:,}"
     if record.gold is not None:
         yield "accuracy on gold", f"{record.gold.agreed / record.gold.n:.1%} of {record.gold.n:,}"
     yield "splits", ", ".join(f"{name} {len(rows):,}" for name, rows in record.splits.items())
+
+
+def _unusable(record: LabellingRecord, labelling: Labelling) -> str:
+    """Say how many answers mean no label, and why: nothing is learnt from them."""
+    kinds = (
+        (record.unsure, "no label on top"),
+        (record.refused, "refused by the teacher"),
+        (record.rejected, f"turned away, first: {labelling.rejection}"),
+    )
+    parts = [f"{count:,} {why}" for count, why in kinds if count]
+    return f"{record.unusable:,} of {record.n:,}: {'; '.join(parts)}"

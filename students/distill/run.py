@@ -26,8 +26,9 @@ from students.certify.uses import USES_FILE, row_ids, take_use
 from students.distill.profiling import profile_student
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs, NotCertifiable
-from students.label.labelled import LabelledSet
+from students.label.labelled import MOST_UNUSABLE, LabelledSet
 from students.label.split import LEARNT, unlike
+from students.labels import NO_LABEL
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
 from students.runtime.probes import probe
@@ -164,21 +165,33 @@ def take_parts(
 ) -> dict[str, LabelledSet]:
     """Return the rows of each split.
 
+    What judges keeps its unusable answers, since traffic has them, too; nothing is learnt from one.
+
     Raises:
-        BadInputs: a split has no rows, or the labels are not those of the task.
+        BadInputs: a split has no rows, too many answers are unusable, or the labels are not those
+            of the task.
     """
     if labelled.schema.names != task.schema_.names:
         raise BadInputs(
             f"the labels were made for {', '.join(labelled.schema.names[:5])}, the task has "
             f"{', '.join(task.schema_.names[:5])}; run `raisehand label` for this task"
         )
+    unusable = int((~labelled.usable).sum())
+    if unusable > MOST_UNUSABLE * len(labelled):
+        raise BadInputs(
+            f"{unusable:,} of {len(labelled):,} answers of the teacher mean no label, more than "
+            f"{MOST_UNUSABLE:.0%}: a student of the others would not know this traffic; `raisehand "
+            "label` says what the teacher answers instead: change the prompt and label again"
+        )
+    rows = {name: splits.get(name, np.empty(0, np.int64)) for name in NEEDED}
+    rows |= {name: rows[name][labelled.usable[rows[name]]] for name in LEARNT}
     for name in NEEDED:
-        if len(splits.get(name, ())) == 0:
+        if len(rows[name]) == 0:
             raise BadInputs(
                 f"no labelled row is in the split {name!r}, and a student needs all of "
                 f"{', '.join(NEEDED)}; label more inputs, or correct the column inputs.split"
             )
-    return {name: labelled.take(splits[name]) for name in NEEDED}
+    return {name: labelled.take(rows[name]) for name in NEEDED}
 
 
 def _describe(
@@ -223,7 +236,8 @@ def _certify(
     clock: Callable[[], datetime],
 ) -> tuple[Certificate | None, Refusal | None]:
     rows = part["calibration"]
-    looked_at = row_ids(rows.texts, [rows.schema.names[i] for i in rows.teacher])
+    answers = [rows.schema.names[i] if i != NO_LABEL else "" for i in rows.teacher]
+    looked_at = row_ids(rows.texts, answers)
     use = take_use(
         task.work_dir / USES_FILE, looked_at, manifest.artefact_sha256, task.promise, clock
     )
@@ -274,6 +288,7 @@ def _certificate(
         thresholds=certified.thresholds,
         sampling=manifest.labelling.sampling if manifest.labelling else "rows",
         n_calibration=certified.n_calibration,
+        n_unusable=int((~rows.usable).sum()),
         n_accepted=certified.n_accepted,
         disagreements=certified.disagreements,
         agreement_lower_bound=certified.agreement_lower_bound,

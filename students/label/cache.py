@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS replies (
     asked_at TEXT NOT NULL,
     wording TEXT NOT NULL,
     raw TEXT NOT NULL,
+    refused INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (teacher, text_sha256, repeat)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS broken_calls (
@@ -46,6 +47,8 @@ CREATE TABLE IF NOT EXISTS broken_calls (
     asked_at TEXT NOT NULL
 );
 """
+_ADDED = ("refused",)
+"""Columns that files of older releases lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class ReplyCache:
             # A checkpoint waits for the disk while the teacher stands idle: one every 64 MB.
             self._db.execute("PRAGMA wal_autocheckpoint = 16384")
             self._db.executescript(_SCHEMA)
+            self._add_columns()
             key = hashlib.sha256(canonical.encode()).digest()
             self._db.execute(
                 "INSERT OR IGNORE INTO teachers (sha256, descriptor) VALUES (?, ?)",
@@ -94,20 +98,30 @@ class ReplyCache:
             raise BadInputs(f"{path} is no cache of answers ({error}); move it away") from None
         self._teacher = int(row[0])
 
+    def _add_columns(self) -> None:
+        """Bring a file that an older release began up to date; its answers stay."""
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(replies)")}
+        for name in _ADDED:
+            if name not in there:
+                self._db.execute(
+                    f"ALTER TABLE replies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
+                )
+
     def read(self, texts: Sequence[str], repeat: int = 0) -> dict[int, Kept]:
         """Return what is known, by position in `texts`."""
         wanted = {text_key(text): i for i, text in enumerate(texts)}
         found = {}
         rows = self._db.execute(
             "SELECT text_sha256, probabilities, other, truncated, input_tokens, output_tokens, "
-            "cached_input_tokens, usd FROM replies WHERE teacher = ? AND repeat = ?",
+            "cached_input_tokens, usd, refused FROM replies WHERE teacher = ? AND repeat = ?",
             (self._teacher, repeat),
         )
-        for key, p, other, truncated, tokens, written, cached, usd in rows:
+        for key, p, other, truncated, tokens, written, cached, usd, refused in rows:
             position = wanted.get(key)
             if position is not None:
+                probabilities = tuple(np.frombuffer(p).tolist())
                 found[position] = Kept(
-                    LabelDistribution(tuple(np.frombuffer(p).tolist()), other, bool(truncated)),
+                    LabelDistribution(probabilities, other, bool(truncated), bool(refused)),
                     TokenUsage(tokens, written, cached),
                     Decimal(usd),
                 )
@@ -146,13 +160,14 @@ class ReplyCache:
                 at.isoformat(),
                 reply.wording,
                 reply.raw,
+                int(reply.distribution.refused),
             )
             for text, reply, cost in zip(texts, replies, usd, strict=True)
         ]
         try:
             self._db.execute("BEGIN")
             self._db.executemany(
-                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 13)})", rows
+                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 14)})", rows
             )
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -13,6 +13,7 @@ from costmodel.money.pricing import NO_USAGE, Price, TokenUsage
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling, Progress, label_inputs, repeat_sample
+from students.labels import NO_LABEL
 from students.task import Task
 from students.teachers import make_teacher
 from students.teachers.protocol import Teacher
@@ -89,6 +90,10 @@ async def order_flips(
         answers.append(asked.labelled)
     forward = dict(zip(answers[0].texts, answers[0].teacher.tolist(), strict=True))
     backward = dict(zip(answers[1].texts, answers[1].teacher.tolist(), strict=True))
-    both = [text for text in forward if text in backward]
+    both = [
+        text
+        for text, said in forward.items()
+        if text in backward and {said, backward[text]} != {NO_LABEL}
+    ]
     flipped = sum(forward[text] != backward[text] for text in both)
     return OrderFlips(len(both), flipped, usage, usd, unconfirmed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,14 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from students.errors import BadInputs
-from students.labels import LabelSchema
+from students.labels import NO_LABEL, LabelSchema, means_label
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Bool = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.integer]
 
-FORMAT = "raisehand-labels/1"
+FORMAT = "raisehand-labels/2"
+MOST_UNUSABLE = 0.2
+"""Share of answers without a label that a student may be made of: beyond it the prompt is wrong."""
+_NUMBERS_TELL: Bool = np.empty(0, np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,7 @@ class LabelledSet:
         other: (N,), what it put on anything else; never renormalised away.
         truncated: (N,), a label was missing from the teacher's top-k and is a bounded guess.
         gold: (N,), index of the true label, -1 where nobody knows; only to report accuracy.
+        usable: (N,), the answer means a label; by default what its numbers say.
 
     Raises:
         BadInputs: the arrays do not have one row per text and one column per label.
@@ -45,6 +49,7 @@ class LabelledSet:
     other: Float32
     truncated: Bool
     gold: Int32
+    usable: Bool = field(default_factory=lambda: _NUMBERS_TELL)
 
     def __post_init__(self) -> None:
         n, k = len(self.texts), len(self.schema)
@@ -52,15 +57,20 @@ class LabelledSet:
         wanted = [(n, k), (n,), (n,), (n,)]
         if found != wanted:
             raise BadInputs(f"a labelled set of {n} texts and {k} labels has arrays {found}")
+        if self.usable is _NUMBERS_TELL:
+            object.__setattr__(self, "usable", means_label(self.probabilities, self.other))
+        if self.usable.shape != (n,):
+            raise BadInputs(f"a labelled set of {n} texts has {self.usable.shape} usable flags")
 
     def __len__(self) -> int:
         return len(self.texts)
 
     @cached_property
     def teacher(self) -> Int32:
-        """The teacher's answer, (N,): index of its most probable label."""
-        best: Int32 = self.probabilities.argmax(axis=1).astype(np.int32)
-        return best
+        """The teacher's answer, (N,): its most probable label, `NO_LABEL` where it meant none."""
+        best = self.probabilities.argmax(axis=1)
+        answer: Int32 = np.where(self.usable, best, NO_LABEL).astype(np.int32)
+        return answer
 
     @cached_property
     def sha256(self) -> str:
@@ -80,6 +90,7 @@ class LabelledSet:
             other=self.other[index],
             truncated=self.truncated[index],
             gold=self.gold[index],
+            usable=self.usable[index],
         )
 
     def save(self, path: Path) -> None:
@@ -118,6 +129,7 @@ class LabelledSet:
                     stored["other"],
                     stored["truncated"],
                     stored["gold"],
+                    stored["usable"],
                 )
         except FileNotFoundError:
             raise BadInputs(f"{path} does not exist; run `raisehand label` first") from None
@@ -144,4 +156,5 @@ class LabelledSet:
             "other": self.other,
             "truncated": self.truncated,
             "gold": self.gold,
+            "usable": self.usable,
         }

@@ -23,9 +23,9 @@ from students.errors import TeacherGarbled, TeacherRejected
 from students.label.asking import Asker, Sleep, Throttle
 from students.label.cache import Kept, ReplyCache
 from students.label.inputs import Inputs
-from students.label.labelled import LabelledSet
+from students.label.labelled import MOST_UNUSABLE, LabelledSet
 from students.label.spending import Spending
-from students.labels import LabelSchema
+from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
 from students.teachers.bounds import usage_bound
 from students.teachers.protocol import Teacher, TeacherDescriptor
@@ -34,6 +34,8 @@ REPEATS = 200
 """Inputs asked twice, so that self-agreement is known to about ±3 points at 95 %."""
 _REFUSED_AT_LEAST = 10
 _REFUSED_SHARE = 0.1
+_FIRST = 20
+"""Answers after which a teacher that names no label is told from one that sometimes does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ class Labelling:
 
     Attributes:
         descriptor: the teacher that was asked.
-        labelled: the soft labels, in the order of `rows`.
-        rows: (n,), the inputs that got a label; refused ones are missing.
+        labelled: what the teacher said, in the order of `rows`.
+        rows: (n,), the inputs that were asked about, unusable answers and refusals included.
         usage, usd: of every answer these labels rest on, earlier runs and repeats included.
         unconfirmed_usd: at most this much more was billed for calls that broke off.
         asked, cached: inputs asked in this run, inputs known before it.
-        rejected: inputs that the teacher refused, with its reason for the first.
+        rejected: inputs whose question the teacher turned away, with its reason for the first.
+        refused: inputs that the teacher, asked, would not answer.
     """
 
     descriptor: TeacherDescriptor
@@ -79,6 +82,7 @@ class Labelling:
     cached: int
     rejected: int
     rejection: str
+    refused: int
     self_agreement: SelfAgreement
 
 
@@ -136,7 +140,9 @@ async def label_inputs(
         run = _Run(inputs, cache, asker, spending, throttle, known, clock, progress)
         run.total = len(inputs) + len(sample)
         await run.ask(_jobs(task, inputs, sample, known), task.teacher.max_concurrency)
-    rows = np.array(sorted(known[0]), np.int64)
+    # A text that the teacher turns away is traffic, too: it stays, as an answer that is none.
+    turned_away = {i: why for i, why in run.refused.items() if i not in known[0]}
+    rows = np.array(sorted({*known[0], *turned_away}), np.int64)
     answers = [kept for half in known for kept in half.values()]
     return Labelling(
         descriptor=teacher.descriptor,
@@ -146,10 +152,11 @@ async def label_inputs(
         usd=spending.spent,
         unconfirmed_usd=spending.unconfirmed,
         price_words=price.words,
-        asked=len(rows) - before,
+        asked=len(known[0]) - before,
         cached=before,
-        rejected=len(run.refused),
-        rejection=next(iter(run.refused.values()), ""),
+        rejected=len(turned_away),
+        rejection=next(iter(turned_away.values()), ""),
+        refused=sum(kept.distribution.refused for kept in known[0].values()),
         self_agreement=_self_agreement(known),
     )
 
@@ -179,6 +186,7 @@ class _Run:
         self.known = known
         self.refused: dict[int, str] = {}
         self.total = 0
+        self._unusable = sum(kept.distribution.label is None for kept in known[0].values())
         self._inputs = inputs
         self._cache = cache
         self._asker = asker
@@ -224,6 +232,22 @@ class _Run:
         self._cache.put(texts, replies, usd, self._clock(), job.repeat)
         for i, reply, cost in zip(job.rows, replies, usd, strict=True):
             self.known[job.repeat][i] = Kept(reply.distribution, reply.usage, cost)
+            if reply.distribution.label is None and not job.repeat:
+                self._unusable += 1
+                self._stop_if_useless(reply.fault)
+
+    def _stop_if_useless(self, fault: str) -> None:
+        """End before more money is spent where surely too many answers mean no label.
+
+        Surely: three standard errors above the share that a student may be made of.
+        """
+        n = len(self.known[0])
+        most = MOST_UNUSABLE * n + 3 * (MOST_UNUSABLE * (1 - MOST_UNUSABLE) * n) ** 0.5
+        if n >= min(_FIRST, len(self._inputs)) and self._unusable > most:
+            raise TeacherRejected(
+                f"{self._unusable} of the first {n} answers are no label, so labelling stops here; "
+                f"the last time {fault}"
+            )
 
     def _refuse(self, row: int, error: TeacherRejected | TeacherGarbled) -> None:
         self.refused[row] = str(error)
@@ -264,7 +288,8 @@ def _jobs(
 def _labelled(
     inputs: Inputs, rows: npt.NDArray[np.int64], known: dict[int, Kept], schema: LabelSchema
 ) -> LabelledSet:
-    answers = [known[int(i)].distribution for i in rows]
+    none = LabelDistribution.refusal(len(schema))
+    answers = [known[i].distribution if i in known else none for i in rows.tolist()]
     return LabelledSet(
         schema,
         tuple(inputs.texts[i] for i in rows),
@@ -272,13 +297,15 @@ def _labelled(
         np.array([a.other for a in answers], np.float32),
         np.array([a.truncated for a in answers], np.bool_),
         inputs.gold[rows],
+        np.array([a.label is not None for a in answers], np.bool_),
     )
 
 
 def _self_agreement(known: Sequence[dict[int, Kept]]) -> SelfAgreement:
     pairs = [
-        (known[0][i].distribution.argmax, again.distribution.argmax)
+        (known[0][i].distribution.label, again.distribution.label)
         for i, again in known[1].items()
         if i in known[0]
     ]
-    return SelfAgreement(len(pairs), sum(one == two for one, two in pairs))
+    said = [(one, two) for one, two in pairs if one is not None or two is not None]
+    return SelfAgreement(len(said), sum(one == two for one, two in said))

@@ -18,7 +18,6 @@ from students.label.flips import OrderFlips
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling
-from students.labels import UNSURE_LABEL_MASS
 from students.task import Sampling, Task
 
 LABELS_FILE = "labels.npz"
@@ -80,7 +79,11 @@ class LabellingRecord(_Part):
     cached: int
     """Texts answered in earlier runs."""
     rejected: int
-    """Texts that the teacher refused; they are not among the labels."""
+    """Texts whose question the teacher turned away (a 4xx, or no readable reply)."""
+    unusable: int
+    """Texts without a usable answer: `rejected`, `refused` and `unsure` ones."""
+    refused: int
+    """Texts that the teacher, asked, would not answer."""
     self_agreement: Agreement
     """Texts asked twice: the ceiling of any student's agreement."""
     order_agreement: Agreement | None = None
@@ -88,7 +91,7 @@ class LabellingRecord(_Part):
     label_mass: tuple[int, ...]
     """Histogram of label mass: ten bins of width 0.1 from 0 to 1."""
     unsure: int
-    """Answers in which the teacher wanted to say something else."""
+    """Answers that mean no label: the teacher wanted to say something else."""
     truncated: int
     """Answers in which a label was missing from the top-k."""
     gold: Agreement | None
@@ -124,8 +127,8 @@ def make_record(
         unconfirmed += flips.unconfirmed_usd
         order_agreement = Agreement(n=flips.n, agreed=flips.n - flips.flipped)
     mass = np.clip(1.0 - labelled.other, 0.0, 1.0)
-    top = labelled.probabilities.max(axis=1, initial=0.0)
     known = labelled.gold >= 0
+    unusable = int((~labelled.usable).sum())
     right = int((labelled.teacher[known] == labelled.gold[known]).sum())
     return LabellingRecord(
         task=task.name,
@@ -146,7 +149,9 @@ def make_record(
         ),
         order_agreement=order_agreement,
         label_mass=tuple(np.histogram(mass, bins=10, range=(0, 1))[0].tolist()),
-        unsure=int(((mass < UNSURE_LABEL_MASS) | (labelled.other > top)).sum()),
+        unusable=unusable,
+        refused=labelling.refused,
+        unsure=unusable - labelling.refused - labelling.rejected,
         truncated=int(labelled.truncated.sum()),
         gold=Agreement(n=int(known.sum()), agreed=right) if known.any() else None,
         splits={name: rows.tolist() for name, rows in splits.items()},

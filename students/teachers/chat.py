@@ -12,40 +12,45 @@ import asyncio
 import json
 import math
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
-from students.errors import TeacherError, TeacherGarbled, TeacherRejected
+from students.errors import TeacherError
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256, render
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.completion import (
+    answer_token,
+    first_choice,
+    read_distribution,
+    refusal_in,
+    refuse_reasoning,
+    said_in,
+)
+from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.single import OneTextTeacher
-from students.teachers.tokens import prove_distinct
-from students.wording import thinks_aloud
+from students.teachers.tokens import FirstTokens, is_mark
 
 _UNREAD = 0.02
 """Label mass that may stay unread in groups without a second question."""
 _MOST_GROUPS = 3
-_REASONING = (
-    "the teacher thinks before it answers, so its first token is no answer; use teacher.mode: "
-    "text, or switch it off, e.g. extra_body: {chat_template_kwargs: {enable_thinking: false}}"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one or more questions gave: p (K,), p_other, whether bounded, the bill, raw choices."""
+    """What one or more questions gave: the distribution over their labels, the bill, raw choices.
 
-    p: tuple[float, ...]
-    other: float
-    truncated: bool
+    `top` is the first question's most probable token and its probability, where it means no label.
+    """
+
+    distribution: LabelDistribution
     usage: TokenUsage
     raw: tuple[object, ...]
     said: str
+    top: tuple[str, float] | None
 
 
 class ChatTeacher(OneTextTeacher):
@@ -76,7 +81,12 @@ class ChatTeacher(OneTextTeacher):
         }
         if "max_completion_tokens" in section.extra_body:
             del parameters["max_tokens"]
-        asked = {"answer_with": section.answer_with, "reversed": self._orders, **parameters}
+        asked = {
+            "reading": READING,
+            "answer_with": section.answer_with,
+            "reversed": self._orders,
+            **parameters,
+        }
         self.descriptor = TeacherDescriptor(
             mode="chat",
             model=section.model,
@@ -87,35 +97,33 @@ class ChatTeacher(OneTextTeacher):
         self._body = {"model": section.model, **parameters}
         self._url = openai_url(section, "/chat/completions")
         self._client = client or TeacherClient(section)
-
-    async def check(self) -> None:
-        """Prove that answers can be told apart by their first token, then ask one question."""
-        first = first_questions(self._task, self._orders[:1])[0]
         limit = "max_tokens" if "max_tokens" in self._body else "max_completion_tokens"
-        await prove_distinct(
-            first.answers,
+        self._first = FirstTokens(
             self._client,
-            model=self._task.teacher.model,
-            tokenize_url=server_url(self._task.teacher, "/tokenize"),
+            model=section.model,
+            tokenize_url=server_url(section, "/tokenize"),
             chat_url=self._url,
             body={**self._body, limit: 8},
         )
+
+    async def check(self) -> None:
+        """Prove that answers can be told apart by their first token, then ask one question."""
+        await self._first.prove_distinct(first_questions(self._task, self._orders[:1])[0].answers)
         await super().check()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         questions = first_questions(self._task, self._orders)
         readings = await _together([self._answer(text, q, timeout_s) for q in questions])
-        n = len(readings)
-        p = tuple(sum(column) / n for column in zip(*(r.p for r in readings), strict=True))
-        distribution = LabelDistribution(
-            p, sum(r.other for r in readings) / n, any(r.truncated for r in readings)
-        )
-        word = self._task.answers[distribution.argmax]
+        distribution = _mean([r.distribution for r in readings])
+        first, usage = readings[0], sum((r.usage for r in readings), NO_USAGE)
+        raw = json.dumps([choice for r in readings for choice in r.raw], separators=(",", ":"))
+        if distribution.label is None:
+            said = next((r.said for r in readings if r.distribution.refused), first.said)
+            return TeacherReply(distribution, usage, said, raw, _fault(readings))
+        word = self._task.answers[distribution.label]
         # With one token to speak a word is cut, and a letter or an average is no word at all: the
         # answer is the label's word, spelled as the teacher spelled it where it did.
-        spelled = readings[0].said if readings[0].said.casefold() == word.casefold() else word
-        raw = json.dumps([choice for r in readings for choice in r.raw], separators=(",", ":"))
-        usage = sum((r.usage for r in readings), NO_USAGE)
+        spelled = first.said if first.said.casefold() == word.casefold() else word
         return TeacherReply(distribution, usage, spelled, raw)
 
     async def _answer(self, text: str, asked: Question, timeout_s: float | None) -> _Reading:
@@ -125,10 +133,16 @@ class ChatTeacher(OneTextTeacher):
         usage = usage_of(reply)
         with billed(usage):
             choice = first_choice(reply)
+            refused = refusal_in(choice)
+            if refused is not None:
+                none = LabelDistribution.refusal(len(self.schema))
+                return _Reading(none, usage, (choice,), refused, None)
             refuse_reasoning(reply, choice)
-            read = read_distribution(answer_token(choice), asked.answers)
+            listed = answer_token(choice)
+        usage += await self._first.prove([token for token, _ in listed], asked.answers)
+        read = read_distribution(listed, asked.answers, self._first.meant)
         groups = asked.labels
-        likely = _likely_groups(groups, read.probabilities)
+        likely = _likely_groups(groups, read)
         within = [question(self._task, [(k,) for k in groups[g]]) for g in likely]
         try:
             inner = await _together([self._answer(text, q, timeout_s) for q in within])
@@ -136,12 +150,21 @@ class ChatTeacher(OneTextTeacher):
             error.usage = None if error.usage is None else error.usage + usage
             raise
         said = said_in(choice)
-        outer = _Reading(read.probabilities, read.other, read.truncated, usage, (choice,), said)
+        token, logprob = max(listed, key=lambda item: item[1])
+        means_none = self._first.meant(token, asked.answers) is None
+        top = (token, math.exp(min(0.0, logprob))) if means_none else None
+        outer = _Reading(read, usage, (choice,), said, top)
         return _spread(outer, groups, dict(zip(likely, inner, strict=True)), len(self.schema))
 
 
-def _likely_groups(groups: Sequence[Sequence[int]], p: Sequence[float]) -> list[int]:
-    """Return the groups worth a second question: they hold nearly all of the label mass."""
+def _likely_groups(groups: Sequence[Sequence[int]], read: LabelDistribution) -> list[int]:
+    """Return the groups worth a second question: they hold nearly all of the label mass.
+
+    Where something else is likelier than any group, no label can come out on top: none is asked on.
+    """
+    p = read.probabilities
+    if read.other > max(p):
+        return []
     likely: list[int] = []
     left = sum(p)
     for g in sorted(range(len(groups)), key=lambda g: -p[g]):
@@ -161,24 +184,60 @@ def _spread(
     A group without a second question shares its mass equally among its labels; if such groups
     hold more than `_UNREAD`, the answer is flagged truncated.
     """
+    read = outer.distribution
     p = [0.0] * k
-    other, unread = outer.other, 0.0
+    other, unread = read.other, 0.0
     for g, labels in enumerate(groups):
-        mass = outer.p[g]
-        within = inner.get(g)
+        mass = read.probabilities[g]
+        within = inner[g].distribution if g in inner else None
         if within is None and len(labels) > 1:
             unread += mass
         if within is not None:
             other += mass * within.other
         for label in labels:
-            p[label] = mass * (within.p[label] if within is not None else 1 / len(labels))
-    return _Reading(
+            p[label] = mass * (within.probabilities[label] if within else 1 / len(labels))
+    distribution = LabelDistribution(
         tuple(p),
         other,
-        outer.truncated or unread > _UNREAD or any(r.truncated for r in inner.values()),
-        sum((r.usage for r in inner.values()), outer.usage),
-        (*outer.raw, *(choice for r in inner.values() for choice in r.raw)),
-        outer.said,
+        read.truncated or unread > _UNREAD or any(r.distribution.truncated for r in inner.values()),
+        refused=any(r.distribution.refused for r in inner.values()),
+    )
+    return replace(
+        outer,
+        distribution=distribution,
+        usage=sum((r.usage for r in inner.values()), outer.usage),
+        raw=(*outer.raw, *(choice for r in inner.values() for choice in r.raw)),
+    )
+
+
+def _mean(read: Sequence[LabelDistribution]) -> LabelDistribution:
+    n, columns = len(read), zip(*(r.probabilities for r in read), strict=True)
+    return LabelDistribution(
+        tuple(sum(column) / n for column in columns),
+        sum(r.other for r in read) / n,
+        any(r.truncated for r in read),
+        any(r.refused for r in read),
+    )
+
+
+def _fault(readings: Sequence[_Reading]) -> str:
+    """Say why readings that together mean no label do not, and what to do."""
+    for reading in readings:
+        if reading.distribution.refused:
+            return f"the teacher refused: {reading.said[:80]!r}"
+    top = next((reading.top for reading in readings if reading.top is not None), None)
+    if top is None:
+        return "no label stands above the others: options mean the same, or their order decides"
+    token, p = top
+    found = f"the first token is {token!r} ({p:.2f}), no label: "
+    if is_mark(token):
+        return found + (
+            "raise teacher.max_tokens to 4 or more, so that it is passed over, or ask for the bare "
+            "word in the prompt"
+        )
+    return found + (
+        "ask for the bare word in the prompt, name the teacher's words in teacher.answers, or use "
+        "teacher.mode: text"
     )
 
 
@@ -194,106 +253,3 @@ async def _together(calls: Sequence[Coroutine[Any, Any, _Reading]]) -> list[_Rea
         known = [bill for bill in bills if bill is not None]
         error.usage = sum(known, NO_USAGE) if len(known) == len(bills) else None
     raise error
-
-
-def first_choice(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return choices[0] with its message.
-
-    Raises:
-        TeacherGarbled: not a chat completion.
-        TeacherRejected: the provider's filter stopped the answer.
-    """
-    choices = reply.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise TeacherGarbled("the reply has no choices; is this a chat completions server?")
-    choice: dict[str, Any] = choices[0]
-    if choice.get("finish_reason") == "content_filter":
-        raise TeacherRejected("the provider's content filter stopped the answer")
-    if not isinstance(choice.get("message"), dict):
-        raise TeacherGarbled("the reply's first choice has no message")
-    return choice
-
-
-def said_in(choice: Mapping[str, Any]) -> str:
-    """Return the text of a choice's message; parts that are no text (thoughts) are left out."""
-    content = choice["message"].get("content")
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, Mapping)]
-        content = "".join(str(p.get("text", "")) for p in parts if p.get("type") == "text")
-    return str(content or "").strip()
-
-
-def refuse_reasoning(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
-    """Raise TeacherRejected if the model reasoned before the answer."""
-    message = choice["message"]
-    details = (reply.get("usage") or {}).get("completion_tokens_details") or {}
-    if (
-        message.get("reasoning_content")
-        or message.get("reasoning")
-        or details.get("reasoning_tokens")
-        or thinks_aloud(said_in(choice))
-    ):
-        raise TeacherRejected(_REASONING)
-
-
-def answer_token(choice: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return (token, log-probability) of the candidates at the answer's position.
-
-    Leading tokens of white space are no answer and are passed over.
-
-    Raises:
-        TeacherGarbled: no logprobs, or nothing but white space.
-    """
-    content = (choice.get("logprobs") or {}).get("content")
-    if not isinstance(content, list) or not content:
-        raise TeacherGarbled(
-            "the reply has no logprobs; use a server that gives them, or teacher.mode: text"
-        )
-    try:
-        for position in content:
-            if not str(position["token"]).strip():
-                continue
-            listed = position.get("top_logprobs") or [position]
-            return [(str(item["token"]), float(item["logprob"])) for item in listed]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise TeacherGarbled("the reply's logprobs are not in OpenAI's shape") from None
-    raise TeacherGarbled(
-        "the teacher began with white space and was cut; raise teacher.max_tokens to 2 or more"
-    )
-
-
-def read_distribution(
-    listed: Sequence[tuple[str, float]], words: Sequence[str]
-) -> LabelDistribution:
-    """Turn the top-k tokens into (p_1..p_K, p_other).
-
-    A token counts for a label when it begins that label's word and no other, whatever its case and
-    leading space; such variants are summed. With S the listed probability and m the smallest
-    listed one, a label without a token can have at most min(m, 1 - S), and all such labels
-    together at most 1 - S: that bound is stored and the answer flagged truncated.
-    """
-    mass = [math.exp(min(0.0, logprob)) for _, logprob in listed]
-    p = [0.0] * len(words)
-    folded = [word.casefold() for word in words]
-    for (token, _), m in zip(listed, mass, strict=True):
-        begun = _begins(token, folded)
-        if begun is not None:
-            p[begun] += m
-    missing = [k for k, probability in enumerate(p) if probability == 0.0]
-    rest = max(0.0, 1.0 - sum(mass))
-    if missing and mass:
-        bound = min(min(mass), rest / len(missing))
-        for k in missing:
-            p[k] = bound
-    total = sum(p)
-    if total > 1.0:
-        p = [probability / total for probability in p]
-    return LabelDistribution(tuple(p), max(0.0, 1.0 - total), truncated=bool(missing))
-
-
-def _begins(token: str, folded: Sequence[str]) -> int | None:
-    start = token.strip().casefold()
-    if not start:
-        return None
-    begun = [k for k, word in enumerate(folded) if word.startswith(start)]
-    return begun[0] if len(begun) == 1 else None

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from students.errors import TeacherGarbled, TeacherRejected
+from students.errors import TeacherGarbled
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256
 from students.task import Task
@@ -23,6 +23,7 @@ from students.teachers.single import OneTextTeacher
 
 _NAME = "label"
 _INSTRUCTIONS = "Which option fits best?"
+_NO_ANSWERS = "the reply has no answers with probabilities; is this /v1/systemone or /v1/decisions?"
 
 
 class DecisionsTeacher(OneTextTeacher):
@@ -50,12 +51,23 @@ class DecisionsTeacher(OneTextTeacher):
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         reply = await self._client.post(self._url, self._body(text), timeout_s)
         usage = usage_of(reply)
+        raw = json.dumps(reply, separators=(",", ":"))
         with billed(usage):
-            probabilities, mass = _read(reply)
+            answer = _answer(reply)
+            if answer.get("type") == "refusal":
+                said = str(answer.get("refusal") or answer.get("reason") or "")
+                none = LabelDistribution.refusal(len(self.schema))
+                return TeacherReply(none, usage, said, raw, f"the provider refused: {said[:80]!r}")
+            probabilities, mass = _read(reply, answer)
             p = self._in_order(probabilities)
         distribution = LabelDistribution(tuple(mass * q for q in p), 1.0 - mass)
-        word = self._task.answers[distribution.argmax]
-        return TeacherReply(distribution, usage, word, json.dumps(reply, separators=(",", ":")))
+        word, fault = self._task.answers[distribution.argmax], ""
+        if distribution.label is None:
+            fault = (
+                f"the label mass is {mass:.2f} and no option stands out: the question must have "
+                "the options as its answers; name them in the prompt"
+            )
+        return TeacherReply(distribution, usage, word, raw, fault)
 
     def _body(self, text: str) -> dict[str, Any]:
         section, words = self._task.teacher, self._task.answers
@@ -98,13 +110,20 @@ class DecisionsTeacher(OneTextTeacher):
         return [q / total for q in p]
 
 
-def _read(reply: Mapping[str, Any]) -> tuple[dict[str, float], float]:
-    """Return probabilities by option and the label mass (1 where the provider tells none)."""
+def _answer(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     answers = reply.get("answers")
     try:
         answer = answers[0] if isinstance(answers, list) else answers[_NAME]  # type: ignore[index]
-        if answer.get("type") == "refusal":
-            raise TeacherRejected("the provider refused to answer the question")
+    except (KeyError, IndexError, TypeError):
+        answer = None
+    if not isinstance(answer, Mapping):
+        raise TeacherGarbled(_NO_ANSWERS)
+    return answer
+
+
+def _read(reply: Mapping[str, Any], answer: Mapping[str, Any]) -> tuple[dict[str, float], float]:
+    """Return probabilities by option and the label mass (1 where the provider tells none)."""
+    try:
         listed = answer["probabilities"]
         if isinstance(listed, list):
             listed = {str(item["value"]): item["probability"] for item in listed}
@@ -112,6 +131,4 @@ def _read(reply: Mapping[str, Any]) -> tuple[dict[str, float], float]:
         mass = min(1.0, max(0.0, float(diagnostics.get("label_mass", 1.0))))
         return {str(name): float(p) for name, p in listed.items()}, mass
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        raise TeacherGarbled(
-            "the reply has no answers with probabilities; is this /v1/systemone or /v1/decisions?"
-        ) from None
+        raise TeacherGarbled(_NO_ANSWERS) from None

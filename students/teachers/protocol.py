@@ -11,6 +11,8 @@ from students.labels import LabelDistribution, LabelSchema
 
 PROBE = "Is this a test?"
 """The text that `check` asks about."""
+READING = 2
+"""Number of the rules that free answers are read by: read otherwise, it is another teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,16 @@ class TeacherDescriptor:
 
 @dataclass(frozen=True, slots=True)
 class TeacherReply:
-    """One answer: distribution, consumption, the words it used and the raw reply (JSON)."""
+    """One answer: distribution, consumption, the words it used and the raw reply (JSON).
+
+    `fault` says, for people, why an unusable answer names no label, and what to do about it.
+    """
 
     distribution: LabelDistribution
     usage: TokenUsage
     wording: str
     raw: str
+    fault: str = ""
 
 
 class Teacher(Protocol):
@@ -54,7 +60,7 @@ class Teacher(Protocol):
         ...
 
     async def check(self) -> None:
-        """Prove the contract against the real server (reachable, model known, labels distinct).
+        """Prove the contract against the real server: reachable, model known, an answer usable.
 
         Raises:
             TeacherError: with one sentence saying what to do.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from students.errors import TeacherRejected
 from students.teachers.client import TeacherClient
 from students.teachers.protocol import PROBE, TeacherReply
 
@@ -21,8 +22,14 @@ class OneTextTeacher(ABC):
         return [await self._ask(text, timeout_s) for text in texts]
 
     async def check(self) -> None:
-        """Ask one question and read its answer as any other."""
-        await self._ask(PROBE, None)
+        """Ask one question and read its answer as any other.
+
+        Raises:
+            TeacherRejected: the answer names no label.
+        """
+        reply = await self._ask(PROBE, None)
+        if reply.distribution.label is None:
+            raise TeacherRejected(f"asked {PROBE!r}, {reply.fault}", usage=reply.usage)
 
     async def aclose(self) -> None:
         """Close the connection pool."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
-from students.errors import TeacherError, TeacherGarbled
+from students.errors import TeacherError
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256, render
 from students.task import Task
-from students.teachers.chat import first_choice, said_in
 from students.teachers.client import TeacherClient, billed, openai_url, usage_of
-from students.teachers.protocol import TeacherDescriptor, TeacherReply
+from students.teachers.completion import first_choice, refusal_in, said_in
+from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.single import OneTextTeacher
 from students.wording import read_answer, without_thinking
@@ -31,6 +31,7 @@ class _Sample:
     cut: bool
     label: int | None
     usage: TokenUsage
+    refused: bool = False
 
 
 class TextTeacher(OneTextTeacher):
@@ -58,7 +59,9 @@ class TextTeacher(OneTextTeacher):
             model=section.model,
             revision=section.revision,
             prompt_sha256=prompt_sha256(task.prompt, task.answers),
-            parameters=json.dumps({"samples": section.samples, **parameters}, sort_keys=True),
+            parameters=json.dumps(
+                {"reading": READING, "samples": section.samples, **parameters}, sort_keys=True
+            ),
         )
         self._body = {"model": section.model, **parameters}
         self._url = openai_url(section, "/chat/completions")
@@ -82,7 +85,9 @@ class TextTeacher(OneTextTeacher):
             if isinstance(error, BaseException):
                 raise error
         raw = json.dumps([one.said for one in answers])
-        return TeacherReply(self._shares(answers, usage), usage, answers[0].said, raw)
+        shares, first = self._shares(answers), answers[0]
+        fault = "" if shares.label is not None else _fault(answers, self._task.answers)
+        return TeacherReply(shares, usage, first.said, raw, fault)
 
     async def _sample(self, text: str, order: Sequence[int], timeout_s: float | None) -> _Sample:
         asked = question(self._task, [(k,) for k in order])
@@ -91,22 +96,31 @@ class TextTeacher(OneTextTeacher):
         usage = usage_of(reply)
         with billed(usage):
             choice = first_choice(reply)
+        refused = refusal_in(choice)
+        if refused is not None:
+            return _Sample(refused, False, None, usage, refused=True)
         said, cut = without_thinking(said_in(choice)), choice.get("finish_reason") == "length"
         at = read_answer(said, asked.answers, cut=cut)
         return _Sample(said, cut, None if at is None else asked.labels[at][0], usage)
 
-    def _shares(self, answers: Sequence[_Sample], usage: TokenUsage) -> LabelDistribution:
+    def _shares(self, answers: Sequence[_Sample]) -> LabelDistribution:
         counts = [0] * len(self.schema)
         for one in answers:
             if one.label is not None:
                 counts[one.label] += 1
-        if not any(counts):
-            raise TeacherGarbled(_no_label(answers[0], self._task.answers), usage=usage)
         n = len(answers)
-        return LabelDistribution(tuple(c / n for c in counts), 1.0 - sum(counts) / n)
+        refused = not any(counts) and any(one.refused for one in answers)
+        shares = tuple(c / n for c in counts)
+        return LabelDistribution(shares, 1.0 - sum(counts) / n, refused=refused)
 
 
-def _no_label(answer: _Sample, words: Sequence[str]) -> str:
+def _fault(answers: Sequence[_Sample], words: Sequence[str]) -> str:
+    """Say why these answers together name no label."""
+    answer = next((one for one in answers if one.label is None), None)
+    if answer is None:
+        return f"the teacher gave {len(answers)} answers, and no label more often than another"
+    if answer.refused:
+        return f"the teacher refused: {answer.said[:80]!r}"
     if answer.cut:
         return (
             f"the teacher's answer was cut before it was a label (it wrote {answer.said[:80]!r}); "

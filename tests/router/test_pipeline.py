@@ -8,12 +8,14 @@ from decimal import Decimal
 
 import pytest
 
-from costmodel.money.pricing import NO_USAGE
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
 from router.policy import Reason, Route
 from router.request import Ask
 from router.settings import Settings
 from students.errors import TeacherGarbled, TeacherUnavailable
+from students.labels import LabelDistribution
+from students.teachers.protocol import TeacherReply
 from students.testing import ScriptedTeacher
 
 STUDENT_USD = Decimal("0.00000002")
@@ -241,3 +243,37 @@ async def test_a_student_that_fails_alone_is_no_answer(rig, text):
     assert made.teacher.calls == []
     [entry] = made.ledger.entries
     assert (entry.route, entry.reason) == ("refused", "student_error")
+
+
+NO_LABEL_SAID = [
+    (LabelDistribution((0.3, 0.1), 0.6), Reason.TEACHER_UNSURE, "Well, it depends"),
+    (LabelDistribution.refusal(2), Reason.TEACHER_REFUSED, "I cannot help with that."),
+]
+
+
+@pytest.mark.parametrize(("distribution", "reason", "words"), NO_LABEL_SAID)
+async def test_an_answer_without_a_label_is_degraded_and_billed(
+    rig, task, distribution, reason, words
+):
+    """A refusal was served as label 0 with probability .001, not degraded."""
+    reply = TeacherReply(distribution, TokenUsage(20, 1), words, "{}")
+    made = await rig(teacher=ScriptedTeacher(task.schema_, reply))
+    answer = await made.pipeline.answer(ask("maybe"))
+    assert (answer.route, answer.reason) == (Route.DEGRADED, reason)
+    assert made.pipeline.schema.names[answer.label] == "calm"
+    assert (answer.wording, answer.usd) == (words, STUDENT_USD + TEACHER_USD)
+    [entry] = made.ledger.entries
+    assert (entry.degraded, entry.reason, entry.attempts) == (True, reason, 1)
+
+
+@pytest.mark.parametrize(("distribution", "reason", "words"), NO_LABEL_SAID)
+async def test_an_answer_without_a_label_is_a_503_where_the_task_says_so(
+    rig, make_task, distribution, reason, words
+):
+    """on_failure error: nobody gets a label that nobody meant."""
+    task = make_task(teacher={"on_failure": "error"})
+    reply = TeacherReply(distribution, TokenUsage(20, 1), words, "{}")
+    made = await rig(task=task, teacher=ScriptedTeacher(task.schema_, reply))
+    with pytest.raises(Unavailable) as caught:
+        await made.pipeline.answer(ask("maybe"))
+    assert caught.value.reason == reason

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from costmodel.bill.feasibility import feasible_deployment
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import (
     Deployment,
@@ -29,6 +30,20 @@ def test_counts_usage_and_labelling_come_from_the_bundle(task_file):
     assert got.one_off.labelling_usd == Decimal("1.37")
     assert (got.usage.input_tokens, got.usage.output_tokens) == (51.5, 2.0)
     assert got.certified_threshold == 0.83
+
+
+def test_escalations_without_a_usable_answer_are_unanswered(task_file):
+    """A what-if took each of them for an answer: evaluate said 45 of 45 unsure, it saved 98.8 %."""
+    path = task_file.parent / ".raisehand" / "bundles" / "abc123" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["evaluation"]["label_mass"] = {"unusable_escalated": 131}
+    path.write_text(json.dumps(manifest))
+    got = read_deployment(task_file)
+    assert got.unusable == 0.5
+    before = with_changes(got, {"unusable": 0})
+    found, else_ = (feasible_deployment(d, project_deployment(d)) for d in (got, before))
+    assert 1 - found.unanswered == pytest.approx(0.5 * (1 - else_.unanswered))
+    assert (found.why_unanswered, found.answers) == ("its answers are no label", False)
 
 
 def test_defaults_are_those_of_the_task_file():

@@ -37,7 +37,7 @@ def test_each_text_gets_the_teachers_word(labels):
 
 def test_other_classes_or_another_format_are_one_sentence(labels, tmp_path):
     """Labels of another task and files that are no labels say so, and what to do."""
-    with pytest.raises(BadRows, match=r"2 classes; raisehand-labels/1 with 3 is needed"):
+    with pytest.raises(BadRows, match=r"2 classes; raisehand-labels/2 with 3 is needed"):
         read_recorded(labels, ("a", "b", "c"))
     with np.load(labels) as stored:
         arrays = dict(stored)

@@ -6,6 +6,11 @@ import json
 
 import pytest
 
+from costmodel.money.pricing import TokenUsage
+from students.labels import LabelDistribution
+from students.teachers.protocol import TeacherReply
+from students.testing import ScriptedTeacher
+
 PATH = "/v1/chat/completions"
 
 
@@ -51,6 +56,31 @@ async def test_an_escalated_request_has_the_teachers_wording_and_usage(rig):
     assert response.json["choices"][0]["message"]["content"] == "urgent"
     assert response.json["usage"]["prompt_tokens"] == 20
     assert response.headers["x-raisehand-route"] == "teacher"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("distribution", "said"),
+    [
+        (LabelDistribution((0.1, 0.2), 0.7), {"content": "It depends."}),
+        (LabelDistribution.refusal(2), {"refusal": "It depends."}),
+    ],
+)
+async def test_an_answer_without_a_label_is_given_in_the_teachers_own_words(
+    rig, task, distribution, said, stream
+):
+    """An application gets what the teacher would have said to it, a refusal as a refusal."""
+    reply = TeacherReply(distribution, TokenUsage(20, 3), "It depends.", "{}")
+    made = await rig(teacher=ScriptedTeacher(task.schema_, reply))
+    response = await made.post(PATH, request(messages=messages("maybe"), stream=stream))
+    if stream:
+        chunks = response.body.decode().split("\n\n")
+        assert json.loads(chunks[1].removeprefix("data: "))["choices"][0]["delta"] == said
+    else:
+        message = response.json["choices"][0]["message"]
+        assert message == {"role": "assistant", "content": None, "refusal": None} | said
+        assert response.json["usage"]["completion_tokens"] == 3
+    assert response.headers["x-raisehand-route"] == "degraded"
 
 
 @pytest.mark.parametrize("with_usage", [True, False])

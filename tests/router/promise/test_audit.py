@@ -12,6 +12,7 @@ from router.promise.audit import SAVE_EVERY, Auditor, Watch, open_watch
 from router.promise.monitor import Monitor
 from router.request import Ask
 from students.errors import TeacherUnavailable
+from students.labels import LabelDistribution
 from students.testing import ScriptedTeacher
 
 
@@ -58,6 +59,15 @@ async def test_a_disagreement_is_counted(rig):
     await made.pipeline.answer(ask("nice weather"))
     await made.pipeline.close()
     assert watch.monitor.state.disagreements == 1
+
+
+async def test_an_audit_without_a_label_is_a_disagreement(rig, task):
+    """As calibration rows without a usable answer are: what proves the promise also watches it."""
+    none = LabelDistribution.refusal(2)
+    made, watch = await audited(rig, teacher=ScriptedTeacher(task.schema_, none))
+    await made.pipeline.answer(ask("nice weather"))
+    await made.pipeline.close()
+    assert (watch.monitor.state.audits, watch.monitor.state.disagreements) == (1, 1)
 
 
 @pytest.mark.parametrize(("promise", "audits"), [("system", 1), ("strict", 0)])

@@ -1,5 +1,7 @@
 """The evaluation: every figure equals the plain definition, and says when it cannot be had."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss
@@ -11,6 +13,7 @@ from students.errors import BadInputs
 from students.evaluation import Evaluation
 from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
+from students.metrics import metric_rows
 from students.task import PromiseSection
 
 SCHEMA = LabelSchema(("a", "b", "c"))
@@ -201,6 +204,22 @@ def test_label_mass_is_reported_not_renormalised():
     got = evaluate(p, unsure, (0.5,) * 3, "margin", PROMISE).label_mass
     assert (got.unsure, got.truncated) == (7, 7)
     assert got.mean == pytest.approx(0.93 * 0.9 + 0.07 * 0.2)
+
+
+def test_unusable_answers_agree_with_nobody():
+    """The largest of their crumbs was taken for the teacher's label; kept or not, it is said."""
+    labelled, p = _set(100)
+    silent = np.arange(100) < 10
+    some = replace(labelled, usable=~silent)
+    got = evaluate(p, some, (0.6,) * 3, "max_probability", PROMISE)
+    kept = p.max(1) >= 0.6
+    assert got.label_mass.unusable == 10
+    assert got.label_mass.unusable_escalated == (silent & ~kept).sum()
+    assert got.agreement.count == ((p.argmax(1) == labelled.teacher) & ~silent).sum()
+    assert sum(row.teacher for row in got.classes) == 90
+    assert sum(one.count for one in got.confusion) == 90 - got.agreement.count
+    said = {metric: value for _, metric, value in metric_rows(got, None)}
+    assert said["no usable answer"].startswith("10 of 100; ")
 
 
 def test_evaluation_survives_json(measured):

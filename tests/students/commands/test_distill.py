@@ -50,6 +50,8 @@ def task_file(tmp_path):
         asked=n,
         cached=0,
         rejected=0,
+        refused=0,
+        unusable=0,
         self_agreement=Agreement(n=20, agreed=20),
         label_mass=(0,) * 10,
         unsure=0,

@@ -87,6 +87,8 @@ def write_labels(path, seed=0):
         asked=n,
         cached=0,
         rejected=0,
+        refused=0,
+        unusable=0,
         self_agreement=Agreement(n=100, agreed=99),
         label_mass=(0,) * 9 + (n,),
         unsure=0,

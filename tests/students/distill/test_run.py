@@ -1,12 +1,12 @@
 """One distillation from labels to bundle, on a task small enough to do in a second."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from students.certificate import NEVER
-from students.distill.run import STAGES, answer, distill
+from students.distill.run import STAGES, answer, distill, take_parts
 from students.errors import BadInputs
 from students.runtime.bundle import LabellingBill, find_bundle
 from students.runtime.load import load_student
@@ -76,6 +76,33 @@ def test_a_promise_out_of_reach_is_refused_and_the_bundle_escalates_everything(
     assert done.bundle.manifest.evaluation.escalation.rate == 1.0
     assert done.refusal.raw_disagreement == pytest.approx(0.5, abs=0.1)
     assert "cannot certify 99.0%" in done.refusal.statement
+
+
+@pytest.mark.torch
+def test_unusable_answers_teach_nothing_and_count_as_disagreements(
+    tmp_path, make_labels, make_task, split_rows
+):
+    """Refused texts vanished from the promise "of all answers"; ties of bounds were learnt."""
+    data = make_labels()
+    silent = np.zeros(len(data), bool)
+    silent[split_rows["calibration"][:6]] = silent[split_rows["train"][:100]] = True
+    data = replace(data, usable=~silent)
+    parts = take_parts(make_task(tmp_path), data, split_rows)
+    assert [len(parts[name]) for name in ("train", "calibration")] == [500, 400]
+    assert parts["train"].usable.all()
+    done = distill(make_task(tmp_path, agreement=0.95), data, split_rows, teacher=TEACHER)
+    certificate = done.bundle.manifest.certificate
+    assert (certificate.n_calibration, certificate.n_unusable) == (400, 6)
+    assert 0 < certificate.disagreements <= 6
+    assert "To 6 of the calibration rows the teacher gave no usable answer" in certificate.statement
+
+
+def test_too_many_unusable_answers_make_no_student(tmp_path, make_labels, make_task, split_rows):
+    """A prompt that mostly gets no label is to be corrected, not distilled."""
+    data = make_labels()
+    data = replace(data, usable=np.arange(len(data)) % 3 > 0)
+    with pytest.raises(BadInputs, match="467 of 1,400 answers of the teacher mean no label"):
+        distill(make_task(tmp_path), data, split_rows, teacher=TEACHER)
 
 
 def test_a_split_without_rows_is_named(tmp_path, make_labels, make_task, split_rows):

@@ -5,7 +5,7 @@ import pytest
 
 from students.errors import BadInputs
 from students.label.labelled import LabelledSet
-from students.labels import LabelSchema
+from students.labels import NO_LABEL, LabelSchema
 
 
 def _set(texts=("a", "größer 🚑", "")):
@@ -40,6 +40,15 @@ def test_the_fingerprint_sees_every_change():
     )  # fmt: skip
     assert moved.sha256 != labelled.sha256
     assert _set(("a", "größer 🚒", "")).sha256 != labelled.sha256
+
+
+def test_an_answer_without_a_label_has_none():
+    """Low label mass, something else on top, and level bounds: argmax made a label of each."""
+    p = np.array([[0.3, 0.1], [0.4, 0.1], [0.5, 0.5], [0.0, 0.0], [0.6, 0.4]], np.float32)
+    other = np.array([0.6, 0.5, 0.0, 1.0, 0.0], np.float32)
+    none, gold = np.zeros(5, bool), np.full(5, -1, np.int32)
+    labelled = LabelledSet(LabelSchema(("a", "b")), tuple("12345"), p, other, none, gold)
+    assert labelled.teacher.tolist() == [NO_LABEL] * 4 + [0]
 
 
 def test_take_picks_rows_in_order():

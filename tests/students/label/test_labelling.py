@@ -224,7 +224,7 @@ async def test_passing_faults_are_retried_with_jitter_and_lasting_ones_end_it(tm
 
 
 async def test_a_batch_that_is_refused_is_asked_one_by_one(tmp_path):
-    """One poisonous text loses only itself; rows and gold of the others stay together."""
+    """One poisonous text is the only one without a usable answer; it stays traffic."""
 
     def picky(text):
         return TeacherRejected("too long") if text == "text 7" else _answer(text)
@@ -234,8 +234,9 @@ async def test_a_batch_that_is_refused_is_asked_one_by_one(tmp_path):
     labelling = await _label(tmp_path, teacher, task=task)
     assert labelling.rejected == 1
     assert labelling.rejection == "too long"
-    assert labelling.rows.tolist() == [i for i in range(20) if i != 7]
-    assert labelling.labelled.gold.tolist() == [i % 2 for i in range(20) if i != 7]
+    assert labelling.rows.tolist() == list(range(20))
+    assert np.flatnonzero(~labelling.labelled.usable).tolist() == [7]
+    assert labelling.labelled.teacher.tolist() == [i % 2 if i != 7 else -1 for i in range(20)]
     assert max(map(len, teacher.calls)) == 8
 
 
@@ -245,6 +246,28 @@ async def test_a_teacher_that_refuses_most_ends_the_run(tmp_path):
     with pytest.raises(TeacherGarbled, match="refused 10 of 10 texts; the last time: no logprobs"):
         await _label(tmp_path, teacher, n=400, task=_task(tmp_path, max_concurrency=1))
     assert len(teacher.calls) == 10
+
+
+async def test_a_teacher_that_names_no_label_ends_the_run_early(tmp_path):
+    """300 answers that began with ** were bought, learnt and certified."""
+    teacher = ScriptedTeacher(SCHEMA, LabelDistribution((0.004, 0.004), 0.992))
+    with pytest.raises(TeacherRejected, match="20 of the first 20 answers are no label"):
+        await _label(tmp_path, teacher, n=400, task=_task(tmp_path, max_concurrency=1))
+    assert len(teacher.calls) == 20
+
+
+async def test_some_answers_without_a_label_are_kept_as_such_and_not_asked_again(tmp_path):
+    """They were paid for and they are traffic: what a refusal is, the cache knows, too."""
+
+    def mostly(text):
+        return LabelDistribution.refusal(2) if text == "text 7" else _answer(text)
+
+    teacher = ScriptedTeacher(SCHEMA, mostly)
+    for _ in range(2):
+        labelling = await _label(tmp_path, teacher)
+        assert (labelling.refused, labelling.rejected) == (1, 0)
+        assert np.flatnonzero(~labelling.labelled.usable).tolist() == [7]
+    assert len(teacher.calls) == 20
 
 
 async def test_progress_says_how_far_and_how_dear(tmp_path):

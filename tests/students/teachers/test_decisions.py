@@ -3,7 +3,7 @@
 import pytest
 from openai.types import Decision
 
-from students.errors import TeacherGarbled, TeacherRejected
+from students.errors import TeacherGarbled
 from students.teachers import make_teacher
 
 LABELS = {"calm": "nothing to do", "urgent": ""}
@@ -110,10 +110,23 @@ async def test_rounding_is_undone_and_more_is_refused(ask):
         await ask(_systemone({"calm": 0.6, "urgent": 0.6}))
 
 
+async def test_a_refusal_and_low_label_mass_mean_no_label(ask):
+    """What the provider refuses, or would rather not say with an option, is no label."""
+    refused = await ask(_openai({"type": "refusal", "name": "label", "refusal": "no"}))
+    assert (refused.distribution.refused, refused.distribution.label) == (True, None)
+    assert (refused.wording, refused.usage.input_tokens) == ("no", 50)
+    reply = {
+        **_systemone({"calm": 0.9, "urgent": 0.1}),
+        "diagnostics": {"label": {"label_mass": 0.2}},
+    }
+    unsure = await ask(reply)
+    assert unsure.distribution.label is None
+    assert "label mass is 0.20" in unsure.fault
+
+
 @pytest.mark.parametrize(
     ("reply", "error", "says"),
     [
-        (_openai({"type": "refusal", "name": "label"}), TeacherRejected, "refused"),
         (_systemone({"calm": 1.0}), TeacherGarbled, r"differ from the question's in \['urgent'\]"),
         (_systemone({"calm": 2.0, "urgent": -1.0}), TeacherGarbled, "not a probability"),
         ({"choices": []}, TeacherGarbled, "no answers with probabilities"),
@@ -121,6 +134,6 @@ async def test_rounding_is_undone_and_more_is_refused(ask):
     ],
 )
 async def test_other_replies_are_named(ask, reply, error, says):
-    """A refusal, a missing option, a non-probability, another API: each says what it is."""
+    """A missing option, a non-probability, another API: each says what it is."""
     with pytest.raises(error, match=says):
         await ask(reply)

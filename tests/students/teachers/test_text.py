@@ -1,8 +1,9 @@
 """The text teacher reads answers as hard labels, or shares of several as soft ones."""
 
+import re
+
 import pytest
 
-from students.errors import TeacherGarbled
 from students.teachers import make_teacher
 
 
@@ -58,11 +59,29 @@ async def test_samples_with_shuffled_options_become_shares(server, ask):
     assert again.distribution == reply.distribution
 
 
-async def test_an_answer_that_is_no_label_is_garbled_and_billed(ask):
-    """Words that are no label are shown, and the call is paid for."""
-    with pytest.raises(TeacherGarbled, match="'I cannot say', which is none of calm, urgent") as e:
-        await ask(lambda path, body: _completion("I cannot say"))
-    assert e.value.usage.input_tokens == 9
+async def test_an_answer_that_is_no_label_is_none(ask):
+    """Words that are no label stay the teacher's words, are shown and paid for."""
+    reply = await ask(lambda path, body: _completion("This is not urgent."))
+    assert reply.distribution.label is None
+    assert reply.distribution.other == 1.0
+    assert reply.wording == "This is not urgent."
+    assert "'This is not urgent.', which is none of calm, urgent" in reply.fault
+    assert reply.usage.input_tokens == 9
+
+
+async def test_a_refusal_is_an_answer_without_a_label(ask):
+    """What the refusal says is the answer; nothing else of it is read."""
+    reply = await ask(lambda path, body: _completion(None, refusal="I can't help with that."))
+    assert reply.distribution.refused
+    assert reply.wording == "I can't help with that."
+
+
+async def test_samples_that_cancel_out_name_no_label(server, ask):
+    """As many votes for each of two labels are a vote for none."""
+    answers = iter(["calm", "urgent"])
+    reply = await ask(lambda path, body: _completion(next(answers)), samples=2)
+    assert reply.distribution.label is None
+    assert "no label more often than another" in reply.fault
 
 
 @pytest.mark.parametrize(
@@ -90,8 +109,9 @@ async def test_an_answer_cut_at_the_limit_has_a_message_of_its_own(ask, content)
     cut = _completion(content)
     cut["choices"][0]["finish_reason"] = "length"
     labels = ("card payment", "card payment fee", "card payment fee charged")
-    with pytest.raises(TeacherGarbled, match=r"was cut .*teacher\.max_tokens"):
-        await ask(lambda path, body: cut, labels=labels)
+    reply = await ask(lambda path, body: cut, labels=labels)
+    assert reply.distribution.label is None
+    assert re.search(r"was cut .*teacher\.max_tokens", reply.fault)
 
 
 @pytest.mark.parametrize(("limit", "sent"), [({}, None), ({"max_tokens": 4096}, 4096)])
