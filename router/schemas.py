@@ -101,6 +101,17 @@ class ChatEnvelope(Struct):
     stream: Any = False
 
 
+class PassedEnvelope(Struct):
+    """As much of a call that only a teacher answers as is needed to pass it on."""
+
+    model: str
+    student_only: Any = UNSET
+    """Refused, as everywhere but on `/v1/classify`."""
+    stream: Any = False
+    background: Any = False
+    """Refused: its cost would be known nowhere."""
+
+
 class ChatMessage(Struct):
     """What was said, whole or as a part of a stream."""
 

@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 
 from router.api.decisions import SystemOneReply, SystemOneRequest
+from router.api.pass_on import PASSED_ON
 from router.schemas import (
     ChatCompletion,
     ChatEnvelope,
     Classified,
     ClassifiedList,
     ClassifyRequest,
+    PassedEnvelope,
 )
 
 ERRORS = {
@@ -32,10 +34,10 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
     types = (
         ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
-        SystemOneRequest, SystemOneReply,
+        SystemOneRequest, SystemOneReply, PassedEnvelope,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion, question, decision = refs
+    request, one, many, envelope, completion, question, decision, passed = refs
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(
@@ -44,6 +46,10 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             completion,
         ),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
+    }
+    schema["paths"] |= {
+        f"/v1{path}": _post("What the teacher answers: passed on untouched", passed, {})
+        for path in PASSED_ON
     }
     schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
     return schema

@@ -25,13 +25,15 @@ from students.task import TeacherSection
 from students.teachers.client import api_headers
 
 log = logging.getLogger(__name__)
-SURFACE = "chat"
+CHAT = "/chat/completions"
+_SURFACES = {CHAT: "chat"}
+"""What the ledger calls a path; the others by their own name."""
 BUDGET_RETRY_S = 60.0
 """A budget refills all the time; sooner than in a minute it is not worth asking again."""
 
 
 class Passthrough:
-    """Forwards chat completions to one chat teacher, within its limits and the task's budget.
+    """Forwards calls to one teacher, within its limits and the task's budget.
 
     Args:
         first_byte_s: until the teacher begins to answer.
@@ -64,16 +66,19 @@ class Passthrough:
         self._pipeline = pipeline
         self._clock = clock
 
-    async def forward(self, call: Call, *, model: str = "", streams: bool = False) -> None:
-        """Send the request on and its answer back.
+    async def forward(
+        self, call: Call, *, path: str = CHAT, model: str = "", streams: bool = False
+    ) -> None:
+        """Send the request on to a path below the teacher's base URL, and its answer back.
 
         `model` is asked for (empty: the task's); `streams` says whether as a stream.
 
         Raises:
             Refusal: the teacher may not be asked, or gave no answer.
         """
+        surface = _SURFACES.get(path, path.rpartition("/")[2])
         key, priority = (call.key.name, call.key.priority) if call.key else ("", 0)
-        ask = Ask(call.body.decode("utf-8", "replace"), call.request_id, SURFACE, key=key)
+        ask = Ask(call.body.decode("utf-8", "replace"), call.request_id, surface, key=key)
         bill = Bill(asked=model)
         booking = self._pipeline.booking
         run = Run(ask, self._pipeline.slot.current, call.received_at, bill=bill)
@@ -90,7 +95,7 @@ class Passthrough:
             if not self._pipeline.affords(1.0):
                 raise EscalationFailed(Reason.ESCALATION_BUDGET, bill, BUDGET_RETRY_S)
             async with WhileThere(call.client):
-                failed = await self.guard.call(call.body, headers, back, bill, priority)
+                failed = await self.guard.call(path, call.body, headers, back, bill, priority)
         except EscalationFailed as failure:
             failed = failure.reason
             log.warning("request %s, passed on, failed: %s", call.request_id, failed.value)

@@ -171,6 +171,23 @@ class Service:
                 f"There is no task of that name; the tasks are: {', '.join(self.tasks)}."
             ) from None
 
+    def passthrough_of(self, model: str) -> Passthrough:
+        """Return what passes calls for a model on: the first task whose teacher takes them.
+
+        Raises:
+            UnknownModel: with the models there are.
+        """
+        for served in self.tasks.values():
+            if served.passthrough is not None and model in served.passthrough.models:
+                return served.passthrough
+        passed = {
+            name for s in self.tasks.values() if s.passthrough for name in s.passthrough.models
+        }
+        raise UnknownModel(
+            f"Calls for this model are not passed on; those for these are: "
+            f"{', '.join(sorted(passed)) or 'none'} (teacher.passthrough in the task file)."
+        )
+
     def ask(
         self,
         call: Call,

@@ -36,6 +36,7 @@ class Options:
     port: int
     ledger_path: Path | None
     keys_path: Path | None
+    allow_anonymous: bool
     admin_port: int | None
     workers: int
     worker: str | None
@@ -66,6 +67,7 @@ class Options:
             ("--admin-port", self.admin_port),
         ):
             line += [] if value is None else [flag, str(value)]
+        line += ["--allow-anonymous"] * self.allow_anonymous
         return line + ["--trace"] * self.trace + ["--strict-teacher"] * self.strict_teacher
 
 
@@ -99,6 +101,11 @@ class Options:
     help="Ask for the API keys of this file, made by `raisehand keys add`; default: ask for none.",
 )
 @click.option(
+    "--allow-anonymous",
+    is_flag=True,
+    help="Listen beyond this machine without --keys: anybody there spends at your teacher.",
+)
+@click.option(
     "--admin-port",
     type=click.IntRange(0, 65_535),
     help="Also listen here for operators, who need the token in RAISEHAND_ADMIN_TOKEN.",
@@ -128,6 +135,7 @@ def serve(**given: Any) -> None:
     /healthz, /readyz, /metrics, /docs. Limits are set by RAISEHAND_* variables; see the docs.
     """
     from router.errors import BadSettings
+    from router.process.server import is_loopback
     from router.settings import load_settings
 
     options = Options(**given)
@@ -139,6 +147,12 @@ def serve(**given: Any) -> None:
     settings = load_settings()
     if options.admin_port is not None and settings.admin_token is None:
         raise BadSettings("--admin-port needs RAISEHAND_ADMIN_TOKEN, a secret of your choice")
+    if options.keys_path is None and not (options.allow_anonymous or is_loopback(options.host)):
+        raise BadSettings(
+            f"--host {options.host} can be reached from outside and nobody is asked for a key: "
+            "anybody could spend your teacher's money; give --keys (made by `raisehand keys add`), "
+            "or --allow-anonymous where something in front asks"
+        )
     if options.worker is None and (options.workers > 1 or options.engine == "shared"):
         _supervise(options, settings)
     else:

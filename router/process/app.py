@@ -19,6 +19,7 @@ from router.api.chat import Chat
 from router.api.classify import Classify
 from router.api.decisions import SystemOne
 from router.api.openapi import describe
+from router.api.pass_on import PASSED_ON, PassOn
 from router.api.probes import cold_routes, refuse, refuse_http
 from router.api.tasks import Service
 from router.errors import Refusal
@@ -48,7 +49,8 @@ class RouterApp(FastAPI):
 
 def hot_routes(service: Service) -> dict[str, HotRoute]:
     """Return the routes that must be fast, by path."""
-    return {
+    passed = {f"/v1{path}": HotRoute(PassOn(service, path), openai_error) for path in PASSED_ON}
+    return passed | {
         "/v1/classify": HotRoute(Classify(service), native_error),
         "/v1/chat/completions": HotRoute(Chat(service), openai_error),
         "/v1/systemone": HotRoute(SystemOne(service), native_error),

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from ipaddress import ip_address
 from types import FrameType
 from typing import cast
 
@@ -171,6 +172,18 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there; a name that is not known reaches none.
+
+    A host that cannot be looked up is left to `bind`, which says so.
+    """
+    try:
+        found = socket.getaddrinfo(host or None, None, flags=socket.AI_PASSIVE)
+    except OSError:
+        return True
+    return all(ip_address(address[4][0]).is_loopback for address in found)
 
 
 def address_of(listener: socket.socket) -> str:

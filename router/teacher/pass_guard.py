@@ -78,7 +78,6 @@ class PassGuard:
         self.first_byte_s = first_byte_s
         self.pause_s = pause_s
         self._section = section
-        self._url = openai_url(section, "/chat/completions")
         self._health = health
         self._max_wait_s = max_wait_s
         self._clock = clock
@@ -86,13 +85,17 @@ class PassGuard:
 
     async def call(
         self,
+        path: str,
         question: bytes,
         headers: Sequence[tuple[str, str]],
         back: Back,
         bill: Bill,
         priority: int = 0,
     ) -> Reason | None:
-        """Ask, and send the answer `back`; why the teacher refused, where it did.
+        """Ask at a path below the base URL, and send the answer `back`.
+
+        Returns:
+            Why the teacher refused, where it did.
 
         `bill` is kept up to date also when the call is cancelled.
 
@@ -106,7 +109,7 @@ class PassGuard:
         try:
             if self._health.throttle.refuses():
                 raise EscalationFailed(Reason.BREAKER_OPEN, bill)
-            return await self._attempt(question, headers, back, bill)
+            return await self._attempt(path, question, headers, back, bill)
         finally:
             self.bulkhead.release()
 
@@ -117,12 +120,12 @@ class PassGuard:
             self._session = None
 
     async def _attempt(
-        self, question: bytes, headers: Sequence[tuple[str, str]], back: Back, bill: Bill
+        self, path: str, question: bytes, headers: Sequence[tuple[str, str]], back: Back, bill: Bill
     ) -> Reason | None:
         started, outcome, sent = self._clock(), Outcome.CANCELLED, True
         bill.attempts += 1
         try:
-            async with self._answer(question, headers) as response:
+            async with self._answer(path, question, headers) as response:
                 said = outcome_of(response.status)
                 failed = REASONS[said]
                 sent = failed is None  # what the teacher refuses it does not bill
@@ -148,9 +151,10 @@ class PassGuard:
 
     @asynccontextmanager
     async def _answer(
-        self, question: bytes, headers: Sequence[tuple[str, str]]
+        self, path: str, question: bytes, headers: Sequence[tuple[str, str]]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        asking = self._open().post(self._url, data=question, headers=headers, allow_redirects=False)
+        url = openai_url(self._section, path)
+        asking = self._open().post(url, data=question, headers=headers, allow_redirects=False)
         async with asyncio.timeout(self.first_byte_s):
             response = await asking
         async with response:

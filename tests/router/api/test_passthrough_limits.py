@@ -76,6 +76,14 @@ async def test_only_models_that_the_task_names_are_passed_on(counting, behind, p
     assert {call["model"] for call in calls} == passed
 
 
+@pytest.mark.parametrize(
+    ("mode", "passed"), [("chat", {"big"}), ("text", {"big"}), ("classify", set())]
+)
+def test_every_mode_with_an_openai_surface_passes_calls_on(make_task, mode, passed):
+    """In text mode, too, there is an endpoint that chats; a classifier has none."""
+    assert make_task(teacher={"mode": mode}).teacher.passed_on == passed
+
+
 async def test_a_misspelt_policy_is_refused(make_task):
     """The task file says what is allowed."""
     with pytest.raises(ValueError, match="passthrough"):

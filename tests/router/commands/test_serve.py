@@ -211,7 +211,7 @@ def run(folder, *arguments, task="task.yaml"):
     """Run `raisehand serve` to its end and return exit code and stderr."""
     command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
     done = subprocess.run(
-        [*command, "--task", str(folder / task), *arguments],
+        [*command, "--task", str(folder / task), "--port", "0", *arguments],
         capture_output=True,
         text=True,
         timeout=60,
@@ -237,7 +237,8 @@ def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tm
         "raisehand distill": run(tmp_path),
         "bundles begin with": run(folder, "--bundle", "nope"),
         "certified against another teacher": run(folder, task="other.yaml"),
-        "cannot listen": run(folder, "--host", "192.0.2.1"),
+        "cannot listen": run(folder, "--host", "192.0.2.1", "--allow-anonymous"),
+        "can be reached from outside": run(folder, "--host", "0.0.0.0"),
         "give one for each": run(folder, "--bundle", "a", "--bundle", "b"),
         "too few for 9 workers": run(folder, "--workers", "9"),
         "without its teacher|refused|reach": run(folder, "--strict-teacher", "--port", "0"),

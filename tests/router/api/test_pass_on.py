@@ -1,0 +1,77 @@
+"""OpenAI's other routes go to the teacher by the rules of what is passed on."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+from aiohttp import web
+
+from router.policy import Reason, Route
+from router.teacher.budget import EscalationBudget
+
+pytestmark = pytest.mark.e2e
+PATHS = ["/v1/completions", "/v1/embeddings", "/v1/responses"]
+QUESTION = {"model": "big", "input": "Hi", "prompt": "Hi"}
+
+
+@pytest.fixture
+def teacher(upstream):
+    """A teacher that counts tokens as each route names them, and what it was asked."""
+
+    async def start():
+        asked = []
+
+        async def handler(request):
+            asked.append((request.path, await request.read()))
+            usage = {"prompt_tokens": 1_000, "total_tokens": 1_000}
+            if request.path.endswith("responses"):
+                usage = {"input_tokens": 1_000, "output_tokens": 0}
+            return web.json_response({"model": "big", "usage": usage})
+
+        return await upstream(handler), asked
+
+    return start
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_goes_on_byte_for_byte_and_is_booked(teacher, behind, path):
+    """To the same path below the teacher's base URL, under its own surface in the ledger."""
+    url, asked = await teacher()
+    made = await behind(url)
+    body = json.dumps(QUESTION, indent=1).encode()
+    response = await made.post(path, body)
+    assert (response.status, asked) == (200, [(path, body)])
+    assert response.headers["x-raisehand-cost-usd"] == "0.001000000000"
+    [entry] = made.ledger.entries
+    assert (entry.surface, entry.reason) == (path.rpartition("/")[2], Reason.PASSTHROUGH)
+    assert (entry.teacher_usd, entry.model) == (Decimal("0.001"), "big")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_same_rules_hold(teacher, behind, path):
+    """No other model, no spent budget, no request that forbids the teacher, no hidden bill."""
+    url, asked = await teacher()
+    made = await behind(url, budget=EscalationBudget(usd_per_hour=Decimal(0)))
+    refused = {
+        404: QUESTION | {"model": "gpt-6-pro-most-expensive"},
+        429: QUESTION,
+        400: QUESTION | {"background": True},
+    }
+    for status, question in refused.items():
+        response = await made.post(path, question)
+        assert response.status == status
+        assert {"message", "type", "param", "code"} == set(response.json["error"])
+    assert (await made.post(path, QUESTION | {"student_only": True})).status == 400
+    assert asked == []
+    assert {entry.route for entry in made.ledger.entries} == {Route.REFUSED}
+
+
+async def test_off_passes_nothing_on(teacher, behind):
+    """The answer says where to allow it."""
+    url, asked = await teacher()
+    made = await behind(url, passthrough="off")
+    response = await made.post("/v1/embeddings", QUESTION)
+    assert (response.status, asked) == (404, [])
+    assert "teacher.passthrough" in response.json["error"]["message"]
