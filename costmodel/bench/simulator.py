@@ -177,14 +177,13 @@ def overload_table(python: Path, requests: int = 20_000) -> list[dict[str, Any]]
         told = {"requests": requests, "seed": 1, "slots": slots, "load": load}
         peer = run_peer(python, "fleet_sim_pool", told)
         exact = MMc(arrival, 1 / service_s, slots).wait_s if load < 1 else None
-        busy_s = run.student_busy_s / slots
         rows.append(
             {
                 "load": load,
                 "capacity_per_s": slots / service_s,
                 "exact_wait_s": exact,
                 "wait_s": run.stages["student_wait"].mean_s,
-                "throughput_per_s": run.counts["student"] / max(busy_s, run.seconds),
+                "throughput_per_s": run.student_busy_s / service_s / run.seconds,
                 "vllm_sr_sim_wait_s": peer["wait_s"] if peer else None,
                 "vllm_sr_sim_throughput_per_s": peer["throughput_per_s"] if peer else None,
             }

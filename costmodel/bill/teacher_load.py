@@ -16,6 +16,7 @@ LATENCY_CV = 0.5
 """How an API's time scatters where only its mean is known; the simulator's default too."""
 WHY_UNANSWERED = {
     "escalation_budget": "the escalation budget is used up",
+    "teacher_deadline": "the student takes all the time there is",
     "teacher_busy": "the teacher has no free slot",
     "teacher_throttled": "the teacher throttles",
     "teacher_unavailable": "the teacher fails",

@@ -58,7 +58,7 @@ TABLES = (
 _WHOLE = (
     "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
-    "max_attempts", "pending_limit", "engines", "max_running",
+    "max_attempts", "pending_limit", "engines", "max_running", "abort",
 )  # fmt: skip
 _REAL = (
     # traffic
@@ -116,7 +116,7 @@ def tell(fields: Mapping[str, float | Floats]) -> Told:
 COUNTS = (
     "requests", "student", "teacher", "degraded", "refused",
     "wanted_teacher", "disagreements", "audits", "audits_lost",
-    "queue_full", "deadline", "escalation_budget",
+    "queue_full", "deadline", "escalation_budget", "teacher_deadline",
     "teacher_busy", "teacher_throttled", "teacher_unavailable", "teacher_timeout",
     "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
@@ -127,7 +127,8 @@ SUMS = (
     "student_busy_s", "student_paid_s", "teacher_busy_s", "student_s", "teacher_s", "degraded_s",
     "in_student_wait_s", "in_student_s", "in_teacher_wait_s", "in_teacher_s",
 )  # fmt: skip
-"""Columns of seconds: capacity; end-to-end latency summed by route; time in each stage summed."""
+"""Columns of seconds: capacity up to the horizon, in the row in which it was busy or paid;
+end-to-end latency summed by route; time in each stage summed."""
 ROW = np.dtype([(name, "i8") for name in COUNTS] + [(name, "f8") for name in SUMS])
 
 STUDENT, TEACHER, DEGRADED = 0, 1, 2
@@ -142,6 +143,8 @@ BINS = 1 + OCTAVES * 2**SUB_BITS
 _SHIFT = 52 - SUB_BITS
 _FIRST_BIN = (1023 + LOWEST_EXPONENT) << SUB_BITS
 
+METER = np.dtype([("at", "f8"), ("row", "i8"), ("row_end", "f8")])
+"""Up to where the busy seconds of one side are booked."""
 STATE = np.dtype(
     [
         # arrivals
@@ -149,15 +152,18 @@ STATE = np.dtype(
         ("trace_row", "i8"), ("spell", "i8"), ("spell_end", "f8"),
         # fleet
         ("head", "i8"), ("queued", "i8"), ("working", "i8"), ("idle", "i8"), ("on", "i8"),
-        ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("paid_to", "f8"),
+        ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("student_meter", METER),
         ("budget_left", "f8"), ("budget_at", "f8"),
         # teacher
-        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("slots_busy", "i8"), ("events", "i8"),
+        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("events", "i8"),
+        ("busy", "i8"), ("teacher_meter", METER),
         ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
         # Little's law, over the whole run, warm-up included: seconds summed over customers, and,
         # accounted separately, the area under the number present
         ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),
         ("there", "i8"), ("there_at", "f8"), ("teacher_area", "f8"), ("teacher_sum", "f8"),
+        # events that were scheduled before their cause: none, or the simulator is wrong
+        ("past", "i8"),
     ]
 )  # fmt: skip
 
@@ -199,7 +205,7 @@ _CALL = np.dtype(
 _ENGINE = np.dtype(
     [
         ("running", "i8"), ("step", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"),
-        ("stepping", "i8"), ("context", "f8"), ("reserved", "f8"),
+        ("stepping", "i8"), ("context", "f8"), ("reserved", "f8"), ("soonest", "f8"),
     ]
 )  # fmt: skip
 _OK, _LATE, _FAILED, _REJECTED, _RETRY, _NO_SLOT = 0, 1, 2, 3, 4, 5
@@ -333,6 +339,14 @@ def _push(heap: Any, n: int, at: float, who: int) -> int:
 
 
 @_compiled
+def _schedule(x: Any, heap: Any, n: int, now: float, at: float, who: int) -> int:
+    """Put an event of the future on a heap of n; return the new size."""
+    if not at >= now:
+        x.past += 1
+    return _push(heap, n, at, who)
+
+
+@_compiled
 def _pop(heap: Any, n: int) -> int:
     """Remove the earliest event, which the caller has read; return the new size."""
     n -= 1
@@ -454,7 +468,7 @@ def _lengths(p: Any, tables: Floats, x: Any, rng: Any) -> tuple[float, float, fl
 def _start(p: Any, tables: Floats, x: Any, rng: Any) -> None:
     """Set the clock; two-state processes start in their long-run mixture, not always calm."""
     t = p.start_s
-    x.clock = x.here_at = x.there_at = x.filled_at = x.paid_to = x.budget_at = t
+    x.clock = x.here_at = x.there_at = x.filled_at = x.budget_at = t
     x.burst_end = x.spell_end = INF
     x.window = int(t / p.window_s)
     x.trace_row = -1
@@ -498,6 +512,34 @@ def _row(p: Any, t: float, rows: Any) -> int:
     return min(int((t - p.count_from_s) / p.row_s), rows.shape[0] - 2)
 
 
+@_compiled
+def _set_meter(meter: Any, t: float, p: Any, rows: Any) -> None:
+    """Put a meter to a moment."""
+    meter.at = t
+    meter.row = _row(p, t, rows)
+    meter.row_end = _row_end(meter.row, p, rows)
+
+
+@_compiled
+def _row_end(row: int, p: Any, rows: Any) -> float:
+    """The moment at which a row of the timeline ends; the last one takes all that follows."""
+    if row == rows.shape[0] - 1:
+        return p.count_from_s
+    return INF if row == rows.shape[0] - 2 else p.count_from_s + (row + 1) * p.row_s
+
+
+@_compiled
+def _tick(meter: Any, t: float, p: Any, rows: Any) -> float:
+    """Move a meter towards a moment, at most to the end of its row; return the seconds."""
+    begun = meter.at
+    meter.at = min(t, meter.row_end)
+    seconds = meter.at - begun
+    if meter.at == meter.row_end:
+        meter.row = 0 if meter.row == rows.shape[0] - 1 else meter.row + 1
+        meter.row_end = _row_end(meter.row, p, rows)
+    return seconds
+
+
 @_inlined
 def _stage(stages: Ints, rows: Any, row: int, stage: int, seconds: float) -> None:
     warming = 1 if row == rows.shape[0] - 1 else 0
@@ -530,6 +572,16 @@ def _there(x: Any, t: float, change: int) -> None:
     x.teacher_area += x.there * (t - x.there_at)
     x.there_at = t
     x.there += change
+
+
+@_compiled
+def _occupy(x: Any, t: float, change: int, p: Any, rows: Any) -> None:
+    """Book the seconds of slots or engines that were busy, then change their number."""
+    end = min(t, p.until_s)
+    while x.teacher_meter.at < end:
+        row = x.teacher_meter.row
+        rows[row].teacher_busy_s += x.busy * _tick(x.teacher_meter, end, p, rows)
+    x.busy += change
 
 
 @_compiled
@@ -569,14 +621,9 @@ def _leave(
 
 
 @_compiled
-def _bill(call: Any, failed: bool, cancelled: bool, rows: Any) -> None:
-    """Count one attempt that reached the teacher; audits in columns of their own.
-
-    An attempt that failed is billed what was sent; one that was cancelled, what was sent and all
-    that would have been written: the safe side.
-    """
+def _bill(call: Any, written: int, failed: bool, cancelled: bool, rows: Any) -> None:
+    """Count one attempt that reached the teacher; audits in columns of their own."""
     r = rows[call.row]
-    written = 0 if failed else call.written
     if call.audit == 1:
         r.audit_calls += 1
         r.audit_input_tokens += call.read
@@ -614,7 +661,11 @@ def _attempt(
     slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
     rows: Any,
 ) -> None:  # fmt: skip
-    """Try once: the outcome is known now and happens when its event comes up."""
+    """Try once: the outcome is known now and happens when its event comes up.
+
+    An attempt that failed is billed what was sent; one that was cancelled, what was sent and all
+    that would have been written: the safe side.
+    """
     call = calls[slot]
     call.tries += 1
     if _allowed(p, x, t, call.read + call.written):
@@ -628,7 +679,7 @@ def _attempt(
         if p.teacher_failure_rate > 0.0:
             failed = _uniform(rng, R_RETRY) < p.teacher_failure_rate
         late = end > call.deadline
-        _bill(call, failed, late, rows)
+        _bill(call, 0 if failed else call.written, failed, late, rows)
         call.status = _FAILED if failed else _OK
     else:
         end = t + p.reject_s
@@ -637,8 +688,7 @@ def _attempt(
     if end > call.deadline:
         end = call.deadline
         call.status = _LATE
-    rows[_row(p, t, rows)].teacher_busy_s += end - t
-    x.events = _push(events, x.events, end, slot)
+    x.events = _schedule(x, events, x.events, t, end, slot)
 
 
 @_compiled
@@ -647,7 +697,7 @@ def _begin(
     rows: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """Give a waiting call a slot."""
-    x.slots_busy += 1
+    _occupy(x, t, 1, p, rows)
     _waited(calls[slot], t, rows, stages)
     _attempt(slot, t, p, tables, x, rng, calls, events, rows)
 
@@ -666,15 +716,24 @@ def _patience(call: Any, p: Any) -> float:
 
 
 @_compiled
+def _left(
+    slot: int, left: float, t: float, status: int, p: Any, tables: Floats, x: Any, rng: Any,
+    calls: Any, rows: Any, latency: Any, stages: Ints,
+) -> None:  # fmt: skip
+    """A call left at a moment that is noticed at t."""
+    _there(x, t, -1)
+    x.teacher_area -= t - left
+    _leave(slot, left, status, p, tables, x, rng, calls, rows, latency, stages)
+
+
+@_compiled
 def _expire(
     slot: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, rows: Any,
     latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """A call whose patience ended while it queued: it left then, and is noticed at t."""
     left = _patience(calls[slot], p)
-    _there(x, t, -1)
-    x.teacher_area -= t - left
-    _leave(slot, left, _NO_SLOT, p, tables, x, rng, calls, rows, latency, stages)
+    _left(slot, left, t, _NO_SLOT, p, tables, x, rng, calls, rows, latency, stages)
 
 
 @_compiled
@@ -692,10 +751,10 @@ def _slot_event(
         pause = p.backoff_s * 2.0 ** (call.tries - 1) * _uniform(rng, R_RETRY)
         if t + pause < call.deadline:
             call.status = _RETRY
-            x.events = _push(events, x.events, t + pause, slot)
+            x.events = _schedule(x, events, x.events, t, t + pause, slot)
             return
     _there(x, t, -1)
-    x.slots_busy -= 1
+    _occupy(x, t, -1, p, rows)
     _leave(slot, t, status, p, tables, x, rng, calls, rows, latency, stages)
     while x.first >= 0:
         waiting = x.first
@@ -707,12 +766,37 @@ def _slot_event(
 
 
 @_compiled
+def _abort(
+    e: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, engines: Any,
+    ends: Any, rows: Any, latency: Any, stages: Ints,
+) -> None:  # fmt: skip
+    """Stop computing for callers that left; what was computed for them is billed."""
+    engine, heap = engines[e], ends[e]
+    running, engine.running, engine.soonest = engine.running, 0, INF
+    for k in range(running):
+        end, slot = heap[k].at, heap[k].who
+        call = calls[slot]
+        if call.deadline > t:
+            engine.soonest = min(engine.soonest, call.deadline)
+            engine.running = _push(heap, engine.running, end, slot)
+        else:
+            written = call.written - int(end - engine.step)
+            engine.context -= call.read + written
+            engine.reserved -= call.read + call.written
+            _bill(call, written, False, True, rows)
+            left = call.deadline
+            _left(slot, left, t, _LATE, p, tables, x, rng, calls, rows, latency, stages)
+
+
+@_compiled
 def _step(
     e: int, t: float, p: Any, tables: Floats, x: Any, rng: Any, calls: Any, events: Any,
     engines: Any, ends: Any, rows: Any, latency: Any, stages: Ints,
 ) -> None:  # fmt: skip
     """Begin one engine step: admit what fits, decode one token for each running request."""
     engine = engines[e]
+    if p.abort == 1 and engine.soonest <= t:
+        _abort(e, t, p, tables, x, rng, calls, engines, ends, rows, latency, stages)
     decoding, context, prefill = engine.running, engine.context, 0.0
     while engine.first >= 0 and engine.running < p.max_running:
         slot = engine.first
@@ -724,6 +808,7 @@ def _step(
                 break
             engine.reserved += need
             prefill += call.read
+            engine.soonest = min(engine.soonest, call.deadline)
             engine.first = call.next
             _waited(call, t, rows, stages)
             engine.running = _push(ends[e], engine.running, float(engine.step + call.written), slot)
@@ -732,7 +817,9 @@ def _step(
             _expire(slot, t, p, tables, x, rng, calls, rows, latency, stages)
         engine.queued -= 1
     engine.context = context + prefill
-    engine.stepping = 1 if engine.running > 0 else 0
+    stepping = 1 if engine.running > 0 else 0
+    _occupy(x, t, stepping - engine.stepping, p, rows)
+    engine.stepping = stepping
     if engine.running > 0:
         noise = _noise(
             p.teacher_noise, p.teacher_sigma, tables, p.teacher_noise_table_at,
@@ -744,8 +831,7 @@ def _step(
             + p.step_per_context_s * context
             + p.step_per_prefill_s * prefill
         )
-        rows[_row(p, t, rows)].teacher_busy_s += seconds
-        x.events = _push(events, x.events, t + seconds, calls.shape[0] + e)
+        x.events = _schedule(x, events, x.events, t, t + seconds, calls.shape[0] + e)
 
 
 @_compiled
@@ -764,10 +850,11 @@ def _step_end(
         engine.context -= call.read + call.written
         engine.reserved -= call.read + call.written
         late = t > call.deadline
-        _bill(call, False, late, rows)
-        _there(x, t, -1)
-        status = _LATE if late else _OK
-        _leave(slot, t, status, p, tables, x, rng, calls, rows, latency, stages)
+        _bill(call, call.written, False, late, rows)
+        if late:
+            _left(slot, call.deadline, t, _LATE, p, tables, x, rng, calls, rows, latency, stages)
+        else:
+            _left(slot, t, t, _OK, p, tables, x, rng, calls, rows, latency, stages)
     _step(e, t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
 
 
@@ -795,7 +882,14 @@ def _ask(
     x: Any, rng: Any, calls: Any, events: Any, engines: Any, ends: Any, rows: Any, latency: Any,
     stages: Ints,
 ) -> None:  # fmt: skip
-    """Hand one request to the teacher's side."""
+    """Hand one request to the teacher's side, unless its time is up: then nothing is sent."""
+    deadline = t + p.teacher_timeout_s
+    if audit == 0:
+        deadline = min(deadline, request.arrived + p.deadline_s)
+        if deadline <= t:
+            rows[row].teacher_deadline += 1
+            _degrade(p, tables, rng, rows, latency, row, t - request.arrived, wrong, bare)
+            return
     _advance(t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
     while p.max_wait_s < INF and x.first >= 0 and _patience(calls[x.first], p) <= t:
         waiting = x.first
@@ -811,10 +905,7 @@ def _ask(
         return
     call = calls[slot]
     x.free = call.next
-    call.arrived, call.offered = request.arrived, t
-    call.deadline = t + p.teacher_timeout_s
-    if audit == 0:
-        call.deadline = min(call.deadline, request.arrived + p.deadline_s)
+    call.arrived, call.offered, call.deadline = request.arrived, t, deadline
     call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
     least = 1 if p.teacher_kind == CONTINUOUS else 0  # a classifier's API writes nothing
     call.written = max(least, int(request.output + 0.5))
@@ -823,7 +914,7 @@ def _ask(
     _there(x, t, 1)
     if p.teacher_kind == CONTINUOUS:
         _join(slot, t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
-    elif x.slots_busy < p.slots:
+    elif x.busy < p.slots:
         _begin(slot, t, p, tables, x, rng, calls, events, rows, stages)
     elif x.first < 0:
         x.first = x.last = slot
@@ -862,6 +953,18 @@ def _here(x: Any, t: float, change: int) -> None:
     x.student_area += x.here * (t - x.here_at)
     x.here_at = t
     x.here += change
+
+
+@_inlined
+def _meter(x: Any, t: float, p: Any, rows: Any) -> None:
+    """Book the replica-seconds busy and switched on since the last booking."""
+    end = min(t, p.until_s)
+    while x.student_meter.at < end:
+        r = rows[x.student_meter.row]
+        seconds = _tick(x.student_meter, end, p, rows)
+        r.student_busy_s += x.working * seconds
+        r.student_paid_s += x.on * seconds
+        x.work_s += x.working * seconds
 
 
 @_inlined
@@ -926,13 +1029,11 @@ def _start_batch(
         p.student_noise, p.student_sigma, tables, p.student_noise_table_at,
         p.student_noise_table_n, rng, R_STUDENT,
     )  # fmt: skip
-    now = rows[_row(p, t, rows)]
-    now.student_busy_s += seconds
-    now.batches += 1
-    x.work_s += seconds
+    _meter(x, t, p, rows)
+    rows[x.student_meter.row].batches += 1
     size[replica] = n
     x.idle -= 1
-    x.working = _push(done, x.working, t + seconds, replica)
+    x.working = _schedule(x, done, x.working, t, t + seconds, replica)
 
 
 @_compiled
@@ -1003,13 +1104,6 @@ def _end_batch(
 
 
 @_compiled
-def _pay(t: float, p: Any, x: Any, rows: Any) -> None:
-    """Book the replica-seconds that were switched on since the last booking."""
-    rows[_row(p, x.paid_to, rows)].student_paid_s += x.on * (t - x.paid_to)
-    x.paid_to = t
-
-
-@_compiled
 def _rescale(t: float, p: Any, x: Any, starting: Floats, size: Ints, idle: Ints, rows: Any) -> None:
     """Start and stop replicas as a horizontal autoscaler does: ready x utilisation / target.
 
@@ -1022,9 +1116,9 @@ def _rescale(t: float, p: Any, x: Any, starting: Floats, size: Ints, idle: Ints,
             idle[x.idle] = replica
             x.idle += 1
             x.cold -= 1
-    _pay(t, p, x, rows)
+    _meter(x, t, p, rows)
     ready = x.on - x.cold
-    used = x.work_s / (p.check_s * max(1, ready))
+    used = min(1.0, x.work_s / (p.check_s * max(1, ready)))
     if x.queued > p.max_batch:
         used = max(used, 2.0 * p.target)
     x.work_s = 0.0
@@ -1056,12 +1150,15 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         stats: from `new_stats`, filled in place.
         progress: shape (2,): arrivals so far; the run stops early when [1] is set. Holds no lock:
             another thread may watch and stop it.
+
+    Raises:
+        RuntimeError: the simulator scheduled an event before its cause.
     """
     p = told.record[0]
     fleet, places = int(p["max_replicas"]), int(p["pending_limit"])
     continuous = p["teacher_kind"] == CONTINUOUS
     engines = np.zeros(int(p["engines"]) if continuous else 1, _ENGINE)
-    engines["first"] = -1
+    engines["first"], engines["soonest"] = -1, INF
     calls = np.zeros(places, _CALL)
     calls["next"] = np.r_[1:places, -1]
     size = np.zeros(fleet, np.int64)
@@ -1082,6 +1179,8 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         np.zeros((len(engines), int(p["max_running"]) + 1 if continuous else 1), _EVENT),
         stats.rows, stats.latency, stats.stages, progress,
     )  # fmt: skip
+    if x[0]["past"]:
+        raise RuntimeError(f"{x[0]['past']} events were scheduled before their cause")
 
 
 @_compiled
@@ -1093,6 +1192,8 @@ def _loop(
     """Take the earliest of: an arrival, a batch's end, an autoscaler's check."""
     p, x = told[0], state[0]
     _start(p, tables, x, rng)
+    _set_meter(x.student_meter, p.start_s, p, rows)
+    _set_meter(x.teacher_meter, p.start_s, p, rows)
     arrival = _next_arrival(p, tables, x, rng)
     check = p.start_s + p.check_s
     seen = 0
@@ -1114,6 +1215,7 @@ def _loop(
         else:
             t = end
             replica = done[0].who
+            _meter(x, t, p, rows)
             x.working = _pop(done, x.working)
             _end_batch(
                 t, size[replica], replica, batch, p, tables, x, rng, calls, events, engines,
@@ -1124,6 +1226,6 @@ def _loop(
             x.idle += 1
         while x.queued > 0 and x.idle > 0:
             _start_batch(t, p, tables, x, rng, queue, batch, size, idle, done, rows, stages)
-    _pay(p.until_s, p, x, rows)
+    _meter(x, p.until_s, p, rows)
     _advance(INF, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
     progress[0] = seen

@@ -140,7 +140,10 @@ class Result:
 
     @property
     def teacher_utilisation(self) -> float:
-        """Busy share of the teacher's slots (API) or replicas (hosted)."""
+        """Busy share of the teacher's slots (API) or replicas (hosted) up to the horizon.
+
+        A slot is busy while a call holds it, pauses before a retry included.
+        """
         teacher = self.scenario.teacher
         units = teacher.max_concurrency if teacher.kind == "api" else teacher.replicas
         return self.teacher_busy_s / (units * self.seconds)
@@ -453,6 +456,7 @@ def teacher_of(scenario: Scenario) -> Fields:
         "engines": hosted.replicas,
         "max_running": hosted.max_running,
         "kv_tokens": hosted.kv_tokens,
+        "abort": hosted.abort_on_leave,
         "step_s": hosted.step_s,
         "step_per_request_s": hosted.step_per_request_s,
         "step_per_context_s": hosted.step_per_context_token_s,
@@ -492,8 +496,6 @@ def _result(jobs: Sequence[_Job], wall_s: float, cpu_s: float) -> Result:
     rows = np.concatenate([job.stats.rows[:-1] for job in jobs])
     latency = np.concatenate([job.stats.latency[:-1] for job in jobs])
     row_s = scenario.duration_s / len(rows)
-    if scenario.student.autoscaling is None:
-        rows["student_paid_s"] = scenario.student.replicas * row_s
     stages = np.sum([job.stats.stages[0] for job in jobs], axis=0)
     by_route = latency.sum(axis=0, dtype=np.int64)
     routes = {

@@ -242,6 +242,8 @@ class HostedTeacher(TeacherBase):
     step_per_context_token_s: NotNegative = 0.0
     step_per_prefill_token_s: NotNegative = 0.00002
     prefill_tokens_per_step: Positive = 8192.0
+    abort_on_leave: bool = True
+    """Whether a caller that leaves at its deadline ends its own computation, as vLLM does it."""
     noise: Noise = Noise()
 
 

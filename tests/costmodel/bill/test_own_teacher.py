@@ -143,6 +143,7 @@ def test_one_replica_carries_what_its_steps_carry(changes):
         "kind": "hosted", "step_s": 0.012, "step_per_request_s": 0.0001, "timeout_s": 1e6,
         "step_per_prefill_token_s": 0.00003, "prompt_tokens": 260, "output_tokens": {"mean": 4},
         "max_running": 64, "price": {"usd_per_hour": 1, "requests_per_second": 1}, **changes,
+        "pending_limit": 200,  # full all the time, and little left to drain after the horizon
     }  # fmt: skip
     scenario = Scenario.model_validate(
         {

@@ -78,6 +78,7 @@ def test_everyone_is_counted_once():
     reasons = ("escalation_budget", "teacher_busy", "teacher_throttled", "teacher_unavailable",
                "teacher_timeout")  # fmt: skip
     assert all(run.counts[r] > 0 for r in reasons)
+    assert run.counts["teacher_deadline"] == 0
     assert run.counts["wanted_teacher"] == run.counts["teacher"] + sum(
         run.counts[r] for r in reasons
     )
