@@ -31,6 +31,8 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import intrinsic
 
+from costmodel.inputs.workload import TAIL_FROM, TAIL_STEPS
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Records = npt.NDArray[np.void]
@@ -48,7 +50,9 @@ TABLES = (
     "spells",  # the same for hardness
     "replay",  # trace rows: gap in mean gaps, tokens, output tokens, rank of length
     "tokens",  # quantiles of student tokens; every table of quantiles is evenly spaced in rank
+    "tokens_tail",  # the longest, by distance from rank 1: see `length_at`
     "output",  # quantiles of the teacher's output tokens
+    "output_tail",
     "student_noise_table",
     "overhead",  # quantiles of the seconds around the student that occupy no replica
     "confidence",  # quantiles of confidence, least sure first
@@ -162,6 +166,8 @@ STATE = np.dtype(
         # accounted separately, the area under the number present
         ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),
         ("there", "i8"), ("there_at", "f8"), ("teacher_area", "f8"), ("teacher_sum", "f8"),
+        # what the last arrival leaves: seconds of the longest wait, and to refill a token bucket
+        ("backlog_s", "f8"), ("refill_s", "f8"),
         # events that were scheduled before their cause: none, or the simulator is wrong
         ("past", "i8"),
     ]
@@ -306,6 +312,30 @@ def _quantile(tables: Floats, at: int, n: int, rank: float) -> float:
     cell = min(int(place), n - 2)
     low = tables[at + cell]
     return low + (place - cell) * (tables[at + cell + 1] - low)
+
+
+TAIL_BITS = TAIL_STEPS.bit_length() - 1
+_TAIL_SHIFT = 52 - TAIL_BITS
+_TAIL_CELL = 1.0 / (1 << _TAIL_SHIFT)
+
+
+@_compiled
+def length_at(tables: Floats, at: int, n: int, tail_at: int, tail_n: int, rank: float) -> float:
+    """Read a table of lengths; beyond rank 1 - 1 / TAIL_FROM from a table of its own.
+
+    That one has TAIL_STEPS cells to an octave of 1 - rank and ends where it takes over: a straight
+    line from there to the longest would overstate the second moment by a sixth.
+    """
+    left = (1.0 - rank) * TAIL_FROM
+    if tail_n == 0 or left >= 1.0:
+        return _quantile(tables, at, n, rank)
+    b = _bits(left)
+    back = (1023 << TAIL_BITS) - (b >> _TAIL_SHIFT)  # cells from the end
+    cell = tail_at + tail_n - 1 - back
+    if cell < tail_at:
+        return tables[tail_at]
+    place = (b & ((1 << _TAIL_SHIFT) - 1)) * _TAIL_CELL
+    return tables[cell] + place * (tables[cell + 1] - tables[cell])
 
 
 @_compiled
@@ -457,10 +487,13 @@ def _lengths(p: Any, tables: Floats, x: Any, rng: Any) -> tuple[float, float, fl
         at = p.replay_at + 4 * x.trace_row
         return tables[at + 3], tables[at + 1], tables[at + 2]
     u = _uniform(rng, R_LENGTH)
-    tokens = math.floor(_quantile(tables, p.tokens_at, p.tokens_n, u) + 0.5)
+    tokens = math.floor(
+        length_at(tables, p.tokens_at, p.tokens_n, p.tokens_tail_at, p.tokens_tail_n, u) + 0.5
+    )
     output = tables[p.output_at]
     if p.output_n > 1:
-        output = _quantile(tables, p.output_at, p.output_n, _uniform(rng, R_OUTPUT))
+        v = _uniform(rng, R_OUTPUT)
+        output = length_at(tables, p.output_at, p.output_n, p.output_tail_at, p.output_tail_n, v)
     return u, tokens, output
 
 
@@ -1138,6 +1171,32 @@ def _rescale(t: float, p: Any, x: Any, starting: Floats, size: Ints, idle: Ints,
         x.on -= 1
 
 
+@_compiled
+def _refill_s(left: float, burst: float, per_s: float, past_s: float) -> float:
+    """Seconds until a token bucket that was last filled some time ago is full."""
+    return 0.0 if per_s == INF else max(0.0, (burst - left) / per_s - past_s)
+
+
+@_compiled
+def _leave_behind(t: float, p: Any, x: Any, queue: Any, calls: Any, engines: Any) -> None:
+    """Note what the next stretch of time would inherit at this moment."""
+    oldest = t
+    if x.queued > 0:
+        oldest = queue[x.head].arrived
+    if x.first >= 0:
+        oldest = min(oldest, calls[x.first].offered)
+    for e in range(engines.shape[0]):
+        if engines[e].first >= 0:
+            oldest = min(oldest, calls[engines[e].first].offered)
+    x.backlog_s = t - oldest
+    past = t - x.filled_at
+    x.refill_s = max(
+        _refill_s(x.budget_left, p.budget_burst, p.budget_per_s, t - x.budget_at),
+        _refill_s(x.calls_left, p.calls_burst, p.calls_per_s, past),
+        _refill_s(x.tokens_left, p.tokens_burst, p.tokens_per_s, past),
+    )
+
+
 # --- the loop --------------------------------------------------------------------------------
 
 
@@ -1207,6 +1266,9 @@ def _loop(
             t = arrival
             _arrive(t, p, tables, x, rng, queue, rows)
             arrival = _next_arrival(p, tables, x, rng)
+            if arrival == INF:
+                _advance(t, p, tables, x, rng, calls, events, engines, ends, rows, latency, stages)
+                _leave_behind(t, p, x, queue, calls, engines)
             seen += 1
             if seen & 0xFFFF == 0:
                 progress[0] = seen

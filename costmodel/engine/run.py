@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,6 +28,9 @@ ROWS = 120
 """At most so many rows of a timeline."""
 STRETCH_WARMUP_S = 120.0
 """Traffic simulated and not counted before a stretch of time that runs in parallel."""
+BACKLOG_S = 1.2
+"""What may wait, or be missing in a token bucket, at a cut: 1 % of that warm-up, whose traffic
+builds as much again; more than that it cannot."""
 CURVE = 1024
 """Cells of the confidence curve."""
 ROUTES = ("student", "teacher", "degraded")
@@ -96,6 +99,8 @@ class Result:
     """Seconds of the cores themselves: on a shared machine less than wall times workers."""
     histogram: Floats
     """End-to-end latency of all answers: (BINS,) counts; see `kernel` for the bins."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the run, one sentence each."""
 
     @property
     def offered_per_s(self) -> float:
@@ -173,13 +178,35 @@ def simulate(
         scenario: what to run.
         seed: of every random stream.
         workers: above 1, the horizon is cut into that many stretches of time which run in
-            parallel, each with its own seed and a warm-up before it.
+            parallel, each with its own seed and a warm-up before it. Where a queue or an empty
+            token bucket would reach beyond a cut, the run is played again in one piece, and its
+            `warnings` say so.
         progress: told the number of requests so far, about ten times a second.
 
     Raises:
         BadScenario: the scenario cannot be simulated.
     """
-    return _gather(_plan(scenario, seed, workers), workers, progress)[0]
+    jobs = _plan(scenario, seed, workers)
+    [result] = _gather(jobs, workers, progress)
+    why = _crosses(jobs)
+    if why is None:
+        return result
+    [whole] = _gather(_plan(scenario, seed, 1), 1, progress)
+    said = f"played in one piece, {workers} workers or not: {why} would be lost at a cut"
+    return replace(whole, warnings=(*whole.warnings, said))
+
+
+def _crosses(jobs: Sequence[_Job]) -> str | None:
+    """What reaches from one stretch of time into the next; None when nothing does."""
+    ends = [job.stats.state[0] for job in jobs[:-1]]
+    for name, words in (
+        ("backlog_s", "a queue of {:,.0f} s"),
+        ("refill_s", "what {:,.0f} s of a rate limit or budget would refill"),
+    ):
+        most = max((float(end[name]) for end in ends), default=0.0)
+        if most > BACKLOG_S:
+            return words.format(most)
+    return None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ WINDOW_S = 900.0
 """Rates are constant within a quarter of an hour."""
 TABLE = 4096
 """Cells of a quantile table."""
+TAIL_FROM, TAIL_LOWEST, TAIL_STEPS = 64, 53, 16
+"""The longest 1 of 64 have a table of their own, up to 1 - 2^-53, the highest rank drawn."""
 
 BUSINESS_DAY: tuple[float, ...] = (
     0.35, 0.28, 0.24, 0.22, 0.24, 0.32, 0.50, 0.80, 1.15, 1.45, 1.60, 1.65,
@@ -72,15 +74,37 @@ class Lengths(_Section):
         assert self.mean is not None
         if self.cv == 0 or self.mean == 0:
             return np.array([self.mean])
+        body = self._lognormal(np.clip(np.linspace(0, 1, TABLE + 1), 1e-5, 1 - 1 / TABLE))
+        # the last cell ends where the straight lines have the mean of the law
+        cells = (body[1:-1] + body[:-2]) / 2
+        body[-1] = 2 * (TABLE * self.mean - cells.sum()) - body[-2]
+        return np.minimum(body, self.most)
+
+    def tail(self) -> Floats:
+        """Quantiles of the longest: straight lines between evenly spaced ranks would be wrong here.
+
+        At ranks 1 - v, v evenly spaced within each octave (TAIL_STEPS) from 2^-TAIL_LOWEST up to
+        1 / TAIL_FROM; empty where there is no tail.
+        """
+        if self.quantiles is not None or self.cv == 0 or self.mean == 0:
+            return np.zeros(0)
+        left = np.ldexp(1 + np.arange(TAIL_STEPS) / TAIL_STEPS, -TAIL_LOWEST)
+        octaves = 2.0 ** np.arange(TAIL_LOWEST - (TAIL_FROM.bit_length() - 1))
+        drawn = self._lognormal(np.r_[np.outer(octaves, left).ravel(), 1 / TAIL_FROM], upper=True)
+        return np.minimum(drawn, self.most)
+
+    @property
+    def _sigma(self) -> float:
+        return math.sqrt(math.log1p(self.cv**2))
+
+    def _lognormal(self, rank: Floats, upper: bool = False) -> Floats:
+        """Quantiles at these ranks; at these distances from 1 with `upper`."""
         from scipy.special import ndtri
 
-        sigma = math.sqrt(math.log1p(self.cv**2))
-        rank = np.clip(np.linspace(0, 1, TABLE + 1), 1e-5, 1 - 1e-5)
-        drawn = np.exp(math.log(self.mean) - sigma**2 / 2 + sigma * ndtri(rank))
-        # the straight lines of the table bend the mean a little; it is put back
-        cells = (drawn[1:] + drawn[:-1]) / 2
-        scaled: Floats = np.minimum(drawn * (self.mean / cells.mean()), self.most)
-        return scaled
+        assert self.mean is not None
+        z = -ndtri(rank) if upper else ndtri(rank)
+        drawn: Floats = np.exp(math.log(self.mean) - self._sigma**2 / 2 + self._sigma * z)
+        return drawn
 
 
 class Bursts(_Section):
@@ -268,7 +292,7 @@ def traffic(
         "even": kernel.EVERY_GAP,
         "replay": kernel.REPLAY,
     }
-    rate = workload.rates(until_s, zero_s)
+    rate, output = workload.rates(until_s, zero_s), output or Lengths(mean=1)
     return {
         "rate": rate,
         "hardness": np.ones(rate.size) if hardness is None else hardness,
@@ -279,7 +303,9 @@ def traffic(
         "spells": spells,
         "replay": read_trace(workload.trace).rows if workload.trace else np.zeros((1, 4)),
         "tokens": workload.tokens.table(),
-        "output": (output or Lengths(mean=1)).table(),
+        "tokens_tail": workload.tokens.tail(),
+        "output": output.table(),
+        "output_tail": output.tail(),
         "start_s": start_s,
         "until_s": until_s,
     }

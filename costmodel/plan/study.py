@@ -107,8 +107,8 @@ class Study:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is odd about the inputs, one sentence each."""
-        return self.prices.warnings
+        """What is odd about the inputs and the run, one sentence each."""
+        return self.prices.warnings + self.result.warnings
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -378,3 +378,35 @@ def test_more_threshold_never_escalates_less_and_more_traffic_never_costs_less(
     assert more.counts["input_tokens"] >= one.counts["input_tokens"]
     assert more.counts["requests"] >= one.counts["requests"]
     assert all(n >= 0 for n in one.counts.values())
+
+
+BACKLOG = scenario(
+    workload=Workload(per_second=52),
+    days=0.25,
+    student=StudentFleet(fixed_s=0.02, per_token_s=0, max_batch=1, queue_limit=2**22, replicas=1),
+    policy=Policy(escalation_rate=0.01, audit_rate=0, deadline_s=1e6),
+)
+LIMITED = scenario(
+    workload=Workload(per_second=40),
+    days=0.25,
+    policy=Policy(escalation_rate=0.1, budget_per_s=3.9, budget_burst=2000),
+    teacher=ApiTeacher(max_concurrency=64),
+)
+
+
+@pytest.mark.parametrize("crowded", [BACKLOG, LIMITED])
+def test_a_backlog_is_not_lost_between_workers(crowded):
+    """A queue or a used-up budget across a cut: the same figures for any number, and said."""
+    one, many = simulate(crowded, 3), simulate(crowded, 3, workers=8)
+    assert one.stages["student_wait"] == many.stages["student_wait"]
+    assert one.counts == many.counts
+    assert one.warnings == ()
+    assert "in one piece" in many.warnings[0]
+
+
+def test_a_run_without_backlog_is_cut_and_says_nothing():
+    """What a warm-up rebuilds is no reason to play serially."""
+    calm = scenario(workload=Workload(per_second=300), days=0.05)
+    many = simulate(calm, 3, workers=4)
+    assert many.warnings == ()
+    assert many.counts["requests"] != simulate(calm, 3).counts["requests"]
