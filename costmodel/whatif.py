@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
+import numpy as np
+
 from costmodel.bill.baselines import BASELINES, UsdBand
 from costmodel.bill.feasibility import Feasibility, feasible_deployment
 from costmodel.bill.machines import Fleet, TeacherFleet
@@ -27,6 +29,7 @@ from costmodel.inputs.assumptions import (
 from costmodel.inputs.deployment import Deployment, UsageTerms
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
+from costmodel.money.sizes import Sizes
 
 _SAMPLE = 1_000_000
 """Requests over which a mean number of tokens is made whole."""
@@ -69,6 +72,7 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
             deployment.audit_rate,
             deployment.operation.attempts,
             deployment.operation.monthly_usd,
+            deployment.operation.audit_processing,
             failures=failures_stated(deployment),
         ),
         starts=starts,
@@ -98,13 +102,23 @@ def teacher_usage(deployment: Deployment) -> TeacherUsage:
             )
         usage = UsageTerms()
 
+    spread = None
+    if len(usage.input_quantiles) > 1 and any(usage.input_quantiles):
+        spread = Sizes.of(np.asarray(usage.input_quantiles, np.float64))
+
     def tokens(factor: float) -> TokenUsage:
         read = round(usage.input_tokens * factor * _SAMPLE)
-        return TokenUsage(read, round(usage.output_tokens * _SAMPLE), requests=_SAMPLE)
+        cached = min(round(usage.cached_input_tokens * factor * _SAMPLE), read)
+        written = round(usage.output_tokens * _SAMPLE)
+        return TokenUsage(read, written, cached, _SAMPLE, sizes=spread)
 
     longer = tokens(usage.escalated_factor) if usage.escalated_factor != 1 else None
     return TeacherUsage(
-        tokens(1.0), longer, usage.fixed_input_tokens, escalated_work=usage.escalated_factor
+        tokens(1.0),
+        longer,
+        usage.fixed_input_tokens,
+        usage.cache_ttl_s,
+        escalated_work=usage.escalated_factor,
     )
 
 

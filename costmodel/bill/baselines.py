@@ -1,11 +1,13 @@
 """Savings, signed: against what, how much, and when what was paid once is earned back.
 
 The choice of the baseline IS the result, so there are several: the price given, the best terms
-known for the same teacher, and a cheap model that might do the job.
+known for the same teacher (of both sides), and a cheap model that might do the job.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -13,14 +15,11 @@ from pydantic import BaseModel, ConfigDict
 
 from costmodel.bill.line import Usd
 from costmodel.bill.machines import Fleet, rented
-from costmodel.inputs.assumptions import Prices, TeacherUsage
+from costmodel.bill.usage import warm
+from costmodel.inputs.assumptions import TeacherUsage
 from costmodel.money.pricebook import mean_cost
-from costmodel.money.pricing import MachinePrice, Price, TokenUsage
+from costmodel.money.pricing import MachinePrice, Price, Processing, TokenUsage
 from costmodel.money.rates import ApiPrice
-
-MIN_CACHED_PREFIX = 1024
-"""Tokens a prompt's fixed beginning must have before providers cache it (OpenAI's rule)."""
-
 
 BASELINES = {
     "teacher_list": "teacher, price given",
@@ -58,41 +57,68 @@ class Baseline(_Part):
     saving: UsdBand
     saving_share: Band
     """Saving relative to this baseline; negative when the cascade costs more."""
+    cascade_usd_per_month: Usd
+    """The cascade on the same terms."""
     words: str
 
 
-def alternatives(
-    prices: Prices,
-    usage: TeacherUsage,
-    listed: Decimal,
-    requests: Decimal,
-    others: Fleet,
-    starts: datetime,
-    words: dict[str, str],
-) -> dict[str, tuple[Decimal, str]]:
-    """What else one could do with every request: name → dollars a month, how.
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Other terms on which the same teacher can be asked, by both sides of a comparison."""
+
+    price: ApiPrice
+    usage: TeacherUsage
+    words: str
+    """What they cost whom beyond money."""
+
+
+def other_terms(
+    price: Price, usage: TeacherUsage, all_per_s: float, asked_per_s: float
+) -> tuple[Terms, ...]:
+    """Every known way to ask the same teacher: cached prompt, deferred, or both.
 
     Args:
-        prices: who is paid how.
-        usage: the teacher's tokens on a sample of requests.
-        listed: a month of the teacher at the price given.
-        requests: of the month.
-        others: machines of another model that is rented by the hour.
-        starts: when the month begins.
-        words: unit prices in words; the other model's is added.
+        price: the teacher's price as given.
+        usage: its tokens on a sample of requests.
+        all_per_s: requests a second, which keep the cache warm if all are asked.
+        asked_per_s: escalations and audits a second, which keep it less warm.
     """
-    unknown = "no cheaper terms of this teacher are known (batch, cached prompt)"
-    best = _best_terms(prices.teacher, usage, starts)
-    found = {
-        "teacher_list": (listed, words["teacher"]),
-        "teacher_best_terms": (best[0] * requests, best[1]) if best else (listed, unknown),
-    }
-    if prices.decision_api is not None:
-        usd, how = every_request(prices.decision_api, usage, requests, others, starts)
-        words["decision_api"] = how
-        how = f"{how}; adequate only if it passes your own evaluation"
-        found["decision_api"] = (usd, how)
-    return found
+    if not isinstance(price, ApiPrice):
+        return ()
+    usages = [(usage, "")]
+    if usage.fixed_input_tokens >= price.least_cached_prefix and not usage.all.cached_input_tokens:
+        hits = warm(all_per_s, usage.cache_ttl_s), warm(asked_per_s, usage.cache_ttl_s)
+        cached = replace(
+            usage,
+            all=_cached(usage.all, usage.fixed_input_tokens, hits[0]),
+            escalated=_cached(usage.escalated or usage.all, usage.fixed_input_tokens, hits[1]),
+        )
+        how = f"fixed prompt in the cache for {hits[0]:.0%} of all requests, {hits[1]:.0%} of asked"
+        usages.append((cached, how))
+    prices = [(price, "")]
+    for processing in WAITING:
+        deferred = price.on(processing)
+        if deferred is not None:
+            prices.append((deferred, WAITING[processing]))
+    return tuple(
+        Terms(other, used, "; ".join(words for words in (how, wait) if words))
+        for used, how in usages
+        for other, wait in prices
+        if how or wait
+    )
+
+
+WAITING: dict[Processing, str] = {
+    "batch": "answers may take hours, escalations too",
+    "flex": "answers are slower and may be refused, escalations too",
+}
+"""Cheaper terms and what they cost those who wait."""
+
+
+def _cached(usage: TokenUsage, fixed: int, hits: float) -> TokenUsage:
+    through = min(fixed * usage.requests, usage.input_tokens)
+    cached = math.floor(through * hits)
+    return replace(usage, cached_input_tokens=cached, cache_write_tokens=through - cached)
 
 
 def every_request(
@@ -105,33 +131,20 @@ def every_request(
     return cost.usd / usage.all.requests * requests, cost.price
 
 
-def _best_terms(price: Price, usage: TeacherUsage, starts: datetime) -> tuple[Decimal, str] | None:
-    """The cheapest known way to ask the same teacher everything: dollars per request, how."""
-    if not isinstance(price, ApiPrice):
-        return None
-    asked, options = usage.all, []
-    if usage.fixed_input_tokens >= MIN_CACHED_PREFIX:
-        cached = min(usage.fixed_input_tokens * asked.requests, asked.input_tokens)
-        asked = TokenUsage(asked.input_tokens, asked.output_tokens, cached, asked.requests)
-        cost = mean_cost(price, asked, starts)
-        options.append((cost.usd, f"{cost.price}; the fixed prompt always read from the cache"))
-    batch = price.batch()
-    if batch is not None:
-        cost = mean_cost(batch, asked, starts)
-        options.append((cost.usd, f"{cost.price}; answers may take hours"))
-    if not options:
-        return None
-    usd, how = min(options)
-    return usd / asked.requests, how
-
-
 def compare(name: str, usd: Decimal, words: str, bill: UsdBand) -> Baseline:
     """The cascade's bill against a baseline's month."""
     saving = UsdBand(low=usd - bill.high, mid=usd - bill.mid, high=usd - bill.low)
     relative = Band(
         low=share(saving.low, usd), mid=share(saving.mid, usd), high=share(saving.high, usd)
     )
-    return Baseline(name=name, usd_per_month=usd, saving=saving, saving_share=relative, words=words)
+    return Baseline(
+        name=name,
+        usd_per_month=usd,
+        saving=saving,
+        saving_share=relative,
+        cascade_usd_per_month=bill.mid,
+        words=words,
+    )
 
 
 def share(part: Decimal, whole: Decimal) -> float:

@@ -9,19 +9,28 @@ interval of the escalation rate e. A month has 730 hours. Savings are signed and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
-from costmodel.bill.baselines import Band, Baseline, UsdBand, alternatives, compare, share
+from costmodel.bill.baselines import (
+    Band,
+    Baseline,
+    UsdBand,
+    compare,
+    every_request,
+    other_terms,
+    share,
+)
 from costmodel.bill.break_even import BreakEven, break_even
 from costmodel.bill.machines import Fleet, MachineBill, TeacherFleet, by_request, rented
 from costmodel.bill.month import Month, OwnTeacher, Unit
 from costmodel.bill.rails import Rail
 from costmodel.errors import BadProjection
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
-from costmodel.money.pricebook import mean_cost
+from costmodel.money.pricebook import mean_cost, processed
 from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, now
 from costmodel.uncertainty.intervals import binomial_interval
 
@@ -41,6 +50,8 @@ class Projection(BaseModel):
     kept_agreement: float | None
     audit_rate: float
     attempts: float
+    audit_cost_factor: float
+    """Price of an audit over that of the same call at the price given: deferred ones cost less."""
     cost_of_wrong_answer: float
     """US dollars; 0: nobody said."""
     escalated_cost_factor: float
@@ -87,7 +98,7 @@ def project(
     fleet, one_off, operation = fleet or Fleet(), one_off or OneOff(), operation or Operation()
     starts = starts or now()
     requests = traffic.requests_per_month
-    unit, words = _unit_costs(counts, usage, prices, starts)
+    unit, words = _unit_costs(counts, usage, prices, operation, starts)
     if isinstance(prices.student, MachinePrice):
         student = rented("student", prices.student, requests, fleet)
         words["student"] = prices.student.words
@@ -103,9 +114,16 @@ def project(
     rate = counts.escalated / counts.n
     low_rate, high_rate = binomial_interval(counts.escalated, counts.n)
     bill = UsdBand(low=month.usd(low_rate), mid=month.usd(rate), high=month.usd(high_rate))
-    others = Fleet(1, fleet.peak_to_mean, fleet.max_utilisation)
-    options = alternatives(prices, usage, month.teacher_usd, requests, others, starts, words)
-    baselines = tuple(compare(name, usd, how, bill) for name, (usd, how) in options.items())
+    baselines: tuple[Baseline, ...] = (
+        compare("teacher_list", month.teacher_usd, words["teacher"], bill),
+        _best_terms(month, bill, counts, usage, prices, (low_rate, rate, high_rate), starts),
+    )
+    if prices.decision_api is not None:
+        others = Fleet(1, fleet.peak_to_mean, fleet.max_utilisation)
+        usd, how = every_request(prices.decision_api, usage, requests, others, starts)
+        words["decision_api"] = how
+        how = f"{how}; adequate only if it passes your own evaluation"
+        baselines = (*baselines, compare("decision_api", usd, how, bill))
     wrong_low, wrong_high = binomial_interval(counts.disagreements, counts.n)
     kept = counts.n - counts.escalated
     return Projection(
@@ -120,6 +138,7 @@ def project(
         kept_agreement=1 - counts.disagreements / kept if kept else None,
         audit_rate=operation.audit_rate,
         attempts=operation.attempts,
+        audit_cost_factor=_audit_factor(prices, usage, operation, starts),
         cost_of_wrong_answer=float(operation.failures.wrong_usd),
         escalated_cost_factor=(
             usage.escalated_work if teacher else share(unit.escalated, unit.teacher)
@@ -141,8 +160,37 @@ def project(
     )
 
 
+def _best_terms(
+    month: Month,
+    bill: UsdBand,
+    counts: Counts,
+    usage: TeacherUsage,
+    prices: Prices,
+    rates: tuple[float, float, float],
+    starts: datetime,
+) -> Baseline:
+    """The cheapest known way to ask the same teacher everything; the cascade on the same terms."""
+    per_s = float(month.requests) / (HOURS_PER_MONTH * 3600)
+    asked = rates[1] * month.operation.attempts + month.operation.audit_rate * (1 - rates[1])
+    best, how = month, "no cheaper terms of this teacher are known (batch, flex, cached prompt)"
+    for terms in other_terms(prices.teacher, usage, per_s, per_s * asked):
+        on = replace(prices, teacher=terms.price)
+        unit, words = _unit_costs(counts, terms.usage, on, month.operation, starts)
+        other = replace(month, unit=unit)
+        if other.teacher_usd < best.teacher_usd:
+            best, how = other, f"both sides: {words['teacher']}; {terms.words}"
+    if best is not month:
+        low, mid, high = (best.usd(rate) for rate in rates)
+        bill = UsdBand(low=low, mid=mid, high=high)
+    return compare("teacher_best_terms", best.teacher_usd, how, bill)
+
+
 def _unit_costs(
-    counts: Counts, usage: TeacherUsage, prices: Prices, starts: datetime
+    counts: Counts,
+    usage: TeacherUsage,
+    prices: Prices,
+    operation: Operation,
+    starts: datetime,
 ) -> tuple[Unit, dict[str, str]]:
     """Price one request of each kind, and say the teacher's unit price in words.
 
@@ -161,4 +209,15 @@ def _unit_costs(
     # The mean over all requests is what it is: kept ones cost what the escalated ones leave.
     e = Decimal(counts.escalated) / counts.n
     kept = max((each - e * escalated) / (1 - e), Decimal(0)) if e < 1 else each
+    kept *= Decimal(repr(_audit_factor(prices, usage, operation, starts)))
     return Unit(each, escalated, kept), {"teacher": teacher.price}
+
+
+def _audit_factor(
+    prices: Prices, usage: TeacherUsage, operation: Operation, starts: datetime
+) -> float:
+    if operation.audit_processing is None:
+        return 1.0
+    waiting = processed(prices.teacher, operation.audit_processing)
+    listed = mean_cost(prices.teacher, usage.all, starts).usd
+    return share(mean_cost(waiting, usage.all, starts).usd, listed)

@@ -9,7 +9,6 @@ that changes on a date or with the hour is applied to each window when it happen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -21,26 +20,24 @@ from costmodel.bill.line import Line
 from costmodel.bill.machines import Fleet, MachineBill, rented
 from costmodel.bill.own_teacher import asked_bill, everything_bill, own_price, teacher_fleet
 from costmodel.bill.rails import Rail, RailName, failure_lines, lines_alone, rail, total
-from costmodel.bill.usage import mean_output, mean_tokens
+from costmodel.bill.usage import Use, billed, every_request, mean_tokens
 from costmodel.engine.run import Result, policy_of
 from costmodel.errors import BadScenario
 from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import WINDOW_S, Workload
-from costmodel.money.pricebook import price_of
+from costmodel.money.pricebook import price_of, processed
 from costmodel.money.pricing import (
     HOURS_PER_MONTH,
     SECONDS_PER_HOUR,
     MachinePrice,
     Price,
     PriceSpec,
-    TokenUsage,
+    Processing,
 )
 from costmodel.money.rates import ApiPrice
 
 MONTH_S = HOURS_PER_MONTH * int(SECONDS_PER_HOUR)
-
-Use = Callable[[Mapping[str, int]], TokenUsage]
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,12 @@ class MonthBill:
     """Requests of the month."""
     baselines: dict[str, Decimal]
     """US dollars a month of asking each other model everything."""
+
+    @property
+    def asked(self) -> tuple[Line, ...]:
+        """What the cascade's own calls of the teacher cost."""
+        cascade = next(r for r in self.rails if r.name == "cascade")
+        return tuple(line for line in cascade.lines if line.name.startswith("teacher"))
 
     @property
     def teacher_only(self) -> Decimal:
@@ -120,7 +123,7 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
         raise BadScenario(f"{scenario.name}: no request arrived; simulate more time or traffic")
     requests = Decimal(repr(_expected(scenario.workload, MONTH_S)))
     student = _student(result, prices.student)
-    every = every_request(scenario)
+    every = every_request(result)
     everything = _teacher_only(result, prices.teacher, every, requests)
     teacher_only = total(everything)
     failures = failures_of(result)
@@ -217,33 +220,6 @@ def _student(result: Result, price: MachinePrice) -> MachineBill:
     )
 
 
-def every_request(scenario: Scenario) -> Use:
-    """The usage if the teacher had answered every request of a window."""
-    teacher, output = scenario.teacher, mean_output(scenario)
-
-    def use(counts: Mapping[str, int]) -> TokenUsage:
-        n = counts["requests"]
-        read = counts["student_tokens"] * teacher.tokens_per_student_token
-        read += n * teacher.prompt_tokens
-        cached = min(n * teacher.cached_prompt_tokens, read)
-        return TokenUsage(round(read), round(n * output), math.floor(cached), n)
-
-    return use
-
-
-def _calls(scenario: Scenario, prefix: str) -> Use:
-    """The usage of billed calls: of escalations (prefix '') or of audits ('audit_')."""
-    cached = scenario.teacher.cached_prompt_tokens
-    calls = "audit_calls" if prefix else "teacher_calls"
-
-    def use(counts: Mapping[str, int]) -> TokenUsage:
-        read = counts[f"{prefix}input_tokens"]
-        kept = min(math.floor(counts[calls] * cached), read)
-        return TokenUsage(read, counts[f"{prefix}output_tokens"], kept, counts[calls])
-
-    return use
-
-
 def _teacher_only(result: Result, price: Price, every: Use, requests: Decimal) -> tuple[Line, ...]:
     if isinstance(price, MachinePrice):
         return everything_bill(result, price, requests).lines
@@ -265,10 +241,12 @@ def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]
     if isinstance(price, MachinePrice):
         lines += asked_bill(result, price, traffic_factor(result)).lines
     else:
-        asked = month_usd(result, price, _calls(scenario, ""))
+        asked = month_usd(result, price, billed(result, ""))
         calls = counts["teacher_calls"] + counts["audit_calls"]
         lost = counts["calls_failed"] + counts["calls_cancelled"]
         wasted = asked * lost / calls if calls else Decimal(0)
+        waits = scenario.policy.audit_processing
+        audits = processed(price, waits)
         lines += [
             Line(
                 name="teacher, escalations",
@@ -277,8 +255,8 @@ def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]
             ),
             Line(
                 name="teacher, audits",
-                usd=month_usd(result, price, _calls(scenario, "audit_")),
-                detail=f"{scenario.policy.audit_rate:.2%} of kept answers",
+                usd=month_usd(result, audits, billed(result, "audit_")),
+                detail=f"{scenario.policy.audit_rate:.2%} of kept answers{_on(waits)}",
             ),
         ]
         if wasted:
@@ -291,9 +269,14 @@ def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]
     return tuple(lines)
 
 
+def _on(processing: Processing | None) -> str:
+    return f", {processing} price" if processing else ""
+
+
 def labelling_usd(scenario: Scenario, result: Result, price: Price, every: Use) -> Decimal:
     """What asking the teacher for all labels of one student costs."""
     usage = every(result.counts)
+    price = processed(price, scenario.one_off.label_processing)
     each = price.cost(usage, scenario.start).usd / max(usage.requests, 1)
     return each * scenario.one_off.labelled_texts
 
@@ -311,7 +294,7 @@ def one_off_usd(result: Result, price: Price) -> tuple[Decimal, Decimal, Decimal
     scenario = result.scenario
     once = scenario.one_off
     return (
-        labelling_usd(scenario, result, price, every_request(scenario)),
+        labelling_usd(scenario, result, price, every_request(result)),
         Decimal(repr(once.training_usd)),
         Decimal(repr(once.other_usd)),
     )

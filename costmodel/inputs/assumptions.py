@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Self
 
 from costmodel.errors import BadProjection
-from costmodel.money.pricing import HOURS_PER_MONTH, Price, TokenUsage
+from costmodel.money.pricing import HOURS_PER_MONTH, Price, Processing, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class TeacherUsage:
     all: TokenUsage
     escalated: TokenUsage | None = None
     fixed_input_tokens: int = 0
+    cache_ttl_s: float = 300.0
+    """Seconds a supplier's cache holds that part after its last use."""
     escalated_work: float = 1.0
     """Machine time of an escalated request over that of the mean one, where machines are rented."""
 
@@ -132,6 +134,8 @@ class Operation:
     """Billed teacher calls per escalation; above 1 when calls are retried."""
     monthly_usd: Decimal = Decimal(0)
     """Retraining, fresh labels, monitoring."""
+    audit_processing: Processing | None = None
+    """Terms on which audits are asked; None: as escalations."""
     failures: Failures = Failures()
 
     def __post_init__(self) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadProjection
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
-from costmodel.money.pricing import PriceSpec
+from costmodel.money.pricing import PriceSpec, Processing
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
@@ -71,6 +71,8 @@ class OperationTerms(_Section):
 
     attempts: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     monthly_usd: NotNegative = Decimal(0)
+    audit_processing: Processing | None = None
+    """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
 
 
 class OneOffTerms(_Section):
@@ -86,8 +88,23 @@ class UsageTerms(_Section):
 
     input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     output_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    cached_input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Of these, read from the supplier's cache, as its answers said."""
     fixed_input_tokens: int = Field(default=0, ge=0)
+    cache_ttl_s: Positive = 300.0
     escalated_factor: Positive = 1.0
+    input_quantiles: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
+    """Evenly spaced quantiles of a request's input tokens, for prices with tiers; only their
+    proportions count. Empty: every request is the mean one."""
+
+    @model_validator(mode="after")
+    def _cached_within_input(self) -> Self:
+        if self.cached_input_tokens > self.input_tokens:
+            raise ValueError(
+                f"cached_input_tokens {self.cached_input_tokens:g} is more than "
+                f"input_tokens {self.input_tokens:g}"
+            )
+        return self
 
 
 class CountTerms(_Section):

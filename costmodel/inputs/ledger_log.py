@@ -12,27 +12,37 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, with_changes
 
 DAY_S = 86_400.0
 LEAST_SECONDS = 60.0
 """A rate measured over less time than this says nothing."""
+QUANTILES = 1001
 LEAST_AUDITS = 30
 """Audited answers from which the tokens of kept requests are taken."""
 
 _TRAFFIC = "reason not in ('passthrough', 'student_only')"
 _SUMS = f"""
 select count(*), min(at), max(at),
-       sum(route != 'student'),
+       sum(route != 'student' and attempts > 0),
+       sum(route != 'student' and attempts = 0),
        sum(case when route != 'student' then attempts end),
        sum(case when route != 'student' then input_tokens end),
        sum(case when route != 'student' then output_tokens end),
+       sum(case when route != 'student' then cached_input_tokens end),
        sum(route = 'student' and audited),
        sum(case when route = 'student' and input_tokens > 0 then attempts end),
        sum(case when route = 'student' then input_tokens end),
-       sum(case when route = 'student' then output_tokens end)
+       sum(case when route = 'student' then output_tokens end),
+       sum(case when route = 'student' then cached_input_tokens end)
 from entries where {_TRAFFIC}
+"""
+_LENGTHS = f"""
+select cast(input_tokens as real) / attempts from entries
+where {_TRAFFIC} and attempts > 0 and input_tokens > 0 limit 1000000
 """
 _BUSIEST_HOUR = f"""
 select max(n) from (
@@ -52,14 +62,21 @@ class TrafficLog:
     requests: int
     seconds: float
     escalated: int
+    """Asked of the teacher, whether it answered or not."""
+    unasked: int
+    """Unsure and answered by nobody else: a budget, a queue or a breaker was in the way; free."""
     escalated_calls: int
     escalated_input_tokens: int
     escalated_output_tokens: int
+    escalated_cached_tokens: int
     audited: int
     audit_calls: int
     audit_input_tokens: int
     audit_output_tokens: int
+    audit_cached_tokens: int
     busiest_hour: int
+    input_quantiles: tuple[float, ...] = ()
+    """Evenly spaced quantiles of the input tokens of a call."""
 
     @property
     def per_day(self) -> float:
@@ -79,6 +96,7 @@ def read_traffic(path: Path) -> TrafficLog:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             sums = connection.execute(_SUMS).fetchone()
             busiest = connection.execute(_BUSIEST_HOUR).fetchone()[0]
+            lengths = connection.execute(_LENGTHS).fetchall()
     except sqlite3.Error as error:
         raise BadProjection(f"{path} is not a router's ledger: {error}") from None
     n, first, last, *rest = (value or 0 for value in sums)
@@ -87,9 +105,17 @@ def read_traffic(path: Path) -> TrafficLog:
             f"{path} holds {n} requests over {last - first:.0f} s; at least {LEAST_SECONDS:.0f} s "
             "of traffic are needed for a rate"
         )
-    names = [field.name for field in fields(TrafficLog)][2:]
+    names = [field.name for field in fields(TrafficLog)][2:-1]
     sums = dict(zip(names, [*rest, busiest or 0], strict=True))
-    return TrafficLog(requests=n, seconds=last - first, **sums)
+    return TrafficLog(n, last - first, **sums, input_quantiles=_quantiles(lengths))
+
+
+def _quantiles(lengths: list[tuple[float]]) -> tuple[float, ...]:
+    """Evenly spaced, so that a price with tiers is applied to lengths and not to their mean."""
+    if len(lengths) < LEAST_AUDITS:
+        return ()
+    at = np.linspace(0, 1, min(len(lengths), QUANTILES))
+    return tuple(float(x) for x in np.quantile([length for (length,) in lengths], at))
 
 
 def observed(deployment: Deployment, log: TrafficLog) -> Deployment:
@@ -118,17 +144,20 @@ def observed(deployment: Deployment, log: TrafficLog) -> Deployment:
     return with_changes(deployment, changes)
 
 
-def _tokens(deployment: Deployment, log: TrafficLog) -> dict[str, float]:
+def _tokens(deployment: Deployment, log: TrafficLog) -> dict[str, Any]:
     """Mean tokens of a call; kept requests as the audits saw them, or as the labels had them."""
     read = log.escalated_input_tokens / log.escalated_calls
     written = log.escalated_output_tokens / log.escalated_calls
     if not read:
         return {}
+    cached = log.escalated_cached_tokens / log.escalated_input_tokens
     share = log.escalated / log.requests
     if log.audited >= LEAST_AUDITS and log.audit_input_tokens and log.audit_calls:
         kept_read = log.audit_input_tokens / log.audit_calls
         kept_written = log.audit_output_tokens / log.audit_calls
         mean = share * read + (1 - share) * kept_read
+        kept_cached = log.audit_cached_tokens / log.audit_calls
+        cached = (share * read * cached + (1 - share) * kept_cached) / mean
         out = share * written + (1 - share) * kept_written
     elif deployment.usage is not None and deployment.usage.input_tokens:
         mean, out = deployment.usage.input_tokens, deployment.usage.output_tokens
@@ -137,5 +166,7 @@ def _tokens(deployment: Deployment, log: TrafficLog) -> dict[str, float]:
     return {
         "usage.input_tokens": mean,
         "usage.output_tokens": out,
+        "usage.cached_input_tokens": min(cached, 1.0) * mean,
+        "usage.input_quantiles": log.input_quantiles,
         "usage.escalated_factor": read / mean,
     }

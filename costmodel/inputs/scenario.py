@@ -25,7 +25,7 @@ from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.inputs.workload import Bursts, Lengths, Workload
-from costmodel.money.pricing import PriceSpec
+from costmodel.money.pricing import PriceSpec, Processing
 from costmodel.queueing.roofline import Model, gpu_named, step_fields
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -155,6 +155,8 @@ class Policy(_Section):
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     escalation_rate: Share | None = None
     audit_rate: Share = 0.01
+    audit_processing: Processing | None = None
+    """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
     budget_per_s: Positive | None = None
     """Escalations per second that may be sustained; beyond it answers are degraded."""
     budget_burst: Positive = 60.0
@@ -187,7 +189,11 @@ class TeacherBase(_Section):
     """Tokens of the template around the text."""
     tokens_per_student_token: Positive = 1.0
     cached_prompt_tokens: NotNegative = 0.0
-    """Part of prompt_tokens the supplier reads from its cache."""
+    """Beginning of the prompt that never changes, which the supplier's cache may hold."""
+    cache_ttl_s: Positive = 300.0
+    """Seconds that a cache holds it after its last use: rare calls find it cold and write it."""
+    cache_hit_rate: Share | None = None
+    """Measured share of calls that find it; None: that of calls at random within cache_ttl_s."""
     output_tokens: Lengths = Lengths(mean=1)
     price: PriceSpec | None = None
     machines: TeacherMachines = TeacherMachines()
@@ -251,6 +257,8 @@ class OneOff(_Section):
     """What is paid once, or once for each student."""
 
     labelled_texts: int = Field(default=0, ge=0)
+    label_processing: Processing | None = None
+    """Terms on which labels are asked, e.g. batch: they may wait. None: as escalations."""
     training_usd: NotNegative = 0.0
     other_usd: NotNegative = 0.0
     retrainings_per_month: NotNegative = 0.0

@@ -9,11 +9,14 @@ many tokens the teacher used.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,6 +54,7 @@ class _Evaluation(BaseModel):
 class _Usage(BaseModel):
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
     requests: int = Field(ge=1)
 
 
@@ -206,5 +210,18 @@ def _token_usage(path: Path, manifest: _Manifest) -> dict[str, Any]:
         "usage": {
             "input_tokens": usage.input_tokens / usage.requests,
             "output_tokens": usage.output_tokens / usage.requests,
+            "cached_input_tokens": usage.cached_input_tokens / usage.requests,
+            "input_quantiles": _label_lengths(path.with_name("replies.sqlite")),
         }
     }
+
+
+def _label_lengths(path: Path) -> tuple[float, ...]:
+    """Quantiles of the input tokens of the teacher's paid answers; none where they are gone."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("select input_tokens from replies limit 1000000").fetchall()
+    except sqlite3.Error:
+        return ()
+    at = np.linspace(0, 1, min(len(rows), 1001))
+    return tuple(float(x) for x in np.quantile([n for (n,) in rows], at)) if len(rows) > 1 else ()

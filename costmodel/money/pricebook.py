@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from costmodel.errors import UnknownPrice
 from costmodel.money.machines import MachineRow, find_machine
 from costmodel.money.pricing import (
     HOURS_PER_MONTH,
@@ -14,6 +15,7 @@ from costmodel.money.pricing import (
     MachinePrice,
     Price,
     PriceSpec,
+    Processing,
     TokenPrice,
     TokenUsage,
     amount,
@@ -38,7 +40,7 @@ def price_of(
     """
     at = at or now()
     if spec.model is not None:
-        return ApiPrice.of(spec.model, at)
+        return ApiPrice.of(spec.model, at).processed(spec.processing)
     if spec.usd_per_mtok_input is not None and spec.usd_per_mtok_output is not None:
         return _token_price(spec, spec.usd_per_mtok_input, spec.usd_per_mtok_output)
     assert spec.requests_per_second is not None, "PriceSpec checks this"
@@ -54,13 +56,34 @@ def price_of(
 
 
 def _token_price(spec: PriceSpec, read: Decimal, wrote: Decimal) -> TokenPrice:
-    cached = spec.usd_per_mtok_cached_input
+    cached, kept = spec.usd_per_mtok_cached_input, spec.usd_per_mtok_cache_write
     words = f"{amount(read)} / {amount(wrote)} per million input / output tokens"
     if cached is not None:
         words += f", cached input {amount(cached)}"
+    if kept is not None:
+        words += f", cache writes {amount(kept)}"
     return TokenPrice(
-        read, wrote, read if cached is None else cached, f"{words} (given in the file)"
+        read,
+        wrote,
+        read if cached is None else cached,
+        f"{words} (given in the file)",
+        kept,
     )
+
+
+def processed(price: Price, processing: Processing | None) -> Price:
+    """The price on other terms: of audits or labels that may wait.
+
+    Raises:
+        UnknownPrice: nobody knows these terms of it.
+    """
+    if processing is None or (isinstance(price, ApiPrice) and price.processing == processing):
+        return price
+    if not isinstance(price, ApiPrice):
+        raise UnknownPrice(
+            f"processing {processing} needs teacher.price.model: only a public price has such terms"
+        )
+    return price.processed(processing)
 
 
 def mean_cost(price: Price, usage: TokenUsage, starts: datetime) -> Cost:

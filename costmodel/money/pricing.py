@@ -9,14 +9,15 @@ it: it is never 0. `costmodel.money.pricebook.price_of` turns what a file says i
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from costmodel.errors import BadUsage
+from costmodel.money.sizes import Sizes
 
 MILLION = Decimal(1_000_000)
 SECONDS_PER_HOUR = Decimal(3600)
@@ -24,28 +25,37 @@ HOURS_PER_MONTH = 730
 """The one month convention of the product: 730 hours for traffic and for machines alike."""
 
 
+_COUNTED = (
+    "input_tokens", "output_tokens", "cached_input_tokens", "cache_write_tokens", "requests",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What was consumed. `cached_input_tokens` is the part of `input_tokens` read from a cache.
+    """What was consumed; input tokens read from a cache or written to it are part of all of them.
 
     Raises:
-        BadUsage: a count is negative, or more tokens were cached than were read.
+        BadUsage: a count is negative, or more tokens went through a cache than were read.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     requests: int = 1
+    cache_write_tokens: int = 0
+    sizes: Sizes | None = field(default=None, compare=False, repr=False)
+    """How the requests of a sum differ; None: each is taken to be the mean one."""
 
     def __post_init__(self) -> None:
-        for name in ("input_tokens", "output_tokens", "cached_input_tokens", "requests"):
+        for name in _COUNTED:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise BadUsage(f"{name} is {value!r}; a whole number of at least 0 is needed")
-        if self.cached_input_tokens > self.input_tokens:
+        if self.cached_input_tokens + self.cache_write_tokens > self.input_tokens:
             raise BadUsage(
-                f"cached_input_tokens is {self.cached_input_tokens} but input_tokens, which "
-                f"includes it, is only {self.input_tokens}"
+                f"cached_input_tokens is {self.cached_input_tokens} and cache_write_tokens "
+                f"{self.cache_write_tokens} but input_tokens, which includes both, is only "
+                f"{self.input_tokens}"
             )
 
     def __add__(self, other: TokenUsage) -> TokenUsage:
@@ -54,6 +64,7 @@ class TokenUsage:
             self.output_tokens + other.output_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
             self.requests + other.requests,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 
@@ -85,6 +96,10 @@ class Price(Protocol):
         ...
 
 
+Processing = Literal["batch", "flex", "priority", "fast", "eu"]
+"""Deferred for hours, cheaper and slower, dearer and faster (twice), or kept in the EU."""
+
+
 class PriceSpec(BaseModel):
     """A price as a task or scenario file names it: exactly one of the four forms.
 
@@ -95,9 +110,12 @@ class PriceSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | None = None
+    processing: Processing | None = None
+    """Other terms of the same model than an ordinary call's."""
     usd_per_mtok_input: Decimal | None = Field(default=None, ge=0)
     usd_per_mtok_output: Decimal | None = Field(default=None, ge=0)
     usd_per_mtok_cached_input: Decimal | None = Field(default=None, ge=0)
+    usd_per_mtok_cache_write: Decimal | None = Field(default=None, ge=0)
     machine: str | None = None
     usd_per_hour: Decimal | None = Field(default=None, ge=0)
     requests_per_second: float | None = Field(default=None, gt=0)
@@ -116,6 +134,8 @@ class PriceSpec(BaseModel):
                 f"{sum(forms)} price forms were given; give exactly one of model, "
                 "usd_per_mtok_input (+ usd_per_mtok_output), machine, usd_per_hour"
             )
+        if self.processing and self.model is None:
+            raise ValueError(f"processing {self.processing} needs a model: it is a model's terms")
         if tokens and self.usd_per_mtok_output is None:
             raise ValueError("usd_per_mtok_output is missing beside usd_per_mtok_input")
         hourly = self.machine is not None or self.usd_per_hour is not None
@@ -134,13 +154,18 @@ class TokenPrice:
     output_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal
     words: str
+    cache_write_usd_per_mtok: Decimal | None = None
+    """None: as other input."""
 
     def cost(self, usage: TokenUsage, at: datetime) -> Cost:
-        """Return tokens times unit price; cached input tokens at their own rate."""
-        fresh = usage.input_tokens - usage.cached_input_tokens
+        """Return tokens times unit price; tokens that pass a cache at their own rates."""
+        kept, fresh = usage.cache_write_tokens, usage.input_tokens - usage.cached_input_tokens
+        if self.cache_write_usd_per_mtok is not None:
+            fresh -= kept
         usd = (
             fresh * self.input_usd_per_mtok
             + usage.cached_input_tokens * self.cached_input_usd_per_mtok
+            + kept * (self.cache_write_usd_per_mtok or 0)
             + usage.output_tokens * self.output_usd_per_mtok
         ) / MILLION
         return Cost(usd, self.words)

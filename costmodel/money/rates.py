@@ -7,17 +7,31 @@ costs a few microseconds. The amounts are exactly those of `calc_price`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Self
 
 from costmodel.errors import UnknownPrice
-from costmodel.money.pricing import MILLION, Cost, TokenUsage, amount
+from costmodel.money.pricing import MILLION, Cost, Processing, TokenUsage, amount
 
 THOUSAND = Decimal(1000)
 ZERO = Decimal(0)
+STRICTEST_CACHE = 4096
+"""Tokens of a prefix that every supplier known to us would cache."""
+_LEAST_CACHED = {"openai": 1024, "azure": 1024, "deepseek": 64}
+"""platform.openai.com/docs/guides/prompt-caching and api-docs.deepseek.com/guides/kv_cache.
+Anthropic and Google have 1,024 to 4,096 by model: the strictest is taken for all others."""
+_TERMS: Mapping[Processing, tuple[Mapping[str, str], ...]] = {
+    "batch": ({"processing": "batch"},),
+    "flex": ({"service_tier": "flex"},),
+    "priority": ({"service_tier": "priority"},),
+    "fast": ({"service_tier": "fast"}, {"speed": "fast"}),
+    "eu": ({"route": "mistral/eu"},),
+}
+"""How genai-prices names what a file calls `processing`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +58,47 @@ class UnitRates:
     output: Rate
     cached_input: Rate
     """Of tokens read from a cache; the input rate where the API has no cheaper one."""
+    cache_write: Rate
+    """Of tokens written to a cache; the input rate where the API has none for it."""
     usd_per_request: Decimal
     words: str
 
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """Input sizes above which some token costs another price."""
+        rates = (self.input, self.output, self.cached_input, self.cache_write)
+        return tuple(sorted({start for rate in rates for start, _ in rate.tiers}))
+
     def usd(self, usage: TokenUsage) -> Decimal:
-        """Price `usage`. For a sum over many requests the tier is that of the mean request."""
+        """Price `usage`; in a sum of many requests each one is in the tier of its own size.
+
+        Without sizes all of a sum's requests are as long as the mean one. What passes a cache is
+        the prompt's fixed beginning, equally long in every request.
+        """
         size = usage.input_tokens
         if usage.requests > 1:
             size = -(-size // usage.requests)
-        fresh = usage.input_tokens - usage.cached_input_tokens
-        tokens = (
-            fresh * self.input.at(size)
-            + usage.cached_input_tokens * self.cached_input.at(size)
-            + usage.output_tokens * self.output.at(size)
+        paid = usage.requests * self.usd_per_request
+        if usage.requests < 2 or usage.sizes is None or not self.starts:
+            return self._tokens(usage, size, Decimal(1), Decimal(1), Decimal(1)) + paid
+        parts = usage.sizes.parts(usage.input_tokens / usage.requests, self.starts)
+        return paid + sum(
+            (self._tokens(usage, p.above + 1, p.read, p.written, p.requests) for p in parts), ZERO
         )
-        return tokens / MILLION + usage.requests * self.usd_per_request
+
+    def _tokens(
+        self, usage: TokenUsage, size: int, read: Decimal, written: Decimal, requests: Decimal
+    ) -> Decimal:
+        """US dollars of a share of the tokens, at the tier of requests of this size."""
+        cached = usage.cached_input_tokens * requests
+        kept = usage.cache_write_tokens * requests
+        tokens = (
+            (usage.input_tokens * read - cached - kept) * self.input.at(size)
+            + cached * self.cached_input.at(size)
+            + kept * self.cache_write.at(size)
+            + usage.output_tokens * written * self.output.at(size)
+        )
+        return tokens / MILLION
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +108,8 @@ class ApiPrice:
     name: str
     as_of: datetime
     """The moment that `words` speaks of."""
-    processing: str | None
-    """None for an ordinary call, `batch` for the provider's deferred queue."""
+    processing: Processing | None
+    """None for an ordinary call."""
     _provider: Any = field(repr=False)
     _info: Any = field(repr=False)
     _known: dict[int, UnitRates] = field(default_factory=dict, repr=False, compare=False)
@@ -116,7 +156,7 @@ class ApiPrice:
     def rates(self, at: datetime) -> UnitRates:
         """The unit prices at a moment."""
         if self.processing is not None:
-            context = {"processing": self.processing}
+            context = dict(self._terms(self.processing) or {})
             return _unit_rates(self._info.get_prices(at, context), self.name, self.processing)
         prices = self._info.get_prices(at)
         rates = self._known.get(id(prices))
@@ -131,15 +171,45 @@ class ApiPrice:
 
     def batch(self) -> ApiPrice | None:
         """The provider's deferred price of the same model, where genai-prices knows one."""
-        own = any(self._info is model for model in self._provider.models)
-        offered = own and any(
-            variant.when == {"processing": "batch"}
-            and (variant.constraint is None or variant.constraint.active(self.as_of))
-            for variant in self._info.price_variants or ()
-        )
-        if not offered:
+        return self.on("batch")
+
+    def on(self, processing: Processing) -> ApiPrice | None:
+        """The same model on other terms, where genai-prices knows them."""
+        if self._terms(processing) is None:
             return None
-        return ApiPrice(self.name, self.as_of, "batch", self._provider, self._info)
+        return replace(self, processing=processing, _known={})
+
+    def processed(self, processing: Processing | None) -> ApiPrice:
+        """The same model on the terms that a file asks for.
+
+        Raises:
+            UnknownPrice: nobody knows these terms of it.
+        """
+        if processing is None:
+            return self
+        price = self.on(processing)
+        if price is None:
+            known = [name for name in _TERMS if self._terms(name)]
+            raise UnknownPrice(
+                f"no {processing} price is known for {self.name}; genai-prices knows "
+                f"{', '.join(known) or 'its ordinary price only'}"
+            )
+        return price
+
+    @property
+    def least_cached_prefix(self) -> int:
+        """Tokens that a prompt's beginning must have before this supplier caches it."""
+        return _LEAST_CACHED.get(self._provider.id, STRICTEST_CACHE)
+
+    def _terms(self, processing: Processing) -> Mapping[str, str] | None:
+        """How genai-prices names these terms of this model on the day that is priced."""
+        if not any(self._info is model for model in self._provider.models):
+            return None
+        for variant in self._info.price_variants or ():
+            active = variant.constraint is None or variant.constraint.active(self.as_of)
+            if active and variant.when in _TERMS[processing]:
+                return dict(variant.when)
+        return None
 
 
 def _unit_rates(prices: Any, name: str, processing: str | None) -> UnitRates:
@@ -147,17 +217,20 @@ def _unit_rates(prices: Any, name: str, processing: str | None) -> UnitRates:
 
     read, wrote = _rate(prices.input_mtok), _rate(prices.output_mtok)
     cached = _rate(prices.cache_read_mtok) if prices.cache_read_mtok is not None else read
+    kept = _rate(prices.cache_write_mtok) if prices.cache_write_mtok is not None else read
     per_request = (prices.requests_kcount or ZERO) / THOUSAND
     parts = [f"{amount(read.base)} / {amount(wrote.base)} per million input / output tokens"]
     if cached != read:
         parts.append(f"cached input {amount(cached.base)}")
+    if kept != read:
+        parts.append(f"cache writes {amount(kept.base)}")
     if per_request:
         parts.append(f"{amount(per_request)} per request")
     for (start, above), (_, out) in zip(read.tiers, wrote.tiers, strict=False):
         parts.append(f"above {start:,} input tokens {amount(above)} / {amount(out)}")
     kind = f"{processing} price" if processing else "list price"
     words = f"{name} {kind}: {', '.join(parts)} (genai-prices {__version__})"
-    return UnitRates(read, wrote, cached, per_request, words)
+    return UnitRates(read, wrote, cached, kept, per_request, words)
 
 
 def _rate(value: Any) -> Rate:

@@ -17,24 +17,23 @@ from costmodel.bill.feasibility import Feasibility, feasible_run
 from costmodel.bill.machines import Fleet
 from costmodel.bill.own_teacher import escalated_work, teacher_fleet
 from costmodel.bill.projection import Projection, project
+from costmodel.bill.rails import total
 from costmodel.bill.simulated import (
     MonthBill,
     ScenarioPrices,
-    every_request,
     failures_of,
     month_bill,
     one_off_usd,
     prices_of,
     retraining_usd,
 )
-from costmodel.bill.usage import mean_output
+from costmodel.bill.usage import every_request, wanted
 from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.engine.run import Progress, Result, confidence_curve, simulate, simulate_all
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.inputs.scenario import Scenario, sweep
-from costmodel.money.pricing import TokenUsage
 from costmodel.plan.pareto import ParetoPoint, pareto_points
-from costmodel.uncertainty.draws import Uncertain, quantify
+from costmodel.uncertainty.draws import MoneyModel, Rival, Uncertain, quantify, rivals_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,36 +68,28 @@ class Study:
     def savings(self) -> tuple[Saving, ...]:
         """Against the teacher as priced, at its best known terms, and every other model named.
 
-        The middle is simulated; P10 and P90 are the closed form's spread around it.
+        The middle is simulated; P10 and P90 are the closed form's spread around it, each
+        alternative on the same draws as the cascade.
         """
-        spread = self.uncertain.saving_usd
-        middle = float(self.projection.savings.mid)
-        down, up = spread.p10 - middle, spread.p90 - middle
-        cascade = self.uncertain.cascade_usd
-        closed = float(self.projection.rail("cascade").usd_per_month)
+        model = MoneyModel(self.projection)
+        rivals = rivals_in(self.projection, self.bill)
         found = []
-        for name, usd, words in self._alternatives():
-            mid = float(usd - self.bill.cascade)
-            if name == "teacher":
-                low, high = mid + down, mid + up
-            else:
-                # Of another model only the cascade's own spread is known.
-                low, high = mid - (cascade.p90 - closed), mid + (closed - cascade.p10)
-            found.append(Saving(name, usd, low, mid, high, words))
+        for name, rival in rivals.items():
+            spread = self.uncertain.savings[name]
+            closed = float(model.saving(model.middle, rival))
+            asked = float(total(self.bill.asked)) * (1 - rival.asked_factor)
+            mid = rival.usd - float(self.bill.cascade) + asked
+            low, high = mid + spread.p10 - closed, mid + spread.p90 - closed
+            usd = Decimal(repr(rival.usd))
+            found.append(Saving(name, usd, low, mid, high, self._words(name)))
         return tuple(found)
 
-    def _alternatives(self) -> list[tuple[str, Decimal, str]]:
-        listed = self.bill.teacher_only
-        best = self.projection.baselines[1]
-        share = best.usd_per_month / self.projection.baselines[0].usd_per_month
-        found = [
-            ("teacher", listed, self.projection.unit_prices["teacher"]),
-            ("teacher, best known terms", listed * share, best.words),
-        ]
-        for name, usd in self.bill.baselines.items():
-            words = f"{self.prices.baselines[name].words}; adequate only if you checked it"
-            found.append((name, usd, words))
-        return found
+    def _words(self, name: str) -> str:
+        if name == LISTED:
+            return self.projection.unit_prices["teacher"]
+        if name == BEST:
+            return self.projection.baselines[1].words
+        return f"{self.prices.baselines[name].words}; adequate only if you checked it"
 
     @cached_property
     def feasibility(self) -> Feasibility:
@@ -128,6 +119,21 @@ class Study:
     def pareto(self) -> tuple[ParetoPoint, ...]:
         """Cost and agreement over the thresholds of the risk–coverage curve."""
         return pareto_points(self.projection, self.scenario.quality.risk_coverage)
+
+
+LISTED, BEST = "teacher", "teacher, best known terms"
+
+
+def rivals_in(projection: Projection, bill: MonthBill) -> dict[str, Rival]:
+    """What the simulated cascade is compared with, by name."""
+    closed = rivals_of(projection)
+    best, listed = closed["teacher_best_terms"], closed["teacher_list"]
+    usd = float(bill.teacher_only)
+    found = {
+        LISTED: Rival(usd, teacher=True),
+        BEST: Rival(usd * best.usd / listed.usd, True, best.asked_factor),
+    }
+    return found | {name: Rival(float(usd)) for name, usd in bill.baselines.items()}
 
 
 def study(
@@ -169,21 +175,18 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
     rows = scenario.quality.rows
     escalated = round(result.escalation_rate * rows)
     wrong = min(round((1 - result.agreement) * rows), rows - escalated)
-    every = every_request(scenario)
-    wanted = counts["wanted_teacher"]
-    longer = None
-    if wanted:
-        asked = scenario.teacher
-        read = counts["wanted_tokens"] * asked.tokens_per_student_token
-        read += wanted * asked.prompt_tokens
-        cached = min(int(wanted * asked.cached_prompt_tokens), round(read))
-        longer = TokenUsage(round(read), round(wanted * mean_output(scenario)), cached, wanted)
-    calls = counts["teacher_calls"] / wanted if wanted else 1.0
+    every, asked = every_request(result), wanted(result)
+    longer = asked if asked.requests else None
+    calls = counts["teacher_calls"] / asked.requests if asked.requests else 1.0
     cheapest = min(bill.baselines, key=lambda name: bill.baselines[name], default=None)
     return project(
         Counts(rows, escalated, wrong),
         TeacherUsage(
-            every(counts), longer, int(scenario.teacher.prompt_tokens), escalated_work(result)
+            every(counts),
+            longer,
+            int(scenario.teacher.prompt_tokens),
+            scenario.teacher.cache_ttl_s,
+            escalated_work(result),
         ),
         Prices(prices.teacher, prices.student, prices.baselines[cheapest] if cheapest else None),
         Traffic(bill.requests),
@@ -194,6 +197,7 @@ def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
             scenario.policy.audit_rate,
             max(calls, 1.0),
             retraining_usd(scenario, result, prices.teacher, every),
+            scenario.policy.audit_processing,
             failures_of(result),
         ),
         starts=scenario.start,
@@ -219,9 +223,10 @@ def _threshold_of(study: Study) -> float:
 
 
 def _answer(result: Result, prices: ScenarioPrices) -> Study:
-    projection = closed_form(result, prices)
-    uncertain = quantify(projection, result.scenario.doubt, seed=result.seed)
-    return Study(result.scenario, result, prices, month_bill(result, prices), projection, uncertain)
+    projection, bill = closed_form(result, prices), month_bill(result, prices)
+    rivals = rivals_in(projection, bill)
+    uncertain = quantify(projection, result.scenario.doubt, seed=result.seed, rivals=rivals)
+    return Study(result.scenario, result, prices, bill, projection, uncertain)
 
 
 def records(studies: Sequence[Study]) -> list[dict[str, float | str | bool | None]]:

@@ -69,6 +69,18 @@ class Limit(_Part):
     """Share of the draws beyond the limit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What the cascade is compared with, so that one draw moves both sides of the comparison."""
+
+    usd: float
+    """A month of asking it everything, as projected."""
+    teacher: bool = False
+    """Whether it is the teacher itself, on these or other terms: its price is in doubt with it."""
+    asked_factor: float = 1.0
+    """The cascade's own calls on the same terms, over those at the price given."""
+
+
 class Uncertain(_Part):
     """A projection with its doubts."""
 
@@ -76,6 +88,8 @@ class Uncertain(_Part):
     cascade_usd: Quantiles
     teacher_only_usd: Quantiles
     saving_usd: Quantiles
+    savings: dict[str, Quantiles]
+    """The saving against each alternative named, both sides on the same draws."""
     cost_ratio: Quantiles
     agreement: Quantiles
     break_even_months: Quantiles | None
@@ -133,7 +147,8 @@ class MoneyModel:
         e, weight = np.asarray(x["escalation_rate"]), np.asarray(x["escalated_factor"])
         # Kept requests cost what the escalated ones leave of the mean.
         left = np.maximum(1 - e * weight, 0.0)
-        share = e * weight * got.attempts + got.audit_rate * left
+        asked, audits = e * weight * got.attempts, got.audit_rate * left
+        share = asked + audits * got.audit_cost_factor
         if got.asked_machines is not None:
             work = got.requests_per_month * share * x["traffic"] * x["lengths"]
             return np.asarray(got.asked_machines.usd_for(work) * x["teacher_price"])
@@ -147,19 +162,49 @@ class MoneyModel:
             return np.asarray(float(student.provisioned_usd) * traffic * price)
         return np.asarray(student.usd_for(self.projection.requests_per_month * traffic) * price)
 
-    def saving(self, x: Mapping[str, float | Floats]) -> Floats:
-        """US dollars a month against teacher-only; negative is a loss."""
-        return self.teacher_only(x) - self.cascade(x)
+    def saving(self, x: Mapping[str, float | Floats], against: Rival | None = None) -> Floats:
+        """US dollars a month against an alternative, or teacher-only; negative is a loss."""
+        if against is None:
+            return self.teacher_only(x) - self.cascade(x)
+        if against.teacher:
+            listed = float(self.projection.rail("teacher_only").usd_per_month)
+            usd = self.teacher_only(x) * (against.usd / listed)
+        else:
+            usd = against.usd * np.asarray(x["traffic"]) * x["lengths"]
+        cheaper = self.asked(x) * (1 - against.asked_factor)
+        return np.asarray(usd - self.cascade(x) + cheaper)
+
+
+def rivals_of(projection: Projection) -> dict[str, Rival]:
+    """The baselines of a projection as rivals."""
+    model = MoneyModel(projection)
+    asked = float(model.asked(model.middle))
+    listed = projection.baselines[0].cascade_usd_per_month
+    return {
+        one.name: Rival(
+            float(one.usd_per_month),
+            one.name != "decision_api",
+            1 - float(listed - one.cascade_usd_per_month) / asked if asked else 1.0,
+        )
+        for one in projection.baselines
+    }
 
 
 def quantify(
-    projection: Projection, doubt: Doubt | None = None, *, seed: int = 0, draws: int = DRAWS
+    projection: Projection,
+    doubt: Doubt | None = None,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+    rivals: Mapping[str, Rival] | None = None,
 ) -> Uncertain:
     """Draw the inputs, compute the month for each draw, and say what moves it.
 
     The escalation rate and the disagreement are drawn from their Jeffreys posteriors
-    Beta(k + ½, n − k + ½).
+    Beta(k + ½, n − k + ½). `rivals` are the alternatives by name; the projection's own baselines
+    if not given.
     """
+    rivals = rivals_of(projection) if rivals is None else rivals
     model = MoneyModel(projection)
     x = _draw(projection, model.middle, doubt or Doubt(), np.random.default_rng(seed), draws)
     saving, teacher, cascade = model.saving(x), model.teacher_only(x), model.cascade(x)
@@ -170,6 +215,7 @@ def quantify(
         cascade_usd=_quantiles(cascade),
         teacher_only_usd=_quantiles(teacher),
         saving_usd=_quantiles(saving),
+        savings={name: _quantiles(model.saving(x, rival)) for name, rival in rivals.items()},
         cost_ratio=_quantiles(cascade / teacher),
         agreement=_quantiles(1 - x["disagreement"]),
         break_even_months=_quantiles(months) if np.isfinite(months).mean() > 0.9 else None,

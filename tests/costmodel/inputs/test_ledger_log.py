@@ -101,3 +101,51 @@ def test_what_is_no_ledger_is_one_sentence(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(BadProjection, match="ledger"):
         read_traffic(path)
+
+
+def test_what_the_supplier_cached_is_not_paid_again(tmp_path, task_file):
+    """Cached input tokens of the ledger come at the cached price: 80 of 100 are cheaper."""
+    usage = {}
+    for cached in (0, 80):
+        ledger = SqliteLedger(tmp_path / f"{cached}.db")
+        for k in range(200):
+            told = {
+                "route": Route.TEACHER,
+                "reason": Reason.LOW_CONFIDENCE,
+                "attempts": 1,
+                "input_tokens": 100,
+                "output_tokens": 2,
+                "cached_input_tokens": cached,
+            }
+            ledger.append(_entry(k, 1_700_000_000 + 50 * k, **(told if k % 2 else {})))
+        assert ledger.flush()
+        ledger.close()
+        got = observed(read_deployment(task_file), read_traffic(tmp_path / f"{cached}.db"))
+        usage[cached] = got.usage
+    assert usage[0].cached_input_tokens == 0
+    assert usage[80].cached_input_tokens / usage[80].input_tokens == pytest.approx(0.8)
+
+
+def test_an_answer_that_nobody_was_asked_for_is_no_escalation(tmp_path, task_file):
+    """Over budget the student answers and nobody is paid: no call, no escalation on the bill."""
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    asked = {"route": Route.TEACHER, "reason": Reason.LOW_CONFIDENCE, "attempts": 1,
+             "input_tokens": 100, "output_tokens": 2}  # fmt: skip
+    over = {"route": Route.DEGRADED, "reason": Reason.ESCALATION_BUDGET, "degraded": True}
+    for k in range(300):
+        told = (asked, over, {})[k % 3]
+        ledger.append(_entry(k, 1_700_000_000 + 50 * k, **told))
+    assert ledger.flush()
+    ledger.close()
+    log = read_traffic(tmp_path / "ledger.db")
+    assert (log.escalated, log.unasked, log.escalated_calls) == (100, 100, 100)
+    got = observed(read_deployment(task_file), log)
+    assert got.evaluation.escalated == 100
+    assert got.operation.attempts == 1
+
+
+def test_lengths_of_a_ledger_reach_the_tiers(tmp_path, task_file):
+    """The quantiles of the calls' input tokens are kept, so that tiers see the tail."""
+    log = read_traffic(_ledger(tmp_path / "ledger.db", seconds=7_200.0))
+    got = observed(read_deployment(task_file), log)
+    assert (min(got.usage.input_quantiles), max(got.usage.input_quantiles)) == (40, 120)

@@ -176,3 +176,12 @@ def test_an_empty_trace_is_one_sentence(tmp_path):
 def test_options_of_the_other_form_are_refused(words):
     """What belongs to a task is not silently ignored for a scenario."""
     assert _run(*words).exit_code == 2
+
+
+def test_one_teacher_has_one_band():
+    """A teacher without cheaper terms is itself at its best terms: the same bill, the same band."""
+    path = EXAMPLE.with_name("burst.yaml")
+    listed, best = study(load(path, {"days": 0.01})).savings[:2]
+    assert (best.low, best.mid, best.high) == (listed.low, listed.mid, listed.high)
+    assert best.usd_per_month == listed.usd_per_month
+    assert best.low < best.mid < best.high

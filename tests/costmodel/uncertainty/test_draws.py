@@ -11,7 +11,7 @@ from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, Teac
 from costmodel.inputs.stated_doubt import Doubt, Range
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import PriceSpec, TokenUsage
-from costmodel.uncertainty.draws import MoneyModel, quantify
+from costmodel.uncertainty.draws import MoneyModel, Rival, quantify, rivals_of
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PRICES = Prices(
@@ -147,3 +147,35 @@ def test_same_seed_same_figures():
     first = quantify(projection, seed=1).model_dump_json()
     assert quantify(projection, seed=1).model_dump_json() == first
     assert quantify(projection, seed=2).model_dump_json() != first
+
+
+def test_a_difference_is_drawn_on_the_same_draws_on_both_sides():
+    """A rival that is the teacher has the teacher's band; one of half its price has that of half.
+
+    Traffic and lengths move both sides: a band of the cascade alone would be too narrow by far.
+    """
+    got = _project(Counts(1_000, 112, 20))
+    listed = float(got.rail("teacher_only").usd_per_month)
+    rivals = {
+        "same": Rival(listed, teacher=True),
+        "half": Rival(listed / 2, teacher=True),
+        "other": Rival(listed / 2),
+        "terms": Rival(listed / 2, teacher=True, asked_factor=0.5),
+    }
+    found = quantify(got, Doubt(traffic=0.3, lengths=0.2), rivals=rivals)
+    assert found.savings["same"] == found.saving_usd
+    width = {name: band.p90 - band.p10 for name, band in found.savings.items()}
+    alone = found.cascade_usd.p90 - found.cascade_usd.p10
+    assert width["half"] > 1.5 * alone
+    assert width["other"] == pytest.approx(width["half"], rel=0.05)
+    assert found.savings["terms"].p50 > found.savings["half"].p50
+
+
+def test_own_baselines_are_rivals_where_none_are_named():
+    """The projection's baselines have bands whose middles are their projected savings."""
+    got = _project(Counts(1_000, 112, 20))
+    model = MoneyModel(got)
+    for baseline in got.baselines:
+        rival = rivals_of(got)[baseline.name]
+        middle = float(model.saving(model.middle, rival))
+        assert middle == pytest.approx(float(baseline.saving.mid), rel=1e-6), baseline.name
