@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.errors import BadLoadSpec
+from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
 from loadtests.generator.workers import run_load
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.spec import LoadSpec
@@ -20,11 +19,18 @@ from loadtests.predict.prediction import (
     predict,
     read_profile,
 )
-from loadtests.report import terminal
+from loadtests.report import files, terminal
 from loadtests.report.figures_of_run import LoadReport
 from loadtests.report.junit import junit
 from loadtests.verdict import generator_limit as limit
-from loadtests.verdict.conclusion import Conclusion, NullCheck, Repeat, moment, remember, versions
+from loadtests.verdict.conclusion import (
+    Conclusion,
+    NullCheck,
+    Repeat,
+    history_line,
+    moment,
+    versions,
+)
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.knee import find_knee
 from loadtests.verdict.null_check import check_generator
@@ -33,19 +39,49 @@ OUT = Console(stderr=True)
 
 
 def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
-    """Run a load test, once or more, show and write what it found; return whether it passed."""
+    """Run a load test, once or more, show and write what it found; return whether it passed.
+
+    Raises:
+        CannotWrite: before the run, or after it and after all that could be written.
+        GeneratorFailed, KeyboardInterrupt: after what was measured until then was written.
+    """
+    files.check(wanted.outputs)
     null = _null_check(wanted, spec)
     prediction = _prediction(wanted, spec)
-    reports = []
+    reports: list[LoadReport] = []
+    ended = None
     for seed in range(spec.seed, spec.seed + wanted.repeats):
         again = spec.model_copy(update={"seed": seed})
-        with terminal.progress_bar(again) as progress:
-            report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
+        try:
+            with terminal.progress_bar(again) as progress:
+                report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
+        except (GeneratorFailed, KeyboardInterrupt) as error:
+            ended, partial = error, getattr(error, "report", None)
+            reports += [] if partial is None else [partial]
+            break
         reports.append(_doubted(report, null))
+    if not reports:
+        assert ended is not None
+        raise ended
     conclusion = _conclude(wanted, reports, null, prediction)
     terminal.show_conclusion(conclusion)
-    write(wanted, conclusion)
+    troubles = write(wanted, conclusion)
+    if ended is not None:
+        for trouble in troubles:
+            OUT.print(trouble)
+        raise ended if isinstance(ended, GeneratorFailed) else KeyboardInterrupt(_so_far(reports))
+    if troubles:
+        raise CannotWrite("; ".join(troubles))
     return conclusion.passed
+
+
+def _so_far(reports: list[LoadReport]) -> str:
+    """Say what became of an interrupted test."""
+    last = reports[-1]
+    return (
+        f"Interrupted after {last.measured_s:.0f} of {last.spec.duration_s:g} s. What was measured "
+        "is reported, as INVALID; a load test cannot go on where it stopped, run it again."
+    )
 
 
 def find(wanted: Wanted, spec: LoadSpec) -> bool:
@@ -58,20 +94,25 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
     knee = find_knee(spec, run, past=wanted.past, told=terminal.show_probe)
     terminal.show_knee(knee)
     if "json" in wanted.outputs:
-        _write(wanted.outputs["json"], knee.model_dump_json(indent=2) + "\n")
+        files.write(wanted.outputs["json"], knee.model_dump_json(indent=2) + "\n")
     return knee.rate is not None and not knee.limited_by_generator
 
 
 def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
     """Measure the profile that predictions start from, and keep it beside the task's bundles."""
     assert wanted.task is not None
+    files.check({"profile": wanted.profile_path})
     with terminal.progress_bar(spec) as progress:
-        profile = fit(spec, wanted.task, wanted.teacher, wanted.fit_at, progress=progress)
-    _write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
+        profile, ended = fit(spec, wanted.task, wanted.teacher, wanted.fit_at, progress=progress)
+    files.write(wanted.profile_path, profile.model_dump_json(indent=2) + "\n")
     OUT.print(
         f"A request occupies the router for {1e3 * profile.service_s:.3f} ms, "
         f"{profile.escalation_rate:.1%} escalate. Kept in {wanted.profile_path}"
     )
+    if ended is not None:
+        done, asked = len(profile.fitted_on), len(wanted.fit_at)
+        OUT.print(f"It is fitted on {done} of {asked} rates: what came after was cut short.")
+        raise ended
     return True
 
 
@@ -87,22 +128,32 @@ def predict_only(wanted: Wanted) -> bool:
     prediction = predict(wanted.spec(), profile)
     terminal.show_prediction(prediction)
     if "json" in wanted.outputs:
-        _write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
+        files.write(wanted.outputs["json"], prediction.model_dump_json(indent=2) + "\n")
     return True
 
 
-def write(wanted: Wanted, conclusion: Conclusion) -> None:
-    """Write whatever was asked for: JSON, HTML, JUnit, a line of history."""
-    if "json" in wanted.outputs:
-        _write(wanted.outputs["json"], conclusion.model_dump_json(indent=2) + "\n")
-    if "html" in wanted.outputs:
-        from loadtests.report.page import page_of
+def write(wanted: Wanted, conclusion: Conclusion) -> list[str]:
+    """Write whatever was asked for (JSON, HTML, JUnit, a line of history); say what cannot be."""
+    forms: dict[str, Callable[[Conclusion], str]] = {
+        "json": lambda each: each.model_dump_json(indent=2) + "\n",
+        "html": _page,
+        "junit": junit,
+        "history": history_line,
+    }
+    troubles = []
+    for name, form in forms.items():
+        if name in wanted.outputs:
+            try:
+                files.write(wanted.outputs[name], form(conclusion), append=name == "history")
+            except CannotWrite as error:
+                troubles.append(str(error))
+    return troubles
 
-        _write(wanted.outputs["html"], page_of(conclusion).html())
-    if "junit" in wanted.outputs:
-        _write(wanted.outputs["junit"], junit(conclusion))
-    if "history" in wanted.outputs:
-        remember(conclusion, wanted.outputs["history"])
+
+def _page(conclusion: Conclusion) -> str:
+    from loadtests.report.page import page_of
+
+    return page_of(conclusion).html()
 
 
 def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
@@ -158,20 +209,17 @@ def _conclude(
     null: NullCheck | None,
     prediction: Prediction | None,
 ) -> Conclusion:
-    middle = sorted(reports, key=lambda r: r.latency_ms["all"].p99 or math.inf)[len(reports) // 2]
+    whole = [report for report in reports if report.cut is None] or reports
+    middle = sorted(whole, key=lambda r: r.latency_ms["all"].p99 or math.inf)[len(whole) // 2]
     return Conclusion(
         scenario=wanted.scenario.name,
         about=wanted.scenario.about.strip(),
         at=moment(),
+        planned_runs=wanted.repeats,
         report=middle,
-        repeats=tuple(map(Repeat.of, reports)) if len(reports) > 1 else (),
+        repeats=tuple(map(Repeat.of, reports)) if wanted.repeats > 1 else (),
         null_server=null,
         comparison=compare(prediction, middle) if prediction else (),
         drift=drift_of(middle),
         versions=versions(),
     )
-
-
-def _write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")

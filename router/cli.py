@@ -150,8 +150,8 @@ def run() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. Finished work is kept; run the same command to go on.", err=True)
+    except (KeyboardInterrupt, click.Abort) as error:
+        click.echo(_farewell(error), err=True)
         sys.exit(130)
     except Exception as error:
         code = getattr(error, "exit_code", None)
@@ -159,3 +159,12 @@ def run() -> None:
             raise
         click.echo(f"Error: {error}", err=True)
         sys.exit(code)
+
+
+def _farewell(error: BaseException) -> str:
+    """Say what becomes of the work of an interrupted command, as far as the command says it.
+
+    click puts its Abort in the place of a KeyboardInterrupt.
+    """
+    said = [str(each) for each in (error, error.__cause__) if each is not None and str(each)]
+    return said[0] if said else "Interrupted."

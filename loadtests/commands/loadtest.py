@@ -112,8 +112,10 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
 
     from loadtests.inputs.request import wanted_of
 
-    # A terminated test ends its own servers and generators, as an interrupted one does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A terminated test ends its own servers and generators and writes what it has, as an
+    # interrupted one does; so does one whose terminal is closed.
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, signal.default_int_handler)
     if not _carry_out(wanted_of(given(context))):
         raise click.exceptions.Exit(1)
 

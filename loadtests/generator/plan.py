@@ -4,18 +4,22 @@ plan.json           the spec, by the parent, before the workers start
 ready-K             by worker K when it could send
 start               the monotonic instant of the measured window, by the parent
 progress-K.json     twice a second
-result-K.json       the worker's tally, at the end
+tally-K.jsonl       what worker K counted, a line for each interval, so that a death costs one
 samples-K.jsonl     when samples are wanted
+stop                by the parent, when the test ends before its time
+done-K              by worker K when all it knows is written
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 
 from loadtests.generator.schedule import Schedule, lay_out
@@ -80,22 +84,57 @@ class Plan:
         content: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         return content
 
-    def write_result(self, tally: Tally) -> None:
-        """Hand over the worker's tally."""
-        self._write(f"result-{self.worker}.json", json.dumps(tally.dump()))
+    def write_part(self, tally: Tally) -> None:
+        """Hand over what was counted since the last part.
 
-    def read_result(self) -> Tally | None:
-        """Return the worker's tally; None when it left none."""
-        path = self.directory / f"result-{self.worker}.json"
-        if not path.exists():
-            return None
-        content: dict[str, Any] = json.loads(path.read_text())
-        return Tally.load(content)
+        Raises:
+            OSError: nothing of it was written.
+        """
+        line = msgspec.json.encode(tally.dump()) + b"\n"
+        with self._tallies.open("ab", buffering=0) as file:
+            before = file.tell()
+            if file.write(line) < len(line):
+                file.truncate(before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read_tally(self, interval_s: float) -> Tally:
+        """Return all that this worker handed over; a line that it was killed in is left out."""
+        tally = Tally(interval_s)
+        if self._tallies.exists():
+            for line in self._tallies.read_bytes().split(b"\n")[:-1]:
+                tally.add(Tally.load(msgspec.json.decode(line)))
+        return tally
+
+    def write_stop(self) -> None:
+        """Ask every worker to stop sending and to hand over what it has."""
+        self._write("stop", "")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the test is to end before its time."""
+        return (self.directory / "stop").exists()
+
+    def write_done(self) -> None:
+        """Say that this worker handed over everything."""
+        self._write(f"done-{self.worker}", "")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this worker handed over everything."""
+        return (self.directory / f"done-{self.worker}").exists()
 
     @property
     def samples(self) -> Path:
         """Where this worker writes its samples."""
         return self.directory / f"samples-{self.worker}.jsonl"
+
+    def read_samples(self) -> str:
+        """Return what this worker wrote of them."""
+        return self.samples.read_text(encoding="utf-8") if self.samples.exists() else ""
+
+    @property
+    def _tallies(self) -> Path:
+        return self.directory / f"tally-{self.worker}.jsonl"
 
     def _write(self, name: str, content: str) -> None:
         temporary = self.directory / f".{name}.{self.worker}"

@@ -107,6 +107,17 @@ class Tally:
     cpu: dict[int, float] = field(default_factory=dict)
     """Share of a core that the busiest worker used, by interval."""
     rows: set[int] = field(default_factory=set)
+    troubles: set[str] = field(default_factory=set)
+    """What else went wrong in a worker: it voids the run."""
+
+    def settle(self) -> int:
+        """Take arrivals that nobody waited for out of the schedule; return how many."""
+        unfinished = 0
+        for interval, scheduled in self.scheduled.items():
+            known = self.sent[interval] + self.dropped[interval]
+            unfinished += scheduled - known
+            self.scheduled[interval] = known
+        return unfinished
 
     def arrive(self, offset_s: float) -> None:
         """Count an arrival that is due."""
@@ -179,6 +190,7 @@ class Tally:
         for interval, share in other.cpu.items():
             self.cpu[interval] = max(share, self.cpu.get(interval, 0.0))
         self.rows |= other.rows
+        self.troubles |= other.troubles
 
     def dump(self) -> dict[str, object]:
         """Return JSON-able content."""
@@ -199,7 +211,8 @@ class Tally:
             "unmeasured_sent": self.unmeasured_sent,
             "unmeasured_usd": str(self.unmeasured_usd),
             "cpu": self.cpu,
-            "rows": sorted(self.rows),
+            "rows": list(self.rows),
+            "troubles": list(self.troubles),
         }
 
     @classmethod
@@ -226,6 +239,7 @@ class Tally:
         tally.unmeasured_usd = Decimal(content["unmeasured_usd"])
         tally.cpu = {int(k): float(v) for k, v in content["cpu"].items()}
         tally.rows = set(content["rows"])
+        tally.troubles = set(content["troubles"])
         return tally
 
 

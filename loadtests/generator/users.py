@@ -8,6 +8,7 @@ instant. An arrival that finds `concurrency` requests in flight is a drop, and a
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
@@ -15,10 +16,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 import gevent
-import msgspec
+from gevent.event import Event
 from gevent.queue import SimpleQueue
 from locust import User, constant, task
 from locust.exception import StopUser
@@ -26,6 +26,7 @@ from locust.exception import StopUser
 from loadtests.generator.connection import ConnectionLost, Connections, Reply
 from loadtests.generator.outcome import outcome_of
 from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
+from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.schedule import Schedule
 from loadtests.generator.surface import PATHS, body_of
 from loadtests.generator.tallies import Outcome, Tally, interval_s
@@ -38,9 +39,13 @@ SHORTEST_SLEEP_S = 0.0002
 """A timer costs 30 µs: above 5,000 rps arrivals leave in twos and threes, this late."""
 GC_THRESHOLD = (50_000, 20, 100)
 """A request leaves no cycles behind; the default of 700 cost 4 % of the generator's core."""
+TICK_S = 0.1
+"""How soon a worker notices that the test is to end."""
 PROGRESS_S = 0.5
 DRAIN_S = 10.0
 """Every request ends at its time-out; a starved machine may need longer to notice."""
+LAST_WAIT_S = 1.0
+"""A test that ends before its time waits so long for the requests in flight."""
 OPTIONS = {
     "inputs": "table of real inputs",
     "text": "column that holds the text",
@@ -72,9 +77,9 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         self.tally = Tally(interval_s(self.spec))
         self.queue: SimpleQueue[tuple[float, int]] = SimpleQueue()
         self.senders = self.flying = self.answered = self.failed = self.dropped = 0
-        self.samples: IO[bytes] | None = None
+        self.samples: SampleFile | None = None
         if self.plan and self.spec.samples is not None:
-            self.samples = self.plan.samples.open("wb")
+            self.samples = SampleFile(self.plan.samples)
         self.schedule = (
             self.plan.read_schedule(self.spec.processes) if self.plan else laid_out(self.spec)
         )
@@ -92,23 +97,60 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         self.plan.write_ready()
         while (start := self.plan.read_start()) is None:
             gevent.sleep(0.01)
+        self.stopping = Event()
+        sending = gevent.spawn(self._send_all, start)
         watcher = gevent.spawn(self._watch, start)
-        self._send_all(start)
-        deadline = time.monotonic() + self.spec.timeout_s + DRAIN_S
-        while self.flying and time.monotonic() < deadline:
-            gevent.sleep(0.01)
+        gevent.wait([sending, self.stopping], count=1)
+        if sending.ready():
+            sending.get()  # what broke the sending breaks the worker
+        sending.kill()
+        self._wait_for_answers()
         watcher.join()
-        if self.samples is not None:
-            self.samples.close()
-        self._write_progress()
-        self.tally.reopened = self.connections.reopened
-        self.plan.write_result(self.tally)
+        self._hand_over()
+        self.plan.write_done()
         gevent.spawn(self.environment.runner.quit)
         gevent.sleep(60)
 
+    def _wait_for_answers(self) -> None:
+        """Wait for the requests in flight; not for long where the parent asks for the end."""
+        assert self.plan is not None
+        now = time.monotonic()
+        deadline, last = now + self.spec.timeout_s + DRAIN_S, None
+        while self.flying and now < (last or deadline):
+            gevent.sleep(0.01)
+            now = time.monotonic()
+            if last is None and self.plan.is_stopped:
+                last = now + LAST_WAIT_S
+
+    def _hand_over(self) -> None:
+        """Give the parent what was counted since the last time.
+
+        Raises:
+            OSError: it could not be written; it is kept for the next time.
+        """
+        assert self.plan is not None
+        part, self.tally = self.tally, Tally(self.tally.interval_s)
+        part.reopened, self.connections.reopened = self.connections.reopened, 0
+        if self.samples is not None:
+            self.samples.flush()
+            if self.samples.trouble:
+                part.troubles.add(self.samples.trouble)
+        try:
+            self.plan.write_part(part)
+        except OSError:
+            self.tally = part
+            raise
+
     def _send_all(self, start: float) -> None:
         self.start = start
-        timer, unyielded = Timer(), 0
+        timer = Timer()
+        try:
+            self._walk(timer)
+        finally:
+            timer.close()
+
+    def _walk(self, timer: Timer) -> None:
+        start, unyielded = self.start, 0
         offsets, rows = self.schedule.offsets_s.tolist(), self.schedule.rows.tolist()
         for offset_s, row in zip(offsets, rows, strict=True):
             due, now = start + offset_s, time.monotonic()
@@ -129,7 +171,6 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
                 gevent.spawn(self._send_forever)
             self.queue.put((offset_s, row))
             unyielded += 1
-        timer.close()
 
     def _send_forever(self) -> None:
         try:
@@ -170,7 +211,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         if self.plan is None:
             self._show(outcome)
         if self.samples is not None and outcome.offset_s >= 0:
-            self.samples.write(msgspec.json.encode(outcome.sample()) + b"\n")
+            self.samples.write(outcome)
 
     def _show(self, outcome: Outcome) -> None:
         """Put one request into Locust's own statistics, for its web UI, by route."""
@@ -190,20 +231,36 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         return load_spec(url=self.host, warmup_s=0, **given)
 
     def _watch(self, start: float) -> None:
-        """Measure this process's CPU in each interval of the window; tell how far it is."""
-        gevent.sleep(max(0.0, start - time.monotonic()))
-        cpu, wall, told = time.process_time(), time.monotonic(), 0.0
-        interval = 0
-        while told < start + self.spec.duration_s:
-            gevent.sleep(PROGRESS_S)
-            self._write_progress()
-            ends = start + min((interval + 1) * self.tally.interval_s, self.spec.duration_s)
+        """Hand over what was counted in each interval of the window; tell how far it is.
+
+        It ends with the window, or when the parent asks for the end or is gone.
+        """
+        assert self.plan is not None
+        end = start + self.spec.duration_s
+        cpu, wall, told = time.process_time(), time.monotonic(), time.monotonic()
+        interval, ends = 0, start
+        parent = os.getppid()
+        while True:
+            gevent.sleep(TICK_S)
             now = time.monotonic()
-            if now >= ends > told:
+            if self.plan.is_stopped or os.getppid() != parent:
+                self.stopping.set()
+                return
+            with contextlib.suppress(OSError):  # what a full disk does not take now it may later
+                if now - told >= PROGRESS_S:
+                    self._write_progress()
+                    told = now
+                if now < ends:
+                    continue
                 used = time.process_time()
-                self.tally.cpu[interval] = (used - cpu) / (now - wall)
-                cpu, wall, told = used, now, ends
-                interval += 1
+                if ends > start:
+                    self.tally.cpu[interval] = (used - cpu) / (now - wall)
+                    interval += 1
+                    self._hand_over()
+            if ends >= end:
+                return
+            cpu, wall = used, now
+            ends = min(start + (interval + 1) * self.tally.interval_s, end)
 
     def _write_progress(self) -> None:
         assert self.plan is not None

@@ -5,33 +5,25 @@ Locust patches the whole process when it is imported, so it runs in processes of
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtests.errors import GeneratorFailed
+from loadtests.errors import GeneratorFailed, RunInterrupted
 from loadtests.generator.own_cpu import Usage, Watch
-from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
+from loadtests.generator.plan import Plan
+from loadtests.generator.processes import GRACE_S, STARTUP_S, Workers
 from loadtests.generator.schedule import lay_out
 from loadtests.generator.tallies import Tally, interval_s
 from loadtests.inputs.difficulty import mix
 from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.target import try_target
-from loadtests.report.figures_of_run import DEFAULT_SLO, LoadReport, report_of
+from loadtests.report.figures_of_run import DEFAULT_SLO, Cut, LoadReport, report_of
 from loadtests.verdict.slo import Slo
-
-LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
-STARTUP_S = 120.0
-GRACE_S = 30.0
-POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +51,33 @@ def run_load(
     Raises:
         BadRows: the inputs cannot be read.
         DeadTarget: the target does not answer one request before the test.
-        GeneratorFailed: a Locust process died; nothing is reported from a broken generator.
+        GeneratorFailed: a Locust process died; `report` is of what was measured until then.
+        RunInterrupted: the user ended it; `report` likewise.
     """
-    tally, usage = measure(spec, progress=progress, at_start=at_start)
-    return report_of(spec, tally, slo, usage)
+    measured = measure(spec, progress=progress, at_start=at_start)
+    report = report_of(spec, measured.tally, slo, measured.usage, measured.cut)
+    if measured.ended_by is not None:
+        raise ended_by(measured.ended_by, report)
+    return report
+
+
+def ended_by(cause: BaseException, report: LoadReport) -> BaseException:
+    """Return what ended a run early, with the report of what was measured."""
+    if isinstance(cause, GeneratorFailed):
+        cause.report = report
+        return cause
+    return RunInterrupted(report)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the workers of one test counted and what the server used meanwhile."""
+
+    tally: Tally
+    usage: tuple[Usage, ...]
+    cut: Cut | None = None
+    ended_by: BaseException | None = None
+    """What made the test end before its time."""
 
 
 def measure(
@@ -70,8 +85,12 @@ def measure(
     *,
     progress: Callable[[Progress], None] = lambda _: None,
     at_start: Callable[[], None] = lambda: None,
-) -> tuple[Tally, tuple[Usage, ...]]:
-    """Run one load test; return the merged counts of its workers and what the server used."""
+) -> Measurement:
+    """Run one load test; one that ends early, but within its window, is measured so far.
+
+    Raises:
+        KeyboardInterrupt, GeneratorFailed: before there was anything to measure.
+    """
     spec = spec.model_copy(update={"inputs": spec.inputs.resolve()})
     rows = rows_of(spec)
     schedule = lay_out(spec, rows)
@@ -82,102 +101,35 @@ def measure(
         plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
         plans[0].write_schedule(schedule)
-        with _workers(plans) as workers, Watch(spec.url) as watch:
-            _wait(workers, plans, STARTUP_S, lambda: all(plan.is_ready for plan in plans))
+        with Workers(plans) as workers, Watch(spec.url) as watch:
+            workers.wait_for(lambda: all(plan.is_ready for plan in plans), STARTUP_S)
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)
-            _wait(
-                workers, plans, spec.warmup_s + GRACE_S, lambda: _tell(progress, plans, start) >= 0
-            )
+            workers.wait_for(lambda: _tell(progress, plans, start) >= 0, spec.warmup_s + GRACE_S)
             at_start()
-            _wait(
-                workers,
-                plans,
-                spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S,
-                lambda: (
-                    _tell(progress, plans, start) > 0
-                    and all(plan.read_result() is not None for plan in plans)
-                ),
-            )
+            ended, measured_s = None, spec.duration_s
+            try:
+                workers.wait_for(
+                    lambda: (
+                        _tell(progress, plans, start) > 0 and all(plan.is_done for plan in plans)
+                    ),
+                    spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S,
+                )
+            except (KeyboardInterrupt, GeneratorFailed) as error:
+                ended, measured_s = error, min(spec.duration_s, time.monotonic() - start)
+                workers.stop()
         tally = Tally(interval_s(spec))
         for plan in plans:
-            result = plan.read_result()
-            assert result is not None
-            tally.add(result)
+            tally.add(plan.read_tally(tally.interval_s))
         if spec.samples is not None:
-            _merge_samples(plans, spec.samples)
+            _merge_samples(plans, spec.samples, tally)
     tally.unmeasured_sent += 1 + mixed.asked
     tally.unmeasured_usd += (tried_usd or 0) + mixed.usd
-    return tally, watch.usage(start)
-
-
-@contextlib.contextmanager
-def _workers(plans: Sequence[Plan]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """One headless Locust process per plan; all of them are gone afterwards."""
-    workers: list[subprocess.Popen[bytes]] = []
-    try:
-        for plan in plans:
-            environment = {
-                **os.environ,
-                DIRECTORY_VARIABLE: str(plan.directory),
-                WORKER_VARIABLE: str(plan.worker),
-            }
-            with _stderr_of(plan).open("wb") as stderr:
-                workers.append(
-                    subprocess.Popen(
-                        [
-                            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)),
-                            *("--headless", "--users", "1", "--host", "unused", "--skip-log-setup"),
-                            *("--only-summary", "--exit-code-on-error", "0"),
-                        ],
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL,
-                        stderr=stderr,
-                    )
-                )
-        yield workers
-    finally:
-        for worker in workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(timeout=0 if sys.exc_info()[0] else 5)
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
-
-
-def _wait(
-    workers: Sequence[subprocess.Popen[bytes]],
-    plans: Sequence[Plan],
-    limit_s: float,
-    done: Callable[[], bool],
-) -> None:
-    deadline = time.monotonic() + limit_s
-    while not done():
-        for plan, worker in zip(plans, workers, strict=True):
-            if worker.poll() is not None and plan.read_result() is None:
-                raise GeneratorFailed(_obituary(plan, worker))
-        if time.monotonic() > deadline:
-            raise GeneratorFailed(
-                f"the load generator did not get ready or finish within {limit_s:.0f} s; "
-                "the machine may be overloaded, try a lower rate"
-            )
-        time.sleep(POLL_S)
-
-
-def _obituary(plan: Plan, worker: subprocess.Popen[bytes]) -> str:
-    code = worker.returncode
-    cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    lines = _stderr_of(plan).read_text(errors="replace").strip().splitlines()
-    last = f": {lines[-1].strip()}" if lines else ""
-    return (
-        f"load generator process {plan.worker} {cause} before it was done{last}; "
-        "the run does not count, start it again"
-    )
-
-
-def _stderr_of(plan: Plan) -> Path:
-    return plan.directory / f"stderr-{plan.worker}.txt"
+    cut = None
+    if ended is not None:
+        why = str(ended) or "interrupted"
+        cut = Cut(why=why, measured_s=measured_s, unfinished=tally.settle())
+    return Measurement(tally, watch.usage(start), cut, ended)
 
 
 def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> float:
@@ -189,11 +141,15 @@ def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: fl
     return elapsed_s
 
 
-def _merge_samples(plans: Sequence[Plan], path: Path) -> None:
-    """Write all workers' samples in the order in which they were due."""
+def _merge_samples(plans: Sequence[Plan], path: Path, tally: Tally) -> None:
+    """Write all workers' samples in the order in which they were due; say it where that fails."""
     lines: list[tuple[float, str]] = []
     for plan in plans:
-        with plan.samples.open(encoding="utf-8") as file:
-            lines.extend((float(json.loads(line)["at_s"]), line) for line in file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(line for _, line in sorted(lines)), encoding="utf-8")
+        # A worker that was killed may have left half a line, or no file yet.
+        whole, _, _ = plan.read_samples().rpartition("\n")
+        lines.extend((float(json.loads(line)["at_s"]), line) for line in whole.splitlines())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for _, line in sorted(lines)), encoding="utf-8")
+    except OSError as error:
+        tally.troubles.add(f"the samples could not be written to {path} ({error.strerror})")

@@ -127,7 +127,10 @@ def _running(
     command: Sequence[str], ready_url: str, log: Path, cores: Cores | None = None
 ) -> Iterator[None]:
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        # Of its own group: a terminal's Ctrl-C must not end the server before the test has ended.
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, process_group=0
+        )
     try:
         if cores is not None:
             os.sched_setaffinity(process.pid, cores)

@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from costmodel.fit.prediction import RouterProfile, read_samples
+from costmodel.fit.prediction import MeasuredRun, RouterProfile, read_samples
 from costmodel.fit.prediction import fit as fit_runs
 from costmodel.fit.prediction import predict as predict_workload
 from costmodel.inputs.workload import Lengths, Trace, Workload
-from loadtests.errors import BadLoadSpec
+from loadtests.errors import BadLoadSpec, GeneratorFailed
 from loadtests.generator.schedule import lay_out
 from loadtests.generator.shape import Shape
 from loadtests.generator.workers import Progress, run_load
@@ -65,23 +65,31 @@ def fit(
     rates: Sequence[float],
     *,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> LoadProfile:
+) -> tuple[LoadProfile, BaseException | None]:
     """Measure `spec.url` at two rates or more, half a minute each, and fit.
+
+    Returns the profile, and what ended the measuring before the last rate: it is then fitted on
+    the rates before.
 
     Raises:
         BadProfile: the target names no routes, or too few requests were answered.
+        GeneratorFailed, KeyboardInterrupt: before two rates were measured.
     """
-    runs, samples = [], []
+    runs: list[MeasuredRun] = []
+    samples: list[dict[str, object]] = []
+    ended: BaseException | None = None
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
         for rate in rates:
             path = Path(name) / f"{rate:g}.jsonl"
             steady = {"shape": Shape(), "arrivals": "poisson", "trace": None, "hard_share": None}
-            run_load(
-                spec.model_copy(
-                    update={**steady, "rate": rate, "duration_s": FITTED_S, "samples": path}
-                ),
-                progress=progress,
-            )
+            update = {**steady, "rate": rate, "duration_s": FITTED_S, "samples": path}
+            try:
+                run_load(spec.model_copy(update=update), progress=progress)
+            except (GeneratorFailed, KeyboardInterrupt) as error:
+                if len(runs) < 2:
+                    raise
+                ended = error
+                break
             runs.append(read_samples(path, rate, FITTED_S))
             samples += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     fitted = fit_runs(
@@ -91,9 +99,10 @@ def fit(
         audit_rate=task.audit_rate,
     )
     hard, easy = _escalation_by_difficulty(samples)
-    return LoadProfile(
+    profile = LoadProfile(
         **fitted.model_dump(), hard_escalation=hard, easy_escalation=easy, teacher=teacher
     )
+    return profile, ended
 
 
 def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:

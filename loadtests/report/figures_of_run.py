@@ -85,6 +85,18 @@ class Interval(BaseModel):
     generator_cpu: float | None
 
 
+class Cut(BaseModel):
+    """A run that ended before its time: nothing is judged on a part of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    why: str
+    measured_s: float
+    """Seconds of the window that were measured."""
+    unfinished: int = 0
+    """Requests in flight at the end, which nobody waited for: they are in no figure."""
+
+
 class LoadReport(BaseModel):
     """One load test. Everything but `unmeasured_*` is of the measured window alone.
 
@@ -147,6 +159,13 @@ class LoadReport(BaseModel):
     invalid_reasons: tuple[str, ...]
     checks: tuple[Check, ...] = ()
     """The SLO, limit by limit."""
+    cut: Cut | None = None
+    """None: the whole window was measured."""
+
+    @property
+    def measured_s(self) -> float:
+        """Seconds of the window that were measured."""
+        return self.spec.duration_s if self.cut is None else self.cut.measured_s
 
     @property
     def failure_rate(self) -> float:
@@ -165,9 +184,14 @@ class LoadReport(BaseModel):
 
 
 def report_of(
-    spec: LoadSpec, tally: Tally, slo: Slo = DEFAULT_SLO, usage: tuple[Usage, ...] = ()
+    spec: LoadSpec,
+    tally: Tally,
+    slo: Slo = DEFAULT_SLO,
+    usage: tuple[Usage, ...] = (),
+    cut: Cut | None = None,
 ) -> LoadReport:
     """Turn the workers' merged tally into a report and judge it."""
+    measured_s = spec.duration_s if cut is None else cut.measured_s
     by_route = {route: _sum(intervals.values()) for route, intervals in tally.latency.items()}
     everything = _sum(by_route.values())
     routes = {route: histogram.n for route, histogram in sorted(by_route.items())}
@@ -177,9 +201,9 @@ def report_of(
     report = LoadReport(
         spec=spec,
         requested_rps=spec.requested_rps,
-        offered_rps=sent / spec.duration_s,
-        achieved_rps=tally.finished.total() / spec.duration_s,
-        goodput_rps=tally.good.total() / spec.duration_s,
+        offered_rps=sent / measured_s,
+        achieved_rps=tally.finished.total() / measured_s,
+        goodput_rps=tally.good.total() / measured_s,
         scheduled=scheduled,
         sent=sent,
         succeeded=everything.n,
@@ -215,12 +239,17 @@ def report_of(
         distinct_inputs=len(tally.rows),
         generator_cpu=sum(cpu) / len(cpu) if cpu else math.nan,
         generator_cpu_peak=max(cpu, default=math.nan),
-        intervals=tuple(_interval(spec, tally, k) for k in sorted(tally.scheduled)),
+        intervals=tuple(
+            _interval(tally, k, measured_s)
+            for k in sorted(tally.scheduled)
+            if k * tally.interval_s < measured_s
+        ),
         usage=usage,
         valid=True,
         invalid_reasons=(),
+        cut=cut,
     )
-    reasons = tuple(_faults(report))
+    reasons = (*_faults(report), *sorted(tally.troubles))
     checks = tuple(judge(slo, _measured(report)))
     return report.model_copy(
         update={"valid": not reasons, "invalid_reasons": reasons, "checks": checks}
@@ -231,8 +260,13 @@ def _faults(report: LoadReport) -> list[str]:
     """Name every rule that the run broke: then its figures say nothing about the target."""
     spec = report.spec
     found = []
+    if report.cut is not None:
+        found.append(
+            f"{report.measured_s:.0f} of {spec.duration_s:g} s were measured, which is incomplete: "
+            f"{report.cut.why}"
+        )
     if report.sent == 0:
-        return ["no request was sent in the measured window; raise rate or duration"]
+        return [*found, "no request was sent in the measured window; raise rate or duration"]
     if report.drops:
         found.append(
             f"{report.drops} arrivals were dropped because {spec.concurrency} requests per process "
@@ -257,9 +291,9 @@ def _faults(report: LoadReport) -> list[str]:
     return found
 
 
-def _interval(spec: LoadSpec, tally: Tally, k: int) -> Interval:
+def _interval(tally: Tally, k: int, measured_s: float) -> Interval:
     at_s = k * tally.interval_s
-    length_s = min(tally.interval_s, spec.duration_s - at_s)
+    length_s = min(tally.interval_s, measured_s - at_s)
     routes = {route: found[k] for route, found in tally.latency.items() if k in found}
     answered = _sum(routes.values())
     due = Latency.of(answered, tally.scheduled[k] - answered.n)

@@ -17,6 +17,11 @@ def junit(conclusion: Conclusion) -> str:
     root = ElementTree.Element("testsuites")
     for run in conclusion.runs:
         root.append(_suite(conclusion, run))
+    if conclusion.missing:
+        name = f"loadtest {conclusion.scenario}"
+        suite = ElementTree.SubElement(root, "testsuite", name=name, tests="1", errors="1")
+        case = ElementTree.SubElement(suite, "testcase", classname="loadtest", name="all runs")
+        ElementTree.SubElement(case, "error", message=conclusion.missing)
     ElementTree.SubElement(root[-1], "system-out").text = text_of(conclusion)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

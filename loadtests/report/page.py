@@ -79,6 +79,8 @@ def _verdict(page: Page, conclusion: Conclusion) -> None:
             Headline(f"{report.failure_rate:.2%}", "failed", f"{report.drops} dropped"),
         ]
     )
+    if conclusion.missing:
+        page.paragraph(f"INVALID: {conclusion.missing}", "bad")
     for run in conclusion.runs:
         whose = f"seed {run.seed}, " if several else ""
         for reason in run.invalid_reasons:

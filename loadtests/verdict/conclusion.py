@@ -104,6 +104,8 @@ class Conclusion(BaseModel):
     scenario: str
     about: str
     at: str
+    planned_runs: int = 1
+    """Fewer were made where the test ended before its time."""
     report: LoadReport
     repeats: tuple[Repeat, ...] = ()
     null_server: NullCheck | None = None
@@ -116,15 +118,24 @@ class Conclusion(BaseModel):
         """Every run, also where it is the only one."""
         return self.repeats or (Repeat.of(self.report),)
 
+    @property
+    def missing(self) -> str:
+        """Say that runs are missing; "" where all were made."""
+        made = len(self.runs)
+        return f"{made} of {self.planned_runs} runs were made" if made < self.planned_runs else ""
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Verdict:
         """The one verdict that every output and the exit code tell.
 
         FAIL where a run that counts broke a limit: no other run can mend that. Otherwise INVALID
-        where a run does not count, and PASS where all of them count and keep every limit.
+        where a run does not count or was not made, and PASS where all of them count and keep every
+        limit.
         """
         found = {run.verdict for run in self.runs}
+        if self.missing:
+            found.add("INVALID")
         return "FAIL" if "FAIL" in found else "INVALID" if "INVALID" in found else "PASS"
 
     @computed_field  # type: ignore[prop-decorator]
@@ -159,8 +170,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def remember(conclusion: Conclusion, history: Path) -> None:
-    """Append one line to the history, so that a prediction that drifts is seen."""
+def history_line(conclusion: Conclusion) -> str:
+    """Return what is appended to the history, so that a prediction that drifts is seen."""
     report = conclusion.report
     line = {
         "at": conclusion.at,
@@ -178,9 +189,7 @@ def remember(conclusion: Conclusion, history: Path) -> None:
         "errors": {each.name: each.error for each in conclusion.comparison},
         "commit": conclusion.versions.get("commit"),
     }
-    history.parent.mkdir(parents=True, exist_ok=True)
-    with history.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    return json.dumps(line) + "\n"
 
 
 def moment() -> str:

@@ -84,7 +84,12 @@ def label(
             err=True,
         )
     asked = Asked(repeats, flips if measures_flips(task) else 0, seed)
-    labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes))
+    try:
+        labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "Interrupted. Answers that were paid for are kept; run the same command to go on."
+        ) from None
     record = _record(task, inputs, labelling, turned, seed)
     save_labels(task.work_dir, labelling.labelled, record)
     if as_json:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from router.cli import COMMANDS, main
+from router.cli import COMMANDS, main, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +30,24 @@ def test_unknown_command_is_one_sentence():
     result = CliRunner().invoke(main, ["nonsense"])
     assert result.exit_code == 2
     assert "No such command 'nonsense'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyboardInterrupt("Answers are kept."), "Answers are kept."),
+        (KeyboardInterrupt(), "Interrupted."),
+    ],
+)
+def test_an_interrupted_command_says_what_it_keeps(monkeypatch, capsys, error, said):
+    """What becomes of the work is the command's to say: no sentence is true of all of them."""
+
+    @click.command("interrupted")
+    def interrupted():
+        raise error
+
+    monkeypatch.setattr(main, "get_command", lambda *_: interrupted)
+    monkeypatch.setattr("sys.argv", ["raisehand", "interrupted"])
+    with pytest.raises(SystemExit, match="130"):
+        run()
+    assert capsys.readouterr().err.strip() == said

@@ -1,12 +1,7 @@
 """Every way to spoil a load test ends with one clear sentence and the right exit code."""
 
-import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -82,33 +77,6 @@ def test_port_in_use(command, server, rows):
     done = command("--task", str(task), "--port", taken)
     assert done.returncode == 2
     assert f"port {taken} is in use; give another --port" in only_sentence(done)
-
-
-@pytest.mark.e2e
-def test_killed_worker(raisehand, server, rows):
-    """A generator process is killed in the middle: exit 1 with its number and the signal."""
-    with subprocess.Popen(
-        [
-            *(raisehand, "loadtest", "--url", server("null"), "--inputs", str(rows)),
-            *("--rate", "50", "--duration", "60", "--processes", "2"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        workers, deadline = [], time.monotonic() + 30
-        while len(workers) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-            children = psutil.Process(running.pid).children()
-            workers = [c for c in children if any("locustfile" in part for part in c.cmdline())]
-        os.kill(workers[1].pid, signal.SIGKILL)
-        said = running.communicate(timeout=30)
-    assert running.returncode == 1
-    assert said[0] == ""
-    (line,) = said[1].strip().splitlines()
-    assert "load generator process 1 was killed by signal 9" in line
-    assert "the run does not count, start it again" in line
-    assert not any(worker.is_running() for worker in workers)
 
 
 @pytest.mark.e2e

@@ -18,7 +18,7 @@ from loadtests.report.junit import junit
 from loadtests.report.page import page_of
 from loadtests.report.terminal import text_of
 from loadtests.run import write
-from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, remember, versions
+from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, versions
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.slo import Slo
 
@@ -197,8 +197,8 @@ def test_the_commit_is_that_of_raisehand(tmp_path, monkeypatch):
 def test_history_grows_by_a_line(tmp_path):
     """Each run appends one JSON line with its figures and the errors of its prediction."""
     path = tmp_path / "new" / "history.jsonl"
-    remember(conclusion(report()), path)
-    remember(conclusion(report()), path)
+    asked = Wanted(READ, Slo(), None, {}, outputs={"history": path})
+    assert write(asked, conclusion(report())) == write(asked, conclusion(report())) == []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 2
     assert lines[0]["errors"] == {"p50, ms": pytest.approx(0.1)}
