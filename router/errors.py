@@ -12,6 +12,9 @@ RouterError
     ├── Conflict        409  the router's state does not allow it now (admin)
     ├── BodyTooLarge    413  more bytes than allowed
     ├── SlowBody        408  the body did not arrive in time
+    ├── HeadTooLarge    431  more header bytes than allowed
+    ├── UnknownCoding   501  a Transfer-Encoding that this server does not know
+    ├── UnknownVersion  505  a major version of HTTP that this server does not speak
     ├── OverQuota       429  the API key's own rate or budget is used up
     ├── Overloaded      429  the queue is full; come back in a moment
     ├── ClientGone      499  the client hung up before there was an answer
@@ -75,6 +78,27 @@ class Forbidden(Refusal):
 
     status = 403
     kind = "permission_error"
+
+
+class HeadTooLarge(Refusal):
+    """More header bytes than allowed."""
+
+    status = 431
+    kind = "request_too_large"
+
+
+class UnknownCoding(Refusal):
+    """A Transfer-Encoding that this server does not know."""
+
+    status = 501
+    kind = "invalid_request_error"
+
+
+class UnknownVersion(Refusal):
+    """A major version of HTTP that this server does not speak."""
+
+    status = 505
+    kind = "invalid_request_error"
 
 
 class OverQuota(Refusal):

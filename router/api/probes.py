@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from router.api.tasks import Service
 from router.errors import Refusal, Unavailable
-from router.http.edge import native_error, openai_error
+from router.http.desk import error_body_of
 
 
 def cold_routes(service: Service) -> APIRouter:
@@ -50,7 +50,7 @@ def cold_routes(service: Service) -> APIRouter:
 async def refuse(request: Request, refusal: Exception) -> Response:
     """Turn a refusal of a cold route into JSON."""
     assert isinstance(refusal, Refusal)
-    body = openai_error(refusal) if request.url.path == "/v1/models" else native_error(refusal)
+    body = error_body_of(request.scope["path"])(refusal)
     headers = {"retry-after": f"{refusal.retry_after_s:.0f}"} if refusal.retry_after_s else {}
     return Response(body, refusal.status, headers, "application/json")
 
@@ -67,6 +67,5 @@ async def refuse_http(request: Request, error: Exception) -> Response:
     refusal.kind = {404: "not_found_error", 405: "method_not_allowed"}.get(
         status, "invalid_request_error"
     )
-    chat = request.scope["path"].startswith("/v1/chat")
-    body = openai_error(refusal) if chat else native_error(refusal)
+    body = error_body_of(request.scope["path"])(refusal)
     return Response(body, status, headers, "application/json")

@@ -8,23 +8,32 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import click
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from router.http.edge import Receive, Send, send_reply
-from router.http.hot_route import Reply
+from router.http.edge import Receive, Send
 from router.process.server import bind
 
-_REPLY = Reply(b'{"label":"intent_00"}')
+_BODY = b'{"label":"intent_00"}'
+_ANSWER = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+_LINE = b"%b: %b\r\n".__mod__
 
 
 async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """Read the body, answer a constant."""
+    """Read the body, answer a constant in one write: `send` would make two, and check each byte."""
     await receive()
-    await send_reply(send, _REPLY, "bare")
+    cycle = cast(RequestResponseCycle, getattr(send, "__self__", None))
+    fields = b"".join(map(_LINE, cycle.default_headers))
+    cycle.response_started = cycle.response_complete = True
+    cycle.transport.write(_ANSWER % (fields, len(_BODY), _BODY))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
 
 
 async def _serve() -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from router.clock import Clock
-from router.errors import Overloaded, Refusal
-from router.http.connection import status_line
+from router.errors import Overloaded
+from router.http.desk import ErrorBody
 from router.policy import Reason
 
 REFUSALS_PER_S = 5_000.0
@@ -69,12 +69,13 @@ class Admission:
         return True
 
 
-def whole_refusal(error_body: Callable[[Refusal], bytes]) -> bytes:
-    """Return the 429, from status line to body, in the words of a surface."""
+def ready_refusal(error_body: ErrorBody) -> tuple[bytes, bytes]:
+    """Return header lines and body of the 429, in the words of a surface."""
     refusal = Overloaded("The router has as many requests in work as it may; retry in a moment.")
     refusal.reason = Reason.QUEUE_FULL.value
     body = error_body(refusal)
-    return (
-        b"%bcontent-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n"
-        b"x-raisehand-route: refused\r\nx-raisehand-reason: queue_full\r\n\r\n%b"
-    ) % (status_line(429), len(body), body)
+    fields = (
+        b"content-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n"
+        b"x-raisehand-route: refused\r\nx-raisehand-reason: queue_full\r\n"
+    ) % len(body)
+    return fields, body

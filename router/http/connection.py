@@ -1,285 +1,346 @@
-"""uvicorn's HTTP protocol with what it lacks: an end to heads that never end, one write an answer.
+"""One HTTP/1.1 connection: a request is read until it is whole, answered once, then the next.
 
-uvicorn waits for ever for the rest of a head, and a byte now and then keeps the connection open
-(slowloris); nor does it bound the size of a head, nor the wait for a client that does not read.
-Bodies are timed and counted by the edge.
+uvicorn opens the sockets and stops them; what happens on one is here. There is always a timer: for
+the head, for the body, between requests, for a client that does not take its answer and for one
+that does not let go of a connection that is over; a request in work is timed by who works on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol
+import math
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from typing import Any, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-MAX_HEAD_BYTES = 65_536
-CLOSE = b"connection: close\r\n"
+from router.errors import Refusal, SlowBody
+from router.http.desk import CLOSE, Desk, error_body_of, reply_fields
+from router.http.exchange import Exchange
+from router.http.head import Heads
+from router.http.incoming import Incoming, Request
+from router.settings import Settings
+
+HELD_BYTES = 65_536
+"""What a client may send ahead before its socket is not read any more."""
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINE = [b"HTTP/1.1 %d %b\r\n" % (n, _PHRASES.get(n, b"")) for n in range(1_000)]
 _LINE = b"%b: %b\r\n".__mod__
 
 
 class Lane(Protocol):
     """Answers plain requests without the application: see `router.http.lane`."""
 
-    def take(self, connection: TimedProtocol, data: bytes) -> bool:
-        """Take what came between two requests, and `answer` it; False leaves it."""
+    def take(self, connection: HttpConnection, request: Request) -> bool:
+        """Take a request and `answer` it, now or later; False leaves it."""
         ...
 
 
-class TimedProtocol(HttpToolsProtocol):
-    """Closes a connection whose head is not there in time, or is too long.
+class HttpConnection(asyncio.Protocol):
+    """Reads requests one at a time and sees to it that each gets one answer.
 
-    The time counts from the connection, for the first request, and from its first byte for each
-    one after; an idle connection between two requests is uvicorn's keep-alive to close.
-
-    One request at a time: while the express lane has one, what else arrives is held.
+    Args:
+        config: uvicorn's.
+        server_state: what the server knows of its connections.
+        app_state: goes into every ASGI scope.
+        heads: remembers heads, of all connections.
+        express: sees every request first; None leaves all to the application.
     """
-
-    disconnected = False
 
     def __init__(
         self,
-        *args: Any,
-        head_timeout_s: float,
-        answer_timeout_s: float,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        settings: Settings,
+        desk: Desk,
+        heads: Heads,
         express: Lane | None = None,
-        **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
-        self._head_timeout_s = head_timeout_s
-        self._answer_timeout_s = answer_timeout_s
-        self._unread_timer: asyncio.TimerHandle | None = None
+        self._app = config.loaded_app
+        self._keep_alive_s = float(config.timeout_keep_alive)
+        self._state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._settings = settings
+        self._desk = desk
         self._express = express
-        self._on_express = False
-        self._held = b""
-        self._closes = False
-        self._idle_since = 0.0
-        self._between = True
+        self._incoming = Incoming(heads, settings.max_body_bytes)
+        self._request: Request | None = None
+        """In work."""
+        self._exchange: Exchange | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._fires_at = self._deadline = math.inf
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._in_head = True
-        self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        """The time for a head runs: from the connection, later from a head's first byte."""
+        self._in_body = self._read_paused = False
+        self._closes = False
+        """After the answer in work, or the request on its way."""
+        self._over = False
+        """Nothing that comes is read any more."""
+        self.disconnected = False
+        self._transport: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """Requests in work at the application, of all connections."""
+        return self._state.tasks
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is in work."""
+        return self._request is not None
+
+    # What the transport says.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for the first head."""
-        super().connection_made(transport)
-        self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._state.connections.add(self)  # type: ignore[arg-type]  # it asks for `shutdown` alone
+        self._within(self._settings.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_timer()
-        self._stop_unread_timer()
+        """Tell who works for this client, and stop waiting."""
         self.disconnected = True
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
+        self._writable.set()
+        if self._exchange is not None:
+            self._exchange.hang_up()
+        for timer in (self._timer, self._unread_timer):
+            if timer is not None:
+                timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; a timer runs only while a head is incomplete between two reads.
-
-        Between two requests the express lane may take it instead.
-        """
-        if self.transport.is_closing():
+        """Read, or hold what comes while a request is in work."""
+        if self._over:
             return
-        if self._on_express:
-            self._held += data
-            self.transport.pause_reading()
+        if self._request is None and self._writable.is_set():
+            self._read(data)
             return
-        if self._between and self._is_taken(data):
-            self._stop_timer()
-            return
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
-        super().data_received(data)
-        if not self._in_head:
-            self._stop_timer()
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The request head is too long.")
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
-
-    def _is_taken(self, data: bytes) -> bool:
-        if self._express is None or self.flow.write_paused:
-            return False
-        self._on_express = True  # before it is taken: it may be answered at once
-        taken = self._express.take(self, data)
-        self._on_express = self._on_express and taken
-        return taken
-
-    def refuse(self, refusal: bytes) -> None:
-        """Write a refusal to the request on the express lane, as it is."""
-        self._on_express = False
-        if self.disconnected:
-            return
-        self.transport.write(refusal)
-        if self._closes:
-            self.transport.close()
-        else:
-            self._take_held()
-
-    def answer(self, status: int, fields: bytes, body: bytes) -> None:
-        """Write a whole answer to the request on the express lane."""
-        self._on_express = False
-        if self.disconnected:
-            return
-        self.server_state.total_requests += 1
-        fields = b"".join(map(_LINE, self.server_state.default_headers)) + fields
-        closes = self._closes or CLOSE in fields
-        if self._closes and CLOSE not in fields:
-            fields += CLOSE
-        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], fields, body))
-        if closes:
-            self.transport.close()
-            return
-        self._idle_since = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._wait_idle(self.timeout_keep_alive)
-        self._take_held()
-
-    def _take_held(self) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            self.transport.resume_reading()
-            self.data_received(held)
-
-    def leave(self, data: bytes) -> None:
-        """Give the request on the express lane to the parser after all."""
-        self._on_express = False
-        if self.disconnected:
-            return
-        self._parse(data)
-        if self._closes:
-            super().shutdown()
-        self._take_held()
-
-    def give_up(self) -> None:
-        """Close: the request on the express lane gets no answer."""
-        self._on_express = False
-        self.transport.close()
+        self._incoming.hold(data)
+        if self._incoming.unread > HELD_BYTES and not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
 
     def pause_writing(self) -> None:
         """The client does not read: cut it off unless it does so in time."""
-        super().pause_writing()
-        if self._unread_timer is None:
-            self._unread_timer = self.loop.call_later(self._answer_timeout_s, self._too_slow)
+        self._writable.clear()
+        self._unread_timer = self._loop.call_later(
+            self._settings.answer_timeout_s, self._transport.abort
+        )
 
     def resume_writing(self) -> None:
         """The client has read."""
-        self._stop_unread_timer()
-        super().resume_writing()
-
-    def _stop_unread_timer(self) -> None:
+        self._writable.set()
         if self._unread_timer is not None:
             self._unread_timer.cancel()
-            self._unread_timer = None
+        self._go_on()
+
+    # Reading.
+
+    def _read(self, data: bytes) -> None:
+        try:
+            request = self._incoming.feed(data)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return
+        if request is None:
+            self._await_rest()
+            return
+        self._request = request
+        self._in_head = self._in_body = False
+        self._deadline = math.inf
+        if self._express is None or not self._express.take(self, request):
+            self.leave(request)
+
+    def _await_rest(self) -> None:
+        """Set the time for what is missing; a byte more does not move it."""
+        head = self._incoming.head
+        if head is not None and not self._in_body:
+            self._in_head, self._in_body = False, True
+            self._within(self._settings.body_timeout_s)
+            if head.waits:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif head is None and self._incoming.unread and not self._in_head:
+            self._in_head = True
+            self._within(self._settings.head_timeout_s)
+
+    def _go_on(self) -> None:
+        """Read what was held, in a tick of its own."""
+        if self._incoming.unread and not self.disconnected:
+            self._loop.call_soon(self._read_held)
+
+    def _read_held(self) -> None:
+        if self._request is not None or self._over or not self._writable.is_set():
+            return
+        self._read(b"")
+        few = self._incoming.unread <= HELD_BYTES
+        if self._read_paused and few and not self._transport.is_closing():
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def leave(self, request: Request) -> None:
+        """Give a request to the application."""
+        if self.disconnected:
+            return
+        self._exchange = exchange = Exchange(self, request)
+        task = self._loop.create_task(exchange.run(self._app, self._scope(request)))
+        self._state.tasks.add(task)
+        task.add_done_callback(self._state.tasks.discard)
+
+    def _scope(self, request: Request) -> MutableMapping[str, Any]:
+        head = request.head
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "method": "GET" if head.method == "HEAD" else head.method,  # its body is not written
+            "scheme": "http",
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": list(head.pairs),
+            "server": _address(self._transport.get_extra_info("sockname")),
+            "client": _address(self._transport.get_extra_info("peername")),
+            "state": self._app_state.copy(),
+        }
+
+    # Writing.
+
+    def answer(self, status: int, fields: bytes, body: bytes) -> None:
+        """Write a whole answer to the request in work."""
+        if self.disconnected:
+            return
+        request = self._request
+        assert request is not None, "one answer to one request"
+        if request.head.method == "HEAD":
+            body = b""
+        closes = CLOSE in fields
+        self._transport.write(self._head(status, fields, closes=closes) + body)
+        self.end()
+
+    def begin(self, status: int, fields: bytes, *, closes: bool) -> None:
+        """Write the head of an answer to the request in work."""
+        self._transport.write(self._head(status, fields, closes=closes))
+
+    def write(self, data: bytes) -> None:
+        """Write a part of its body."""
+        self._transport.write(data)
+
+    def end(self) -> None:
+        """It is answered: wait for the next, or close."""
+        self._request = self._exchange = None
+        if self._closes:
+            self._close()
+            return
+        self._within(self._keep_alive_s)
+        self._go_on()
+
+    def give_up(self) -> None:
+        """The request in work gets no answer, or no more of it."""
+        self._request = self._exchange = None
+        self._over = True
+        self._transport.abort()
+
+    def apologise(self, fault: BaseException) -> None:
+        """Write what went wrong as the answer to the request in work."""
+        assert self._request is not None, "one answer to one request"
+        head = self._request.head
+        request_id = self._desk.request_id(head.headers)
+        reply = self._desk.apology(fault, error_body_of(head.path), request_id)
+        if reply is None:
+            self.give_up()
+        else:
+            self.answer(reply.status, reply_fields(reply, request_id), reply.body)
+
+    async def writable(self) -> None:
+        """Wait until the client reads what was written."""
+        await self._writable.wait()
+
+    def _head(self, status: int, fields: bytes, *, closes: bool) -> bytes:
+        """Return the head of an answer, and note whether it is the last one."""
+        fields = b"".join(map(_LINE, self._state.default_headers)) + fields
+        request = self._request
+        self._closes = (
+            self._closes or closes or CLOSE in fields or not (request and request.head.keeps_alive)
+        )
+        if self._closes and CLOSE not in fields:
+            fields += CLOSE
+        return b"%b%b\r\n" % (_STATUS_LINE[status], fields)
+
+    # The end.
 
     def shutdown(self) -> None:
-        """Close once the request in work is answered; at once when there is none."""
-        if self._on_express:
-            self._closes = True
-        else:
-            super().shutdown()
+        """Close once the request in work, or on its way, is answered; at once if there is none."""
+        self._closes = True
+        if self._over or (
+            self._request is None and not self._in_body and not self._incoming.unread
+        ):
+            self._close()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that was idle all the time; the lane does not move the timer."""
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if self._on_express:
-            left = float(self.timeout_keep_alive)
-        if left > 0:
-            self._wait_idle(left)
-        else:
-            super().timeout_keep_alive_handler()
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say why what came is no request, and close: where the next begins nobody knows."""
+        head = self._incoming.head
+        request_id = self._desk.request_id(head.headers if head else {})
+        words = error_body_of(head.path if head else "")
+        reply = self._desk.apology(refusal, words, request_id)
+        assert reply is not None, "only a client that is gone gets none"
+        fields = reply_fields(reply, request_id)
+        body = b"" if head and head.method == "HEAD" else reply.body
+        self._transport.write(self._head(reply.status, fields, closes=True) + body)
+        self._linger()
 
-    def _wait_idle(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
+    def _linger(self) -> None:
+        """End our side and drop what comes until the client ends its own.
 
-    def on_message_begin(self) -> None:
-        """A head begins."""
-        self._between = False
-        self._in_head = True
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The head is there; one that offers another protocol gets one refusal and the end.
-
-        httptools ends such a message at its head and takes the body's bytes for further requests,
-        so nothing that follows on this connection may be read.
+        To close at once, with bytes unread, would take from the client what was just written.
         """
-        self._in_head = False
-        if self.parser.should_upgrade():
-            self.send_400_response("This server does not change protocols; send no Upgrade.")
+        self._over = True
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+        self._within(self._settings.body_timeout_s)
+
+    def _close(self) -> None:
+        if self._incoming.unread and not self._over:
+            self._linger()
             return
-        super().on_headers_complete()
+        self._over = True
+        self._transport.close()
+        self._within(self._settings.answer_timeout_s)
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what cannot be read, once, and close."""
-        if not self.transport.is_closing():
-            super().send_400_response(msg)
+    def _within(self, seconds: float) -> None:
+        """Wait for so long from now on. The timer is moved only when it would fire too late."""
+        self._deadline = self._loop.time() + seconds
+        if self._deadline < self._fires_at and not self.disconnected:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._set_timer()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: uvicorn would advise to install WebSockets."""
+    def _set_timer(self) -> None:
+        self._fires_at = self._deadline
+        self._timer = self._loop.call_at(self._deadline, self._on_time)
 
-    def on_response_complete(self) -> None:
-        """The next bytes begin a request, unless a pipelined one is already being read."""
-        self._between = not self._in_head and not self.pipeline and not self.cycle.more_body
-        super().on_response_complete()
-
-    def _too_slow(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self.transport.abort()
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-def status_line(status: int) -> bytes:
-    """Return the first line of an answer, as uvicorn writes it."""
-    return STATUS_LINE[status]
+    def _on_time(self) -> None:
+        self._timer, self._fires_at = None, math.inf
+        if self._deadline == math.inf:  # in work
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        elif self._in_body and not self._over:
+            limit = self._settings.body_timeout_s
+            self._refuse(SlowBody(f"The body did not arrive within {limit:g} s; send it at once."))
+        else:
+            self._transport.abort()
 
 
-def cycle_of(send: Callable[..., Any]) -> RequestResponseCycle | None:
-    """Return uvicorn's request cycle when `send` is its own method, not some wrapper's."""
-    cycle = getattr(send, "__self__", None)
-    if isinstance(cycle, RequestResponseCycle) and cycle.scope["method"] != "HEAD":
-        return cycle
-    return None
-
-
-async def write_at_once(
-    cycle: RequestResponseCycle,
-    status: int,
-    fields: bytes,
-    body: bytes,
-) -> None:
-    """Write head and body with one system call, as `cycle.send` would with two.
-
-    On the hot path the second call and uvicorn's checks of header bytes (ours are made here, never
-    from user input) were a third of the event loop's time. `fields` are header lines, with the
-    content-length among them.
-    """
-    if cycle.flow.write_paused and not cycle.disconnected:
-        await cycle.flow.drain()
-    if cycle.disconnected:
-        return
-    fields = b"".join(map(_LINE, cycle.default_headers)) + fields
-    if CLOSE in fields:
-        cycle.keep_alive = False
-    elif not cycle.keep_alive:
-        fields += CLOSE
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], fields, body))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
+def _address(name: Any) -> tuple[str, int] | None:
+    """Return host and port of a socket's name; None for one that has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

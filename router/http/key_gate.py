@@ -7,8 +7,8 @@ from collections.abc import MutableMapping
 from typing import Any, Protocol
 
 from router.errors import OverQuota, Unauthorized
-from router.http.connection import CLOSE
-from router.http.edge import App, Receive, Send, native_error, openai_error, refused, send_reply
+from router.http.desk import CLOSE, error_body_of, refused
+from router.http.edge import App, Receive, Send, send_reply
 from router.keys.ring import SCOPE_KEY, SECRET_HEADERS, KeyRing
 
 OPEN = frozenset({"/healthz", "/readyz"})
@@ -47,8 +47,7 @@ class KeyGate:
                 key.admit()
         except (Unauthorized, OverQuota) as refusal:
             self._count(refusal.kind)
-            chat = scope["path"].startswith("/v1/chat") or scope["path"] == "/v1/models"
-            reply = refused(refusal, openai_error if chat else native_error)
+            reply = refused(refusal, error_body_of(scope["path"]))
             reply.fields += CLOSE
             if refusal.status == 401:
                 reply.fields += _CHALLENGE

@@ -105,6 +105,7 @@ def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) ->
     """Build the admin application; every path of it needs the token."""
     app = FastAPI(
         title="raisehand admin",
+        redirect_slashes=False,
         exception_handlers={
             RouterError: _refuse,
             BadBundle: _refuse,

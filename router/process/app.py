@@ -23,7 +23,8 @@ from router.api.pass_on import PASSED_ON, PassOn
 from router.api.probes import cold_routes, refuse, refuse_http
 from router.api.tasks import Service
 from router.errors import Refusal
-from router.http.edge import Desk, Edge, native_error, openai_error
+from router.http.desk import Desk, native_error, openai_error
+from router.http.edge import Edge
 from router.http.hot_route import HotRoute
 from router.http.key_gate import KeyGate
 
@@ -77,6 +78,7 @@ def create_app(service: Service) -> RouterApp:
         version=version("raisehand"),
         description="The student answers; when it is not sure, the teacher does.",
         lifespan=lifespan,
+        redirect_slashes=False,  # it would build an address from the Host header
         exception_handlers={Refusal: refuse, HTTPException: refuse_http},
     )
     app.include_router(cold_routes(service))
@@ -84,7 +86,6 @@ def create_app(service: Service) -> RouterApp:
     app.edge = Edge(
         hot_routes(service),
         super(RouterApp, app).__call__,
-        service.settings,
         service.clock,
         Desk(turned_away),
     )

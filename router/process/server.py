@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn with uvloop and httptools, and a drain that loses nothing.
+"""The HTTP server: uvicorn with uvloop and connections of our own, and a drain that loses nothing.
 
 SIGTERM: unready at once, still accepting for `drain_delay_s` (so that a load balancer notices)
 while every answer closes its connection; then no new connections, in-flight requests finish, the
@@ -22,8 +22,10 @@ import uvicorn
 from router.api.tasks import Service
 from router.errors import BadSettings
 from router.http.admission import Admission
-from router.http.connection import TimedProtocol
-from router.http.edge import App, Desk
+from router.http.connection import HttpConnection
+from router.http.desk import Desk
+from router.http.edge import App
+from router.http.head import Heads
 from router.http.lane import Express
 from router.process.app import RouterApp, hot_routes
 from router.settings import Settings
@@ -95,8 +97,8 @@ class Admin(uvicorn.Server):
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                app, http=_http(settings, express), ws="none", lifespan="off", access_log=False,
-                log_config=None, server_header=False,
+                app, http=_http(settings, express=express), ws="none", lifespan="off",
+                access_log=False, log_config=None, server_header=False, proxy_headers=False,
             )
         )  # fmt: skip
         self._listener = listener
@@ -118,12 +120,17 @@ class Admin(uvicorn.Server):
             await self._running
 
 
-def _http(settings: Settings, express: Express | None = None) -> type[asyncio.Protocol]:
+def _http(
+    settings: Settings,
+    turned_away: Callable[[str], None] = lambda kind: None,
+    express: Express | None = None,
+) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
     protocol = partial(
-        TimedProtocol,
-        head_timeout_s=settings.head_timeout_s,
-        answer_timeout_s=settings.answer_timeout_s,
+        HttpConnection,
+        settings=settings,
+        desk=Desk(turned_away),
+        heads=Heads(),
         express=express,
     )
     return cast("type[asyncio.Protocol]", protocol)
@@ -146,7 +153,6 @@ def express_lane(service: Service, *, answers: bool = True) -> Express:
         hot_routes(service),
         Desk(service.metrics.turned_away),
         door,
-        service.settings.max_body_bytes,
         service.clock,
         keys=service.keys,
         answers=answers,
@@ -207,7 +213,7 @@ def serve(
     express = express_lane(service, answers=isinstance(app, RouterApp))
     config = uvicorn.Config(
         app,
-        http=_http(service.settings, express),
+        http=_http(service.settings, service.metrics.turned_away, express),
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from router.http.head import Heads
+from router.http.incoming import Incoming
 from router.http.lane import FRESH_S, SLICE
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.server import Admin, bind, express_lane
@@ -56,12 +58,18 @@ async def reply(reader):
     return int(first.split()[1]), headers, body
 
 
-async def ask(port, *parts):
+def parsed(whole):
+    """The request as the connection hands it on."""
+    return Incoming(Heads(), 10_000).feed(whole)
+
+
+async def ask(port, *parts, pause_s=0.02):
     """Send parts on one connection with a pause between them; return the one answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for part in parts:
         writer.write(part)
-        await asyncio.sleep(0.02)
+        await writer.drain()
+        await asyncio.sleep(pause_s)
     answer = await asyncio.wait_for(reply(reader), 5)
     writer.close()
     return answer
@@ -113,12 +121,13 @@ async def _slow_first(made, port):
     ],
 )
 async def test_both_lanes_give_the_same_answer(rig, path, body):
-    """Whole on the express lane, in two parts through the application: equal but for ids."""
+    """On the express lane, and through the application: equal but for ids."""
     made = await rig(settings=SETTINGS)
     whole = request(body, path)
-    async with _listening(made) as (port, _):
+    async with _listening(made) as (port, lane):
         express = await ask(port, whole)
-        asgi = await ask(port, whole[:-1], whole[-1:])
+        lane._answers = False
+        asgi = await ask(port, whole)
     assert _comparable(express) == _comparable(asgi)
     assert len(made.ledger.entries) % 2 == 0
 
@@ -143,40 +152,64 @@ async def test_pipelined_requests_are_answered_one_by_one_in_order(rig):
 
 
 @pytest.mark.parametrize(
-    "whole",
+    "split",
     [
-        request({"text": "help"}, extra="Connection: close\r\n"),
-        request({"text": "help"}, extra="Expect: 100-continue\r\n")[:-16],
-        request({"text": "help"}, path="/v1/classify?x=1"),
-        request({"text": "help"}, path="/metrics"),
-        request(b"", method="GET", path="/healthz"),
-        request({"text": "help"}, length=3),
-        request({"text": "help"}, extra="Transfer-Encoding: chunked\r\n"),
-        request({"text": "help"}, length=20_000),
-        request({"text": "help"}, length="-1"),
-        request({"text": "help"})[:20],
-        request({"text": "help"})[:-1],
-        request({"text": "help"}) + request({"text": "help"}),
-        request({"text": "help"}).replace(b"HTTP/1.1", b"HTTP/1.0"),
-        request({"text": "help"}, extra=f"X: {'a' * 5_000}\r\n"),
-        b"",
-        b"\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\r\n\r\n",
+        lambda whole: [whole],
+        lambda whole: whole.partition(b"\r\n\r\n"),
+        lambda whole: [whole[i : i + 1] for i in range(len(whole))],
+        lambda whole: [whole.replace(b"HTTP/1.1", b"HTTP/1.0")],
+        lambda whole: [whole.replace(b"Host: x", b"Host: x\r\nConnection: close")],
+        lambda whole: [whole.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue")],
+        lambda whole: [whole.replace(b"Host: x", b"Host: x\r\nX: " + b"a" * 5_000)],
+        lambda whole: [whole.replace(b"/v1/classify", b"/v1/classify?x=1")],
+        lambda whole: [whole.replace(b"/v1/classify", b"/v1/%63lassify")],
+        lambda whole: [whole.replace(b"/v1/classify", b"http://x/v1/classify")],
+        lambda whole: [chunked(whole)],
     ],
 )
-async def test_what_is_not_exactly_one_plain_request_is_left_alone(rig, whole):
-    """Other paths, parts, pipelined or odd requests are for the parser, full or not."""
+async def test_the_lane_takes_every_way_a_request_is_written(rig, split):
+    """Head and body apart, byte by byte, in chunks, as HTTP/1.0: answered on the lane."""
+    made = await rig(settings=SETTINGS)
+    async with _listening(made) as (port, lane):
+        made.app.edge = None  # the application would not find the path
+        status, _, body = await ask(port, *split(request({"text": "help"})), pause_s=0.0)
+    assert (status, json.loads(body)["label"]) == (200, "urgent")
+    assert lane._in_work == 0
 
-    class Nobody:
-        tasks = ()
-        disconnected = False
 
+def chunked(whole):
+    """The same request in chunks of three bytes."""
+    head, _, body = whole.partition(b"\r\n\r\n")
+    lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+    chunks = [b"3;x=y\r\n%b\r\n" % body[i : i + 3] for i in range(0, len(body) // 3 * 3, 3)]
+    rest = body[len(chunks) * 3 :]
+    last = b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
+    head = b"\r\n".join([*lines, b"Transfer-Encoding: chunked"])
+    return head + b"\r\n\r\n" + b"".join(chunks) + last + b"0\r\nX-Trailer: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [request({"text": "help"}, path="/metrics"), request(b"", method="GET", path="/v1/classify")],
+)
+async def test_what_is_no_post_to_a_hot_route_is_left_alone(rig, whole):
+    """Other paths and methods are for the application, full or not."""
     for limit in (1, 256):
         made = await rig(settings=Settings(max_body_bytes=10_000, max_in_work=limit))
         lane = express_lane(made.service)
         lane._in_work = 1
-        assert not lane.take(Nobody(), whole)
+        assert not lane.take(Caller(), parsed(whole))
     assert not made.ledger.entries
+
+
+@pytest.mark.parametrize("body", [{"text": ["help"]}, {"text": "help"}, b"{"])
+async def test_what_is_one_too_many_is_refused_whatever_it_is(rig, body):
+    """Lists, bodies in chunks, wrong bodies: admission looks at none of it."""
+    made = await rig(settings=Settings(max_body_bytes=10_000, max_in_work=1))
+    async with _listening(made) as (port, _):
+        first = await _slow_first(made, port)
+        assert (await ask(port, chunked(request(body))))[0] == 429
+        assert (await first)[0] == 200
 
 
 async def test_a_client_that_left_is_not_scored(rig):
@@ -222,13 +255,9 @@ class Caller:
         """It was answered."""
         self.became = status
 
-    def leave(self, data):
-        """It was left to the parser."""
-        self.became = data
-
-    def refuse(self, refusal):
-        """It was refused."""
-        self.became = int(refusal.split()[1])
+    def leave(self, request):
+        """It was left to the application."""
+        self.became = request
 
 
 async def test_many_at_once_are_worked_on_in_slices(rig):
@@ -236,7 +265,7 @@ async def test_many_at_once_are_worked_on_in_slices(rig):
     made = await rig(settings=SETTINGS)
     lane = express_lane(made.service)
     callers = [Caller() for _ in range(100)]
-    plain, several = request({"text": "help"}), request({"text": ["help", "calm"]})
+    plain, several = parsed(request({"text": "help"})), parsed(request({"text": ["help", "calm"]}))
     for n, caller in enumerate(callers):
         assert lane.take(caller, several if n == 98 else plain)
     assert lane._in_work == 100
@@ -267,7 +296,8 @@ async def test_while_too_many_wait_too_long_the_newest_goes_first(
     lane._door.affords = lambda: next(affordable, False)
     callers = [Caller() for _ in range(72)]
     for n, caller in enumerate(callers):
-        assert lane.take(caller, request({"text": "help"}, extra=f"X-Request-Id: {n}\r\n"))
+        one = parsed(request({"text": "help"}, extra=f"X-Request-Id: {n}\r\n"))
+        assert lane.take(caller, one)
     made.student.delay_s = 0.05  # the first slice is in work until after the pause
     now = lane._clock
     lane._clock = lambda: now() + waited_s
@@ -323,7 +353,7 @@ async def test_an_unforeseen_fault_is_a_json_500(rig, caplog):
     """A surface that breaks while it words an answer costs one request, not the batch."""
     made = await rig(settings=SETTINGS)
     async with _listening(made) as (port, lane):
-        route = lane._routes["/v1/classify"]
+        route, *_ = lane._routes["/v1/classify"]
         route.surface._encode = lambda body: 1 / 0
         status, _, body = await ask(port, request({"text": "help"}))
         assert status == 500
