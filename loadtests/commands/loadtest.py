@@ -71,6 +71,7 @@ LIMITS = _options(
     click.option("--p99-ms", type=float, help="SLO: 99 % of the requests answered within this."),
     click.option("--max-send-lag-ms", type=float, help="Void when the p99 is above."),
     click.option("--max-generator-cpu", type=float, help="Void above this share of a core."),
+    click.option("--abort", help="End early: never, dead (the default) or lost (a limit is)."),
     click.option("--null-check/--no-null-check", default=None, help="Try the generator first."),
 )
 WHAT = _options(

@@ -22,7 +22,7 @@ DEGRADED = "degraded"
 """Route of the student's answer to a question that should have gone to the teacher."""
 MAX_INTERVALS = 240
 _COUNTERS = ("scheduled", "sent", "finished", "good", "dropped")
-_HISTOGRAMS = ("failed_latency", "send_lag", "first_token", "token_gap")
+_HISTOGRAMS = ("failed_latency", "first_token", "token_gap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ class Tally:
     )
     """Valid answers by route and by the interval in which they were due."""
     failed_latency: Histogram = field(default_factory=Histogram)
-    send_lag: Histogram = field(default_factory=Histogram)
+    send_lag: dict[int, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
+    """By the interval in which the requests were due."""
     stages: dict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """Seconds by stage of the answer, and `rest`: HTTP, network, waiting to be sent."""
     first_token: Histogram = field(default_factory=Histogram)
@@ -140,7 +141,7 @@ class Tally:
             return
         interval = int(outcome.offset_s / self.interval_s)
         self.sent[interval] += 1
-        self.send_lag.record(outcome.lag_s)
+        self.send_lag[interval].record(outcome.lag_s)
         self.rows.add(outcome.row_index)
         if outcome.usd is not None:
             self.usd[interval] += outcome.usd
@@ -176,6 +177,8 @@ class Tally:
             getattr(self, name).add(getattr(other, name))
         for stage, histogram in other.stages.items():
             self.stages[stage].add(histogram)
+        for interval, lag in other.send_lag.items():
+            self.send_lag[interval].add(lag)
         for kind, counts in other.failed.items():
             self.failed[kind].update(counts)
         for route, intervals in other.latency.items():
@@ -198,6 +201,7 @@ class Tally:
             "interval_s": self.interval_s,
             **{name: getattr(self, name) for name in _COUNTERS},
             **{name: getattr(self, name).dump() for name in _HISTOGRAMS},
+            "send_lag": {interval: h.dump() for interval, h in self.send_lag.items()},
             "stages": {stage: h.dump() for stage, h in self.stages.items()},
             "failed": self.failed,
             "latency": {
@@ -223,6 +227,8 @@ class Tally:
             getattr(tally, name).update({int(k): v for k, v in content[name].items()})
         for name in _HISTOGRAMS:
             setattr(tally, name, Histogram.load(content[name]))
+        for interval, lag in content["send_lag"].items():
+            tally.send_lag[int(interval)] = Histogram.load(lag)
         for stage, histogram in content["stages"].items():
             tally.stages[stage] = Histogram.load(histogram)
         for kind, counts in content["failed"].items():

@@ -189,9 +189,9 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         failure: str | None = None
         reply: Reply | None = None
         try:
-            reply = self.connections.post(
-                self.bodies[row], self.spec.timeout_s, timed=self.streamed
-            )
+            # The time-out, too, counts from the instant: a user waits from then on.
+            left_s = max(0.001, self.spec.timeout_s - lag_s)
+            reply = self.connections.post(self.bodies[row], left_s, timed=self.streamed)
         except gevent.Timeout:
             failure = "timeout"
         except ConnectionLost:

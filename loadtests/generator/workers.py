@@ -23,6 +23,7 @@ from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.target import try_target
 from loadtests.report.figures_of_run import DEFAULT_SLO, Cut, LoadReport, report_of
+from loadtests.verdict.abort import Abandoned, Lookout
 from loadtests.verdict.slo import Slo
 
 
@@ -54,7 +55,7 @@ def run_load(
         GeneratorFailed: a Locust process died; `report` is of what was measured until then.
         RunInterrupted: the user ended it; `report` likewise.
     """
-    measured = measure(spec, progress=progress, at_start=at_start)
+    measured = measure(spec, slo, progress=progress, at_start=at_start)
     report = report_of(spec, measured.tally, slo, measured.usage, measured.cut)
     if measured.ended_by is not None:
         raise ended_by(measured.ended_by, report)
@@ -82,6 +83,7 @@ class Measurement:
 
 def measure(
     spec: LoadSpec,
+    slo: Slo = DEFAULT_SLO,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
     at_start: Callable[[], None] = lambda: None,
@@ -105,22 +107,26 @@ def measure(
             workers.wait_for(lambda: all(plan.is_ready for plan in plans), STARTUP_S)
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)
-            workers.wait_for(lambda: _tell(progress, plans, start) >= 0, spec.warmup_s + GRACE_S)
+            workers.wait_for(
+                lambda: _tell(progress, plans, start).elapsed_s >= 0, spec.warmup_s + GRACE_S
+            )
             at_start()
             ended, measured_s = None, spec.duration_s
+            planned = int((schedule.offsets_s >= 0).sum())
+            lookout = Lookout(spec, slo, planned, lambda: _read(plans, spec), interval_s(spec))
+
+            def is_over() -> bool:
+                seen = _tell(progress, plans, start)
+                lookout.look(seen.elapsed_s, seen.answered, seen.failed + seen.dropped)
+                return all(plan.is_done for plan in plans)
+
             try:
-                workers.wait_for(
-                    lambda: (
-                        _tell(progress, plans, start) > 0 and all(plan.is_done for plan in plans)
-                    ),
-                    spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S,
-                )
-            except (KeyboardInterrupt, GeneratorFailed) as error:
+                limit_s = spec.warmup_s + spec.duration_s + spec.timeout_s + GRACE_S
+                workers.wait_for(is_over, limit_s)
+            except (KeyboardInterrupt, GeneratorFailed, Abandoned) as error:
                 ended, measured_s = error, min(spec.duration_s, time.monotonic() - start)
                 workers.stop()
-        tally = Tally(interval_s(spec))
-        for plan in plans:
-            tally.add(plan.read_tally(tally.interval_s))
+        tally = _read(plans, spec)
         if spec.samples is not None:
             _merge_samples(plans, spec.samples, tally)
     tally.unmeasured_sent += 1 + mixed.asked
@@ -128,17 +134,28 @@ def measure(
     cut = None
     if ended is not None:
         why = str(ended) or "interrupted"
-        cut = Cut(why=why, measured_s=measured_s, unfinished=tally.settle())
-    return Measurement(tally, watch.usage(start), cut, ended)
+        decided = isinstance(ended, Abandoned) and ended.decided
+        cut = Cut(why=why, measured_s=measured_s, unfinished=tally.settle(), decided=decided)
+    failed = None if isinstance(ended, Abandoned) else ended
+    return Measurement(tally, watch.usage(start), cut, failed)
 
 
-def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> float:
-    """Pass on how far the workers are; return the seconds since the window began."""
+def _read(plans: Sequence[Plan], spec: LoadSpec) -> Tally:
+    """Return what all workers have handed over."""
+    tally = Tally(interval_s(spec))
+    for plan in plans:
+        tally.add(plan.read_tally(tally.interval_s))
+    return tally
+
+
+def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> Progress:
+    """Pass on and return how far the workers are."""
     elapsed_s = time.monotonic() - start
     counts = [plan.read_progress() for plan in plans]
     totals = {name: sum(c.get(name, 0) for c in counts) for name in counts[0]}
-    progress(Progress(elapsed_s=elapsed_s, **totals))
-    return elapsed_s
+    seen = Progress(elapsed_s=elapsed_s, **totals)
+    progress(seen)
+    return seen
 
 
 def _merge_samples(plans: Sequence[Plan], path: Path, tally: Tally) -> None:

@@ -74,6 +74,9 @@ class LoadSpec(BaseModel):
     """The run is void when a generator process used more than this share of a core."""
     min_offered_share: Annotated[float, Field(gt=0, le=1)] = 0.99
     """The run is void when less than this share of the arrivals was sent."""
+    abort: Literal["never", "dead", "lost"] = "dead"
+    """End the run early: never; when the target answers nothing any more; or also when a limit of
+    the SLO is broken whatever follows."""
 
     @field_validator("url")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,47 +12,12 @@ from loadtests.generator.histogram import Histogram
 from loadtests.generator.own_cpu import Usage
 from loadtests.generator.tallies import DEGRADED, Tally
 from loadtests.inputs.spec import LoadSpec
+from loadtests.report.latency import Latency, milliseconds, percentile, stretches, total
+from loadtests.verdict.percentiles import MIN_SAMPLES, Percentile
 from loadtests.verdict.slo import Check, Measured, Slo, judge
+from loadtests.verdict.validity import broken_rules
 
 DEFAULT_SLO = Slo()
-
-
-class Latency(BaseModel):
-    """Milliseconds from the scheduled instant to the whole answer.
-
-    A percentile is None where nothing was measured, or where it falls among requests that never
-    got an answer.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    n: int
-    mean: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    max: float | None
-
-    @classmethod
-    def of(cls, answered: Histogram, unanswered: int = 0) -> Latency:
-        """Summarise a histogram (≤ 1 % error on percentiles; mean and max are exact).
-
-        `unanswered` requests count as later than every answer; mean and max are of the answers.
-        """
-        n = answered.n + unanswered
-
-        def percentile(q: float) -> float | None:
-            rank = max(1, math.ceil(q * n))
-            return None if rank > answered.n else _ms(answered.quantile(rank / answered.n))
-
-        return cls(
-            n=n,
-            mean=_ms(answered.mean_s),
-            p50=percentile(0.5),
-            p90=percentile(0.9),
-            p99=percentile(0.99),
-            max=_ms(answered.max_s if answered.n else math.nan),
-        )
 
 
 class SendLag(BaseModel):
@@ -63,6 +28,17 @@ class SendLag(BaseModel):
     p50: float | None
     p99: float | None
     max: float | None
+
+
+class LagStretch(BaseModel):
+    """Send lag of as many intervals as carry a p99; None where the whole run is too short."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at_s: float
+    length_s: float
+    n: int
+    p99_ms: float | None
 
 
 class Interval(BaseModel):
@@ -78,7 +54,9 @@ class Interval(BaseModel):
     """By the moment of the answer."""
     good_rps: float
     failed: int
+    dropped: int = 0
     p50_ms: float | None
+    p90_ms: float | None = None
     p99_ms: float | None
     routes: Mapping[str, int]
     usd: Decimal
@@ -95,6 +73,8 @@ class Cut(BaseModel):
     """Seconds of the window that were measured."""
     unfinished: int = 0
     """Requests in flight at the end, which nobody waited for: they are in no figure."""
+    decided: bool = False
+    """It was ended because a limit could not be kept any more: the part is enough to judge."""
 
 
 class LoadReport(BaseModel):
@@ -107,7 +87,7 @@ class LoadReport(BaseModel):
 
     spec: LoadSpec
     requested_rps: float
-    """The rate that was asked for."""
+    """Arrivals of the schedule, per second of the window; `spec.rate` is their expectation."""
     offered_rps: float
     """Arrivals that were really sent, per second of the window."""
     achieved_rps: float
@@ -124,6 +104,7 @@ class LoadReport(BaseModel):
     good: int
     """Valid answers, not degraded, within `spec.deadline_ms` of their instant."""
     send_lag_ms: SendLag
+    send_lag_stretches: tuple[LagStretch, ...] = ()
     latency_ms: Mapping[str, Latency]
     """Valid answers by route; `failed` requests; and `all` that were scheduled, where a failed or
     dropped one counts as later than any answer."""
@@ -152,6 +133,8 @@ class LoadReport(BaseModel):
     generator_cpu: float
     """Mean share of a core of the busiest process; the limit is `spec.max_generator_cpu`."""
     generator_cpu_peak: float
+    quarters_ms: tuple[Latency, ...] = ()
+    """Of what was due in each quarter of the window: what creeps shows here."""
     intervals: tuple[Interval, ...]
     usage: tuple[Usage, ...]
     """The server's processes, where they run on this machine."""
@@ -192,15 +175,16 @@ def report_of(
 ) -> LoadReport:
     """Turn the workers' merged tally into a report and judge it."""
     measured_s = spec.duration_s if cut is None else cut.measured_s
-    by_route = {route: _sum(intervals.values()) for route, intervals in tally.latency.items()}
-    everything = _sum(by_route.values())
+    by_route = {route: total(intervals.values()) for route, intervals in tally.latency.items()}
+    everything = total(by_route.values())
     routes = {route: histogram.n for route, histogram in sorted(by_route.items())}
     scheduled, sent = tally.scheduled.total(), tally.sent.total()
     cpu = list(tally.cpu.values())
-    lag = tally.send_lag
+    lag = total(tally.send_lag.values())
+    merged, missing = by_interval(tally)
     report = LoadReport(
         spec=spec,
-        requested_rps=spec.requested_rps,
+        requested_rps=scheduled / measured_s,
         offered_rps=sent / measured_s,
         achieved_rps=tally.finished.total() / measured_s,
         goodput_rps=tally.good.total() / measured_s,
@@ -212,10 +196,12 @@ def report_of(
         drops=tally.dropped.total(),
         good=tally.good.total(),
         send_lag_ms=SendLag(
-            p50=_ms(lag.quantile(0.5)),
-            p99=_ms(lag.quantile(0.99)),
-            max=_ms(lag.max_s if lag.n else math.nan),
+            p50=milliseconds(lag.quantile(0.5)),
+            p99=milliseconds(lag.quantile(0.99)),
+            max=milliseconds(lag.max_s if lag.n else math.nan),
         ),
+        send_lag_stretches=tuple(_lag_stretches(tally, measured_s)),
+        quarters_ms=tuple(_quarters(merged, missing)),
         latency_ms={
             "all": Latency.of(everything, scheduled - everything.n),
             **{route: Latency.of(histogram) for route, histogram in sorted(by_route.items())},
@@ -240,7 +226,7 @@ def report_of(
         generator_cpu=sum(cpu) / len(cpu) if cpu else math.nan,
         generator_cpu_peak=max(cpu, default=math.nan),
         intervals=tuple(
-            _interval(tally, k, measured_s)
+            _interval(tally, k, measured_s, merged[k], missing[k])
             for k in sorted(tally.scheduled)
             if k * tally.interval_s < measured_s
         ),
@@ -249,54 +235,48 @@ def report_of(
         invalid_reasons=(),
         cut=cut,
     )
-    reasons = (*_faults(report), *sorted(tally.troubles))
-    checks = tuple(judge(slo, _measured(report)))
-    return report.model_copy(
-        update={"valid": not reasons, "invalid_reasons": reasons, "checks": checks}
-    )
+    report = report.model_copy(update={"checks": tuple(judge(slo, _measured(report, tally)))})
+    reasons = (*broken_rules(report), *sorted(tally.troubles))
+    return report.model_copy(update={"valid": not reasons, "invalid_reasons": reasons})
 
 
-def _faults(report: LoadReport) -> list[str]:
-    """Name every rule that the run broke: then its figures say nothing about the target."""
-    spec = report.spec
-    found = []
-    if report.cut is not None:
-        found.append(
-            f"{report.measured_s:.0f} of {spec.duration_s:g} s were measured, which is incomplete: "
-            f"{report.cut.why}"
-        )
-    if report.sent == 0:
-        return [*found, "no request was sent in the measured window; raise rate or duration"]
-    if report.drops:
-        found.append(
-            f"{report.drops} arrivals were dropped because {spec.concurrency} requests per process "
-            "were in flight; raise concurrency, or the target is far past its limit"
-        )
-    lag = report.send_lag_ms.p99
-    if lag is not None and lag > spec.max_send_lag_ms:
-        found.append(
-            f"1 % of the requests left {lag:.1f} ms or more after their instant; "
-            f"{spec.max_send_lag_ms:g} ms is allowed: use more processes or a quieter machine"
-        )
-    if report.sent < spec.min_offered_share * report.scheduled:
-        found.append(
-            f"{report.sent} of {report.scheduled} arrivals were sent; "
-            f"{spec.min_offered_share:.0%} are needed"
-        )
-    if not report.generator_cpu <= spec.max_generator_cpu:
-        found.append(
-            f"a generator process used {report.generator_cpu:.0%} of a core; "
-            f"{spec.max_generator_cpu:.0%} is allowed: use more processes or a lower rate"
-        )
-    return found
+def by_interval(tally: Tally) -> tuple[dict[int, Histogram], dict[int, int]]:
+    """Return, for each interval, the latency of all answers and how many requests got none."""
+    merged = {
+        k: total(found[k] for found in tally.latency.values() if k in found)
+        for k in tally.scheduled
+    }
+    return merged, {k: tally.scheduled[k] - merged[k].n for k in merged}
 
 
-def _interval(tally: Tally, k: int, measured_s: float) -> Interval:
+def _lag_stretches(tally: Tally, measured_s: float) -> Iterator[LagStretch]:
+    found = stretches(tally.send_lag, MIN_SAMPLES["p99"])
+    for first, last, lag, _ in found:
+        at_s = first * tally.interval_s
+        # A run that is too short to carry a p99 is judged as a whole: the generator's own
+        # lateness is no estimate of anything, it happened.
+        yield LagStretch(
+            at_s=at_s,
+            length_s=min((last + 1) * tally.interval_s, measured_s) - at_s,
+            n=lag.n,
+            p99_ms=milliseconds(lag.quantile(0.99)),
+        )
+
+
+def _quarters(merged: Mapping[int, Histogram], missing: Mapping[int, int]) -> Iterator[Latency]:
+    known = sorted(merged)
+    for q in range(4):
+        part = known[q * len(known) // 4 : (q + 1) * len(known) // 4]
+        yield Latency.of(total(merged[k] for k in part), sum(missing[k] for k in part))
+
+
+def _interval(
+    tally: Tally, k: int, measured_s: float, answered: Histogram, unanswered: int
+) -> Interval:
     at_s = k * tally.interval_s
     length_s = min(tally.interval_s, measured_s - at_s)
     routes = {route: found[k] for route, found in tally.latency.items() if k in found}
-    answered = _sum(routes.values())
-    due = Latency.of(answered, tally.scheduled[k] - answered.n)
+    due = Latency.of(answered, unanswered)
     return Interval(
         at_s=at_s,
         length_s=length_s,
@@ -305,7 +285,9 @@ def _interval(tally: Tally, k: int, measured_s: float) -> Interval:
         achieved_rps=tally.finished[k] / length_s,
         good_rps=tally.good[k] / length_s,
         failed=tally.sent[k] - answered.n,
+        dropped=tally.dropped[k],
         p50_ms=due.p50,
+        p90_ms=due.p90,
         p99_ms=due.p99,
         routes={route: histogram.n for route, histogram in sorted(routes.items())},
         usd=tally.usd.get(k, Decimal(0)),
@@ -313,7 +295,7 @@ def _interval(tally: Tally, k: int, measured_s: float) -> Interval:
     )
 
 
-def _measured(report: LoadReport) -> Measured:
+def _measured(report: LoadReport, tally: Tally) -> Measured:
     answered = report.succeeded
     priced = answered - report.unpriced
     return Measured(
@@ -323,18 +305,22 @@ def _measured(report: LoadReport) -> Measured:
         degraded_rate=report.routes.get(DEGRADED, 0) / answered if answered else None,
         usd_per_1k=float(report.cost_usd) / priced * 1000 if priced else None,
         latency={
-            route: (m.n, {"p50": m.p50, "p90": m.p90, "p99": m.p99, "max": m.max})
-            for route, m in report.latency_ms.items()
+            **report.latency_ms,
+            "first_token": report.first_token_ms,
+            "token_gap": report.token_gap_ms,
         },
+        worst=lambda route, name: _worst(tally, route, name),
     )
 
 
-def _sum(histograms: Iterable[Histogram]) -> Histogram:
-    total = Histogram()
-    for histogram in histograms:
-        total.add(histogram)
-    return total
-
-
-def _ms(seconds: float) -> float | None:
-    return None if math.isnan(seconds) else round(seconds * 1000, 4)
+def _worst(tally: Tally, route: str, name: Percentile) -> tuple[float, int, float | None] | None:
+    """Return the stretch with the worst percentile: its first second, its n and milliseconds."""
+    if route == "all":
+        found, missing = by_interval(tally)
+    else:
+        found, missing = dict(tally.latency.get(route, {})), {}
+    parts = [
+        (first * tally.interval_s, answered.n + lost, percentile(answered, name, lost))
+        for first, _, answered, lost in stretches(found, MIN_SAMPLES[name], missing)
+    ]
+    return max(parts, key=lambda part: math.inf if part[2] is None else part[2], default=None)

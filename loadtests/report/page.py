@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from costmodel.report.page import Headline, Page
 from loadtests.report import plots as figures
-from loadtests.report.figures_of_run import Latency, LoadReport
+from loadtests.report.figures_of_run import LoadReport
+from loadtests.report.latency import Latency
 from loadtests.verdict.conclusion import Conclusion
 from loadtests.verdict.drift import TELLING_S
+from loadtests.verdict.percentiles import QUANTILES
 
 MEANING = {
     "PASS": "The run counts and every limit was kept.",
@@ -79,6 +81,8 @@ def _verdict(page: Page, conclusion: Conclusion) -> None:
             Headline(f"{report.failure_rate:.2%}", "failed", f"{report.drops} dropped"),
         ]
     )
+    if report.cut is not None:
+        page.paragraph(f"Ended after {report.measured_s:.1f} s: {report.cut.why}", "bad")
     if conclusion.missing:
         page.paragraph(f"INVALID: {conclusion.missing}", "bad")
     for run in conclusion.runs:
@@ -94,7 +98,7 @@ def _verdict(page: Page, conclusion: Conclusion) -> None:
 
 def _latency(page: Page, report: LoadReport) -> None:
     page.heading("Latency")
-    headers = ("route", "n", "p50", "p90", "p99", "max")
+    headers = ("", "n", *QUANTILES)
     page.table(
         headers,
         [_row(route, latency) for route, latency in report.latency_ms.items() if latency.n],
@@ -180,7 +184,7 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
 
 
 def _row(name: str, latency: Latency) -> tuple[object, ...]:
-    return (name, latency.n, latency.p50, latency.p90, latency.p99, latency.max)
+    return (name, latency.n, *(latency.at(each) for each in QUANTILES))
 
 
 def _percent(error: float | None) -> str:

@@ -20,6 +20,7 @@ from loadtests.report.figures_of_run import LoadReport
 from loadtests.verdict.conclusion import Conclusion, Line, Repeat
 from loadtests.verdict.drift import TELLING_S
 from loadtests.verdict.knee import Knee, Probe
+from loadtests.verdict.percentiles import QUANTILES
 
 
 @contextlib.contextmanager
@@ -84,19 +85,13 @@ def show(report: LoadReport, console: Console | None = None) -> None:
     """Print the report: rates, latency by route, what failed, and whether it counts."""
     out = console or Console()
     out.print(
-        f"asked for {report.requested_rps:g} rps, offered {report.offered_rps:.1f}, "
-        f"achieved {report.achieved_rps:.1f}, goodput {report.goodput_rps:.1f}; "
+        f"rate {report.spec.rate:g}, scheduled {report.requested_rps:.1f} rps, "
+        f"offered {report.offered_rps:.1f}, achieved {report.achieved_rps:.1f}, "
+        f"goodput {report.goodput_rps:.1f}; "
         f"{report.scheduled} requests, {report.succeeded} answered, {report.failed} failed, "
         f"{report.drops} dropped"
     )
-    table = Table(title="milliseconds from the scheduled instant", title_justify="left")
-    for name in ("route", "n", "p50", "p90", "p99", "max"):
-        table.add_column(name, justify="left" if name == "route" else "right")
-    for route, latency in report.latency_ms.items():
-        if latency.n:
-            values = (latency.p50, latency.p90, latency.p99, latency.max)
-            table.add_row(route, str(latency.n), *(_ms(value) for value in values))
-    out.print(table)
+    out.print(_latencies(report))
     if report.reasons:
         out.print("why: " + ", ".join(f"{why} {n}" for why, n in report.reasons.items()))
     if report.failures:
@@ -110,10 +105,24 @@ def show(report: LoadReport, console: Console | None = None) -> None:
     )
     if report.reopened:
         out.print(f"{report.reopened} sent again: their idle connection had died")
+    if report.cut is not None:
+        out.print(f"ended after {report.measured_s:.1f} s: {report.cut.why}")
     for check in report.checks:
         out.print(("[green]PASS[/] " if check.passed else "[red]FAIL[/] ") + check.words)
     for reason in report.invalid_reasons:
         out.print(f"[red]INVALID[/] {reason}")
+
+
+def _latencies(report: LoadReport) -> Table:
+    table = Table(title="milliseconds from the scheduled instant", title_justify="left")
+    for name in ("route", "n", *QUANTILES):
+        table.add_column(name, justify="left" if name == "route" else "right")
+    streamed = {"first token": report.first_token_ms, "token gap": report.token_gap_ms}
+    for route, latency in {**report.latency_ms, **streamed}.items():
+        if latency.n:
+            values = (latency.at(name) for name in QUANTILES)
+            table.add_row(route, str(latency.n), *(_ms(value) for value in values))
+    return table
 
 
 def _ms(value: float | None) -> str:

@@ -23,18 +23,18 @@ class Drift(BaseModel):
     """At the first and last sample used."""
     descriptors: tuple[int, int] | None
     p99_ms: tuple[float | None, float | None]
-    """Median of the intervals' p99 in the first and the last quarter."""
+    """Of the first and the last quarter of the window."""
 
     @property
     def words(self) -> str:
         """Say it in one line."""
         if self.rss_mb_per_h is None or self.rss_mb is None or self.descriptors is None:
             return "the server could not be watched"
-        before, after = ("no answer" if p99 is None else f"{p99:.1f} ms" for p99 in self.p99_ms)
+        before, after = ("not known" if p99 is None else f"{p99:.1f} ms" for p99 in self.p99_ms)
         return (
             f"memory {self.rss_mb[0]:.1f} to {self.rss_mb[1]:.1f} MB "
             f"({self.rss_mb_per_h:+.2f} MB/h), descriptors {self.descriptors[0]} to "
-            f"{self.descriptors[1]}, p99 of a typical interval {before} in the first quarter, "
+            f"{self.descriptors[1]}, p99 {before} in the first quarter, "
             f"{after} in the last"
         )
 
@@ -44,21 +44,15 @@ def drift_of(report: LoadReport) -> Drift:
     import numpy as np
 
     settled = [u for u in report.usage if u.at_s >= SETTLING * report.spec.duration_s]
-    quarter = max(1, len(report.intervals) // 4)
-    p99 = [i.p99_ms for i in report.intervals]
-
-    def middle(values: list[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return float(np.median(known)) if known else None
-
     slope = None
     if len(settled) >= 3:
         slope = 3600 * float(
             np.polyfit([u.at_s for u in settled], [u.rss_mb for u in settled], 1)[0]
         )
+    quarters = report.quarters_ms
     return Drift(
         rss_mb_per_h=slope,
         rss_mb=(settled[0].rss_mb, settled[-1].rss_mb) if settled else None,
         descriptors=(settled[0].descriptors, settled[-1].descriptors) if settled else None,
-        p99_ms=(middle(p99[:quarter]), middle(p99[-quarter:])),
+        p99_ms=(quarters[0].p99, quarters[-1].p99) if quarters else (None, None),
     )

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.spec import faults
+from loadtests.verdict.percentiles import MIN_SAMPLES, Percentile
 
-Percentile = Literal["p50", "p90", "p99", "max"]
+if TYPE_CHECKING:
+    from loadtests.report.latency import Latency
+
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-MIN_SAMPLES: Mapping[Percentile, int] = {"p50": 20, "p90": 100, "p99": 1000, "max": 1}
-"""At least ten samples beyond the percentile; with fewer it is a guess, and a guess is no pass."""
+Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
+"""By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`)."""
 
 
 class Slo(BaseModel):
     """Limits of one load test.
 
-    `latency_ms` is by route (`all`, `student`, `teacher`, …) and percentile. In `all` a request
-    that failed or was dropped counts as later than any answer.
+    In route `all` a request that failed or was dropped counts as later than any answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_failure_rate: Share = 0.01
-    latency_ms: Mapping[str, Mapping[Percentile, Milliseconds]] = {}
+    latency_ms: Limits = {}
+    """Over the whole run."""
+    worst_interval_ms: Limits = {}
+    """In every interval; neighbours are joined until they carry the percentile."""
     min_good_share: Share | None = None
     """Of the scheduled requests: answered, not degraded, within the deadline."""
     max_escalation_rate: Share | None = None
@@ -61,18 +67,18 @@ class Check(BaseModel):
     words: str
 
 
-class Measured(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Measured:
     """What an SLO is judged on; None where nothing was measured."""
-
-    model_config = ConfigDict(frozen=True)
 
     failure_rate: float
     good_share: float
     escalation_rate: float | None
     degraded_rate: float | None
     usd_per_1k: float | None
-    latency: Mapping[str, tuple[int, Mapping[Percentile, float | None]]]
-    """By route: n, and milliseconds by percentile (None: among requests never answered)."""
+    latency: Mapping[str, Latency]
+    worst: Callable[[str, Percentile], tuple[float, int, float | None] | None]
+    """The worst stretch for a route and percentile: first second, n and milliseconds."""
 
 
 def judge(slo: Slo, found: Measured) -> Iterator[Check]:
@@ -95,8 +101,14 @@ def judge(slo: Slo, found: Measured) -> Iterator[Check]:
         yield _most("USD per 1,000", slo.max_usd_per_1k, found.usd_per_1k, "{:.4f}")
     for route, limits in slo.latency_ms.items():
         for percentile, limit_ms in limits.items():
-            n, values = found.latency.get(route, (0, {}))
-            yield _judge_latency(route, percentile, limit_ms, n, values.get(percentile))
+            known = found.latency.get(route)
+            n, value = (known.n, known.at(percentile)) if known else (0, None)
+            yield _judge_latency(f"{route} {percentile}", route, percentile, limit_ms, n, value)
+    for route, limits in slo.worst_interval_ms.items():
+        for percentile, limit_ms in limits.items():
+            at_s, n, value = found.worst(route, percentile) or (0.0, 0, None)
+            name = f"{route} {percentile} of the worst interval, from {at_s:g} s on"
+            yield _judge_latency(name, route, percentile, limit_ms, n, value)
 
 
 def _most(name: str, limit: float, found: float | None, form: str = "{:.2%}") -> Check:
@@ -111,9 +123,8 @@ def _most(name: str, limit: float, found: float | None, form: str = "{:.2%}") ->
 
 
 def _judge_latency(
-    route: str, percentile: Percentile, limit_ms: float, n: int, found: float | None
+    name: str, route: str, percentile: Percentile, limit_ms: float, n: int, found: float | None
 ) -> Check:
-    name = f"{route} {percentile}"
     if n < MIN_SAMPLES[percentile]:
         passed = False
         words = (

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from loadtests.generator.histogram import Histogram
 from loadtests.generator.tallies import Outcome, Tally, interval_s
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import LoadReport, report_of
@@ -170,3 +171,89 @@ def test_workers_tallies_add_up():
     assert total.cpu == {0: 0.2, 1: 0.5}
     total.cpu = whole.cpu
     assert report_of(SPEC, total) == report_of(SPEC, whole)
+
+
+def test_ten_bad_seconds_are_not_hidden_by_a_mean():
+    """A generator at 100 % of a core for 10 of 45 s has a mean of 30 % and voids the run."""
+    spec = SPEC.model_copy(update={"duration_s": 45})
+    tally = Tally(1.0)
+    for i in range(4500):
+        tally.arrive(i / 100)
+        tally.record(outcome(i), spec)
+    tally.cpu = {k: 1.0 if 20 <= k < 30 else 0.1 for k in range(45)}
+    report = report_of(spec, tally)
+    assert report.generator_cpu == pytest.approx(0.3)
+    assert not report.valid
+    assert "used 100% of a core in seconds 20 to 21" in report.invalid_reasons[0]
+    assert "10 of 45 intervals" in report.invalid_reasons[0]
+
+
+def test_a_late_second_of_a_burst_is_seen():
+    """One second of 200 leaves 40 ms late: 0.5 % of the run, and all of that second."""
+    spec = SPEC.model_copy(update={"rate": 1000, "duration_s": 200})
+    tally = Tally(1.0, cpu={0: 0.1})
+    lags = {True: Histogram(), False: Histogram()}
+    for late, histogram in lags.items():
+        for _ in range(1000):
+            histogram.record(0.04 if late else 0.0002)
+    for k in range(200):
+        tally.scheduled[k] = tally.sent[k] = 1000
+        tally.send_lag[k] = lags[k == 50]
+    report = report_of(spec, tally)
+    assert report.send_lag_ms.p99 < 1
+    assert any("seconds 50 to 51 left 40" in reason for reason in report.invalid_reasons)
+
+
+def test_a_percentile_that_the_sample_does_not_carry_is_not_shown():
+    """With 999 answers there is a p95 and no p99, with 10,000 there is a p99.9; n stands beside."""
+    few = report_of(SPEC, tally_of([outcome(i) for i in range(999)], scheduled=999))
+    latency = few.latency_ms["student"]
+    assert (latency.n, latency.p99, latency.p99_9) == (999, None, None)
+    assert latency.p75 == latency.p95 == pytest.approx(3.0, rel=0.01)
+    many = Tally(1.0)
+    for i in range(10_000):
+        many.arrive(i / 1000)
+        many.record(outcome(i, offset_s=i / 1000), SPEC)
+    assert report_of(SPEC, many).latency_ms["all"].at("p99.9") == pytest.approx(3.0, rel=0.01)
+
+
+def test_what_was_scheduled_is_not_the_nominal_rate():
+    """28 arrivals in 20 s are 1.4 a second, whatever rate they were drawn at."""
+    report = report_of(SPEC, tally_of([outcome(i) for i in range(28)], scheduled=28))
+    assert report.requested_rps == pytest.approx(1.4)
+    assert report.spec.rate == 100
+
+
+def test_a_cold_start_is_seen():
+    """The first second is five times slower than any other: the warm-up was too short."""
+    slow = [outcome(i, latency_s=0.015 if i < 100 else 0.003) for i in range(2000)]
+    report = report_of(SPEC, tally_of(slow))
+    assert not report.valid
+    assert "the target was not warm yet; raise --warmup above 2 s" in report.invalid_reasons[0]
+    hiccup = [outcome(i, latency_s=0.015 if 500 <= i < 600 else 0.003) for i in range(2000)]
+    assert report_of(SPEC, tally_of(hiccup)).valid
+
+
+def test_limits_of_the_worst_interval():
+    """A second in twenty at 30 ms keeps a p90 over the run and breaks the p90 of each interval."""
+    slow = [outcome(i, latency_s=0.03 if 700 <= i < 800 else 0.003) for i in range(2000)]
+    limits = {"student": {"p90": 10}}
+    whole = report_of(SPEC, tally_of(slow), Slo(latency_ms=limits))
+    worst = report_of(SPEC, tally_of(slow), Slo(worst_interval_ms=limits))
+    assert whole.passed
+    assert not worst.passed
+    assert "student p90 of the worst interval, from 7 s on was 29.95 ms" in worst.checks[1].words
+
+
+def test_failures_break_an_interval_of_all():
+    """Half of one second fails: no answer at all is its p90."""
+    mixed = [
+        outcome(i, failure="http_500" if 300 <= i < 350 else None, status=500 if i < 350 else 200)
+        for i in range(2000)
+    ]
+    slo = Slo(max_failure_rate=1, worst_interval_ms={"all": {"p90": 1000}})
+    check = report_of(SPEC, tally_of(mixed), slo).checks[1]
+    assert not check.passed
+    assert "from 3 s on, so many requests failed" in check.words.replace(":", ",").replace(
+        ",,", ","
+    )
