@@ -13,6 +13,7 @@ StudentsError
     │   └── TeacherTimeout   it did not answer in time; the call may have been billed
     ├── TeacherThrottled     429; carries retry_after seconds when the teacher said so
     ├── TeacherRejected      4xx: asking again will not help
+    │   └── TeacherDenied    key, permission, money, model or address: no text will be answered
     └── TeacherGarbled       a reply that is not in the contract
 """
 
@@ -118,6 +119,10 @@ class TeacherRejected(TeacherError):
 
     reason = "teacher_rejected"
     usage = NO_USAGE
+
+
+class TeacherDenied(TeacherRejected):
+    """The account or the address is refused, whatever the text: 401, 402, 403, 404, no quota."""
 
 
 class TeacherGarbled(TeacherError):

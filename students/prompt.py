@@ -11,9 +11,34 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from students.task import Prompt
+from pydantic import BaseModel, ConfigDict, field_validator
 
 Message = dict[str, str]
+
+
+class Prompt(BaseModel):
+    """What a chat teacher is asked.
+
+    `{text}` stands for the input and must occur once in `user`. `{labels}`, in either part, stands
+    for the list of answers with their descriptions; with it, option order can be averaged out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: str = ""
+    user: str = "{text}"
+
+    @field_validator("user")
+    @classmethod
+    def _text_once(cls, value: str) -> str:
+        if value.count("{text}") != 1:
+            raise ValueError(f"{{text}} occurs {value.count('{text}')} times; it must occur once")
+        return value
+
+    @property
+    def lists_options(self) -> bool:
+        """Whether the teacher is shown the list of answers."""
+        return "{labels}" in self.system + self.user
 
 
 def render(prompt: Prompt, text: str) -> list[Message]:

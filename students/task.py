@@ -19,7 +19,6 @@ from pydantic import (
     Field,
     HttpUrl,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -28,6 +27,7 @@ from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.errors import BadTask
 from students.labels import LabelSchema
+from students.prompt import Prompt, fill, option_list
 from students.wording import alike
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -54,29 +54,6 @@ def _off_as_meant(value: object) -> object:
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Prompt(_Section):
-    """What a chat teacher is asked.
-
-    `{text}` stands for the input and must occur once in `user`. `{labels}`, in either part, stands
-    for the list of answers with their descriptions; with it, option order can be averaged out.
-    """
-
-    system: str = ""
-    user: str = "{text}"
-
-    @field_validator("user")
-    @classmethod
-    def _text_once(cls, value: str) -> str:
-        if value.count("{text}") != 1:
-            raise ValueError(f"{{text}} occurs {value.count('{text}')} times; it must occur once")
-        return value
-
-    @property
-    def lists_options(self) -> bool:
-        """Whether the teacher is shown the list of answers."""
-        return "{labels}" in self.system + self.user
 
 
 class TeacherSection(_Section):
@@ -349,8 +326,6 @@ class Task(_Section):
     @property
     def prompt(self) -> Prompt:
         """The teacher's prompt with `{labels}` filled in, as an application would send it."""
-        from students.prompt import fill, option_list
-
         schema = self.schema_
         return fill(self.teacher.prompt, option_list(self.answers, schema.descriptions))
 

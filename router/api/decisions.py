@@ -20,8 +20,7 @@ from router.http.hot_route import Call, Reply, Single, limits_in
 from router.provenance import provenance, provenance_fields
 from router.request import Answer
 from router.schemas import Provenance
-from students.prompt import Template
-from students.task import Prompt
+from students.prompt import Prompt, Template
 
 SURFACE = "systemone"
 _HELP = (

@@ -13,9 +13,10 @@ import numpy as np
 
 from costmodel.money.pricing import PriceSpec
 from students.labels import LabelSchema
+from students.prompt import Prompt
 from students.runtime import hashing
 from students.runtime.linear import LinearStudent, LinearWeights
-from students.task import InputsSection, Prompt, StudentSection, Task, TeacherSection
+from students.task import InputsSection, StudentSection, Task, TeacherSection
 
 LABELS = 77
 BUCKETS = 1 << 18

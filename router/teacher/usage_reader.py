@@ -12,11 +12,9 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 
-from costmodel.errors import BadUsage
 from costmodel.money.pricing import TokenUsage
 from router.teacher.usual_cost import CHARS_PER_TOKEN
-from students.errors import TeacherGarbled
-from students.teachers.client import usage_of
+from students.teachers.usage import is_told, usage_of
 
 READABLE = "gzip"
 """The one encoding, beside none, that is asked for and read."""
@@ -66,10 +64,10 @@ class UsageReader:
             return None
         try:
             reported, _ = json.JSONDecoder().raw_decode(self._found.decode("utf-8", "replace"))
-            usage = usage_of({"usage": _clipped(reported)})
-        except (ValueError, RecursionError, TeacherGarbled, BadUsage):
+            usage = usage_of({"usage": reported})
+        except (ValueError, RecursionError):
             return None
-        return usage if usage.input_tokens or usage.output_tokens else None
+        return usage if is_told(usage) else None
 
     def estimate(self, question: bytes) -> TokenUsage:
         """What was consumed where the answer does not say (cut off, or not asked to).
@@ -98,17 +96,6 @@ def _keys(pattern: re.Pattern[bytes], text: bytes) -> Iterator[re.Match[bytes]]:
     for match in pattern.finditer(text):
         if match.start() and text[match.start() - 1 : match.start()] != b"\\":
             yield match
-
-
-def _clipped(reported: dict[str, object]) -> dict[str, object]:
-    """Return a report with no more tokens cached than read: some servers count them apart."""
-    for part in ("prompt_tokens", "input_tokens"):
-        details, read = reported.get(f"{part}_details"), reported.get(part)
-        if isinstance(details, dict) and isinstance(read, int):
-            cached = details.get("cached_tokens")
-            cached = min(max(cached, 0), read) if isinstance(cached, int) else 0
-            reported[f"{part}_details"] = {"cached_tokens": cached}
-    return reported
 
 
 def _decoder(encoding: str) -> _Decode:

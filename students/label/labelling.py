@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
-from students.errors import TeacherGarbled, TeacherRejected
+from students.errors import TeacherDenied, TeacherGarbled, TeacherRejected
 from students.label.asking import Asker, Sleep, Throttle
 from students.label.cache import Kept, ReplyCache
 from students.label.inputs import Inputs
@@ -221,6 +221,8 @@ class _Run:
         texts = [self._inputs.texts[i] for i in job.rows]
         try:
             replies = await self._asker.ask(texts)
+        except TeacherDenied:
+            raise
         except (TeacherRejected, TeacherGarbled) as error:
             if len(job.rows) == 1:
                 self._refuse(job.rows[0], error)

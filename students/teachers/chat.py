@@ -20,7 +20,7 @@ from students.errors import TeacherError
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256, render
 from students.task import Task
-from students.teachers.client import TeacherClient, billed, openai_url, server_url, usage_of
+from students.teachers.client import TeacherClient, billed, openai_url, server_url
 from students.teachers.completion import (
     answer_token,
     first_choice,
@@ -33,6 +33,7 @@ from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
 from students.teachers.questions import Question, first_questions, order_of, question
 from students.teachers.single import OneTextTeacher
 from students.teachers.tokens import FirstTokens, is_mark
+from students.teachers.usage import usage_of
 
 _UNREAD = 0.02
 """Label mass that may stay unread in groups without a second question."""

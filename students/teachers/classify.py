@@ -12,8 +12,9 @@ from costmodel.money.pricing import TokenUsage
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
-from students.teachers.client import TeacherClient, billed, server_url, usage_of
+from students.teachers.client import TeacherClient, billed, server_url
 from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
+from students.teachers.usage import usage_of
 
 _SUM_TOLERANCE = 0.02
 """Half-precision softmax over 77 classes is off by less than this."""

@@ -17,6 +17,7 @@ import aiohttp
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.errors import (
     BadTask,
+    TeacherDenied,
     TeacherError,
     TeacherGarbled,
     TeacherRejected,
@@ -28,9 +29,19 @@ from students.task import TeacherSection
 
 MAX_REPLY_BYTES = 16 * 2**20
 _SHOWN = 300
+_SEARCHED = 4096
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_OUT_OF_MONEY = ("insufficient_quota", "exceeded your current quota", "billing_hard_limit")
-"""An OpenAI-style 429 that no waiting cures."""
+_OF_A_TEXT = (400, 413, 422, 451)
+"""Statuses that may say something of the text; every other 4xx is of the account or the route."""
+_FLAGGED = (b"content_filter", b"content_policy", b"moderation", b"input was flagged")
+_NO_ACCOUNT = (
+    b"insufficient_quota", b"insufficient balance", b"insufficient_balance", b"credit balance is",
+    b"billing_hard_limit", b"billing_not_active", b"invalid_api_key", b"api_key_invalid",
+    b"api key not valid", b"account_deactivated", b"model_not_found",
+)  # fmt: skip
+"""What no waiting and no other text cures, whatever status it comes with."""
+_NO_QUOTA = b"exceeded your current quota"
+"""For good, unless the server says when to come back (Gemini says this of a minute's quota)."""
 
 
 def server_url(section: TeacherSection, path: str) -> str:
@@ -118,7 +129,7 @@ class TeacherClient:
         except TimeoutError:
             raise TeacherTimeout(f"{url} did not answer within {limit:g} s") from None
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise TeacherRejected(f"{url} is not an address; check teacher.base_url") from None
+            raise TeacherDenied(f"{url} is not an address; check teacher.base_url") from None
         except (aiohttp.ClientError, OSError) as error:
             never_sent = isinstance(error, aiohttp.ClientConnectorError)
             raise TeacherUnavailable(
@@ -135,20 +146,6 @@ class TeacherClient:
                 self._section, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
             )
         return self._session
-
-
-def usage_of(reply: dict[str, Any]) -> TokenUsage:
-    """Read `usage` with the names of chat completions or of decisions; what is absent counts 0."""
-    usage = reply.get("usage") or {}
-    try:
-        details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-        return TokenUsage(
-            input_tokens=int(usage.get("prompt_tokens") or usage.get("input_tokens") or 0),
-            output_tokens=int(usage.get("completion_tokens") or usage.get("output_tokens") or 0),
-            cached_input_tokens=int(details.get("cached_tokens") or 0),
-        )
-    except (TypeError, ValueError, AttributeError):
-        raise TeacherGarbled(f"the teacher's usage is {usage!r}, not token counts") from None
 
 
 @contextmanager
@@ -182,13 +179,19 @@ def _refusal(
     url: str, status: int, content: bytes, retry_after: str | None
 ) -> TeacherUnavailable | TeacherThrottled | TeacherRejected:
     said = f"{url} answered {status}: {_words(content)}"
-    if status == 429 and any(word in said for word in _OUT_OF_MONEY):
+    words = content[:_SEARCHED].lower()
+    if status in (*_OF_A_TEXT, 403) and any(word in words for word in _FLAGGED):
         return TeacherRejected(said)
+    later = retry_after is not None or b"retrydelay" in words
+    if 400 <= status < 500 and (
+        any(word in words for word in _NO_ACCOUNT) or (_NO_QUOTA in words and not later)
+    ):
+        return TeacherDenied(said)
     if status == 429:
         return TeacherThrottled(said, retry_after_s(retry_after))
     if (status >= 500 and status != 501) or status == 408:
         return TeacherUnavailable(said, usage=NO_USAGE)
-    return TeacherRejected(said)
+    return TeacherRejected(said) if status in _OF_A_TEXT else TeacherDenied(said)
 
 
 def _words(content: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.teachers.tokens import is_mark
+from students.teachers.usage import reasoning_tokens
 from students.wording import thinks_aloud
 
 Listed = list[tuple[str, float]]
@@ -64,11 +65,10 @@ def said_in(choice: Mapping[str, Any]) -> str:
 def refuse_reasoning(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
     """Raise TeacherRejected if the model reasoned before the answer."""
     message = choice["message"]
-    details = (reply.get("usage") or {}).get("completion_tokens_details") or {}
     if (
         message.get("reasoning_content")
         or message.get("reasoning")
-        or details.get("reasoning_tokens")
+        or reasoning_tokens(reply)
         or thinks_aloud(said_in(choice))
     ):
         raise TeacherRejected(_REASONING)

@@ -17,9 +17,10 @@ from students.errors import TeacherGarbled
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256
 from students.task import Task
-from students.teachers.client import TeacherClient, billed, openai_url, usage_of
+from students.teachers.client import TeacherClient, billed, openai_url
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.single import OneTextTeacher
+from students.teachers.usage import usage_of
 
 _NAME = "label"
 _INSTRUCTIONS = "Which option fits best?"

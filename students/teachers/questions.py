@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from students.prompt import fill, option_list
-from students.task import Prompt, Task
+from students.prompt import Prompt, fill, option_list
+from students.task import Task
 
 MOST_OPTIONS = 20
 """As many log-probabilities as OpenAI and vLLM show by default."""

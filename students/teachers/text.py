@@ -15,11 +15,12 @@ from students.errors import TeacherError
 from students.labels import LabelDistribution
 from students.prompt import prompt_sha256, render
 from students.task import Task
-from students.teachers.client import TeacherClient, billed, openai_url, usage_of
+from students.teachers.client import TeacherClient, billed, openai_url
 from students.teachers.completion import first_choice, refusal_in, said_in
 from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.single import OneTextTeacher
+from students.teachers.usage import usage_of
 from students.wording import read_answer, without_thinking
 
 

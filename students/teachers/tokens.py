@@ -16,7 +16,8 @@ from typing import Any
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.errors import TeacherGarbled, TeacherRejected
-from students.teachers.client import TeacherClient, usage_of
+from students.teachers.client import TeacherClient
+from students.teachers.usage import usage_of
 from students.wording import OPENING
 
 OPENERS = frozenset(

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from students.prompt import match, prompt_sha256, render
-from students.task import Prompt
+from students.prompt import Prompt, match, prompt_sha256, render
 
 PROMPT = Prompt(system="You sort mail.", user="Mail:\n{text}\n\nUrgent?")
 

@@ -14,6 +14,7 @@ from costmodel.money.pricing import NO_USAGE, TokenPrice, TokenUsage
 from students.errors import (
     BadInputs,
     BudgetReached,
+    TeacherDenied,
     TeacherGarbled,
     TeacherRejected,
     TeacherThrottled,
@@ -246,6 +247,17 @@ async def test_a_teacher_that_refuses_most_ends_the_run(tmp_path):
     with pytest.raises(TeacherGarbled, match="refused 10 of 10 texts; the last time: no logprobs"):
         await _label(tmp_path, teacher, n=400, task=_task(tmp_path, max_concurrency=1))
     assert len(teacher.calls) == 10
+
+
+async def test_what_is_of_the_account_ends_the_run_at_once(tmp_path):
+    """After 280 of 300 answers a dead key was asked 20 times more, and told as 20 refused texts."""
+    dead = itertools.chain([None] * 280, itertools.repeat(TeacherDenied("no quota")))
+    teacher = ScriptedTeacher(SCHEMA, _answer, faults=dead)
+    with pytest.raises(TeacherDenied, match="no quota"):
+        await _label(tmp_path, teacher, n=300, task=_task(tmp_path, max_concurrency=1))
+    assert len(teacher.calls) == 281
+    labelling = await _label(tmp_path, ScriptedTeacher(SCHEMA, _answer), n=300)
+    assert (labelling.cached, labelling.asked) == (280, 20)
 
 
 async def test_a_teacher_that_names_no_label_ends_the_run_early(tmp_path):

@@ -5,6 +5,8 @@ from aiohttp import web
 
 from students.errors import (
     BadTask,
+    TeacherDenied,
+    TeacherError,
     TeacherGarbled,
     TeacherRejected,
     TeacherThrottled,
@@ -80,7 +82,6 @@ async def test_a_mismatch_of_classes_is_refused(ask, row, says):
         (_reply(_row([0.9, 0.9])), r"sum to 1\.800; the classifier must give one label per text"),
         (_reply({"index": 0, "label": "calm", "probs": [None, 1]}), "not a list of probabilities"),
         (_reply({"index": 0, "label": "calm", "probs": "x"}), "not a list of probabilities"),
-        ({**_reply(_row([0.9, 0.1])), "usage": {"prompt_tokens": "x"}}, "not token counts"),
         ([1], "a JSON list, not an object"),
         (web.Response(body=b"<html>"), "that is not JSON: <html>"),
         (web.Response(body=b'{"data": [{"probs": [NaN, 1.0]}]}'), "not a list of probabilities"),
@@ -98,9 +99,14 @@ async def test_a_garbled_reply_is_named(ask, reply, says):
         (500, TeacherUnavailable, "answered 500: broke"),
         (503, TeacherUnavailable, "answered 503"),
         (400, TeacherRejected, "answered 400: too long"),
-        (501, TeacherRejected, "answered 501"),
-        (401, TeacherRejected, "answered 401"),
-        (302, TeacherRejected, "answered 302"),
+        (422, TeacherRejected, "answered 422"),
+        (501, TeacherDenied, "answered 501"),
+        (401, TeacherDenied, "answered 401"),
+        (402, TeacherDenied, "answered 402"),
+        (403, TeacherDenied, "answered 403"),
+        (404, TeacherDenied, "answered 404"),
+        (405, TeacherDenied, "answered 405"),
+        (302, TeacherDenied, "answered 302"),
     ],
 )
 async def test_a_status_becomes_a_named_error(ask, status, error, says):
@@ -122,11 +128,31 @@ async def test_a_429_carries_its_retry_after(ask, header, wait):
     assert caught.value.retry_after_s == wait
 
 
-async def test_a_429_that_no_waiting_cures_is_a_refusal(ask):
-    """An empty account answers 429 as well; asking again would never end."""
-    error = {"message": "You exceeded your current quota", "code": "insufficient_quota"}
-    with pytest.raises(TeacherRejected, match="exceeded your current quota"):
-        await ask(web.json_response({"error": error}, status=429))
+@pytest.mark.parametrize(
+    ("status", "error", "raised"),
+    [
+        (429, {"message": "no", "code": "insufficient_quota"}, TeacherDenied),
+        (429, {"message": "You exceeded your current quota"}, TeacherDenied),
+        (
+            429,
+            {
+                "message": "You exceeded your current quota",
+                "details": [{"@type": "type.googleapis.com/RetryInfo", "retryDelay": "7s"}],
+            },
+            TeacherThrottled,
+        ),
+        (400, {"message": "Your credit balance is too low to access the API"}, TeacherDenied),
+        (400, {"message": "API key not valid", "status": "INVALID_ARGUMENT"}, TeacherDenied),
+        (400, {"message": "filtered", "code": "content_filter"}, TeacherRejected),
+        (403, {"message": "Your input was flagged", "code": 403}, TeacherRejected),
+        (400, {"message": "the text 'billing' is too long"}, TeacherRejected),
+    ],
+)
+async def test_what_is_of_the_account_is_told_from_what_is_of_the_text(ask, status, error, raised):
+    """An empty account was taken for a property of each text that was asked after it was empty."""
+    with pytest.raises(TeacherError) as caught:
+        await ask(web.json_response({"error": error}, status=status))
+    assert type(caught.value) is raised
 
 
 async def test_no_server_and_no_answer_in_time(make_task, server):
