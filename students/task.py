@@ -234,8 +234,8 @@ class StudentSection(_Section):
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
-    l2: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.0, 0.1)
-    """Linear: strengths of the L2 penalty, scikit-learn's 1 / C, chosen with T and lambda."""
+    l2: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.01, 0.0, 0.1)
+    """Linear: strengths of the L2 penalty, scikit-learn's 1 / C; T is chosen with the first."""
     epochs: int | None = Field(default=None, ge=1)
     """Most passes over the rows, early stopping takes fewer; linear without it: all it needs."""
     gradient_checkpointing: bool = False

@@ -195,6 +195,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [("Labels", _bill(manifest.labelling))] if manifest.labelling else []
     for trial in manifest.trials:
         l2 = f", L2 = {trial.l2:g}" if manifest.family == "linear" else ""
+        l2 += f", {trial.terms} in ≥ {trial.least_texts} texts" if trial.terms else ""
         rows.append(
             (
                 "Chosen" if trial is manifest.trials[0] else "Tried",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,8 +15,8 @@ import numpy.typing as npt
 from students.certify.calibration import calibrated_kl
 from students.distill.progress import Progress
 from students.distill.table import Bags, Lesson, Table
+from students.distill.vocabulary import READINGS, Reading, Vocabulary
 from students.label.labelled import LabelledSet
-from students.runtime import hashing
 from students.runtime.bundle import Trial
 from students.runtime.linear import LinearWeights
 
@@ -36,10 +36,7 @@ class LinearRecipe:
     """How a linear student is trained.
 
     Attributes:
-        shortest: characters of the shortest n-gram.
-        longest: characters of the longest n-gram.
-        buckets: places of the hash, a power of two.
-        least_texts: a feature seen in fewer training texts is left out.
+        reading: how a text becomes a vector.
         temperature: T of the soft loss.
         hard_weight: lambda of the hard cross-entropy.
         l2: strength of the penalty l2 / 2 |W|^2 beside the loss summed over the training texts,
@@ -54,10 +51,7 @@ class LinearRecipe:
         seed: of shuffling.
     """
 
-    shortest: int = 2
-    longest: int = 4
-    buckets: int = 1 << 18
-    least_texts: int = 2
+    reading: Reading = READINGS[0]
     temperature: float = 1.0
     hard_weight: float = 0.0
     l2: float = 0.0
@@ -67,69 +61,6 @@ class LinearRecipe:
     batch_size: int = 64
     lr: float = 0.2
     seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Vocabulary:
-    """The features that training kept, the most frequent first.
-
-    Attributes:
-        slots: (buckets,), row of each bucket in the table, -1 where it was left out.
-        weight: (rows,), inverse document frequency of each row.
-        seen: (rows,), share of the training texts that have each row.
-    """
-
-    slots: Int32
-    weight: Float32
-    seen: Float32
-
-    @classmethod
-    def of(cls, texts: Sequence[str], recipe: LinearRecipe) -> Vocabulary:
-        """Keep the features seen in at least `least_texts` texts."""
-        features, offsets = _hashed(texts, recipe)
-        text = np.repeat(np.arange(len(texts)), np.diff(offsets))
-        once = np.unique(text * recipe.buckets + features)
-        seen = np.bincount(once % recipe.buckets, minlength=recipe.buckets)
-        kept = np.flatnonzero(seen >= recipe.least_texts)
-        kept = kept[np.argsort(-seen[kept], kind="stable")]
-        slots = np.full(recipe.buckets, -1, np.int32)
-        slots[kept] = np.arange(kept.size, dtype=np.int32)
-        weight = 1.0 + np.log((1 + len(texts)) / (1 + seen[kept]))
-        share = seen[kept] / len(texts)
-        return cls(slots, weight.astype(np.float32), share.astype(np.float32))
-
-    def bags(self, texts: Sequence[str], recipe: LinearRecipe) -> Bags:
-        """Turn texts into unit vectors over the table's rows; its last row, the bias, is in all."""
-        features, offsets = _hashed(texts, recipe)
-        rows = self.slots[features]
-        before = np.concatenate([[0], np.cumsum(rows >= 0)])
-        rows, ends = rows[rows >= 0], before[offsets]
-        weight = self.weight[rows]
-        # Counts enter linearly: |x|^2 is the sum over occurrences, as in runtime.hashing.logits.
-        running = np.concatenate([[0.0], np.cumsum(weight.astype(np.float64) ** 2)])
-        length = np.sqrt(np.maximum(running[ends[1:]] - running[ends[:-1]], 1e-12))
-        shares = (weight / np.repeat(length, np.diff(ends))).astype(np.float32)
-        return Bags(
-            np.insert(rows, ends[1:], self.weight.size),
-            np.insert(shares, ends[1:], 1.0),
-            ends + np.arange(ends.size),
-        )
-
-    def ridge(self, texts: int, recipe: LinearRecipe) -> Float32:
-        """Return how much of its weight each row (rows + 1,), the bias last, adds to its gradient.
-
-        The loss of a batch is a mean, so the penalty is l2 / (2 n) |W|^2. A step reads only the
-        rows that its batch meets: dividing by the chance of being met, 1 - (1 - seen)^batch, gives
-        each row its full penalty on average.
-        """
-        met = 1.0 - (1.0 - self.seen.astype(np.float64)) ** recipe.batch_size
-        return np.append(recipe.l2 / texts / met, 0.0).astype(np.float32)
-
-
-def _hashed(texts: Sequence[str], recipe: LinearRecipe) -> tuple[Int32, Int64]:
-    data, offsets = hashing.pack(texts)
-    features, ends = hashing.bag(data, offsets, recipe.shortest, recipe.longest, recipe.buckets)
-    return features, ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,58 +78,88 @@ def train_linear(
     temperatures: Sequence[float] = (1.0,),
     hard_weights: Sequence[float] = (0.0,),
     l2: Sequence[float] = (0.0,),
+    readings: Sequence[Reading] = READINGS,
     progress: Progress | None = None,
 ) -> tuple[LinearWeights, tuple[Trial, ...]]:
     """Train one student for each setting and keep the one of least validation KL.
 
-    Every T is tried with every lambda and with every strength of L2, a second lambda with
-    the first L2 only: both crossed would take a third longer by default.
+    T, reading, L2 and lambda are chosen one after the other, each with the best of those before
+    it and the first of those after it: all crossed would take many times as long.
 
     Returns:
         The best weights, and every trial, the best first.
     """
-    vocabulary = Vocabulary.of(train.texts, recipe)
-    rows = _Rows(
-        vocabulary.bags(train.texts, recipe),
-        train.probabilities,
-        vocabulary.bags(validation.texts, recipe),
-        validation.probabilities,
-    )
-    # With lambda = 1 nothing is soft, so T does not matter.
-    settings = [
-        replace(recipe, temperature=t, hard_weight=w, l2=r)
-        for t, w, r in dict.fromkeys(
-            (1.0 if w >= 1 else t, w, r)
-            for t in temperatures
-            for w in hard_weights
-            for r in l2
-            if w == hard_weights[0] or r == l2[0]
-        )
-    ]
-    done = [0.0] * len(settings)
+    search = _Search(train, validation, progress)
+    search.total = 1 + sum(len(v) - 1 for v in (temperatures, readings, l2, hard_weights))
+    best = replace(recipe, reading=readings[0], l2=l2[0], hard_weight=hard_weights[0])
+    best = search.best(replace(best, temperature=t) for t in temperatures)
+    best = search.best(replace(best, reading=r) for r in readings)
+    best = search.best(replace(best, l2=strength) for strength in l2)
+    search.best(replace(best, hard_weight=w) for w in hard_weights)
+    return search.weights, tuple(sorted(search.tried.values(), key=lambda trial: trial.kl))
 
-    def fit(number: int) -> tuple[Trial, LinearWeights]:
+
+class _Search:
+    """Trains settings side by side, a core each, and remembers the weights of the best alone."""
+
+    def __init__(
+        self, train: LabelledSet, validation: LabelledSet, progress: Progress | None
+    ) -> None:
+        self.tried: dict[LinearRecipe, Trial] = {}
+        self.total = 0
+        self.weights: LinearWeights
+        self._train, self._validation = train, validation
+        self._progress = progress
+        self._done: dict[LinearRecipe, float] = {}
+        self._read: dict[Reading, tuple[Vocabulary, _Rows]] = {}
+
+    def best(self, settings: Iterable[LinearRecipe]) -> LinearRecipe:
+        """Train those that are new; return the best of all so far."""
+        # With lambda = 1 nothing is soft, so T does not matter.
+        plain = (replace(s, temperature=1.0) if s.hard_weight >= 1 else s for s in settings)
+        new = [s for s in dict.fromkeys(plain) if s not in self.tried]
+        for setting in new:
+            self._rows(setting.reading)
+        before = min(self.tried.values(), key=lambda trial: trial.kl, default=None)
+        with ThreadPoolExecutor(min(max(1, len(new)), os.cpu_count() or 1)) as pool:
+            found = dict(zip(new, pool.map(self._one, new), strict=True))
+        self.tried |= {setting: trial for setting, (trial, _) in found.items()}
+        first = min(self.tried, key=lambda setting: self.tried[setting].kl)
+        if self.tried[first] is not before:
+            self.weights = found[first][1]
+        return first
+
+    def _one(self, setting: LinearRecipe) -> tuple[Trial, LinearWeights]:
         def report(share: float) -> None:
-            done[number] = share
-            if progress:
-                progress(round(100 * sum(done)), 100 * len(settings))
+            self._done[setting] = share
+            if self._progress:
+                self._progress(round(100 * sum(self._done.values())), 100 * self.total)
 
-        table, bias, trial = _fit(rows, vocabulary, settings[number], report)
+        vocabulary, rows = self._rows(setting.reading)
+        table, bias, trial = _fit(rows, vocabulary, setting, report)
         report(1.0)
-        return trial, LinearWeights.of(
-            recipe.shortest, recipe.longest, vocabulary.slots, vocabulary.weight, table, bias
-        )
+        return trial, vocabulary.weights(table, bias)
 
-    with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
-        found = sorted(pool.map(fit, range(len(settings))), key=lambda pair: pair[0].kl)
-    return found[0][1], tuple(trial for trial, _ in found)
+    def _rows(self, reading: Reading) -> tuple[Vocabulary, _Rows]:
+        if reading not in self._read:
+            vocabulary = Vocabulary.of(self._train.texts, reading)
+            self._read[reading] = (
+                vocabulary,
+                _Rows(
+                    vocabulary.bags(self._train.texts),
+                    self._train.probabilities,
+                    vocabulary.bags(self._validation.texts),
+                    self._validation.probabilities,
+                ),
+            )
+        return self._read[reading]
 
 
 def _fit(
     rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, report: Callable[[float], None]
 ) -> tuple[Float32, Float32, Trial]:
     """Train until the validation KL has hardly fallen for `patience` epochs; return the best."""
-    ridge = vocabulary.ridge(len(rows.targets), recipe)
+    ridge = vocabulary.ridge(len(rows.targets), recipe.l2, recipe.batch_size)
     table = Table(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
     lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
     rng = np.random.default_rng(recipe.seed)
@@ -224,6 +185,8 @@ def _fit(
         temperature=recipe.temperature,
         hard_weight=recipe.hard_weight,
         l2=recipe.l2,
+        terms=recipe.reading.terms,
+        least_texts=recipe.reading.least_texts,
         kl=best_kl,
         agreement=agreement,
         epochs=best_epoch,

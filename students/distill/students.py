@@ -72,16 +72,16 @@ def _linear(
 
     recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
     weights, trials = train_linear(
-        train, validation, recipe, section.temperatures, section.hard_weights, section.l2, progress
-    )
+        train, validation, recipe, section.temperatures, section.hard_weights, section.l2,
+        progress=progress,
+    )  # fmt: skip
 
     def save(folder: Path) -> None:
         from safetensors.numpy import save_file
 
         save_file(weights.tensors(), folder / WEIGHTS)
 
-    config: dict[str, JsonValue] = {"shortest": weights.shortest, "longest": weights.longest}
-    return Trained("linear", config, trials, save, uses=("numba",))
+    return Trained("linear", weights.config(), trials, save, uses=("numba",))
 
 
 def _encoder(

@@ -38,6 +38,9 @@ LATEST = "latest"
 
 Family = Literal["linear", "encoder", "encoder-int8", "encoder-onnx"]
 
+Terms = Literal["counts", "sublinear"]
+"""What a feature that occurs n times in a text counts for a linear student: n, or 1 + ln n."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +70,10 @@ class Trial(_Part):
     """lambda of the hard cross-entropy."""
     l2: float = 0.0
     """Strength of the L2 penalty; encoders and older bundles have none."""
+    terms: Terms | None = None
+    """What a repeated feature of a linear student counts; older bundles: every occurrence."""
+    least_texts: int | None = None
+    """Training texts that a feature must have been in; older bundles: 2."""
     kl: float
     """KL(teacher || student) in nats per row."""
     agreement: float

@@ -18,6 +18,9 @@ from numba import njit
 CHARACTERS = 16_384
 """A longer text is judged by its beginning, so that no text can stall the others."""
 
+NO_GRAMS = CHARACTERS + 3
+"""As `shortest`, beside a `longest` of 1: words and pairs alone."""
+
 UInt8 = npt.NDArray[np.uint8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -36,6 +39,8 @@ _PRIME = np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WORD = np.uint64(0xA24BAED4963EE407)
 _SPACE = np.uint64(32)
+_FLOATS = {"fastmath": {"contract", "reassoc", "nsz"}}
+"""What lets the compiler use SIMD; equal input still gives equal bits."""
 
 
 def pack(texts: Sequence[str]) -> tuple[UInt8, Int64]:
@@ -145,7 +150,7 @@ def bag(
     return features, ends
 
 
-@compiled(fastmath={"contract", "reassoc", "nsz"})
+@compiled(**_FLOATS)
 def logits(
     data: UInt8,
     offsets: Int64,
@@ -154,6 +159,7 @@ def logits(
     slots: Int32,
     rows: Float32,
     bias: Float32,
+    sublinear: bool,
     out: Float32,
 ) -> None:
     """Write the logits (N, K) of N texts to `out`; each text is computed on its own.
@@ -167,6 +173,8 @@ def logits(
         rows: (rows, stride >= K + 1); column K is the squared weight of the feature, whose sum
             under a root is the length of the text's vector.
         bias: (K,).
+        sublinear: whether a feature that occurs n times counts 1 + ln n instead of n, in the length
+            as well.
         out: (N, K).
     """
     n, k = out.shape
@@ -175,21 +183,82 @@ def logits(
     for t in range(n):
         room = max(room, capacity(offsets[t + 1] - offsets[t], shortest, longest))
     features = np.empty(room, np.int32)
+    times = np.empty(room if sublinear else 0, np.int32)
+    places = np.empty(_places(room) if sublinear else 0, np.int32)
     total = np.empty(stride, np.float32)
     for t in range(n):
         found = text_features(
             data, offsets[t], offsets[t + 1], shortest, longest, slots.size, features
         )
-        total[:] = 0.0
-        for f in range(found):
-            row = slots[features[f]]
-            if row >= 0:
-                for c in range(stride):
-                    total[c] += rows[row, c]
-        length = total[k]
+        if sublinear:
+            found = _distinct(features, found, slots, times, places)
+            length = _add_terms(features[:found], times, rows, total, k)
+        else:
+            length = _add_counts(features[:found], slots, rows, total, k)
         scale = np.float32(1.0) / np.sqrt(length) if length > 0 else np.float32(0.0)
         for c in range(k):
             out[t, c] = total[c] * scale + bias[c]
+
+
+@compiled(**_FLOATS)
+def _add_counts(features: Int32, slots: Int32, rows: Float32, total: Float32, k: int) -> np.float32:
+    """Add up the rows of all occurrences; return the squared length of the text's vector."""
+    total[:] = 0.0
+    for feature in features:
+        row = slots[feature]
+        if row >= 0:
+            for c in range(total.size):
+                total[c] += rows[row, c]
+    return np.float32(total[k])
+
+
+@compiled(**_FLOATS)
+def _add_terms(features: Int32, times: Int32, rows: Float32, total: Float32, k: int) -> np.float32:
+    """Add up each row, 1 + ln n times if it occurs n times; return the squared length."""
+    total[:] = 0.0
+    length = np.float32(0.0)
+    for f, row in enumerate(features):
+        often = np.float32(1.0)
+        if times[f] > 1:
+            often += np.float32(np.log(np.float32(times[f])))
+        for c in range(total.size):
+            total[c] += often * rows[row, c]
+        length += often * often * rows[row, k]
+    return np.float32(length)
+
+
+@compiled(inline="always")
+def _places(features: int) -> int:
+    """Return a power of two with room for so many features, at least half of it free."""
+    size = 1
+    while size < 2 * features:
+        size *= 2
+    return size
+
+
+@compiled()
+def _distinct(features: Int32, found: int, slots: Int32, times: Int32, places: Int32) -> int:
+    """Replace a text's features by the rows that training kept, each once; return how many.
+
+    `times` gets how often each occurs; `places` is scratch, a hash table with open addressing.
+    """
+    mask = _places(found) - 1
+    places[: mask + 1] = -1
+    n = 0
+    for f in range(found):
+        row = slots[features[f]]
+        if row < 0:
+            continue
+        place = row & mask
+        while places[place] >= 0 and features[places[place]] != row:
+            place = (place + 1) & mask
+        if places[place] < 0:
+            places[place] = n
+            features[n] = row  # n <= f: what is overwritten has been read
+            times[n] = 0
+            n += 1
+        times[places[place]] += 1
+    return n
 
 
 @compiled()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast, get_args
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from students.confidence import Kind
 from students.errors import BadBundle
 from students.labels import LabelSchema, Prediction
 from students.runtime import hashing
+from students.runtime.bundle import Terms
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -32,6 +35,7 @@ class LinearWeights:
         slots: (buckets,), row of each bucket, -1 where training left it out.
         rows: (rows, stride), K columns of logits, then the squared weight of the feature.
         bias: (K,).
+        terms: what a repeated feature counts.
 
     Raises:
         BadBundle: the arrays do not fit each other: using them would read foreign memory.
@@ -42,6 +46,7 @@ class LinearWeights:
     slots: Int32
     rows: Float32
     bias: Float32
+    terms: Terms = "counts"
 
     def __post_init__(self) -> None:
         buckets, k = self.slots.size, self.bias.size
@@ -72,22 +77,28 @@ class LinearWeights:
         weight: Float32,
         logits: Float32,
         bias: Float32,
+        terms: Terms = "counts",
     ) -> LinearWeights:
         """Lay out trained logits (rows, K) of features that weigh `weight` (rows,)."""
         n, k = logits.shape
         rows = np.zeros((max(1, n), -(-(k + 1) // LANES) * LANES), np.float32)
         rows[:n, :k] = logits * weight[:, None]
         rows[:n, k] = weight**2
-        return cls(shortest, longest, slots, rows, bias)
+        return cls(shortest, longest, slots, rows, bias, terms)
 
     def logits(self, texts: Sequence[str]) -> Float32:
         """Return logits (N, K); each text is computed on its own."""
         data, offsets = hashing.pack(texts)
         out = np.empty((len(texts), self.bias.size), np.float32)
         hashing.logits(
-            data, offsets, self.shortest, self.longest, self.slots, self.rows, self.bias, out
-        )
+            data, offsets, self.shortest, self.longest, self.slots, self.rows, self.bias,
+            self.terms == "sublinear", out,
+        )  # fmt: skip
         return out
+
+    def config(self) -> dict[str, JsonValue]:
+        """What the manifest has to keep beside the arrays."""
+        return {"shortest": self.shortest, "longest": self.longest, "terms": self.terms}
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays as safetensors stores them."""
@@ -97,7 +108,7 @@ class LinearWeights:
     def from_tensors(
         cls, tensors: Mapping[str, npt.NDArray[np.generic]], config: Mapping[str, object]
     ) -> LinearWeights:
-        """Rebuild from what `tensors` gave and the n-gram lengths of the manifest.
+        """Rebuild from what `tensors` and `config` gave; older bundles count every occurrence.
 
         Raises:
             BadBundle: something is missing or does not fit.
@@ -109,7 +120,13 @@ class LinearWeights:
             )
         except (KeyError, ValueError) as error:
             raise BadBundle(f"the linear weights lack {error}; distil again") from None
-        return cls(shortest, longest, slots, rows, bias)
+        terms = config.get("terms", "counts")
+        if terms not in get_args(Terms):
+            raise BadBundle(
+                f"the linear weights count terms {terms!r}, this version knows "
+                f"{' and '.join(get_args(Terms))}; update raisehand or distil again"
+            )
+        return cls(shortest, longest, slots, rows, bias, cast("Terms", terms))
 
 
 class LinearStudent:

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from students.bench.students import made_up
-from students.distill.linear import LinearRecipe, Vocabulary, train_linear
+from students.certify.calibration import calibrated_kl
+from students.distill.linear import LinearRecipe, train_linear
 from students.distill.table import Bags, Lesson, Table, text_slope
 from students.distill.training import distillation_loss
+from students.distill.vocabulary import READINGS, WORD_WEIGHT, Reading, Vocabulary
+from students.runtime.linear import LinearWeights
 
 CLASSES, ROWS, TEXTS = 5, 40, 50
 SETTINGS = [(1.0, 0.0), (4.0, 0.0), (2.0, 0.5), (1.0, 1.0)]
@@ -117,10 +120,10 @@ def test_l2_holds_rare_features_back():
     answer = np.where(rare, 1, often)
     teacher = (0.02 + 0.96 * np.eye(2)[answer]).astype(np.float32)
     seen = np.array([0.5, 0.5, 0.01, 0.99], np.float32)
-    vocabulary = Vocabulary(np.empty(0, np.int32), np.ones(4, np.float32), seen)
+    vocabulary = Vocabulary(Reading(), np.empty(0, np.int32), np.ones(4, np.float32), seen)
 
     def weight(l2):
-        ridge = vocabulary.ridge(200, LinearRecipe(l2=l2))
+        ridge = vocabulary.ridge(200, l2, 64)
         table = Table(5, 2, rate=0.2, ridge=ridge)
         lesson, rng = Lesson.of(teacher, 1.0, 0.0), np.random.default_rng(0)
         for _ in range(100):
@@ -135,10 +138,9 @@ def test_l2_holds_rare_features_back():
 
 def test_l2_is_in_full_on_average():
     """Over many batches a row meets its ridge so often that a step has l2 / n; not the bias."""
-    recipe = LinearRecipe(l2=0.1, batch_size=16)
     texts = ["card stolen"] * 50 + ["where is my money"] * 950
-    vocabulary = Vocabulary.of(texts, recipe)
-    ridge = vocabulary.ridge(len(texts), recipe)
+    vocabulary = Vocabulary.of(texts, Reading())
+    ridge = vocabulary.ridge(len(texts), 0.1, 16)
     assert ridge[-1] == 0
     row = int(np.flatnonzero(np.isclose(vocabulary.seen, 0.05))[0])
     rng = np.random.default_rng(0)
@@ -180,11 +182,11 @@ def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
     assert not table.weight.any()
 
 
-def test_a_text_is_its_known_features_and_the_bias():
+@pytest.mark.parametrize("terms", ["counts", "sublinear"])
+def test_a_text_is_its_known_features_and_the_bias(terms):
     """Shares have length 1; a text without any known feature has the bias alone."""
-    recipe = LinearRecipe()
-    vocabulary = Vocabulary.of(["where is my card", "where is my money"], recipe)
-    bags = vocabulary.bags(["where is my card", "", "?!", "ж"], recipe)
+    vocabulary = Vocabulary.of(["where is my card", "where is my money"], Reading(terms))
+    bags = vocabulary.bags(["where is my card", "", "?!", "ж"])
     known = bags.offsets[1] - 1
     assert known > 10
     assert bags.shares[:known] @ bags.shares[:known] == pytest.approx(1, abs=1e-6)
@@ -203,37 +205,62 @@ def test_texts_without_features_are_answered_by_the_bias():
     np.testing.assert_allclose(p, data.probabilities.mean(0)[None].repeat(2, 0), atol=0.02)
 
 
-def test_serving_gives_the_logits_of_training():
+@pytest.mark.parametrize("reading", READINGS)
+def test_serving_gives_the_logits_of_training(reading):
     """The weights as they are served are the table at the best epoch: same KL on validation."""
-    from students.certify.calibration import calibrated_kl
-
     train, validation = made_up(300, seed=1, classes=4), made_up(100, seed=2, classes=4)
-    weights, trials = train_linear(train, validation, LinearRecipe(), (1.0, 2.0), (0.0, 0.5))
+    texts = tuple(f"{text} {text} and {text[:7]}" for text in validation.texts)
+    validation = replace(validation, texts=texts)
+    weights, trials = train_linear(
+        train, validation, LinearRecipe(), (1.0, 2.0), (0.0, 0.5), readings=(reading,)
+    )
     served = calibrated_kl(weights.logits(validation.texts), validation.probabilities)
     assert served == pytest.approx(trials[0].kl, abs=1e-5)
     assert trials[0].kl == min(trial.kl for trial in trials)
+    back = LinearWeights.from_tensors(weights.tensors(), weights.config())
+    np.testing.assert_array_equal(back.logits(texts), weights.logits(texts))
 
 
-def test_lambda_and_l2_are_not_crossed():
-    """Every T with every lambda and with every L2; a second lambda goes with the first L2 only."""
+def test_a_repeated_feature_counts_sublinearly():
+    """A word said n times weighs 1 + ln n times a word said once, and words weigh more."""
+    texts = ["ab cd"] * 3 + ["xy"]
+    vocabulary = Vocabulary.of(texts, Reading("sublinear"))
+    once, often = (vocabulary.bags([text]) for text in ("ab cd", "ab, ab, ab. ab! cd"))
+    shares = [dict(zip(b.features.tolist(), b.shares.tolist(), strict=True)) for b in (once, often)]
+    assert set(shares[0]) <= set(shares[1])
+    ratios = {round(shares[1][f] / shares[0][f], 4) for f in shares[0] if shares[0][f] < 1}
+    assert max(ratios) / min(ratios) == pytest.approx(1 + np.log(4), rel=1e-3)
+    assert len(set(np.round(once.shares[:-1], 5))) == 2  # n-grams; words and their pair
+    assert once.shares[:-1].max() / once.shares.min() == pytest.approx(WORD_WEIGHT, rel=1e-5)
+
+
+def test_settings_are_chosen_one_after_the_other():
+    """T first, then how texts are read, L2 and lambda, each with the best of those before."""
     data = made_up(60, classes=2)
-    _, trials = train_linear(data, data, LinearRecipe(epochs=1), (1.0, 2.0), (0.0, 0.1), (0.0, 0.1))
-    tried = {(trial.temperature, trial.hard_weight, trial.l2) for trial in trials}
-    pairs = {(0.0, 0.0), (0.1, 0.0), (0.0, 0.1)}
-    assert tried == {(t, w, r) for t in (1.0, 2.0) for w, r in pairs}
+    _, trials = train_linear(
+        data, data, LinearRecipe(epochs=1), (1.0, 2.0), (0.0, 0.1), (0.0, 0.1), READINGS[:2]
+    )
+    said = [(t.temperature, t.terms, t.l2, t.hard_weight) for t in trials]
+    assert len(said) == len(set(said)) == 5
+    first = {t for t in said if t[1:] == ("counts", 0.0, 0.0)}
+    assert {t[0] for t in first} == {1.0, 2.0}
+    assert len({t[0] for t in said if t not in first}) == 1
+    assert sum(t[1] == "sublinear" for t in said) in (1, 3)
 
 
 def test_l2_is_chosen_by_validation_kl():
     """The strength of least validation KL is taken, and its weights are those of it alone."""
     train, validation = made_up(300, seed=1, classes=2), made_up(300, seed=2, classes=2)
     weights, trials = train_linear(
-        train, validation, LinearRecipe(), (1.0,), (0.0,), (0.0, 0.1, 1e4)
+        train, validation, LinearRecipe(), (1.0,), (0.0,), (0.0, 0.1, 1e4), READINGS[:1]
     )
     by_l2 = {trial.l2: trial.kl for trial in trials}
     assert set(by_l2) == {0.0, 0.1, 1e4}
     assert trials[0].l2 == min(by_l2, key=by_l2.__getitem__)
     assert trials[-1].l2 == 1e4  # so strong a penalty leaves the bias alone
-    alone, _ = train_linear(train, validation, LinearRecipe(l2=trials[0].l2), l2=(trials[0].l2,))
+    alone, _ = train_linear(
+        train, validation, LinearRecipe(), l2=(trials[0].l2,), readings=READINGS[:1]
+    )
     np.testing.assert_array_equal(weights.rows, alone.rows)
 
 

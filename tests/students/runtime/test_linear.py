@@ -16,8 +16,8 @@ TEXTS = ["my card is lost", "where is my parcel?", "", "card card card", "naïve
 SCHEMA = LabelSchema(("a", "b", "c"))
 
 
-@pytest.fixture(scope="module")
-def weights() -> LinearWeights:
+@pytest.fixture(scope="module", params=["counts", "sublinear"])
+def weights(request) -> LinearWeights:
     """Random weights that know half of the features of TEXTS."""
     rng = np.random.default_rng(0)
     data, offsets = hashing.pack(TEXTS)
@@ -32,16 +32,34 @@ def weights() -> LinearWeights:
         rng.uniform(1, 5, kept.size).astype(np.float32),
         rng.normal(size=(kept.size, 3)).astype(np.float32),
         np.array([0.1, 0.2, 0.0], np.float32),
+        request.param,
     )
 
 
-def test_logits_are_the_unit_vector_times_the_table(weights):
-    """The kernel computes W x / |x| + b, |x|² the sum of squared weights over occurrences."""
-    data, offsets = hashing.pack(TEXTS[:1])
+@pytest.mark.parametrize("text", [TEXTS[0], TEXTS[3], " ".join(["a lost card"] * 900)])
+def test_logits_are_the_unit_vector_times_the_table(weights, text):
+    """The kernel computes W x / |x| + b; |x|² sums squared weights, by occurrence for counts."""
+    data, offsets = hashing.pack([text])
     features, _ = hashing.bag(data, offsets, 2, 4, 1 << 12)
-    rows = weights.rows[[r for r in weights.slots[features] if r >= 0]].astype(float)
-    expected = rows[:, :3].sum(0) / np.sqrt(rows[:, 3].sum()) + weights.bias
-    assert np.allclose(weights.logits(TEXTS[:1])[0], expected, atol=1e-5)
+    rows = weights.slots[features]
+    if weights.terms == "sublinear":
+        rows, times = np.unique(rows, return_counts=True)
+        often = 1 + np.log(times[rows >= 0])
+    else:
+        often = np.ones((rows >= 0).sum())
+    known = weights.rows[rows[rows >= 0]].astype(float)
+    expected = often @ known[:, :3] / np.sqrt(often**2 @ known[:, 3]) + weights.bias
+    assert np.allclose(weights.logits([text])[0], expected, rtol=1e-4, atol=2e-5)
+
+
+def test_an_older_bundle_counts_occurrences_and_an_unknown_count_is_refused(weights):
+    """The manifest says how terms count; one that does not was made before there was a choice."""
+    config = weights.config()
+    older = LinearWeights.from_tensors(weights.tensors(), {**config, "terms": "counts"})
+    config.pop("terms")
+    assert LinearWeights.from_tensors(weights.tensors(), config).terms == older.terms == "counts"
+    with pytest.raises(BadBundle, match="'cubic', this version knows counts and sublinear"):
+        LinearWeights.from_tensors(weights.tensors(), {**config, "terms": "cubic"})
 
 
 @pytest.mark.parametrize("kind", ["max_probability", "margin"])
