@@ -27,7 +27,7 @@ from costmodel.inputs.assumptions import (
     Traffic,
 )
 from costmodel.inputs.deployment import Deployment, UsageTerms
-from costmodel.money.pricebook import price_of
+from costmodel.money.pricebook import old_prices, price_of
 from costmodel.money.pricing import SECONDS_PER_HOUR, MachinePrice, TokenUsage, now
 from costmodel.money.sizes import Sizes
 
@@ -45,21 +45,21 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
     starts = starts or now()
     counts = deployment.evaluation
     once = deployment.one_off
-    student = price_of(deployment.student.price, at=starts)
+    own, other = deployment.prices, deployment.decision_api
+    student = price_of(deployment.student.price, at=starts, own=own)
+    prices = Prices(
+        teacher=price_of(deployment.teacher.price, at=starts, own=own),
+        student=student,
+        decision_api=price_of(other, at=starts, own=own) if other else None,
+    )
     training = once.training_usd
     if isinstance(student, MachinePrice):
         hours = Decimal(repr(deployment.training_s)) / SECONDS_PER_HOUR
         training += hours * student.usd_per_hour
-    return project(
+    projection = project(
         Counts(counts.n, counts.escalated, counts.disagreements),
         teacher_usage(deployment),
-        Prices(
-            teacher=price_of(deployment.teacher.price, at=starts),
-            student=student,
-            decision_api=(
-                price_of(deployment.decision_api, at=starts) if deployment.decision_api else None
-            ),
-        ),
+        prices,
         Traffic.per_day(deployment.traffic.requests_per_day),
         fleet=Fleet(
             deployment.student.min_machines,
@@ -77,6 +77,8 @@ def project_deployment(deployment: Deployment, *, starts: datetime | None = None
         ),
         starts=starts,
     )
+    used = [price for price in (prices.teacher, student, prices.decision_api) if price]
+    return projection.model_copy(update={"warnings": old_prices(used, now().date())})
 
 
 def failures_stated(deployment: Deployment) -> Failures:

@@ -71,6 +71,8 @@ class Projection(BaseModel):
     baselines: tuple[Baseline, ...]
     break_even: BreakEven
     unit_prices: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    """What is odd about the inputs, one sentence each."""
 
     def rail(self, name: str) -> Rail:
         """The rail of that name."""

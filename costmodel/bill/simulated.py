@@ -26,7 +26,7 @@ from costmodel.errors import BadScenario
 from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import WINDOW_S, Workload
-from costmodel.money.pricebook import price_of, processed
+from costmodel.money.pricebook import old_prices, price_of, processed
 from costmodel.money.pricing import (
     HOURS_PER_MONTH,
     SECONDS_PER_HOUR,
@@ -34,6 +34,7 @@ from costmodel.money.pricing import (
     Price,
     PriceSpec,
     Processing,
+    now,
 )
 from costmodel.money.rates import ApiPrice
 
@@ -86,20 +87,23 @@ def prices_of(scenario: Scenario) -> ScenarioPrices:
         BadScenario: the teacher or the student has no price, or the student none by the hour.
         UnknownPrice: a price nobody knows.
     """
-    student = price_of(_given(scenario, scenario.student.price, "student"), at=scenario.start)
+
+    def priced(spec: PriceSpec) -> Price:
+        return price_of(spec, at=scenario.start, own=scenario.prices)
+
+    student = priced(_given(scenario, scenario.student.price, "student"))
     if not isinstance(student, MachinePrice):
         raise BadScenario(
             f"{scenario.name}: student.price has to be hourly (machine or usd_per_hour): the "
             "scenario's student runs on replicas"
         )
     one = Decimal(repr(round(replica_rate(scenario), 6)))
-    given = price_of(_given(scenario, scenario.teacher.price, "teacher"), at=scenario.start)
+    given = priced(_given(scenario, scenario.teacher.price, "teacher"))
     teacher, warnings = own_price(scenario, given)
+    others = {name: priced(spec) for name, spec in scenario.baselines.items()}
+    old = old_prices((given, student, *others.values()), now().date())
     return ScenarioPrices(
-        teacher,
-        replace(student, requests_per_second=one),
-        {name: price_of(spec, at=scenario.start) for name, spec in scenario.baselines.items()},
-        warnings,
+        teacher, replace(student, requests_per_second=one), others, (*warnings, *old)
     )
 
 

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 @click.option("--agreement", default=0.0, help="Least share of answers equal to the teacher's.")
 @click.option("--most-degraded", default=0.01, show_default=True, help="Share of unsure answers.")
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change the scenario.")
+@click.option("--prices", type=click.Path(path_type=Path), help="Prices of one's own.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def capacity(
     scenario: Path, p99_ms: float, agreement: float, most_degraded: float,
-    changes: tuple[str, ...], seeds: int, workers: int, as_json: bool,
+    changes: tuple[str, ...], prices: Path | None, seeds: int, workers: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Find the fewest teacher units and student replicas that meet a goal in every seed.
 
@@ -39,7 +40,7 @@ def capacity(
     from costmodel.plan.capacity import Goal, smallest_fleet
 
     goal = Goal(p99_ms / 1000, agreement, most_degraded)
-    told = load(scenario, parse_changes(changes))
+    told = load(scenario, parse_changes(changes), prices)
     with Console(stderr=True).status("Simulating fleets"):
         plan = smallest_fleet(told, goal, seeds=range(seeds), workers=workers)
     figures = _figures(plan)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import click
 
-from costmodel.money.machines import MachineRow, find_machine, shipped_machines
-from costmodel.money.pricing import now
+from costmodel.money.machines import MachineRow, find_machine
+from costmodel.money.pricelist import PriceList, read_prices
+from costmodel.money.pricing import PriceSpec, now
+from costmodel.money.snapshot import snapshot_warning
 
 LOOK_AHEAD_DAYS = 60
 """How far ahead dated and hourly price changes are looked for."""
@@ -16,19 +19,21 @@ LOOK_AHEAD_DAYS = 60
 
 @click.command(epilog="Example: raisehand prices anthropic:claude-sonnet-5-5")
 @click.argument("name", required=False)
+@click.option("--prices", "own_path", type=click.Path(path_type=Path), help="Also one's own list.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def prices(name: str | None, as_json: bool) -> None:
+def prices(name: str | None, own_path: Path | None, as_json: bool) -> None:
     """Show unit prices: all hourly machine prices, or one NAME.
 
     NAME is a machine of the list (aws:c7i.large), a model as genai-prices names it
     (openai:gpt-4o-mini), or a part of machine names (h100).
     """
     at = now()
-    rows = shipped_machines()
+    own = read_prices(own_path) if own_path else PriceList()
+    rows = own.all_machines
     wanted = (name or "").lower()
     found = [row for row in rows if wanted in f"{row.reference} {row.hardware}".lower()]
     if name is not None and not found:
-        words = _words(name)
+        words = _words(name, own)
         click.echo(json.dumps({"name": name, "price": words}) if as_json else words)
         return
     if as_json:
@@ -37,13 +42,16 @@ def prices(name: str | None, as_json: bool) -> None:
     _print(found, at.date())
 
 
-def _words(name: str) -> str:
+def _words(name: str, own: PriceList) -> str:
+    from costmodel.money.pricebook import price_of
     from costmodel.money.rates import ApiPrice
 
     at = now()
-    if name.split(":")[0] in {row.name.split(":")[0] for row in shipped_machines()}:
-        return find_machine(name, at.date()).words
-    price = ApiPrice.of(name, at)
+    if name.split(":")[0] in {row.name.split(":")[0] for row in own.all_machines}:
+        return find_machine(name, at.date(), own.all_machines).words
+    price = price_of(PriceSpec(model=name), at=at, own=own)
+    if not isinstance(price, ApiPrice):
+        return price.words
     batch = price.batch()
     lines = [price.words, *([batch.words] if batch else [])]
     hours = [at.replace(minute=0) + timedelta(hours=h) for h in range(1, 24 * LOOK_AHEAD_DAYS)]
@@ -53,7 +61,8 @@ def _words(name: str) -> str:
         if words not in seen:
             seen.add(words)
             lines.append(f"from {hour:%Y-%m-%d %H:%M} UTC: {words}")
-    return "\n".join(lines)
+    old = snapshot_warning(at.date())
+    return "\n".join([*lines, *([f"Warning: {old}"] if old else [])])
 
 
 def _print(rows: list[MachineRow], today: date) -> None:
@@ -78,6 +87,6 @@ def _print(rows: list[MachineRow], today: date) -> None:
     for number, source in enumerate(sources, 1):
         click.echo(f"[{number}] {source}")
     click.echo(
-        "STALE: nobody looked at the source for 90 days. Put your own agreement into the file with "
+        "STALE: nobody looked at the source for 30 days. Put your own agreement into the file with "
         "usd_per_hour. API prices come from genai-prices: raisehand prices openai:gpt-4o-mini"
     )

@@ -53,6 +53,7 @@ _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), help="With --task: as if this were the threshold."
 )
+@click.option("--prices", type=FILE, help="Prices of one's own: agreements, currency, tax.")
 @click.option("--seed", default=0, show_default=True, help="Of every random draw.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
@@ -98,6 +99,7 @@ def _is_given(name: str) -> bool:
 def _task(path: Path, options: dict[str, Any]) -> None:
     from costmodel.bill.feasibility import feasible_deployment
     from costmodel.report.money import money_page, money_tables
+    from costmodel.report.paid import paid_json
     from costmodel.uncertainty.draws import quantify
     from costmodel.whatif import project_deployment, verdict
 
@@ -121,12 +123,13 @@ def _task(path: Path, options: dict[str, Any]) -> None:
             "feasibility": feasible_deployment(deployment, projection).model_dump(mode="json"),
             "deployment": deployment.model_dump(mode="json"),
             "projection": projection.model_dump(mode="json"),
+            "as_paid": paid_json(projection.rails, deployment.prices),
             "uncertain": uncertain.model_dump(mode="json"),
         }
         click.echo(json.dumps(shown, indent=1, allow_nan=False))
     else:
         tables = money_tables(deployment, projection, uncertain)
-        _print(tables, found, (), as_markdown=options["as_markdown"])
+        _print(tables, found, projection.warnings, as_markdown=options["as_markdown"])
     _exit([found])
 
 
@@ -143,6 +146,11 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
         deployment = with_changes(deployment, changes)
     else:
         deployment = read_deployment(path, options["bundle"], changes)
+    if options["prices"]:
+        from costmodel.money.pricelist import read_prices
+
+        own = read_prices(options["prices"])
+        deployment = deployment.model_copy(update={"prices": own})
     if options["threshold"] is not None:
         deployment = at_threshold(deployment, options["threshold"])
     return deployment
@@ -153,7 +161,7 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     from costmodel.inputs.scenario import load
     from costmodel.report import scenario as report
 
-    base = load(path, parse_changes(options["settings"]))
+    base = load(path, parse_changes(options["settings"]), options["prices"])
     studies = _studies(base, options)
     if options["html"]:
         _write(options["html"], report.study_page(studies).html())

@@ -13,6 +13,7 @@ from costmodel.errors import BadProjection
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
+from costmodel.money.pricelist import PriceList
 from costmodel.money.pricing import PriceSpec, Processing
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -143,6 +144,8 @@ class Deployment(_Section):
     one_off: OneOffTerms = OneOffTerms()
     decision_api: PriceSpec | None = PriceSpec(model="openai:gpt-6-luna")
     """A cheap public model as the third baseline; nobody checked that it does the job."""
+    prices: PriceList | None = None
+    """Agreed prices, discounts, currency and tax."""
     curve: tuple[tuple[float, int, int], ...] = ()
     """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
     certified_threshold: float | None = None
@@ -248,8 +251,12 @@ def change(raw: dict[str, Any], field: str, value: Any) -> None:
 
 def _drop_other_forms(price: dict[str, Any], leaf: str) -> None:
     """A what-if that names one form of a price means it instead of the form in the file."""
-    tokens = {"usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached_input"}
-    forms = [{"model"}, tokens, {"machine"}, {"usd_per_hour"}]
+    terms = {"processing", "input_times", "output_times"}
+    tokens = {
+        "usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached_input",
+        "usd_per_mtok_cache_write",
+    }  # fmt: skip
+    forms = [{"model", *terms}, tokens, {"machine"}, {"usd_per_hour"}]
     for form in forms:
         if leaf not in form and any(leaf in other for other in forms):
             for name in form:

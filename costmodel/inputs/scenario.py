@@ -25,7 +25,8 @@ from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.inputs.workload import Bursts, Lengths, Workload
-from costmodel.money.pricing import PriceSpec, Processing
+from costmodel.money.pricelist import PriceList, read_prices
+from costmodel.money.pricing import PriceSpec, Processing, today
 from costmodel.queueing.roofline import Model, gpu_named, step_fields
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -270,8 +271,10 @@ class Scenario(_Section):
     name: str = Field(min_length=1)
     workload: Workload
     days: Positive = 1.0
-    start: datetime = datetime.fromisoformat("2026-11-24T00:00:00+00:00")
-    """Second 0 of the workload, for dated prices."""
+    start: datetime = Field(default_factory=today)
+    """Second 0 of the workload, for dated prices; today unless the file says a day."""
+    prices: PriceList | None = None
+    """Agreed prices, discounts, currency and tax; a file names the file that has them."""
     warmup_s: NotNegative = 0.0
     """Traffic before second 0 that fills the queues and is not counted."""
     student: StudentFleet = StudentFleet()
@@ -317,14 +320,18 @@ def from_profile(profile: StudentProfile) -> dict[str, Any]:
     }
 
 
-def load(path: Path, changes: Mapping[str, Any] | None = None) -> Scenario:
+def load(
+    path: Path, changes: Mapping[str, Any] | None = None, prices: Path | None = None
+) -> Scenario:
     """Read a scenario file (YAML or JSON); relative paths in it are relative to the file.
 
     Args:
         path: the file.
         changes: dotted field to value, applied before validation, e.g. {"policy.audit_rate": 0}.
+        prices: a price list of one's own, instead of the one that the file names.
 
     Raises:
+        BadPriceList: the price list cannot be used.
         BadScenario: with one sentence for the first fault and the number of others.
     """
     try:
@@ -342,6 +349,8 @@ def load(path: Path, changes: Mapping[str, Any] | None = None) -> Scenario:
         trace["path"] = str(path.parent / trace["path"])
     if isinstance(raw.get("teacher"), dict) and "roofline" in raw["teacher"]:
         raw["teacher"] = _with_roofline(raw["teacher"], path)
+    if prices is not None or isinstance(raw.get("prices"), str):
+        raw["prices"] = read_prices(prices or path.parent / raw["prices"]).model_dump(mode="json")
     profile = raw.pop("profile", None)
     if profile is not None:
         raw = _with_profile(raw, path.parent / str(profile))

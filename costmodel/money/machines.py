@@ -18,7 +18,8 @@ from costmodel.money.pricing import amount
 
 PRICE_LIST = Path(__file__).with_name("prices.yaml")
 ON_DEMAND = "on-demand"
-STALE_AFTER_DAYS = 90
+STALE_AFTER_DAYS = 30
+"""Of a price nobody looked up since."""
 
 
 class MachineRow(BaseModel):
@@ -30,7 +31,7 @@ class MachineRow(BaseModel):
     usd_per_hour: Decimal = Field(gt=0)
     hardware: str
     region: str | None = None
-    terms: str = Field(default=ON_DEMAND, pattern=r"^[a-z-]+$")
+    terms: str = Field(default=ON_DEMAND, pattern=r"^[a-z0-9-]+$")
     low: Decimal | None = None
     high: Decimal | None = None
     since: date
@@ -55,7 +56,7 @@ class MachineRow(BaseModel):
         )
 
     def stale(self, day: date) -> bool:
-        """Whether nobody has looked at the source for more than 90 days."""
+        """Whether nobody has looked at the source for more than 30 days."""
         return (day - self.checked).days > STALE_AFTER_DAYS
 
     def words_on(self, day: date) -> str:
@@ -81,14 +82,21 @@ def read_machines(path: Path) -> tuple[MachineRow, ...]:
         raise BadPriceList(
             f"{path}: row {where}: {fault['msg']} (found {fault['input']!r})"
         ) from None
-    seen: set[tuple[str, date]] = set()
-    for row in rows:
-        key = (row.reference, row.since)
-        # Two sources of one day are two prices: the file must say which one is meant.
-        if key in seen:
-            raise BadPriceList(f"{path}: {row.reference} has two rows for {row.since}; keep one")
-        seen.add(key)
+    twice = given_twice(rows)
+    if twice:
+        raise BadPriceList(f"{path}: {twice}")
     return rows
+
+
+def given_twice(rows: Sequence[MachineRow]) -> str | None:
+    """A sentence about two prices of one machine for one day: the file must say which is meant."""
+    seen: set[tuple[str, str | None, date]] = set()
+    for row in rows:
+        key = (row.reference, row.region, row.since)
+        if key in seen:
+            return f"{row.reference} has two rows for {row.since}; keep one"
+        seen.add(key)
+    return None
 
 
 @cache
@@ -98,25 +106,35 @@ def shipped_machines() -> tuple[MachineRow, ...]:
 
 
 def find_machine(reference: str, day: date, rows: Sequence[MachineRow] | None = None) -> MachineRow:
-    """Return the newest row of `provider:machine[@terms]` that applies on `day`.
+    """Return the newest row of `provider:machine[@terms][@region]` that applies on `day`.
 
-    Without terms, on-demand is meant, or the only terms there are.
+    Without terms, on-demand is meant, or the only terms there are; without a region, the only one.
 
     Raises:
-        UnknownPrice: no row has that name, its terms are ambiguous, or none applies so early.
+        UnknownPrice: no row has that name, its terms or region are ambiguous, or none applies so
+            early.
     """
     rows = shipped_machines() if rows is None else rows
-    name, _, terms = reference.partition("@")
+    name, *wanted = reference.split("@")
     named = [row for row in rows if row.name == name]
     if not named:
         raise UnknownPrice(_no_such_machine(reference, rows))
     choices = sorted({row.terms for row in named})
-    if not terms:
-        terms = ON_DEMAND if ON_DEMAND in choices or len(choices) > 1 else choices[0]
-    matching = [row for row in named if row.terms == terms]
+    regions = {row.region for row in named if row.region}
+    asked = [word for word in wanted if word not in regions]
+    if not asked:
+        asked = [ON_DEMAND if ON_DEMAND in choices or len(choices) > 1 else choices[0]]
+    matching = [row for row in named if [row.terms] == asked]
     if not matching:
         offers = ", ".join(f"{name}@{choice}" for choice in choices)
+        terms = "@".join(asked)
         raise UnknownPrice(f"machine {reference!r} has no price with terms {terms!r}; use {offers}")
+    here = [word for word in wanted if word in regions]
+    matching = [row for row in matching if not here or [row.region] == here]
+    places = sorted({row.region or "" for row in matching})
+    if len(places) != 1:
+        offers = ", ".join(f"{reference}@{place}" for place in places or sorted(regions) if place)
+        raise UnknownPrice(f"machine {reference!r} has a price for each region; use {offers}")
     valid = [row for row in matching if row.since <= day]
     if not valid:
         first = min(row.since for row in matching)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal, Protocol, Self
 
@@ -87,6 +87,11 @@ class Price(Protocol):
         """The unit price for people: amount, unit, source, date."""
         ...
 
+    @property
+    def checked(self) -> date | None:
+        """When somebody last looked it up, where that is known."""
+        ...
+
     def cost(self, usage: TokenUsage, at: datetime) -> Cost:
         """Price `usage` at the moment `at` (timezone-aware).
 
@@ -112,6 +117,9 @@ class PriceSpec(BaseModel):
     model: str | None = None
     processing: Processing | None = None
     """Other terms of the same model than an ordinary call's."""
+    input_times: Decimal = Field(default=Decimal(1), gt=0, allow_inf_nan=False)
+    output_times: Decimal = Field(default=Decimal(1), gt=0, allow_inf_nan=False)
+    """What if the model were dearer: factors on its price, caches, tiers and batch included."""
     usd_per_mtok_input: Decimal | None = Field(default=None, ge=0)
     usd_per_mtok_output: Decimal | None = Field(default=None, ge=0)
     usd_per_mtok_cached_input: Decimal | None = Field(default=None, ge=0)
@@ -134,8 +142,9 @@ class PriceSpec(BaseModel):
                 f"{sum(forms)} price forms were given; give exactly one of model, "
                 "usd_per_mtok_input (+ usd_per_mtok_output), machine, usd_per_hour"
             )
-        if self.processing and self.model is None:
-            raise ValueError(f"processing {self.processing} needs a model: it is a model's terms")
+        moved = self.input_times != 1 or self.output_times != 1
+        if (self.processing or moved) and self.model is None:
+            raise ValueError("processing, input_times and output_times need a model")
         if tokens and self.usd_per_mtok_output is None:
             raise ValueError("usd_per_mtok_output is missing beside usd_per_mtok_input")
         hourly = self.machine is not None or self.usd_per_hour is not None
@@ -156,6 +165,22 @@ class TokenPrice:
     words: str
     cache_write_usd_per_mtok: Decimal | None = None
     """None: as other input."""
+    checked: date | None = None
+    """When somebody last looked it up; None: the file that uses it says it."""
+
+    def scaled(self, read: Decimal, written: Decimal) -> TokenPrice:
+        """The same with a factor on what is read, caches included, and on what is written."""
+        if read == written == 1:
+            return self
+        kept = self.cache_write_usd_per_mtok
+        return TokenPrice(
+            self.input_usd_per_mtok * read,
+            self.output_usd_per_mtok * written,
+            self.cached_input_usd_per_mtok * read,
+            f"{self.words}; times {read:.4g} input, {written:.4g} output",
+            None if kept is None else kept * read,
+            self.checked,
+        )
 
     def cost(self, usage: TokenUsage, at: datetime) -> Cost:
         """Return tokens times unit price; tokens that pass a cache at their own rates."""
@@ -182,6 +207,8 @@ class MachinePrice:
     usd_per_hour: Decimal
     requests_per_second: Decimal
     words: str
+    checked: date | None = None
+    """When somebody last looked it up; None: the file that uses it says it."""
 
     def cost(self, usage: TokenUsage, at: datetime) -> Cost:
         """Return the share of the machine's hour that the requests used."""
@@ -198,6 +225,11 @@ def amount(usd: Decimal) -> str:
 def now() -> datetime:
     """The moment, timezone-aware: prices are dated."""
     return datetime.now(UTC)
+
+
+def today() -> datetime:
+    """The beginning of this day, UTC."""
+    return now().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def per_request_seconds(requests_per_second: float) -> float:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Self
 
 from costmodel.errors import UnknownPrice
 from costmodel.money.pricing import MILLION, Cost, Processing, TokenUsage, amount
+from costmodel.money.snapshot import RELEASED, version_words
 
 THOUSAND = Decimal(1000)
-ZERO = Decimal(0)
+ZERO, ONE = Decimal(0), Decimal(1)
+Times = tuple[Decimal, Decimal]
 STRICTEST_CACHE = 4096
 """Tokens of a prefix that every supplier known to us would cache."""
 _LEAST_CACHED = {"openai": 1024, "azure": 1024, "deepseek": 64}
@@ -40,6 +42,12 @@ class Rate:
 
     base: Decimal
     tiers: tuple[tuple[int, Decimal], ...] = ()
+
+    def scaled(self, times: Decimal) -> Rate:
+        """The rate times a factor."""
+        if times == ONE:
+            return self
+        return Rate(self.base * times, tuple((start, usd * times) for start, usd in self.tiers))
 
     def at(self, input_tokens: int) -> Decimal:
         """The price of a request that reads this many tokens."""
@@ -113,6 +121,8 @@ class ApiPrice:
     _provider: Any = field(repr=False)
     _info: Any = field(repr=False)
     _known: dict[int, UnitRates] = field(default_factory=dict, repr=False, compare=False)
+    times: Times = (ONE, ONE)
+    """Factors on the public input and output price: caches, tiers and batch move along."""
 
     @classmethod
     def of(cls, reference: str, at: datetime) -> Self:
@@ -149,6 +159,13 @@ class ApiPrice:
         return f"{self.rates(self.as_of).words}, as of {self.as_of:%Y-%m-%d}"
 
     @property
+    def checked(self) -> date | None:
+        """The day the release came out that the price is from."""
+        from genai_prices import __version__
+
+        return RELEASED.get(__version__)
+
+    @property
     def changes(self) -> bool:
         """Whether the price depends on the date or the hour."""
         return isinstance(self._info.prices, list)
@@ -157,11 +174,13 @@ class ApiPrice:
         """The unit prices at a moment."""
         if self.processing is not None:
             context = dict(self._terms(self.processing) or {})
-            return _unit_rates(self._info.get_prices(at, context), self.name, self.processing)
+            prices = self._info.get_prices(at, context)
+            return _unit_rates(prices, self.name, self.processing, self.times)
         prices = self._info.get_prices(at)
         rates = self._known.get(id(prices))
         if rates is None:
-            rates = self._known[id(prices)] = _unit_rates(prices, self.name, None)
+            rates = _unit_rates(prices, self.name, None, self.times)
+            self._known[id(prices)] = rates
         return rates
 
     def cost(self, usage: TokenUsage, at: datetime) -> Cost:
@@ -212,12 +231,12 @@ class ApiPrice:
         return None
 
 
-def _unit_rates(prices: Any, name: str, processing: str | None) -> UnitRates:
-    from genai_prices import __version__
-
+def _unit_rates(prices: Any, name: str, processing: str | None, times: Times) -> UnitRates:
     read, wrote = _rate(prices.input_mtok), _rate(prices.output_mtok)
     cached = _rate(prices.cache_read_mtok) if prices.cache_read_mtok is not None else read
     kept = _rate(prices.cache_write_mtok) if prices.cache_write_mtok is not None else read
+    read, cached, kept = (rate.scaled(times[0]) for rate in (read, cached, kept))
+    wrote = wrote.scaled(times[1])
     per_request = (prices.requests_kcount or ZERO) / THOUSAND
     parts = [f"{amount(read.base)} / {amount(wrote.base)} per million input / output tokens"]
     if cached != read:
@@ -228,8 +247,10 @@ def _unit_rates(prices: Any, name: str, processing: str | None) -> UnitRates:
         parts.append(f"{amount(per_request)} per request")
     for (start, above), (_, out) in zip(read.tiers, wrote.tiers, strict=False):
         parts.append(f"above {start:,} input tokens {amount(above)} / {amount(out)}")
+    if times != (ONE, ONE):
+        parts.append(f"which is {times[0]:.4g} / {times[1]:.4g} of the public price")
     kind = f"{processing} price" if processing else "list price"
-    words = f"{name} {kind}: {', '.join(parts)} (genai-prices {__version__})"
+    words = f"{name} {kind}: {', '.join(parts)} ({version_words()})"
     return UnitRates(read, wrote, cached, kept, per_request, words)
 
 

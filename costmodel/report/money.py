@@ -16,6 +16,7 @@ from costmodel.report.figures import (
     tornado_figure,
 )
 from costmodel.report.page import Headline, Page
+from costmodel.report.paid import paid_tables
 from costmodel.report.tables import (
     Table,
     doubt_words,
@@ -39,7 +40,10 @@ def money_page(deployment: Deployment, projection: Projection, uncertain: Uncert
         f"What a month of “{deployment.name}” costs",
         f"Month of 730 hours from {projection.starts}{bundle}",
     )
-    page.paragraph(found.sentence, found.tone).headlines(_headlines(projection, found))
+    page.paragraph(found.sentence, found.tone)
+    for warning in projection.warnings:
+        page.paragraph(f"Warning: {warning}", "bad")
+    page.headlines(_headlines(projection, found))
     add_figures(page, projection)
     add_doubts(page, deployment, projection, uncertain)
     page.heading("The figures")
@@ -71,7 +75,9 @@ def money_tables(
         )
     stated = Table("Stated, not counted", ("", "value"), tuple(rows))
     found = judgement(feasible_deployment(deployment, projection))
-    return (found, *projection_tables(projection), doubts(uncertain), limits(uncertain), stated)
+    bill, *others = projection_tables(projection)
+    paid = paid_tables(projection.rails, deployment.prices)
+    return (found, bill, *paid, *others, doubts(uncertain), limits(uncertain), stated)
 
 
 def add_doubts(

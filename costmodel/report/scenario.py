@@ -17,6 +17,7 @@ from costmodel.report.figures import (
     tornado_figure,
 )
 from costmodel.report.page import Headline, Page
+from costmodel.report.paid import paid_json, paid_tables
 from costmodel.report.tables import (
     RAILS,
     Table,
@@ -44,6 +45,7 @@ def study_tables(study: Study) -> tuple[Table, ...]:
     return (
         judgement(study.feasibility),
         rails_table(study.bill.rails),
+        *paid_tables(study.bill.rails, study.scenario.prices),
         lines_table(cascade.lines),
         savings(study),
         break_even(study.projection),
@@ -213,6 +215,7 @@ def study_json(study: Study) -> dict[str, object]:
         "feasibility": study.feasibility.model_dump(mode="json"),
         "figures": records([study])[0],
         "rails": [rail.model_dump(mode="json") for rail in study.bill.rails],
+        "as_paid": paid_json(study.bill.rails, study.scenario.prices),
         "savings": [
             {
                 "against": one.against,

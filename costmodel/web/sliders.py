@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from costmodel.errors import BadProjection
@@ -91,7 +92,7 @@ def moved(deployment: Deployment, query: Mapping[str, str]) -> Deployment:
 def _prices(deployment: Deployment) -> list[tuple[str, str, float]]:
     """The prices that can be moved: name, label, present value."""
     found: list[tuple[str, str, float]] = []
-    teacher = price_of(deployment.teacher.price)
+    teacher = price_of(deployment.teacher.price, own=deployment.prices)
     if isinstance(teacher, ApiPrice):
         rates = teacher.rates(now())
         found += [
@@ -109,7 +110,7 @@ def _prices(deployment: Deployment) -> list[tuple[str, str, float]]:
         found.append(
             ("teacher_machine_price", "Teacher machine, per hour", float(teacher.usd_per_hour))
         )
-    student = price_of(deployment.student.price)
+    student = price_of(deployment.student.price, own=deployment.prices)
     if isinstance(student, MachinePrice):
         hourly = float(student.usd_per_hour)
         found.append(("machine_price", "Student machine, per hour", hourly))
@@ -119,11 +120,22 @@ def _prices(deployment: Deployment) -> list[tuple[str, str, float]]:
 def _price_changes(deployment: Deployment, values: Mapping[str, float]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     present = {name: price for name, _, price in _prices(deployment)}
-    if "input_price" in values or "output_price" in values:
-        for side in ("input", "output"):
-            name = f"{side}_price"
-            price = values.get(name, present.get(name, 0.0))
-            changes[f"teacher.price.usd_per_mtok_{side}"] = f"{price:.6g}"
+    spec = deployment.teacher.price
+    for side in ("input", "output"):
+        name = f"{side}_price"
+        if name not in values or name not in present:
+            continue
+        # A moved price keeps its caches, tiers and deferred terms: all of it moves along.
+        times = Decimal(repr(values[name])) / Decimal(repr(present[name]))
+        if spec.model is not None:
+            changes[f"teacher.price.{side}_times"] = times * getattr(spec, f"{side}_times")
+            continue
+        moved = [f"usd_per_mtok_{side}"]
+        if side == "input":
+            moved += ["usd_per_mtok_cached_input", "usd_per_mtok_cache_write"]
+        for field in moved:
+            if getattr(spec, field) is not None:
+                changes[f"teacher.price.{field}"] = getattr(spec, field) * times
     if "teacher_machine_price" in values:
         changes["teacher.price.usd_per_hour"] = f"{values['teacher_machine_price']:.6g}"
     if "machine_price" in values:

@@ -22,8 +22,8 @@ LONG = TokenUsage(50 * 576, 50 * 10, requests=50)
 # The example bills tokens for 30 days (3e8 requests) and machines for 730 hours. The product uses
 # 730 hours for both, so the example's traffic is given as requests a month.
 MONTH = Traffic(Decimal(300_000_000))
-TWO_L4 = PriceSpec(machine="huggingface:l4", requests_per_second=876)
-TWO_H100 = PriceSpec(machine="crusoe:h100-sxm", requests_per_second=876)
+TWO_L4 = PriceSpec(usd_per_hour=Decimal("0.80"), requests_per_second=876)
+TWO_H100 = PriceSpec(usd_per_hour=Decimal("3.90"), requests_per_second=876)
 NO_AUDIT = Operation(audit_rate=0.0)
 
 

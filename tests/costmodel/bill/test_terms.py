@@ -172,7 +172,7 @@ def test_terms_that_nobody_knows_are_refused_in_one_sentence():
     """Flex of a model without it names the terms there are; a price by tokens has none."""
     with pytest.raises(UnknownPrice, match=r"no flex price is known for .*; genai-prices knows"):
         price_of(PriceSpec(model="openai:gpt-4o", processing="flex"), at=AT)
-    with pytest.raises(ValueError, match="processing batch needs a model"):
+    with pytest.raises(ValueError, match=r"processing.* need a model"):
         PriceSpec(usd_per_mtok_input=1, usd_per_mtok_output=1, processing="batch")
     own = {"teacher.price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1},
            "workload.tokens": {"mean": 40}, "policy.audit_processing": "batch"}  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from costmodel.errors import BadPriceList, UnknownPrice
 from costmodel.money.machines import find_machine, read_machines, shipped_machines
 from costmodel.money.pricebook import price_of
-from costmodel.money.pricing import PriceSpec, TokenUsage, now
+from costmodel.money.pricing import PriceSpec
 
 ROW = """
 - name: x:box
@@ -32,18 +32,29 @@ def test_every_shipped_row_has_a_source_and_is_not_from_the_future():
             assert row.low <= row.usd_per_hour <= row.high
 
 
-def test_price_changes_on_its_day():
-    """Lambda's A100 cost 1.48 until 15 November and 1.99 from the 16th."""
-    before = find_machine("lambda:a100-40", date(2026, 11, 15))
-    after = find_machine("lambda:a100-40", date(2026, 11, 16))
-    assert before.usd_per_hour == Decimal("1.48")
-    assert after.usd_per_hour == Decimal("1.99")
+def _rows(tmp_path, *texts):
+    path = tmp_path / "prices.yaml"
+    path.write_text("".join(texts))
+    return read_machines(path)
 
 
-def test_a_day_before_the_first_row_has_no_price():
-    """The past before the list began is unknown, not today's price."""
-    with pytest.raises(UnknownPrice, match="the first row is for 2026-05-07"):
-        find_machine("lambda:a100-40", date(2026, 5, 6))
+NEXT = ROW.replace("1.50", "1.99").replace("since: 2026-01-01", "since: 2026-11-16")
+SPOT = ROW.replace("1.50", "0.60") + "  terms: spot\n"
+
+
+def test_price_changes_on_its_day(tmp_path):
+    """A price holds from its day on; before the first row there is none, and not today's."""
+    rows = _rows(tmp_path, ROW, NEXT)
+    assert find_machine("x:box", date(2026, 11, 15), rows).usd_per_hour == Decimal("1.50")
+    assert find_machine("x:box", date(2026, 11, 16), rows).usd_per_hour == Decimal("1.99")
+    with pytest.raises(UnknownPrice, match="the first row is for 2026-01-01"):
+        find_machine("x:box", date(2025, 12, 31), rows)
+
+
+def test_every_shipped_row_was_looked_up_within_a_month_of_its_release():
+    """Rows that nobody could open again are dropped and not shipped with a mark."""
+    newest = max(row.checked for row in shipped_machines())
+    assert not [row.reference for row in shipped_machines() if row.stale(newest)]
 
 
 def test_default_machine_of_a_task_is_listed_by_a_source():
@@ -71,12 +82,24 @@ def test_unknown_machine_says_what_to_write(reference, words):
     assert words in str(caught.value)
 
 
-def test_terms_pick_the_row():
+def test_terms_pick_the_row(tmp_path):
     """The same machine has an on-demand and a spot price; on-demand is meant unless asked."""
-    day = date(2026, 11, 24)
-    assert find_machine("crusoe:h100-sxm", day).usd_per_hour == Decimal("3.90")
-    assert find_machine("crusoe:h100-sxm@spot", day).usd_per_hour == Decimal("1.60")
-    assert find_machine("modal:l4", day).terms == "serverless"
+    rows, day = _rows(tmp_path, ROW, SPOT), date(2026, 11, 24)
+    assert find_machine("x:box", day, rows).usd_per_hour == Decimal("1.50")
+    assert find_machine("x:box@spot", day, rows).usd_per_hour == Decimal("0.60")
+    assert find_machine("x:box", day, rows[1:]).terms == "spot"
+
+
+def test_a_region_is_asked_for_where_there_are_several(tmp_path):
+    """One region is meant by itself; of two the file must say which, with or without terms."""
+    here, there = (ROW.replace("1.50", usd) + f"  region: {region}\n"
+                   for usd, region in (("1.50", "us-1"), ("1.80", "eu-1")))  # fmt: skip
+    rows, day = _rows(tmp_path, here, there, SPOT + "  region: eu-1\n"), date(2026, 11, 24)
+    assert find_machine("x:box@eu-1", day, rows).usd_per_hour == Decimal("1.80")
+    assert find_machine("x:box@on-demand@us-1", day, rows).usd_per_hour == Decimal("1.50")
+    assert find_machine("x:box@spot", day, rows).usd_per_hour == Decimal("0.60")
+    with pytest.raises(UnknownPrice, match="a price for each region; use x:box@eu-1, x:box@us-1"):
+        find_machine("x:box", day, rows)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +123,6 @@ def test_faulty_list_is_one_sentence(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_list_of_ones_own_is_used(tmp_path):
-    """Rows given by the caller replace the shipped ones."""
-    path = tmp_path / "prices.yaml"
-    path.write_text(ROW)
-    spec = PriceSpec(machine="x:box", requests_per_second=10)
-    price = price_of(spec, machines=read_machines(path))
-    assert price.cost(TokenUsage(requests=36_000), now()).usd == Decimal("1.50")
-    assert "one box" in price.words
-
-
 def test_each_form_of_a_price_says_where_it_comes_from():
     """Words carry the amount and its origin."""
     specs = {
@@ -118,7 +131,7 @@ def test_each_form_of_a_price_says_where_it_comes_from():
             usd_per_mtok_input=Decimal(2), usd_per_mtok_output=Decimal(10)
         ),
         "genai-prices": PriceSpec(model="openai:gpt-4o"),
-        "read 2026-06-17 from https://": PriceSpec(machine="aws:m7g.large", requests_per_second=1),
+        "read 2026-11-24 from https://": PriceSpec(machine="aws:c7i.large", requests_per_second=1),
     }
     for origin, spec in specs.items():
         assert origin in price_of(spec).words
@@ -130,10 +143,8 @@ def test_unknown_prices_fail_when_the_file_is_loaded():
         price_of(PriceSpec(model="openai:gtp-4o"))
 
 
-def test_a_stale_price_warns_from_the_91st_day():
-    """A row nobody looked at for 90 days is fine, for 91 it says so wherever it is printed."""
-    row = find_machine("aws:m7g.large", date(2026, 11, 24))
-    assert "STALE" not in row.words_on(date(2026, 9, 15))
-    assert "STALE: not checked for 91 days" in row.words_on(date(2026, 9, 16))
-    stale = price_of(PriceSpec(machine="huggingface:l4", requests_per_second=1))
-    assert "STALE" in stale.words
+def test_a_stale_price_warns_from_the_31st_day():
+    """A row nobody looked at for 30 days is fine, for 31 it says so wherever it is printed."""
+    row = find_machine("aws:c7i.large", date(2026, 11, 24))
+    assert "STALE" not in row.words_on(date(2026, 12, 24))
+    assert "STALE: not checked for 31 days" in row.words_on(date(2026, 12, 25))

@@ -16,7 +16,7 @@ from costmodel.uncertainty.draws import MoneyModel, Rival, quantify, rivals_of
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 PRICES = Prices(
     price_of(PriceSpec(model="openai:gpt-4o"), at=AT),
-    price_of(PriceSpec(machine="huggingface:l4", requests_per_second=876), at=AT),
+    price_of(PriceSpec(usd_per_hour=Decimal("0.80"), requests_per_second=876), at=AT),
 )
 EXACT = Doubt(traffic=0, lengths=0, escalated_factor=0)
 

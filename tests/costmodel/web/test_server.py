@@ -73,6 +73,25 @@ def test_one_moved_token_price_keeps_the_other(app):
     assert "$4.00 / $10.00" in got["projection"]["unit_prices"]["teacher"]
 
 
+def test_a_small_move_of_any_slider_moves_every_baseline_a_little(plain_task):
+    """A thousandth more or less of a price, traffic or audits: no baseline jumps to other terms."""
+    changes = {"evaluation.n": 2600, "evaluation.escalated": 290, "usage.input_tokens": 300,
+               "usage.output_tokens": 10}  # fmt: skip
+    app = WhatIf(read_deployment(plain_task[1], changes=changes))
+    base = project_deployment(app.deployment)
+    for slider in sliders_of(app.deployment):
+        at = 10**slider.value if slider.scale == "log" else slider.value
+        if slider.step == 1:
+            continue
+        for factor in (0.999, 1.001):
+            status, got = _ask(app, "project", f"{slider.name}={at * factor!r}")
+            assert status == 200
+            for before, after in zip(base.baselines, got["projection"]["baselines"], strict=True):
+                assert after["usd_per_month"] == pytest.approx(
+                    float(before.usd_per_month), rel=0.003
+                ), (slider.name, before.name)
+
+
 def test_threshold_slider_spans_the_curve_in_whatever_order_it_was_written(app):
     """Evaluations list thresholds from high to low; the slider goes from low to high."""
     turned = app.deployment.model_copy(update={"curve": tuple(reversed(app.deployment.curve))})
