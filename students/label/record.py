@@ -47,6 +47,7 @@ class Usage(_Part):
     output_tokens: int
     cached_input_tokens: int
     requests: int
+    cache_write_tokens: int = 0
 
 
 class Agreement(_Part):
@@ -139,7 +140,7 @@ def make_record(
         rows=len(inputs.rows) + inputs.dropped.spare,
         usd=usd,
         unconfirmed_usd=unconfirmed,
-        usage=Usage(**asdict(usage)),
+        usage=Usage(**{name: getattr(usage, name) for name in Usage.model_fields}),
         price=labelling.price_words,
         asked=labelling.asked,
         cached=labelling.cached,

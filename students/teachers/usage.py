@@ -49,8 +49,9 @@ def usage_of(reply: Mapping[str, Any]) -> TokenUsage:
     if apart or (cached > read and total != read + written):
         read += cached + stored
     cached = min(cached, read)
+    stored = min(stored, read - cached)
     # Some bill thoughts that they count in the total alone.
-    return TokenUsage(read, max(written, total - read), cached)
+    return TokenUsage(read, max(written, total - read), cached, cache_write_tokens=stored)
 
 
 def is_told(usage: TokenUsage) -> bool:

@@ -22,7 +22,7 @@ from students.teachers.usage import is_told, reasoning_tokens, usage_of
         (  # Anthropic: what passes the cache is counted beside the input
             {"usage": {"input_tokens": 12, "output_tokens": 3, "cache_read_input_tokens": 1800,
                        "cache_creation_input_tokens": 100}},
-            TokenUsage(1912, 3, 1800),
+            TokenUsage(1912, 3, 1800, cache_write_tokens=100),
         ),
         (  # Bedrock
             {"usage": {"inputTokens": 12, "outputTokens": 3, "cacheReadInputTokens": 40}},
