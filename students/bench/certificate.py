@@ -3,7 +3,8 @@
 A simulated student has confidence u, uniform on [0, 1], and disagrees with its teacher with
 probability d(u): both promises' true risks are integrals. Each deployment draws calibration rows,
 places thresholds with the code that `raisehand distill` runs, and looks up the truth. Two usual
-ways to choose a threshold run beside it, to show that the simulation sees a broken promise.
+ways to choose a threshold run beside it, to show that the simulation sees a broken promise. The
+same is done over the whole way, from a file of templates, copies or change to the certificate.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from students.bench.traffic import LABELS
+from students.bench.whole_way import PileCell, piles, simulate_pile
 from students.certificate import NEVER
 from students.certify.binomial import allowed_disagreements
 from students.certify.thresholds import (
@@ -37,7 +40,6 @@ Ints = npt.NDArray[np.integer]
 AGREEMENT, DELTA = 0.95, 0.10
 SIZES = (300, 1000, 3000)
 UNLABELLED_ROWS = 1000
-LABELS = ("rare", "common")
 SHARES = (0.2, 0.8)
 """Share of the traffic that the student answers with each label."""
 REFERENCE = {300: 0.34, 1000: 0.58, 3000: 0.68}
@@ -217,14 +219,21 @@ def simulate(deployments: int, seed: int = 0) -> Iterator[Cell]:
                 )
 
 
-def summarise(cells: list[Cell], deployments: int, seconds: float) -> dict[str, object]:
+def summarise(
+    cells: list[Cell],
+    deployments: int,
+    whole: list[PileCell],
+    pile_deployments: int,
+    seconds: float,
+) -> dict[str, object]:
     """Gather the cells with the worst excess and the coverage against the reference."""
     ours = {
         cell.n_calibration: cell.coverage
         for cell in cells
         if cell.procedure == "strict (G1)" and cell.curve == "good ranking"
     }
-    guaranteed = [cell for cell in cells if cell.guaranteed]
+    every: list[Cell | PileCell] = [*cells, *whole]
+    guaranteed = [cell for cell in every if cell.guaranteed]
     return {
         "agreement": AGREEMENT,
         "delta": DELTA,
@@ -234,6 +243,8 @@ def summarise(cells: list[Cell], deployments: int, seconds: float) -> dict[str, 
         "standard_error": float(np.sqrt(DELTA * (1 - DELTA) / deployments)),
         "coverage_shortfall": max(REFERENCE[n] - ours[n] for n in ours),
         "cells": [asdict(cell) for cell in cells],
+        "pile_deployments": pile_deployments,
+        "piles": [asdict(cell) for cell in whole],
         "seconds": seconds,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
     }
@@ -241,53 +252,65 @@ def summarise(cells: list[Cell], deployments: int, seconds: float) -> dict[str, 
 
 @click.command()
 @click.option("--deployments", default=2000, show_default=True, type=click.IntRange(100))
+@click.option(
+    "--pile-deployments",
+    default=300,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Of each pile that goes the whole way.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def certificate(deployments: int, seed: int, as_json: bool) -> None:
+def certificate(deployments: int, pile_deployments: int, seed: int, as_json: bool) -> None:
     """Count broken promises over thousands of simulated deployments.
 
     Example: raisehand bench certificate --json
     """
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     started = time.perf_counter()
-    total = len(CURVES) * len(SIZES) * len(PROCEDURES)
-    progress = track(
-        simulate(deployments, seed),
-        description="Deploying",
-        total=total,
-        console=Console(stderr=True),
-        transient=True,
-    )
-    result = summarise(list(progress), deployments, time.perf_counter() - started)
+    cells, whole = [], []
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        place = bars.add_task("Thresholds", total=len(CURVES) * len(SIZES) * len(PROCEDURES))
+        for cell in simulate(deployments, seed):
+            cells.append(cell)
+            bars.advance(place)
+        kinds = piles()
+        place = bars.add_task("Whole way", total=len(kinds))
+        for pile in kinds:
+            whole.extend(simulate_pile(pile, (SYSTEM, STRICT), pile_deployments, seed))
+            bars.advance(place)
+    seconds = time.perf_counter() - started
+    result = summarise(cells, deployments, whole, pile_deployments, seconds)
     if as_json:
         click.echo(json.dumps(result))
     else:
-        _print(result)
+        _print(result, cells, whole)
 
 
-def _print(result: dict[str, object]) -> None:
+def _print(result: dict[str, object], cells: list[Cell], whole: list[PileCell]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"Promise {AGREEMENT:.0%} agreement, delta {DELTA:.0%}")
-    for heading in ("true agreement", "n", "procedure", "broken", "refused", "coverage"):
-        table.add_column(heading)
-    cells = result["cells"]
-    assert isinstance(cells, list)
+    title = f"Promise {AGREEMENT:.0%} agreement, delta {DELTA:.0%}"
+    table = Table("true agreement", "n", "procedure", *_RATES, title=title)
     for cell in cells:
-        table.add_row(
-            cell["curve"],
-            str(cell["n_calibration"]),
-            cell["procedure"],
-            f"{cell['broken']:.3f}",
-            f"{cell['refused']:.2f}",
-            f"{cell['coverage']:.3f}",
-        )
+        table.add_row(cell.curve, str(cell.n_calibration), cell.procedure, *_rates(cell))
+    ways = Table("pile", "promise", "calibration rows", "n", *_RATES, title=f"{title}, whole way")
+    for one in whole:
+        ways.add_row(one.pile, one.promise, one.way, f"{one.n_calibration:.0f}", *_rates(one))
     console = Console()
-    console.print(table)
+    console.print(table, ways)
     console.print(
         f"violation_excess {result['violation_excess']:+.4f} over {result['deployments']} "
-        f"deployments a cell; coverage_shortfall {result['coverage_shortfall']:+.3f}"
+        f"deployments a cell, {result['pile_deployments']} of a pile; "
+        f"coverage_shortfall {result['coverage_shortfall']:+.3f}"
     )
+
+
+_RATES = ("broken", "refused", "coverage")
+
+
+def _rates(cell: Cell | PileCell) -> tuple[str, str, str]:
+    return f"{cell.broken:.3f}", f"{cell.refused:.2f}", f"{cell.coverage:.3f}"

@@ -28,6 +28,16 @@ def test_every_trap_has_a_guard():
         assert "::test_" in guard or re.search("cannot happen|no dependency", guard), row
 
 
+def test_every_assumption_has_a_test():
+    """Each row of the table of assumptions says what makes it true, and names a test of that."""
+    rows = PAGE.split("| | assumption |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) > 8
+    for row in rows:
+        *_, done, guard, _ = row.split("|")
+        assert done.strip(), row
+        assert "::test_" in guard, row
+
+
 def test_the_table_has_every_curve_and_size():
     """The measured table is that of the bench."""
     assert all(f"| {curve} |" in PAGE for curve in CURVES)

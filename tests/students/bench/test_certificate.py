@@ -14,6 +14,7 @@ from students.bench.certificate import (
     certificate,
     draw,
 )
+from students.bench.whole_way import piles
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -39,10 +40,13 @@ def test_nothing_kept_is_nothing_broken():
 
 def test_bench_reports_every_cell_and_sees_the_naive_way_fail():
     """Certified promises hold over 100 deployments a cell; the best-looking threshold fails."""
-    result = CliRunner().invoke(certificate, ["--deployments", "100", "--json"])
+    result = CliRunner().invoke(
+        certificate, ["--deployments", "100", "--pile-deployments", "2", "--json"]
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert len(report["cells"]) == len(CURVES) * len(SIZES) * len(PROCEDURES)
     assert report["violation_excess"] <= 0
+    assert {c["pile"] for c in report["piles"]} == {pile.name for pile in piles()}
     naive = [c for c in report["cells"] if c["procedure"] == "best looking threshold"]
     assert max(c["broken"] for c in naive) > 0.9

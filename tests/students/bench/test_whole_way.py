@@ -1,0 +1,41 @@
+"""From a file to a certificate: promises are kept, and the usual ways are seen to break them."""
+
+import pytest
+
+from students.bench.certificate import STRICT, SYSTEM
+from students.bench.whole_way import piles, simulate_pile
+
+PILES = {pile.name: pile for pile in piles()}
+
+
+@pytest.mark.parametrize("name", ["template, 10 %", "template, 30 %", "new template half-way"])
+def test_a_template_is_kept_a_promise_that_the_usual_way_breaks(name):
+    """In 12 deployments our way breaks few promises, the usual one most, on the same files."""
+    cells = {(c.guaranteed, c.promise): c for c in simulate_pile(PILES[name], (SYSTEM,), 12)}
+    ours, usual = cells[True, "system"], cells[False, "system"]
+    assert ours.excess <= 0
+    assert usual.broken > max(0.4, ours.broken)
+    assert ours.way != usual.way
+
+
+def test_a_look_that_is_counted_keeps_less_than_one_that_is_not():
+    """Ten looks at a growing pile: later ones must be surer, and fewer answers are kept."""
+    cells = simulate_pile(PILES["ten looks, growing"], (SYSTEM,), 2)
+    counted, uncounted = cells
+    assert counted.n_calibration == uncounted.n_calibration
+    assert counted.coverage < uncounted.coverage
+
+
+@pytest.mark.parametrize("promise", [SYSTEM, STRICT])
+@pytest.mark.parametrize("name", ["copies, 30 %, learnt by heart", "customers"])
+def test_every_pile_gives_a_cell_of_ours_under_each_promise(name, promise):
+    """Columns, copies and learning run from end to end; nothing promised by ours is left out."""
+    cells = simulate_pile(PILES[name], (promise,), 2)
+    assert [c.guaranteed for c in cells] == ([True, False] if PILES[name].usual else [True])
+    assert all(c.promise == promise.promise and c.n_calibration > 20 for c in cells)
+
+
+def test_the_same_seed_gives_the_same_figures():
+    """A published figure can be had again."""
+    once = simulate_pile(PILES["copies, 30 %"], (SYSTEM,), 3, seed=5)
+    assert once == simulate_pile(PILES["copies, 30 %"], (SYSTEM,), 3, seed=5)
