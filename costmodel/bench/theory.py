@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from costmodel.engine.run import Interval, Replications, Result, simulate_many
+from costmodel.engine.replications import Interval, Replications
+from costmodel.engine.result import Result
+from costmodel.engine.run import simulate_many
 from costmodel.inputs.scenario import (
     ApiTeacher,
     HostedTeacher,

@@ -19,7 +19,7 @@ from costmodel.inputs.limits import Limits, Promise
 from costmodel.uncertainty.intervals import binomial_interval
 
 if TYPE_CHECKING:
-    from costmodel.engine.run import Result
+    from costmodel.engine.result import Result
 
 LEAST_REQUESTS = 10_000
 LEAST_ESCALATIONS = 100

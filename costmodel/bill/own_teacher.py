@@ -16,7 +16,7 @@ from costmodel.inputs.workload import WINDOW_S
 from costmodel.money.pricing import HOURS_PER_MONTH, SECONDS_PER_HOUR, MachinePrice, Price
 
 if TYPE_CHECKING:
-    from costmodel.engine.run import Result
+    from costmodel.engine.result import Result
 
 MOST_APART = 0.2
 """How far a stated throughput may be from the simulated engine's before it is said."""

@@ -21,7 +21,8 @@ from costmodel.bill.machines import Fleet, MachineBill, rented
 from costmodel.bill.own_teacher import asked_bill, everything_bill, own_price, teacher_fleet
 from costmodel.bill.rails import Rail, RailName, failure_lines, lines_alone, rail, total
 from costmodel.bill.usage import Use, billed, every_request, mean_tokens
-from costmodel.engine.run import Result, policy_of
+from costmodel.engine.fields import policy_of
+from costmodel.engine.result import Result
 from costmodel.errors import BadScenario
 from costmodel.inputs.assumptions import Failures
 from costmodel.inputs.scenario import Scenario

@@ -16,7 +16,7 @@ from costmodel.money.pricing import TokenUsage
 from costmodel.money.sizes import Sizes
 
 if TYPE_CHECKING:
-    from costmodel.engine.run import Result
+    from costmodel.engine.result import Result
 
 Use = Callable[[Mapping[str, int]], TokenUsage]
 """What a window's counts mean in tokens."""

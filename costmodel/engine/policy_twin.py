@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from costmodel.engine import kernel
+from costmodel.engine.kernel import decision
 
 WORDS: dict[int, tuple[bool, str]] = {
-    kernel.KEEP: (False, "confident"),
-    kernel.UNSURE: (True, "low_confidence"),
-    kernel.BROKEN: (True, "student_error"),
-    kernel.NOT_A_NUMBER: (True, "nan_confidence"),
-    kernel.OUT_OF_BUDGET: (False, "escalation_budget"),
+    decision.KEEP: (False, "confident"),
+    decision.UNSURE: (True, "low_confidence"),
+    decision.BROKEN: (True, "student_error"),
+    decision.NOT_A_NUMBER: (True, "nan_confidence"),
+    decision.OUT_OF_BUDGET: (False, "escalation_budget"),
 }
 """Code of the kernel → whether the teacher is asked, and the reason's word."""
 
@@ -30,4 +30,4 @@ def decide(
         Whether the teacher is asked, and why or why not.
     """
     threshold = thresholds[label] if label is not None else math.inf
-    return WORDS[kernel.decide(label is None, confidence, threshold, budget_ok)]
+    return WORDS[decision.decide(label is None, confidence, threshold, budget_ok)]

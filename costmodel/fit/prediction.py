@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from costmodel.engine.run import Interval, Result, interval, simulate_all, simulate_many
+from costmodel.engine.replications import Interval, interval
+from costmodel.engine.result import Result
+from costmodel.engine.run import simulate_all, simulate_many
 from costmodel.errors import BadProfile
 from costmodel.inputs.scenario import (
     SLOT_WAIT_S,

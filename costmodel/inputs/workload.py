@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from costmodel.engine.kernel import layout
+from costmodel.engine.kernel.layout import TAIL_FROM, TAIL_LOWEST, TAIL_STEPS
 from costmodel.errors import BadScenario, BadTable
 from costmodel.inputs.tables.read import read_table
 from costmodel.inputs.tables.times import seconds_of
@@ -35,8 +37,6 @@ WINDOW_S = 900.0
 """Rates are constant within a quarter of an hour."""
 TABLE = 4096
 """Cells of a quantile table."""
-TAIL_FROM, TAIL_LOWEST, TAIL_STEPS = 64, 53, 16
-"""The longest 1 of 64 have a table of their own, up to 1 - 2^-53, the highest rank drawn."""
 
 BUSINESS_DAY: tuple[float, ...] = (
     0.35, 0.28, 0.24, 0.22, 0.24, 0.32, 0.50, 0.80, 1.15, 1.45, 1.60, 1.65,
@@ -273,7 +273,7 @@ def traffic(
     spells: Floats = NO_BURSTS,
     output: Lengths | None = None,
 ) -> dict[str, float | Floats]:
-    """Lay a workload out as the fields the kernel draws from (see `kernel.tell`).
+    """Lay a workload out as the fields the kernel draws from (see `layout.tell`).
 
     Args:
         workload: what arrives.
@@ -284,13 +284,11 @@ def traffic(
         spells: two-state process on that share, as `Bursts.table` lays it out.
         output: tokens of a teacher's answer.
     """
-    from costmodel.engine import kernel
-
     kinds = {
-        "poisson": kernel.POISSON,
-        "gamma": kernel.GAMMA,
-        "even": kernel.EVERY_GAP,
-        "replay": kernel.REPLAY,
+        "poisson": layout.POISSON,
+        "gamma": layout.GAMMA,
+        "even": layout.EVERY_GAP,
+        "replay": layout.REPLAY,
     }
     rate, output = workload.rates(until_s, zero_s), output or Lengths(mean=1)
     return {
@@ -315,14 +313,12 @@ def arrivals(
     workload: Workload, *, seed: int, duration_s: float, output: Lengths | None = None
 ) -> Iterator[Arrival]:
     """Yield the arrivals of a workload in time order, the same as the simulator's for this seed."""
-    from costmodel.engine import kernel
+    from costmodel.engine.kernel.arrivals import Drawer
 
-    told = kernel.tell(traffic(workload, until_s=duration_s, output=output))
-    state, rng = np.zeros(1, kernel.STATE), kernel.streams(seed)
+    drawer = Drawer(layout.tell(traffic(workload, until_s=duration_s, output=output)), seed)
     block = np.empty((1024, 4))
-    n, first = len(block), True
+    n = len(block)
     while n == len(block):
-        n = kernel.draw(told.record, told.tables, state, rng, block, first)
-        first = False
+        n = drawer.fill(block)
         for at, tokens, out, rank in block[:n].tolist():
             yield Arrival(at, int(tokens), round(out), rank)

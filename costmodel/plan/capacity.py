@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from costmodel.bill.simulated import month_bill, prices_of
-from costmodel.engine.run import Progress, Result, simulate_all, simulate_many
+from costmodel.engine.result import Result
+from costmodel.engine.run import Progress, simulate_all, simulate_many
 from costmodel.errors import BadGoal
 from costmodel.inputs.scenario import Scenario, sweep, vary
 

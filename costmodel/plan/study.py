@@ -29,7 +29,9 @@ from costmodel.bill.simulated import (
 )
 from costmodel.bill.usage import every_request, wanted
 from costmodel.bill.verdict import Money, Verdict, judge
-from costmodel.engine.run import Progress, Result, confidence_curve, simulate, simulate_all
+from costmodel.engine.fields import confidence_curve
+from costmodel.engine.result import Result
+from costmodel.engine.run import Progress, simulate, simulate_all
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.inputs.scenario import Scenario, sweep
 from costmodel.plan.pareto import ParetoPoint, pareto_points

@@ -35,7 +35,7 @@ from costmodel.whatif import project_deployment, verdict, verdict_of
 
 if TYPE_CHECKING:
     from costmodel.bill.simulated import MonthBill
-    from costmodel.engine.run import Result
+    from costmodel.engine.result import Result
 
 SIMULATED_REQUESTS = 400_000
 """Enough for a p99 within a percent or so, few enough for an answer within two seconds."""

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costmodel.engine.run import confidence_curve, interval, quantile, simulate, simulate_many
+from costmodel.engine.fields import confidence_curve
+from costmodel.engine.kernel.layout import BINS
+from costmodel.engine.kernel.tally import bin_of
+from costmodel.engine.replications import interval
+from costmodel.engine.result import quantile
+from costmodel.engine.run import simulate, simulate_many
 from costmodel.errors import BadScenario
 from costmodel.inputs.scenario import (
     ApiTeacher,
@@ -347,11 +352,9 @@ def test_intervals_hold_their_mean_and_shrink_with_seeds():
 
 def test_quantiles_are_read_within_their_stated_error():
     """Any value comes back within 1/256 of itself."""
-    from costmodel.engine import kernel
-
     for value in np.geomspace(1e-8, 1e4, 97):
-        bins = np.zeros(kernel.BINS)
-        bins[kernel._bin(value)] = 1
+        bins = np.zeros(BINS)
+        bins[bin_of(value)] = 1
         assert quantile(bins, 0.5) == pytest.approx(value, rel=1 / 256)
 
 

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 from scipy.special import ndtr
 
-from costmodel.engine import kernel
+from costmodel.engine.kernel import layout
+from costmodel.engine.kernel.chance import length_at
 from costmodel.errors import BadScenario
 from costmodel.inputs.workload import (
     BUSINESS_DAY,
@@ -90,14 +91,16 @@ def test_lengths_have_their_mean():
 def test_heavy_tails_realise_their_moments(cv):
     """Mean, second moment and far quantiles of what is drawn lie within 2 % of the lognormal's."""
     lengths = Lengths(mean=400, cv=cv, most=1e15)
-    told = kernel.tell({"tokens": lengths.table(), "tokens_tail": lengths.tail()})
+    told = layout.tell({"tokens": lengths.table(), "tokens_tail": lengths.tail()})
+    state = np.zeros(1, layout.STATE)
+    state["tables"] = told.tables.ctypes.data
     at, n, tail_at, tail_n = (
         int(told.record[0][f"tokens_{end}"]) for end in ("at", "n", "tail_at", "tail_n")
     )
     z = np.linspace(-8, 8, 8001)
     weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
     ranks = np.minimum(ndtr(z), 1 - 2.0**-53)
-    drawn = np.array([kernel.length_at(told.tables, at, n, tail_at, tail_n, u) for u in ranks])
+    drawn = np.array([length_at(state[0], at, n, tail_at, tail_n, u) for u in ranks])
     sigma = np.sqrt(np.log1p(cv**2))
     exact = 400 * np.exp(sigma * z - sigma**2 / 2)
     assert (drawn * weight).sum() == pytest.approx(400, rel=1e-3)

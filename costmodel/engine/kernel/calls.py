@@ -1,0 +1,99 @@
+"""One call to a teacher, whatever kind it is: it waits, is billed, and leaves."""
+
+# mypy: disable-error-code="no-any-return"
+
+from __future__ import annotations
+
+from typing import Any
+
+from costmodel.engine.kernel.compiled import compiled, inlined, record_of
+from costmodel.engine.kernel.layout import CALL, T_STAY, T_WAIT, TEACHER
+from costmodel.engine.kernel.tally import (
+    around,
+    count_latency,
+    count_stage,
+    degrade,
+    row_at,
+    there,
+)
+
+OK, LATE, FAILED, REJECTED, RETRY, NO_SLOT = 0, 1, 2, 3, 4, 5
+call_at = record_of(CALL)
+
+
+@inlined
+def patience(call: Any, p: Any) -> float:
+    """The moment at which a call that still waits for a slot gives up."""
+    return min(call.deadline, call.offered + p.max_wait_s)
+
+
+@compiled
+def waited(call: Any, t: float, x: Any) -> None:
+    """A call has got its slot."""
+    wait = t - call.offered
+    row_at(x.rows, call.row).in_teacher_wait_s += wait
+    count_stage(x, call.row, T_WAIT, wait)
+
+
+@compiled
+def bill(call: Any, written: int, failed: bool, cancelled: bool, x: Any) -> None:
+    """Count one attempt that reached the teacher; audits in columns of their own."""
+    r = row_at(x.rows, call.row)
+    if call.audit == 1:
+        r.audit_calls += 1
+        r.audit_input_tokens += call.read
+        r.audit_output_tokens += written
+    else:
+        r.teacher_calls += 1
+        r.input_tokens += call.read
+        r.output_tokens += written
+    if failed:
+        r.calls_failed += 1
+    elif cancelled:
+        r.calls_cancelled += 1
+
+
+@compiled
+def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
+    """End one call at time t and free its place."""
+    call = call_at(x.calls, slot)
+    row = call.row
+    r = row_at(x.rows, row)
+    stay = t - call.offered
+    x.teacher_sum += stay
+    r.in_teacher_s += stay
+    count_stage(x, row, T_STAY, stay)
+    if call.audit == 1:
+        if status != OK:
+            r.audits_lost += 1
+    elif status == OK:
+        seconds = t - call.arrived + around(p, x)
+        r.teacher += 1
+        r.teacher_s += seconds
+        count_latency(x, row, TEACHER, seconds)
+    else:
+        if status == LATE:
+            r.teacher_timeout += 1
+        elif status == FAILED:
+            r.teacher_unavailable += 1
+        elif status == REJECTED:
+            r.teacher_throttled += 1
+        else:
+            r.teacher_busy += 1
+        degrade(p, x, row, t - call.arrived, call.wrong, call.bare)
+    call.next = x.free
+    x.free = slot
+
+
+@compiled
+def left(slot: int, at: float, noticed: float, status: int, p: Any, x: Any) -> None:
+    """A call left at a moment that is noticed now."""
+    there(noticed, -1, x)
+    x.teacher_area -= noticed - at
+    leave(slot, at, status, p, x)
+
+
+@compiled
+def expire(slot: int, t: float, p: Any, x: Any) -> None:
+    """A call whose patience ended while it queued: it left then, and is noticed at t."""
+    left(slot, patience(call_at(x.calls, slot), p), t, NO_SLOT, p, x)

@@ -1,0 +1,215 @@
+"""The records a run is told, keeps and tells; plain numpy, without the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Records = npt.NDArray[np.void]
+
+# --- what a run is told ----------------------------------------------------------------------
+
+EVERY_GAP, POISSON, GAMMA, REPLAY = 0, 1, 2, 3
+CONSTANT, EXPONENTIAL, LOGNORMAL, TABLE = 0, 1, 2, 3
+SLOTS, CONTINUOUS = 0, 1
+
+TAIL_FROM, TAIL_LOWEST, TAIL_STEPS = 64, 53, 16
+"""The longest 1 of 64 have a table of their own, up to 1 - 2^-53, the highest rank drawn."""
+TABLES = (
+    "rate",  # mean arrivals per second in each window
+    "hardness",  # factor on the share of unsure requests, by window
+    "bursts",  # rate factor calm, in a burst; mean seconds calm, of a burst
+    "spells",  # the same for hardness
+    "replay",  # trace rows: gap in mean gaps, tokens, output tokens, rank of length
+    "tokens",  # quantiles of student tokens; every table of quantiles is evenly spaced in rank
+    "tokens_tail",  # the longest, by distance from rank 1: see `chance.length_at`
+    "output",  # quantiles of the teacher's output tokens
+    "output_tail",
+    "student_noise_table",
+    "overhead",  # quantiles of the seconds around the student that occupy no replica
+    "confidence",  # quantiles of confidence, least sure first
+    "disagreement",  # chance that a kept answer differs from the teacher's, by cell of rank
+    "teacher_noise_table",
+)
+_WHOLE = (
+    "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
+    "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
+    "max_attempts", "pending_limit", "engines", "max_running", "abort",
+)  # fmt: skip
+_REAL = (
+    # traffic
+    "window_s", "gap_shape", "start_s", "count_from_s", "until_s", "row_s",
+    # student
+    "fixed_s", "per_request_s", "per_token_s", "student_sigma", "max_batch_tokens",
+    "student_failure_rate", "check_s", "target", "start_delay_s",
+    # policy
+    "threshold", "length_correlation", "audit_rate", "budget_per_s", "budget_burst", "deadline_s",
+    "teacher_timeout_s",
+    # teacher
+    "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
+    "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
+    "reject_s", "backoff_s", "max_wait_s", "kv_tokens", "step_s", "step_per_request_s",
+    "step_per_context_s", "step_per_prefill_s", "prefill_budget",
+)  # fmt: skip
+_TOLD = np.dtype(
+    [(name, "i8") for name in _WHOLE]
+    + [(name, "f8") for name in _REAL]
+    + [(f"{name}_{end}", "i8") for name in TABLES for end in ("at", "n")]
+)
+
+
+class Told(NamedTuple):
+    """All that a run is told: scalars in one record, tables in one array."""
+
+    record: Records
+    tables: Floats
+
+
+def tell(fields: Mapping[str, float | Floats]) -> Told:
+    """Pack named scalars and tables; what is not named is 0 or empty.
+
+    Raises:
+        KeyError: a name the kernel does not know.
+    """
+    record = np.zeros(1, _TOLD)
+    tables: list[Floats] = []
+    at = 0
+    for name, value in fields.items():
+        if isinstance(value, np.ndarray):
+            flat = np.ascontiguousarray(value, dtype=np.float64).ravel()
+            record[f"{name}_at"], record[f"{name}_n"] = at, flat.size
+            at += flat.size
+            tables.append(flat)
+        elif name in _WHOLE or name in _REAL:
+            record[name] = value
+        else:
+            raise KeyError(name)
+    return Told(record, np.concatenate([*tables, np.zeros(1)]))
+
+
+# --- what a run tells ------------------------------------------------------------------------
+
+COUNTS = (
+    "requests", "student", "teacher", "degraded", "refused",
+    "wanted_teacher", "disagreements", "audits", "audits_lost",
+    "queue_full", "deadline", "escalation_budget", "teacher_deadline",
+    "teacher_busy", "teacher_throttled", "teacher_unavailable", "teacher_timeout",
+    "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
+    "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
+    "batches", "student_tokens", "wanted_tokens", "student_failed",
+)  # fmt: skip
+"""Whole columns of a row. Token columns count every billed attempt, audits in their own."""
+SUMS = (
+    "student_busy_s", "student_paid_s", "teacher_busy_s", "student_s", "teacher_s", "degraded_s",
+    "in_student_wait_s", "in_student_s", "in_teacher_wait_s", "in_teacher_s",
+)  # fmt: skip
+"""Columns of seconds: capacity up to the horizon, in the row in which it was busy or paid;
+end-to-end latency summed by route; time in each stage summed."""
+ROW = np.dtype([(name, "i8") for name in COUNTS] + [(name, "f8") for name in SUMS])
+
+STUDENT, TEACHER, DEGRADED = 0, 1, 2
+STAGES = ("student_wait", "student", "teacher_wait", "teacher")
+S_WAIT, S_STAY, T_WAIT, T_STAY = 0, 1, 2, 3
+
+SUB_BITS = 7
+"""128 bins per factor of two: a quantile is read within 1/256 = 0.4 % of its value."""
+LOWEST_EXPONENT = -30
+OCTAVES = 48
+BINS = 1 + OCTAVES * 2**SUB_BITS
+
+
+class Stats(NamedTuple):
+    """Arrays a run fills; the last row (R) takes what arrives during the warm-up."""
+
+    rows: Records
+    """(R + 1,) of `ROW`: the timeline."""
+    latency: npt.NDArray[np.int32]
+    """(R + 1, 3, BINS) histograms of end-to-end latency by route."""
+    stages: Ints
+    """(2, len(STAGES), BINS) histograms of the stages; [1] is the warm-up's."""
+    state: Records
+    """(1,) of `STATE` at the end."""
+
+
+def new_stats(rows: int) -> Stats:
+    """Zeroed arrays for a timeline of so many rows."""
+    return Stats(
+        np.zeros(rows + 1, ROW),
+        np.zeros((rows + 1, 3, BINS), np.int32),
+        np.zeros((2, len(STAGES), BINS), np.int64),
+        np.zeros(1, STATE),
+    )
+
+
+# --- what a run keeps ------------------------------------------------------------------------
+
+VALUE, COUNTER = np.dtype([("it", "f8")]), np.dtype([("n", "u8")])
+BIN32, BIN64 = np.dtype([("n", "i4")]), np.dtype([("n", "i8")])
+REQUEST = np.dtype(
+    [("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8"), ("row", "i8")]
+)
+EVENT = np.dtype([("at", "f8"), ("who", "i8")])
+REPLICA = np.dtype([("size", "i8"), ("starting", "f8"), ("idle", "i8")])
+"""Size of its batch (-1 while it is off), when it will be there; `idle` is the stack's place."""
+CALL = np.dtype(
+    [
+        ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
+        ("read", "i8"), ("written", "i8"), ("tries", "i8"), ("status", "i8"),
+        ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
+    ]
+)  # fmt: skip
+ENGINE = np.dtype(
+    [
+        ("running", "i8"), ("step", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"),
+        ("stepping", "i8"), ("context", "f8"), ("reserved", "f8"), ("soonest", "f8"),
+        ("ends", "i8"),
+    ]
+)  # fmt: skip
+MANY = ("tables", "rng", "queue", "batch", "replicas", "done", "calls", "events", "engines",
+        "rows", "latency", "stages")  # fmt: skip
+"""What there is many of: the state holds the address of each."""
+METER = np.dtype([("at", "f8"), ("row", "i8"), ("row_end", "f8")])
+"""Up to where the busy seconds of one side are booked."""
+STATE = np.dtype(
+    [(name, "i8") for name in MANY]
+    + [
+        ("last_row", "i8"), ("queue_mask", "i8"), ("places", "i8"),
+        # arrivals
+        ("clock", "f8"), ("window", "i8"), ("bursting", "i8"), ("burst_end", "f8"),
+        ("trace_row", "i8"), ("spell", "i8"), ("spell_end", "f8"),
+        # fleet
+        ("head", "i8"), ("queued", "i8"), ("working", "i8"), ("idle", "i8"), ("on", "i8"),
+        ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("student_meter", METER),
+        ("budget_left", "f8"), ("budget_at", "f8"),
+        # teacher
+        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("pending", "i8"),
+        ("busy", "i8"), ("teacher_meter", METER),
+        ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
+        # Little's law, over the whole run, warm-up included: seconds summed over customers, and,
+        # accounted separately, the area under the number present
+        ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),
+        ("there", "i8"), ("there_at", "f8"), ("teacher_area", "f8"), ("teacher_sum", "f8"),
+        # what the last arrival leaves: seconds of the longest wait, and to refill a token bucket
+        ("backlog_s", "f8"), ("refill_s", "f8"),
+        # events that were scheduled before their cause: none, or the simulator is wrong
+        ("past", "i8"),
+    ]
+)  # fmt: skip
+
+# --- random streams --------------------------------------------------------------------------
+
+STREAMS = 13
+(
+    R_GAP, R_BURST, R_LENGTH, R_MIX, R_RANK, R_SPELL, R_OUTPUT,
+    R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_RETRY, R_OVERHEAD,
+) = range(STREAMS)  # fmt: skip
+
+
+def streams(seed: int) -> npt.NDArray[np.uint64]:
+    """Counters of the random streams of one seed, shape (STREAMS,)."""
+    return np.asarray(np.random.SeedSequence(seed).generate_state(STREAMS, np.uint64), np.uint64)
