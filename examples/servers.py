@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from router.process.lifeline import Lifeline
 
 
 class ServerError(Exception):
@@ -33,15 +36,22 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `raisehand ARGUMENTS` until the block ends; enter the block when it answers 200.
 
+    The server ends with this process: a router hears it by its lifeline, a teacher by its stdin
+    (`--until-stdin-closes`).
+
     Raises:
         ServerError: it exited or did not answer in time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    lifeline = Lifeline()  # however this process ends, a router ends with it
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [Path(sys.executable).parent / "raisehand", *arguments],
+            stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
+            env=os.environ | lifeline.variables,
+            pass_fds=(lifeline.descriptor,),
         )
         try:
             _wait(process, ready_url, log, timeout_s)

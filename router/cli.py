@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "init": ("students.commands.init:init", "Make a folder to start from."),
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),
     "export": ("students.commands.export:export", "Encoder to int8 or ONNX, certified anew."),
@@ -21,6 +22,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "ablate": ("students.commands.ablate:ablate", "Soft or hard labels, and how many of them?"),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
+    "fake-teacher": (
+        "loadtests.servers.fake_teacher:main",
+        "Serve a teacher that costs nothing, to try things on.",
+    ),
     "serve": (
         "router.commands.serve:serve",
         "Route: the student by default, the teacher when unsure.",
@@ -127,7 +132,7 @@ main = LazyGroup(
         "The student answers by default. When it is not sure, it raises its hand and the teacher "
         "answers."
     ),
-    epilog="Start with: raisehand label --task task.yaml",
+    epilog="Start with: raisehand init tickets",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 click.version_option(package_name="raisehand", prog_name="raisehand")(main)

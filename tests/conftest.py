@@ -1,5 +1,7 @@
 """Fixtures that every folder of tests may use."""
 
+import os
+import re
 import socket
 
 import pytest
@@ -15,3 +17,31 @@ def _free_port() -> int:
 def free_port_of():
     """A function that returns a loopback port nobody listens on."""
     return _free_port
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """Name the skips that CI did not expect; they fail the run (see `pytest_sessionfinish`)."""
+    for nodeid, reason in _unexpected(terminalreporter):
+        terminalreporter.write_line(f"UNEXPECTED SKIP {nodeid}: {reason}", red=True)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Fail a run whose skips are not among those of EXPECTED_SKIPS.
+
+    CI sets it to a regular expression over reasons: a test that skips is a test that proves
+    nothing, and where everything is installed none may.
+    """
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == 0 and reporter is not None and _unexpected(reporter):
+        session.exitstatus = 1
+
+
+def _unexpected(reporter):
+    expected = os.environ.get("EXPECTED_SKIPS")
+    if expected is None:
+        return []
+    skips = [
+        (report.nodeid, report.longrepr[2] if isinstance(report.longrepr, tuple) else "")
+        for report in reporter.stats.get("skipped", [])
+    ]
+    return [(nodeid, reason) for nodeid, reason in skips if not re.search(expected, reason)]

@@ -75,7 +75,9 @@ def run(options: Options) -> None:
     serve_teacher += ["--port", str(port), "--task", str(task)]
     say(serve_teacher)
     with running(
-        serve_teacher, ready_url=f"http://127.0.0.1:{port}/health", log=logs / "teacher.log"
+        [*serve_teacher, "--until-stdin-closes"],
+        ready_url=f"http://127.0.0.1:{port}/health",
+        log=logs / "teacher.log",
     ):
         raisehand("label", "--task", str(task), "--yes")
         distill_if_changed(task)

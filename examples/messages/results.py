@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from costmodel.bill.baselines import BASELINES
 from costmodel.bill.projection import Projection
 from costmodel.inputs.taskfile import read_deployment
 from costmodel.report.figures import break_even_figure, cost_by_rail_figure, new_figure
 from costmodel.report.page import Headline, Page
-from costmodel.report.tables import percent, projection_tables, usd
+from costmodel.report.tables import RAILS, percent, projection_tables, usd
 from costmodel.whatif import project_deployment, verdict
 from students.certificate import Certificate
 from students.evaluation import Evaluation, Paired
@@ -350,22 +350,65 @@ def _milliseconds(latency: dict[str, float | None], name: str) -> str:
 
 
 def _screen(results: Results, console: Console) -> None:
-    console.rule("[bold]raisehand: urgent or not")
-    for heading, rows in _rows(results).items():
-        _print(console, heading, ("", ""), rows)
-    for table in projection_tables(results.projection):
-        _print(console, table.caption, table.headers, table.rows)
-    console.print(results.certificate.statement)
-    console.print(_teacher_sentence(results.evaluation))
+    """End with what one must know; everything else stands on the page."""
+    table = Table(title="raisehand: urgent or not", title_style="bold", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, words in _summary(results):
+        table.add_row(name, words)
+    console.print(table)
     console.print(f"[bold]{results.verdict}")
 
 
-def _print(
-    console: Console, title: str, headers: Iterable[str], rows: Iterable[Iterable[str]]
-) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for i, header in enumerate(headers):
-        table.add_column(header, justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+def _summary(results: Results) -> list[tuple[str, str]]:
+    e, c, p = results.evaluation, results.certificate, results.projection
+    load, latency, served = results.load, results.figures["latency_ms"], results.served
+    gold = {"teacher": e.teacher, "student alone": e.student, "both": e.cascade}
+    per_1k = {RAILS[name]: p.rail(name).usd_per_1k for name in RAILS if _has_rail(p, name)}
+    verdict = "PASS" if load["valid"] else "INVALID: " + "; ".join(load["invalid_reasons"])
+    return [
+        (
+            "who answers",
+            f"student {percent(1 - e.escalation.rate)}, teacher {percent(e.escalation.rate)} "
+            f"({percent(e.escalation.low)} to {percent(e.escalation.high)})",
+        ),
+        (
+            "agreement",
+            f"{percent(e.cascade_agreement.rate, 2)} of {e.cascade_agreement.n:,}; served over "
+            f"HTTP {percent(served.agreed / served.answers, 2)}",
+        ),
+        (
+            "certified",
+            f"at least {percent(c.agreement_lower_bound, 2)} with {c.confidence:.0%} confidence "
+            f"(promised: {percent(c.agreement)})",
+        ),
+        (
+            "accuracy on gold",
+            ", ".join(f"{who} {percent(of.accuracy or 0)}" for who, of in gold.items()),
+        ),
+        (
+            "1,000 requests",
+            ", ".join(f"{rail} {usd(amount)}" for rail, amount in per_1k.items()),
+        ),
+        *(
+            (
+                f"saves a month: {BASELINES[b.name]}",
+                f"{usd(b.saving.mid)} ({usd(b.saving.low)} to {usd(b.saving.high)})",
+            )
+            for b in p.baselines
+        ),
+        (
+            "latency, p50 · p99",
+            f"student {_milliseconds(latency, 'student')}; "
+            f"escalated {_milliseconds(latency, 'escalated')}",
+        ),
+        (
+            "load test",
+            f"{load['achieved_rps']:.0f} of {load['offered_rps']:.0f} requests/s, "
+            f"{load['failed']} failed: {verdict}",
+        ),
+    ]
+
+
+def _has_rail(projection: Projection, name: str) -> bool:
+    return any(rail.name == name for rail in projection.rails)

@@ -1,6 +1,6 @@
 r"""A teacher that can be told what to be: real HTTP, vLLM's `/classify` and OpenAI's chat.
 
-    python -m loadtests.servers.fake_teacher --port 8001 --label urgent --label not_urgent \
+    raisehand fake-teacher --port 8001 --label urgent --label not_urgent \
         --references answers.csv --set latency_ms=120 --set latency_sigma=0.5
 
 `POST /control/knobs` changes knobs while it runs, `GET /control/served` says what it served and
@@ -23,10 +23,11 @@ import click
 import msgspec
 from pydantic import ValidationError
 
-from loadtests.errors import BadRows
+from loadtests.errors import BadLoadSpec, BadRows
 from loadtests.generator.recorded import read_recorded
 from loadtests.inputs.rows import AnswersFile, read_answers
 from loadtests.inputs.spec import faults
+from loadtests.inputs.taskfile import read_task
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
 from loadtests.servers.knobs import Knobs
@@ -341,10 +342,18 @@ def _stream(
     return b"".join([*lines, b"data: [DONE]\n\n"])
 
 
-@click.command()
+@click.command(
+    epilog="Example: raisehand fake-teacher --task task.yaml --references messages.csv --port 8000"
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8001, show_default=True)
-@click.option("--label", "labels", multiple=True, required=True, help="A label; repeat it.")
+@click.option(
+    "--task",
+    "task_path",
+    type=click.Path(path_type=Path),
+    help="Task file: its answer words, model and prompt, instead of --label and --model.",
+)
+@click.option("--label", "labels", multiple=True, help="A label; repeat it.")
 @click.option("--model", default="fake-teacher", show_default=True)
 @click.option("--references", type=click.Path(path_type=Path), help="A table or labels.npz.")
 @click.option("--text", default="text", show_default=True, help="Column of the texts.")
@@ -357,6 +366,7 @@ def _stream(
 def main(
     host: str,
     port: int,
+    task_path: Path | None,
     labels: tuple[str, ...],
     model: str,
     references: Path | None,
@@ -368,8 +378,18 @@ def main(
     api_key: str | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Serve a teacher whose answers, latency and faults are known."""
+    """Serve a teacher whose answers, latency and faults are known: it costs nothing.
+
+    It speaks vLLM's /classify and OpenAI's chat completions. The README starts with it; load tests
+    and fault drills turn its knobs while it runs.
+    """
     try:
+        if task_path is not None:
+            task = read_task(task_path)
+            labels, model = task.words, task.teacher.model
+            settings = (f"user={task.teacher.prompt.get('user', '{text}')}", *settings)
+        if not labels:
+            raise click.UsageError("give --task FILE, or each label as --label NAME")
         known: Mapping[str, str] = {}
         if references is not None and references.suffix == ".npz":
             known = read_recorded(references, labels)
@@ -380,7 +400,7 @@ def main(
         knobs = Knobs.model_validate({"labels": labels, **chosen})
     except ValidationError as error:
         raise click.ClickException(faults(error)) from None
-    except BadRows as error:
+    except (BadRows, BadLoadSpec) as error:
         raise click.ClickException(str(error)) from None
     serve(FakeTeacher(knobs, known, model=model, api_key=api_key), host, port)
 

@@ -210,8 +210,7 @@ def _serve(options: Options, settings: Settings) -> None:
     from students.task import load_task
 
     share = options.share
-    if share is not None:
-        when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
+    when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
     tasks = [load_task(path) for path in options.task_paths]
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))

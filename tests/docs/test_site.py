@@ -44,3 +44,11 @@ def test_every_decision_is_listed_with_its_status():
     for page in sorted(folder.glob("0*.md")):
         assert f"({page.name})" in index
         assert re.search(r"accepted|replaced", index.split(f"({page.name})")[1].split("\n")[0])
+
+
+def test_every_decision_is_in_the_index():
+    """With its status and date; the index is how a reader finds one."""
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "index.md").read_text("utf-8")
+    for path in folder.glob("0*.md"):
+        assert f"({path.name})" in index, path.name

@@ -1,6 +1,7 @@
 """The main job on a slice of the real messages: every process, every step, real HTTP."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def demo(tmp_path_factory):
         ],
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=850,  # four times what a quiet machine takes
     )
     if "could not be fetched" in done.stderr:
         pytest.skip(f"the messages cannot be fetched here: {done.stderr.splitlines()[-1]}")
@@ -72,6 +73,22 @@ def test_page_is_self_contained(demo):
     assert page.count("<svg") >= 5
     assert "src=" not in page
     assert "<link" not in page
+
+
+def test_it_ends_with_one_screen(demo):
+    """At most 40 lines, with money as people read it."""
+    screen = demo[0].stderr[demo[0].stderr.rindex("raisehand: urgent or not") :]
+    assert len(screen.splitlines()) <= 40
+    for words in (
+        "who answers",
+        "certified",
+        "accuracy on gold",
+        "saves a month",
+        "latency",
+        "page",
+    ):
+        assert words in screen
+    assert not re.search(r"\$[\d,]*\.\d{5}", screen)
 
 
 def test_screen_names_the_commands_that_a_user_runs(demo):

@@ -221,7 +221,7 @@ def test_in_a_browser(app, tmp_path):
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        pytest.skip("no Chromium is installed")
+        pytest.skip("no chromium is installed")
     app.respond("simulate", "")  # compiled before the browser waits for it
     server = make_server(app, 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
