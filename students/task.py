@@ -225,9 +225,11 @@ class PromiseSection(_Section):
 class StudentSection(_Section):
     """Which student to distil and what one machine of it costs."""
 
-    family: Literal["linear", "frozen", "encoder", "auto"] = "linear"
+    family: Literal["linear", "frozen", "encoder", "blend", "auto"] = "linear"
     """linear: hashed n-grams. frozen: a head on the encoder at `encoder_path` as it is. encoder:
-    all of it fine-tuned. auto: each, the cheapest first, and the best buy is kept."""
+    all of it fine-tuned. blend: linear and `blend_with` together. auto: each, the cheapest first,
+    and the best buy is kept."""
+    blend_with: Literal["frozen", "encoder"] = "frozen"
     confidence: Kind = "max_probability"
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from students.distill.ladder import Ladder
     from students.distill.run import Distilled
-    from students.runtime.bundle import Bundle, LabellingBill
+    from students.runtime.bundle import Bundle, LabellingBill, Trial
     from students.task import Task
 
 
@@ -194,15 +194,7 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     rows += [("Labels", _bill(manifest.labelling))] if manifest.labelling else []
     for trial in manifest.trials:
-        l2 = f", L2 = {trial.l2:g}" if manifest.family == "linear" else ""
-        l2 += f", {trial.terms} in ≥ {trial.least_texts} texts" if trial.terms else ""
-        rows.append(
-            (
-                "Chosen" if trial is manifest.trials[0] else "Tried",
-                f"T = {trial.temperature:g}, λ = {trial.hard_weight:g}{l2}: validation KL "
-                f"{trial.kl:.4f}, agreement {trial.agreement:.1%}, {trial.epochs} epochs",
-            )
-        )
+        rows.append(("Chosen" if trial is manifest.trials[0] else "Tried", _trial(trial)))
     rows.append(("Calibration", f"temperature {manifest.temperature:.3f}"))
     if (e := manifest.evaluation) is not None:
         s, c, x = e.agreement, e.cascade_agreement, e.escalation
@@ -214,6 +206,17 @@ def _rows(bundle: Bundle) -> list[tuple[str, str]]:
     if (p := manifest.profile) is not None:
         rows.append(("Speed", f"{p.texts_per_s:,.0f} texts/s ({p.machine})"))
     return rows
+
+
+def _trial(trial: Trial) -> str:
+    found = f"validation KL {trial.kl:.4f}, agreement {trial.agreement:.1%}"
+    if trial.linear_weight is not None:
+        return f"weight of the linear part {trial.linear_weight:g}: {found}"
+    reading = (
+        f", L2 = {trial.l2:g}, {trial.terms} in ≥ {trial.least_texts} texts" if trial.terms else ""
+    )
+    setting = f"T = {trial.temperature:g}, λ = {trial.hard_weight:g}{reading}"
+    return f"{setting}: {found}, {trial.epochs} epochs"
 
 
 def _bill(labelling: LabellingBill) -> str:

@@ -172,6 +172,17 @@ def _logits(
     return out
 
 
+def logits_of(trained: TrainedEncoder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the logits (N, K) of a trained encoder, in order."""
+    from tokenizers import Tokenizer
+
+    tokens = tokenizing(Tokenizer.from_str(trained.tokenizer_json), trained.max_length)(texts)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logits = _logits(trained.network, tokens, trained.pad_id, device)
+    trained.network.cpu()
+    return logits
+
+
 def load_base(base: Path, classes: int, seed: int) -> tuple[EncoderNetwork, Tokenizer, int]:
     """Load a pre-trained encoder with a new head, its tokenizer and its padding token.
 

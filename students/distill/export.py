@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from students.distill.run import Distilled, Report, prove
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime import int8, onnx
-from students.runtime.bundle import Bundle, Family, draft, hash_files
+from students.runtime.bundle import Bundle, Family, Manifest, draft, hash_files
 from students.runtime.encoder import BATCH, TOKENIZER, Tokenizing, pad
+from students.runtime.load import LINEAR_WEIGHTS
 from students.task import Task
 
 if TYPE_CHECKING:
@@ -54,13 +56,16 @@ def exported(
         BadTask: the bundle is no encoder, or the target's packages are not installed.
     """
     to = TARGETS[target]
+    family, config = _exported(bundle.manifest, to.family)
     with draft(task.work_dir / "bundles") as folder:
         report(f"write {target}", 0, 1)
         to.write(bundle, part["train"].texts, folder)
+        if family == "blend":
+            shutil.copyfile(bundle.path / LINEAR_WEIGHTS, folder / LINEAR_WEIGHTS)
         manifest = bundle.manifest.model_copy(
             update={
-                "family": to.family,
-                "config": {**bundle.manifest.config, "exported_from": bundle.id},
+                "family": family,
+                "config": {**config, "exported_from": bundle.id},
                 "files": hash_files(folder),
                 "certificate": None,
                 "evaluation": None,
@@ -171,11 +176,22 @@ TARGETS = {
 }
 
 
+def _exported(manifest: Manifest, to: Family) -> tuple[Family, dict[str, JsonValue]]:
+    """Family and config of the export; of a blend, its encoder alone changes its runtime."""
+    if manifest.family == "blend":
+        return "blend", {**manifest.config, "encoder": to}
+    return to, manifest.config
+
+
 def _network(bundle: Bundle) -> EncoderNetwork:
-    if bundle.manifest.family != "encoder":
+    manifest = bundle.manifest
+    kind = manifest.config.get("encoder") if manifest.family == "blend" else manifest.family
+    if kind != "encoder":
+        of_kind = f", its encoder of {kind!r}" if manifest.family == "blend" else ""
         raise BadTask(
-            f"bundle {bundle.id} is of family {bundle.manifest.family!r}; only an encoder student "
-            "is exported (a linear student is already compiled for the CPU)"
+            f"bundle {bundle.id} is of family {manifest.family!r}{of_kind}; only an encoder "
+            "student is exported, or a blend with one (a linear student is already compiled for "
+            "the CPU)"
         )
     from students.runtime.network import load_network
 

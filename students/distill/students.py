@@ -13,10 +13,12 @@ from students.distill.progress import Progress
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Family, Trial
+from students.runtime.load import LINEAR_WEIGHTS, WEIGHTS
 from students.task import StudentSection
 
 if TYPE_CHECKING:
     from students.distill.encoder import TrainedEncoder
+    from students.runtime.linear import LinearWeights
 
 ENCODER_EPOCHS = 8
 
@@ -53,35 +55,29 @@ def train_student(
         BadTask: the family needs something that the task does not name.
     """
     if section.family == "linear":
-        return _linear(train, validation, section, progress)
+        return _of_linear(*_linear(train, validation, section, progress))
     if section.encoder_path is None:
         raise BadTask(
             "student.encoder_path is missing; name a local Hugging Face folder, or use family "
             "linear, which needs none"
         )
-    if section.family == "frozen":
-        return _frozen(train, validation, section, section.encoder_path, progress, checkpoints)
-    return _encoder(train, validation, section, section.encoder_path, progress, checkpoints)
+    base = section.encoder_path
+    if section.family == "blend":
+        return _blend(train, validation, section, base, progress, checkpoints)
+    parts = train, validation, section, base, progress, checkpoints
+    return _of_encoder(_ENCODERS[section.family](*parts), base, section.family)
 
 
 def _linear(
     train: LabelledSet, validation: LabelledSet, section: StudentSection, progress: Progress
-) -> Trained:
+) -> tuple[LinearWeights, tuple[Trial, ...]]:
     from students.distill.linear import LinearRecipe, train_linear
-    from students.runtime.load import WEIGHTS
 
     recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
-    weights, trials = train_linear(
+    return train_linear(
         train, validation, recipe, section.temperatures, section.hard_weights, section.l2,
         progress=progress,
     )  # fmt: skip
-
-    def save(folder: Path) -> None:
-        from safetensors.numpy import save_file
-
-        save_file(weights.tensors(), folder / WEIGHTS)
-
-    return Trained("linear", weights.config(), trials, save, uses=("numba",))
 
 
 def _encoder(
@@ -91,11 +87,11 @@ def _encoder(
     base: Path,
     progress: Progress,
     checkpoints: Path | None,
-) -> Trained:
+) -> TrainedEncoder:
     from students.distill.encoder import train_encoder_student
     from students.distill.training import Recipe
 
-    trained = train_encoder_student(
+    return train_encoder_student(
         train,
         validation,
         base,
@@ -106,7 +102,6 @@ def _encoder(
         checkpoints=checkpoints,
         progress=progress,
     )
-    return _of_encoder(trained, base, {})
 
 
 def _frozen(
@@ -116,12 +111,12 @@ def _frozen(
     base: Path,
     progress: Progress,
     checkpoints: Path | None,
-) -> Trained:
+) -> TrainedEncoder:
     from students.distill.frozen import HeadRecipe, train_frozen_student
 
     if checkpoints is None:
         raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
-    trained = train_frozen_student(
+    return train_frozen_student(
         train,
         validation,
         base,
@@ -131,17 +126,67 @@ def _frozen(
         cache=checkpoints.parent / "embeddings",
         progress=progress,
     )
-    return _of_encoder(trained, base, {"trained": "head"})
 
 
-def _of_encoder(trained: TrainedEncoder, base: Path, more: dict[str, JsonValue]) -> Trained:
+_ENCODERS = {"frozen": _frozen, "encoder": _encoder}
+
+
+def _blend(
+    train: LabelledSet,
+    validation: LabelledSet,
+    section: StudentSection,
+    base: Path,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> Trained:
+    """Train both parts, then choose their weight."""
+    from students.distill.blend import blend
+    from students.distill.encoder import logits_of
+
+    weights, trials = _linear(train, validation, section, lambda done, of: progress(done, 2 * of))
+    with_it = section.blend_with
+    encoder = _ENCODERS[with_it](
+        train, validation, section, base,
+        lambda done, of: progress(of + done, 2 * of), checkpoints,
+    )  # fmt: skip
+    shares, trial = blend(
+        weights.logits(validation.texts),
+        logits_of(encoder, validation.texts),
+        validation.probabilities,
+    )
+    linear = _of_linear(weights, trials, LINEAR_WEIGHTS)
+    other = _of_encoder(encoder, base, with_it)
+
+    def save(folder: Path) -> None:
+        linear.save(folder)
+        other.save(folder)
+
+    return Trained(
+        "blend",
+        {**linear.config, **other.config, **shares.config(), "encoder": other.family},
+        (trial, trials[0], encoder.trials[0]),
+        save,
+        uses=(*linear.uses, *other.uses),
+    )
+
+
+def _of_linear(weights: LinearWeights, trials: tuple[Trial, ...], name: str = WEIGHTS) -> Trained:
+    def save(folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file(weights.tensors(), folder / name)
+
+    return Trained("linear", weights.config(), trials, save, uses=("numba",))
+
+
+def _of_encoder(trained: TrainedEncoder, base: Path, family: str) -> Trained:
     from students.distill.encoder import save_encoder
 
     config: dict[str, JsonValue] = {
         "max_length": trained.max_length,
         "pad_id": trained.pad_id,
         "base": base.name,
-        **more,
+        **({"trained": "head"} if family == "frozen" else {}),
     }
     return Trained(
         "encoder",

@@ -36,7 +36,7 @@ from students.teachers.protocol import TeacherDescriptor
 MANIFEST = "manifest.json"
 LATEST = "latest"
 
-Family = Literal["linear", "encoder", "encoder-int8", "encoder-onnx"]
+Family = Literal["linear", "encoder", "encoder-int8", "encoder-onnx", "blend"]
 
 Terms = Literal["counts", "sublinear"]
 """What a feature that occurs n times in a text counts for a linear student: n, or 1 + ln n."""
@@ -64,9 +64,9 @@ class LabellingBill(_Part):
 class Trial(_Part):
     """One setting that was trained, judged on the validation rows after temperature scaling."""
 
-    temperature: float
+    temperature: float = 1.0
     """T of the soft loss."""
-    hard_weight: float
+    hard_weight: float = 0.0
     """lambda of the hard cross-entropy."""
     l2: float = 0.0
     """Strength of the L2 penalty; encoders and older bundles have none."""
@@ -74,10 +74,12 @@ class Trial(_Part):
     """What a repeated feature of a linear student counts; older bundles: every occurrence."""
     least_texts: int | None = None
     """Training texts that a feature must have been in; older bundles: 2."""
+    linear_weight: float | None = None
+    """Weight of the linear part of a blend, which trains nothing itself."""
     kl: float
     """KL(teacher || student) in nats per row."""
     agreement: float
-    epochs: int
+    epochs: int = 0
 
 
 class Manifest(_Part):

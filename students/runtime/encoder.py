@@ -122,11 +122,7 @@ class EncoderStudent:
         """Answer each text, in order."""
         if not texts:
             return []
-        logits = self.logits(texts)
-        probabilities = softmax(logits, self._temperature).astype(np.float32)
-        sure = confidence(probabilities, self._kind)
-        labels = probabilities.argmax(axis=1)
-        return list(map(Prediction, labels.tolist(), sure.tolist(), probabilities))
+        return predictions(self.logits(texts), self._temperature, self._kind)
 
     def logits(self, texts: Sequence[str]) -> Float32:
         """Return logits (N, K)."""
@@ -146,6 +142,14 @@ class EncoderStudent:
     def token_count(self, text: str) -> int:
         """Estimate one token for every four characters that are read, and at least two."""
         return min(len(text) // 4 + 2, self._max_length)
+
+
+def predictions(logits: Float32, temperature: float, kind: Kind) -> list[Prediction]:
+    """Turn logits (N, K) into calibrated answers."""
+    probabilities = softmax(logits, temperature).astype(np.float32)
+    sure = confidence(probabilities, kind)
+    labels = probabilities.argmax(axis=1)
+    return list(map(Prediction, labels.tolist(), sure.tolist(), probabilities))
 
 
 def cut(lengths: Sequence[int], most: int, pass_tokens: int | None) -> list[slice]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from students.errors import BadBundle
 from students.runtime.bundle import Bundle
 from students.runtime.probes import check_drift
 from students.runtime.protocol import Student
 
+if TYPE_CHECKING:
+    from students.runtime.encoder import EncoderStudent
+    from students.runtime.linear import LinearWeights
+
 WEIGHTS = "weights.safetensors"
+LINEAR_WEIGHTS = "linear.safetensors"
+"""The linear part of a blend, beside its encoder's weights."""
 WARM_UP = ("", "warm up every code path: naïve café 漢字 123", "a" * 400)
 
 
@@ -27,29 +35,50 @@ def load_student(bundle: Bundle, device: str = "cpu") -> Student:
 def _load(bundle: Bundle, device: str) -> Student:
     if bundle.manifest.family == "linear":
         return _linear(bundle)
-    return _encoder(bundle, device)
+    if bundle.manifest.family == "blend":
+        return _blend(bundle, device)
+    return _encoder(bundle, device, bundle.manifest.family)
 
 
 def _linear(bundle: Bundle) -> Student:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    from students.runtime.linear import LinearStudent, LinearWeights
+    from students.runtime.linear import LinearStudent
 
     manifest = bundle.manifest
-    try:
-        tensors = load_file(bundle.path / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise BadBundle(f"{bundle.path / WEIGHTS} cannot be read: {error}") from None
     return LinearStudent(
         manifest.schema_,
-        LinearWeights.from_tensors(tensors, manifest.config),
+        _linear_weights(bundle, WEIGHTS),
         temperature=manifest.temperature,
         kind=manifest.confidence,
     )
 
 
-def _encoder(bundle: Bundle, device: str) -> Student:
+def _linear_weights(bundle: Bundle, name: str) -> LinearWeights:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    from students.runtime.linear import LinearWeights
+
+    try:
+        tensors = load_file(bundle.path / name)
+    except (OSError, SafetensorError) as error:
+        raise BadBundle(f"{bundle.path / name} cannot be read: {error}") from None
+    return LinearWeights.from_tensors(tensors, bundle.manifest.config)
+
+
+def _blend(bundle: Bundle, device: str) -> Student:
+    from students.runtime.blend import BlendStudent, Shares
+
+    manifest = bundle.manifest
+    return BlendStudent(
+        _linear_weights(bundle, LINEAR_WEIGHTS),
+        _encoder(bundle, device, str(manifest.config.get("encoder"))),
+        Shares.from_config(manifest.config),
+        temperature=manifest.temperature,
+        kind=manifest.confidence,
+    )
+
+
+def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
     from students.runtime.encoder import BATCH, PASS_TOKENS, EncoderStudent, Forward, Tokenizing
     from students.runtime.shapes import SIZES, ShapedForward
 
@@ -64,7 +93,7 @@ def _encoder(bundle: Bundle, device: str) -> Student:
     forward: Forward
     batch, streams = BATCH, 1
     pass_tokens: int | None = PASS_TOKENS
-    if manifest.family == "encoder":
+    if runtime == "encoder":
         from students.runtime.network import CudaGraphs, TorchForward, load_network
 
         network = load_network(bundle.path, len(manifest.labels))
@@ -74,15 +103,17 @@ def _encoder(bundle: Bundle, device: str) -> Student:
             batch, pass_tokens = SIZES[-1], None
         else:
             forward = TorchForward(network, device)
-    elif manifest.family == "encoder-onnx":
+    elif runtime == "encoder-onnx":
         from students.runtime.onnx import OnnxForward
 
         forward = OnnxForward(bundle.path)
-    else:
+    elif runtime == "encoder-int8":
         from students.runtime import int8
 
         on_each_core = int8.Int8Forward(bundle.path)
         forward, batch, streams = on_each_core, int8.BATCH, on_each_core.streams
+    else:
+        raise BadBundle(f"{bundle.path} has an encoder of kind {runtime!r}; distil again")
     return EncoderStudent(
         manifest.schema_,
         Tokenizing(bundle.path, max_length),

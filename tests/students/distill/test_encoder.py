@@ -190,7 +190,7 @@ def test_only_an_encoder_is_exported(encoder_task, make_task, make_labels, split
 
     data = make_labels()
     linear = distill(make_task(tmp_path, agreement=0.9), data, split_rows, teacher=TEACHER)
-    with pytest.raises(BadTask, match="only an encoder student is exported"):
+    with pytest.raises(BadTask, match="family 'linear'; only an encoder student is exported"):
         exported(encoder_task, linear.bundle, take_parts(encoder_task, data, split_rows))
 
 

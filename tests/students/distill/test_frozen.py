@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from students.distill.embedding import EmbeddingCache, embed, fingerprint
 from students.distill.encoder import load_base, tokenizing
 from students.distill.frozen import HeadRecipe, train_frozen_student
-from students.distill.run import answer, distill
+from students.distill.run import answer, distill, take_parts
 from students.errors import BadTask
 from students.runtime.load import load_student
 from students.runtime.network import load_network, new_head
@@ -123,6 +123,25 @@ def test_training_stops_because_it_has_learnt(make_labels, split_rows, tiny_enco
     assert one.trials == other.trials
     assert one.trials[0].epochs < 190
     assert one.trials[0].kl <= min(t.kl for t in one.trials[1:]) + 1e-4
+
+
+@pytest.mark.parametrize("target", ["onnx", "int8"])
+def test_encoder_and_head_are_exported_in_one_file_and_certified_anew(
+    target, frozen, frozen_task, make_labels, split_rows
+):
+    """A frozen student is exported like any encoder; the head goes with it."""
+    pytest.importorskip("onnxruntime" if target == "onnx" else "nncf")
+    from students.distill.export import exported
+
+    part = take_parts(frozen_task, make_labels(), split_rows)
+    done = exported(frozen_task, frozen.bundle, part, target)
+    m = done.bundle.manifest
+    assert m.family == f"encoder-{target}"
+    assert m.certificate.use > frozen.bundle.manifest.certificate.use
+    assert len(m.probes) == len(frozen.bundle.manifest.probes) > 0
+    texts = part["test"].texts
+    said, before = (answer(load_student(b), texts) for b in (done.bundle, frozen.bundle))
+    assert (said.labels == before.labels).mean() > 0.98
 
 
 def test_no_encoder_is_one_sentence(make_task, make_labels, split_rows, tmp_path):
