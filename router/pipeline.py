@@ -20,6 +20,7 @@ from router.booking import Booking
 from router.clock import Clock
 from router.departure import WhileThere
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
+from router.in_flight import InFlight
 from router.ledger.entry import Ledger
 from router.policy import (
     KEEP,
@@ -44,6 +45,9 @@ from router.telemetry.metrics import Metrics
 from students.labels import LabelSchema
 from students.task import Task
 
+CLOSE_S = 1.0
+"""The server has waited for its clients already; what runs still is given so long."""
+STOPPED = "The router stops, and its teacher took too long; ask another instance."
 KEPT = (KEEP, STUDENT_ALONE)
 
 
@@ -95,7 +99,7 @@ class Pipeline:
         """An operator's: ask the teacher below this confidence, whatever the certificate allows."""
         self._degrades = task.teacher.on_failure == "student"
         self.clock = clock
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._in_flight = InFlight()
 
     async def answer(self, ask: Ask) -> Answer:
         """Answer one text.
@@ -103,7 +107,7 @@ class Pipeline:
         Raises:
             Overloaded, ClientGone, DeadlinePassed, Unavailable: nobody answered; already booked.
         """
-        run = Run(ask, self.slot.pick(ask.request_id), self.clock())
+        run = Run(ask, self.slot.pick(), self._received(ask))
         try:
             scored = await run.model.batcher.submit(
                 ask.text, deadline=ask.deadline, client=ask.client, priority=ask.priority
@@ -120,19 +124,23 @@ class Pipeline:
 
         `done` is called once, on the event loop, with what `answer` would return or raise.
         """
-        run = _Started(ask, self.slot.pick(ask.request_id), self.clock(), pipeline=self, tell=done)
+        run = _Started(ask, self.slot.pick(), self._received(ask), pipeline=self, tell=done)
         try:
             run.model.batcher.put(ask.text, run, ask.deadline, ask.client, ask.priority)
         except Refusal as refusal:
             run.set_exception(refusal)
 
-    async def close(self) -> None:
-        """Finish the audits that run and keep their evidence."""
+    async def close(self, timeout_s: float = CLOSE_S) -> None:
+        """Finish what runs, requests and audits, each for so long, and keep the evidence."""
+        await self._in_flight.close(timeout_s)
         if self.auditor is not None:
-            await self.auditor.close()
+            await self.auditor.close(timeout_s)
         for model in self.slot.models:
             if model.watch is not None:
                 model.watch.save()
+
+    def _received(self, ask: Ask) -> float:
+        return self.clock() if ask.received_at is None else ask.received_at
 
     def _decide(self, run: Run, scored: Scored) -> Decision:
         run.scored, watch = scored, run.model.watch
@@ -151,7 +159,8 @@ class Pipeline:
         return self._settled(run, self._by_student(run, scored, Route.STUDENT, decision.reason))
 
     async def _escalate(self, run: Run, scored: Scored, decision: Decision) -> Answer:
-        return self._settled(run, await self._by_teacher(run, scored, decision))
+        with self._in_flight.holding():
+            return self._settled(run, await self._by_teacher(run, scored, decision))
 
     def _settled(self, run: Run, answer: Answer) -> Answer:
         if not self._audits(run, answer):
@@ -160,14 +169,12 @@ class Pipeline:
 
     def _go_on(self, run: _Started, scored: Scored, decision: Decision) -> None:
         """Let a task ask the teacher for a request that had none so far."""
-        task = asyncio.get_running_loop().create_task(self._escalate(run, scored, decision))
-        self._tasks.add(task)
+        task = self._in_flight.start(self._escalate(run, scored, decision))
         task.add_done_callback(partial(self._escalated, run))
 
     def _escalated(self, run: _Started, task: asyncio.Task[Answer]) -> None:
-        self._tasks.discard(task)
         if task.cancelled():
-            run.tell(asyncio.CancelledError())
+            run.tell(self.booking.worded(run, Reason.ROUTER_STOPPED, Unavailable(STOPPED)))
         else:
             run.tell(task.exception() or task.result())
 
@@ -197,7 +204,7 @@ class Pipeline:
             except ClientGone as gone:
                 raise self.booking.refused(run, Reason.CLIENT_GONE, gone) from None
             except asyncio.CancelledError:
-                self.booking.refused(run, Reason.CLIENT_GONE, ClientGone())
+                self.booking.refused(run, Reason.ROUTER_STOPPED, Unavailable(STOPPED))
                 raise
         if self._degrades and _is_usable(scored):
             return self._by_student(run, scored, Route.DEGRADED, failed, words)
@@ -238,6 +245,8 @@ class Pipeline:
             assert self.auditor is not None
             self.auditor.lost += 1
         finally:
+            if run.model not in self.slot.models:  # retired meanwhile: nobody else saves it
+                watch.save()
             self.booking.answered(run, answer)
 
     def _by_student(

@@ -52,6 +52,8 @@ class Reason(StrEnum):
     QUEUE_FULL = "queue_full"
     DEADLINE = "deadline"
     CLIENT_GONE = "client_gone"
+    ROUTER_STOPPED = "router_stopped"
+    """It took longer than a stopping router waits."""
     STUDENT_UNAVAILABLE = "student_unavailable"
     PASSTHROUGH = "passthrough"
 

@@ -34,6 +34,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
     """Name of the API key that asks, never the key."""
     priority: int = 0
+    received_at: float | None = None
+    """When it could first be read, on the pipeline's clock; None: now. Latency counts from here."""
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

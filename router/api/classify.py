@@ -71,7 +71,7 @@ class Classify:
         if not 1 <= len(texts) <= limit:
             raise BadRequest(f"`text` has {len(texts)} items; 1 to {limit} are allowed.")
         asks = [self._ask(call, request, text) for text in texts]
-        room = served.pipeline.slot.pick(call.request_id).batcher.room
+        room = served.pipeline.slot.pick().batcher.room
         if len(asks) > room:
             raise Overloaded("The student's queue has no room for the list; retry in a moment.")
         answers = await asyncio.gather(*map(served.pipeline.answer, asks))

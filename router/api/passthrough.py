@@ -6,6 +6,7 @@ model) is read on the way, for the ledger.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from decimal import Decimal
 
@@ -14,7 +15,8 @@ from router.clock import Clock
 from router.departure import WhileThere
 from router.errors import DeadlinePassed, Overloaded, OverQuota, Refusal, Unavailable
 from router.http.hot_route import Call
-from router.pipeline import Pipeline
+from router.in_flight import InFlight
+from router.pipeline import CLOSE_S, Pipeline
 from router.policy import Reason
 from router.request import Ask, Run
 from router.teacher.bill import Bill
@@ -64,6 +66,7 @@ class Passthrough:
         """Those for which calls are passed on; the router pays."""
         self._key = api_headers(section)
         self._pipeline = pipeline
+        self._in_flight = InFlight()
         self._clock = clock
 
     async def forward(
@@ -94,18 +97,23 @@ class Passthrough:
         try:
             if not self._pipeline.affords(1.0):
                 raise EscalationFailed(Reason.ESCALATION_BUDGET, bill, BUDGET_RETRY_S)
-            async with WhileThere(call.client):
-                failed = await self.guard.call(path, call.body, headers, back, bill, priority)
+            with self._in_flight.holding():
+                async with WhileThere(call.client):
+                    failed = await self.guard.call(path, call.body, headers, back, bill, priority)
         except EscalationFailed as failure:
             failed = failure.reason
             log.warning("request %s, passed on, failed: %s", call.request_id, failed.value)
             if not back.started:
                 raise booking.worded(run, failed, self._refusal(failure)) from failure
+        except asyncio.CancelledError:
+            failed = Reason.ROUTER_STOPPED
+            raise
         finally:
             booking.passed(run, failed)
 
-    async def aclose(self) -> None:
-        """Close the pool."""
+    async def aclose(self, timeout_s: float = CLOSE_S) -> None:
+        """Finish what is passed on, for so long, then close the pool."""
+        await self._in_flight.close(timeout_s)
         await self.guard.aclose()
 
     def _refusal(self, failure: EscalationFailed) -> Refusal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,17 @@ import msgspec
 
 from router.api.passthrough import Passthrough
 from router.clock import Clock
-from router.errors import BadRequest, Forbidden, Refusal, Unavailable, UnknownModel
+from router.errors import (
+    BadRequest,
+    BadSettings,
+    Forbidden,
+    Overloaded,
+    Refusal,
+    Unavailable,
+    UnknownModel,
+)
 from router.http.hot_route import Call
-from router.keys.ring import KeyRing
+from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
 from router.pipeline import Pipeline
 from router.process.worker_share import Share
@@ -25,6 +34,13 @@ from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Reading
 from students.task import Task
 
+ReadKeys = Callable[[], Sequence[KeySpec]]
+"""Reads the API keys as they are now.
+
+Raises:
+    BadSettings: they cannot be read.
+"""
+log = logging.getLogger(__name__)
 PROBE_TEXT = "Is anybody there?"
 
 
@@ -52,6 +68,7 @@ class Service:
         settings: Settings,
         *,
         keys: KeyRing | None = None,
+        read_keys: ReadKeys | None = None,
         share: Share | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -62,6 +79,7 @@ class Service:
         self.keys = keys
         self.exposition = Exposition(metrics.registry, share)
         self.draining = False
+        self._read_keys = read_keys
         self._on_close = on_close
 
     def start(self) -> None:
@@ -229,6 +247,7 @@ class Service:
             client=call.client,
             key=call.key.name if call.key else "",
             priority=call.key.priority if call.key else 0,
+            received_at=call.received_at,
         )
 
     def fault_of(self, text: str) -> str | None:
@@ -265,24 +284,42 @@ class Service:
                     f"The student of task {name} did not answer within "
                     f"{self.settings.probe_timeout_s:g} s."
                 ) from None
+            except Overloaded:
+                continue  # it is at work: whoever took it out would overload the next one
             except Refusal as refusal:
                 raise Unavailable(f"The student of task {name}: {refusal}") from None
             if scored.prediction is None:
                 raise Unavailable(f"The student of task {name} fails; see the log.")
 
+    def reload_keys(self) -> None:
+        """Read the API keys again; a file that is wrong changes nothing, and the log says why."""
+        if self.keys is None or self._read_keys is None:
+            log.info("there are no API keys to read again; start with --keys")
+            return
+        try:
+            specs = self._read_keys()
+        except BadSettings as fault:
+            log.error("the API keys stay as they were: %s", fault)
+            return
+        self.keys.replace(specs)
+        log.info("%d API keys are known now", len(specs))
+
     async def close(self) -> None:
         """Finish what was accepted, then store the ledger."""
         self.draining = True
-        for served in self.tasks.values():
-            await served.pipeline.slot.close()
-            await served.pipeline.close()
-            await served.pipeline.guard.teacher.aclose()
-            if served.passthrough is not None:
-                await served.passthrough.aclose()
+        await asyncio.gather(*(_close(served) for served in self.tasks.values()))
         await self.exposition.stop()
         await asyncio.to_thread(self.ledger.close)
         if self._on_close is not None:
             await self._on_close()
+
+
+async def _close(served: Served) -> None:
+    await served.pipeline.slot.close()
+    await served.pipeline.close()
+    if served.passthrough is not None:
+        await served.passthrough.aclose()
+    await served.pipeline.guard.teacher.aclose()
 
 
 def refuse_student_only(asked: Any) -> None:

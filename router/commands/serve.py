@@ -209,16 +209,22 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.telemetry.tracing import Traced, open_provider
     from students.task import load_task
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are keys to read again
     share = options.share
     when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
     tasks = [load_task(path) for path in options.task_paths]
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
     listener = bind(options.host, options.port, shared=share is not None)
-    keys = None if options.keys_path is None else load_keys(options.keys_path)
+    read_keys = None if options.keys_path is None else partial(load_keys, options.keys_path)
     load = _loading(options, settings)
     service = build_service(
-        chosen, settings, ledger_path=options.ledger_path, keys=keys, load=load, share=share
+        chosen,
+        settings,
+        ledger_path=options.ledger_path,
+        read_keys=read_keys,
+        load=load,
+        share=share,
     )
     asyncio.run(check_teachers(tasks, strict=options.strict_teacher))
     admin = None

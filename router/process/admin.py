@@ -8,7 +8,7 @@ its certificate is refused, and a threshold can only be raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -171,17 +171,20 @@ def _change(service: Service, load: Load) -> APIRouter:
     router = APIRouter()
     busy = asyncio.Lock()
 
-    async def loaded(task: Task, bundle: str) -> Model:
+    async def loaded(served: Served, bundle: str) -> Model:
+        """Return the model of a bundle: the one that is loaded, else a new one."""
+        known = served.pipeline.slot.loaded(bundle)
+        if known is not None:
+            return known
         if busy.locked():
             raise Conflict("Another bundle is being loaded; wait until it is there.")
         async with busy:
-            return await asyncio.to_thread(load, task, bundle)
+            return await asyncio.to_thread(load, served.task, bundle)
 
     @router.post("/tasks/{name}/bundle", summary="Verify, load and swap in a bundle")
     async def swap(name: str, body: BundleBody) -> TaskState:
         served = _find(service, name)
-        model = await loaded(served.task, body.bundle)
-        await _close(served.pipeline.slot.swap(model))
+        await _retire(served.pipeline.slot.swap(await loaded(served, body.bundle)))
         return state_of(served)
 
     @router.post("/tasks/{name}/rollback", summary="Let the bundle before answer again")
@@ -193,16 +196,14 @@ def _change(service: Service, load: Load) -> APIRouter:
     @router.post("/tasks/{name}/canary", summary="Let a bundle answer a share of the requests")
     async def canary(name: str, body: CanaryBody) -> TaskState:
         served = _find(service, name)
-        slot = served.pipeline.slot
-        if slot.canary is not None:
-            raise Conflict(f"Bundle {slot.canary.bundle} is the canary; end it first.")
-        slot.set_canary(await loaded(served.task, body.bundle), body.share)
+        served.pipeline.slot.may_be_canary(body.bundle)
+        served.pipeline.slot.set_canary(await loaded(served, body.bundle), body.share)
         return state_of(served)
 
     @router.post("/tasks/{name}/canary/end", summary="Promote the canary, or take it away")
     async def end_canary(name: str, body: EndBody) -> TaskState:
         served = _find(service, name)
-        await _close(served.pipeline.slot.end_canary(promote=body.promote))
+        await _retire(served.pipeline.slot.end_canary(promote=body.promote))
         return state_of(served)
 
     @router.put("/tasks/{name}/threshold", summary="Ask the teacher more often")
@@ -226,9 +227,9 @@ def _find(service: Service, name: str) -> Served:
     return served
 
 
-def _close(model: Model | None) -> Awaitable[None]:
-    """Let a retired model finish what it accepted."""
-    return asyncio.sleep(0) if model is None else model.batcher.close()
+async def _retire(model: Model | None) -> None:
+    if model is not None:
+        await model.retire()
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
 from router.api.passthrough import Passthrough
-from router.api.tasks import Served, Service
+from router.api.tasks import ReadKeys, Served, Service
 from router.errors import BadSettings
-from router.keys.ring import KeyRing, KeySpec, start_of_day
+from router.keys.ring import KeyRing, start_of_day
 from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.read import read_spending
@@ -53,7 +53,7 @@ def build_service(
     settings: Settings,
     *,
     ledger_path: Path | None = None,
-    keys: Sequence[KeySpec] | None = None,
+    read_keys: ReadKeys | None = None,
     load: LoadStudent = load_student,
     share: Share | None = None,
 ) -> Service:
@@ -67,23 +67,29 @@ def build_service(
         raise BadSettings(f"tasks must be given and have different names; found {names}")
     if share is not None:
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
-        keys = None if keys is None else share.of_keys(keys)
     models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
     file = SqliteLedger(
         ledger_path or tasks[0][0].work_dir / "ledger.sqlite", keep_days=settings.ledger_keep_days
     )
     ledger: Ledger = file
     ring = None
-    if keys is not None:
+    if read_keys is not None and share is not None:
+        read_keys = _shared(read_keys, share)
+    if read_keys is not None:
         spent = read_spending(file.path, start_of_day(time.time()))
-        ring = KeyRing(keys, spent_today=spent)
+        workers = 1 if share is None else share.count
+        ring = KeyRing(read_keys(), spent_today={key: usd / workers for key, usd in spent.items()})
         ledger = SpendingLedger(file, ring)
     metrics = Metrics(CollectorRegistry())
     served = {
         task.name: _serve_one(task, model, ledger, metrics, settings)
         for (task, _), model in zip(tasks, models, strict=True)
     }
-    return Service(served, ledger, metrics, settings, keys=ring, share=share)
+    return Service(served, ledger, metrics, settings, keys=ring, read_keys=read_keys, share=share)
+
+
+def _shared(read_keys: ReadKeys, share: Share) -> ReadKeys:
+    return lambda: share.of_keys(read_keys())
 
 
 def load_model(
@@ -127,6 +133,8 @@ async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:
         BadSettings: one fails and `strict` is set.
     """
     for task in tasks:
+        if task.teacher.max_usd_per_hour == 0:
+            continue  # not even a question to try it
         teacher = make_teacher(task)
         try:
             async with asyncio.timeout(CHECK_S):

@@ -3,13 +3,16 @@
 SIGTERM: unready at once, still accepting for `drain_delay_s` (so that a load balancer notices)
 while every answer closes its connection; then no new connections, in-flight requests finish, the
 ledger is stored, exit code 0. A second signal leaves now; the ledger is stored all the same.
+SIGHUP: the API keys are read again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,11 +52,15 @@ class DrainingServer(uvicorn.Server):
         self._admin = admin
         self._on_started = on_started
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._signalled = False
+        """A router that an operator drains is not one that was told to stop."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does; remember the loop for the signal handler; say so."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if threading.current_thread() is threading.main_thread():
+            self._loop.add_signal_handler(signal.SIGHUP, self._service.reload_keys)
         gc.collect()
         gc.freeze()  # what was imported stays: looking it through again stops everything for 100 ms
         if self._admin is not None and self.started:
@@ -69,9 +76,10 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; on a second signal leave now."""
-        if self._loop is None or self._service.draining:
+        if self._loop is None or self._signalled:
             self.force_exit = self.should_exit = True
         else:
+            self._signalled = True
             self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:

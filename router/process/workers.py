@@ -71,11 +71,14 @@ class Workers:
     def run(self) -> None:
         """Start all, replace those that end, stop all on SIGTERM or SIGINT, the engine last.
 
+        SIGHUP, which has keys read again, is passed on.
+
         Raises:
             BadSettings: one could not start.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, lambda number, frame: self._signal(number))
         try:
             self._start_engine()
             for index in range(self._count):

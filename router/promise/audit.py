@@ -12,7 +12,6 @@ that repeats its request ids must not be able to choose what is audited.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Coroutine
@@ -22,6 +21,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from router.errors import BadSettings
+from router.in_flight import InFlight
 from router.promise.monitor import Evidence, Monitor
 
 SAVE_EVERY = 50
@@ -144,7 +144,7 @@ class Auditor:
         """Drawn and kept, but not compared: no slot, or the teacher gave no answer."""
         self._rng = rng or random.Random()
         self._max_in_flight = max_in_flight
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = InFlight()
 
     def wants(self) -> bool:
         """Draw one request."""
@@ -156,16 +156,9 @@ class Auditor:
             audit.close()
             self.lost += 1
             return False
-        task = asyncio.get_running_loop().create_task(audit)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running.start(audit)
         return True
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Finish what runs; cancel what has not finished in time."""
-        if not self._running:
-            return
-        _, late = await asyncio.wait(self._running, timeout=timeout_s)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._running.close(timeout_s)

@@ -6,7 +6,7 @@ thresholds of the student that gave it, also for requests that were in flight du
 
 from __future__ import annotations
 
-import zlib
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from router.student.batcher import Batcher
 from students.runtime.protocol import Student
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """One loaded bundle. `thresholds` has shape (K,), by predicted label.
 
@@ -35,41 +35,61 @@ class Model:
             return self.thresholds
         return [max(own, threshold) for own in self.thresholds]
 
+    async def retire(self) -> None:
+        """Finish what was accepted, and keep what audits have shown."""
+        await self.batcher.close()
+        if self.watch is not None:
+            self.watch.save()
+
 
 class ModelSlot:
     """Which model answers. `current` is read once for each request.
+
+    A bundle is loaded once, and `previous` is always another bundle than `current`: what is asked
+    for twice changes nothing the second time, so that the way back is never lost.
+
+    Args:
+        rng: the router's own chance; no client chooses by its request ids who answers it.
 
     Raises:
         BadSettings: a model answers other labels than the one in the slot.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, rng: random.Random | None = None) -> None:
         self.current = model
         self.previous: Model | None = None
         self.canary: Model | None = None
         self.canary_share = 0.0
+        self._rng = rng or random.Random()
 
     def start(self) -> None:
         """Start the current model's worker."""
         self.current.batcher.start()
 
-    def pick(self, request_id: str) -> Model:
-        """Return the model for a request: the canary for its share of the request ids."""
+    def pick(self) -> Model:
+        """Return the model for a request: the canary for its share of them."""
         if self.canary is None:
             return self.current
-        drawn = zlib.crc32(request_id.encode()) / 2**32
-        return self.canary if drawn < self.canary_share else self.current
+        return self.canary if self._rng.random() < self.canary_share else self.current
+
+    def loaded(self, bundle: str) -> Model | None:
+        """Return the model of a bundle, where it is loaded: a second one would be its double."""
+        return next((model for model in self.models if model.bundle == bundle), None)
 
     def swap(self, model: Model) -> Model | None:
-        """Let a model (its batcher not yet started) answer from now on.
+        """Let a model answer from now on: one that is `loaded`, or one not yet started.
 
-        The one before stays loaded, for `rollback`. The one before that is returned: close its
-        batcher, which finishes what it accepted.
+        The one before stays loaded, for `rollback`. One that is loaded no more is returned: retire
+        it, which finishes what it accepted.
         """
-        self._check(model)
-        model.batcher.start()
-        retired, self.previous, self.current = self.previous, self.current, model
-        return retired
+        self._admit(model)
+        if model is self.current:
+            return None
+        before = self.models
+        if model is self.canary:
+            self.canary, self.canary_share = None, 0.0
+        self.previous, self.current = self.current, model
+        return self._left_out(before)
 
     def rollback(self) -> None:
         """Let the model before answer again.
@@ -79,41 +99,67 @@ class ModelSlot:
         """
         if self.previous is None:
             raise BadSettings("there is no earlier bundle to roll back to")
-        self.previous, self.current = self.current, self.previous
+        self.swap(self.previous)
 
     def set_canary(self, model: Model, share: float) -> None:
-        """Let a model (not yet started) answer a share of the requests, in [0, 1]."""
-        self._check(model)
-        model.batcher.start()
+        """Let a model, loaded or not yet started, answer a share of the requests, in [0, 1].
+
+        Raises:
+            BadSettings: as `may_be_canary`.
+        """
+        self.may_be_canary(model.bundle)
+        self._admit(model)
         self.canary_share, self.canary = share, model
 
+    def may_be_canary(self, bundle: str) -> None:
+        """Ask before it is loaded.
+
+        Raises:
+            BadSettings: it answers all requests already, or another one is the canary.
+        """
+        if bundle == self.current.bundle:
+            raise BadSettings(f"bundle {bundle} answers every request already")
+        if self.canary is not None and bundle != self.canary.bundle:
+            raise BadSettings(f"bundle {self.canary.bundle} is the canary; end it first")
+
     def end_canary(self, *, promote: bool) -> Model | None:
-        """Let the canary answer everything, or nothing; return a model to close, as `swap`.
+        """Let the canary answer everything, or nothing; return a model to retire, as `swap`.
 
         Raises:
             BadSettings: there is no canary.
         """
         if self.canary is None:
             raise BadSettings("there is no canary to end")
-        canary, self.canary, self.canary_share = self.canary, None, 0.0
-        if not promote:
-            return canary
-        retired, self.previous, self.current = self.previous, self.current, canary
-        return retired
+        if promote:
+            return self.swap(self.canary)
+        before, self.canary, self.canary_share = self.models, None, 0.0
+        return self._left_out(before)
 
     @property
     def models(self) -> list[Model]:
-        """Every loaded model."""
-        return [m for m in (self.current, self.previous, self.canary) if m is not None]
+        """Every loaded model, once."""
+        found = [self.current]
+        for model in (self.previous, self.canary):
+            if model is not None and model not in found:
+                found.append(model)
+        return found
 
     async def close(self) -> None:
         """Finish what was accepted and stop the workers."""
         for model in self.models:
             await model.batcher.close()
 
-    def _check(self, model: Model) -> None:
+    def _left_out(self, before: Sequence[Model]) -> Model | None:
+        return next((model for model in before if model not in self.models), None)
+
+    def _admit(self, model: Model) -> None:
+        if model in self.models:
+            return
+        if self.loaded(model.bundle) is not None:
+            raise BadSettings(f"bundle {model.bundle} is loaded already; take that one")
         if model.student.schema.names != self.current.student.schema.names:
             raise BadSettings(
                 f"bundle {model.bundle} answers other labels than bundle {self.current.bundle}, "
                 "which is being served; start another router for another task"
             )
+        model.batcher.start()

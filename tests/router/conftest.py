@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import yaml
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from safetensors.numpy import save_file
 
@@ -90,6 +91,26 @@ def said(text):
     if "maybe" in text:
         return (0.55, 0.45)
     return (0.02, 0.98) if "help" in text else (0.97, 0.03)
+
+
+@pytest.fixture
+async def upstream():
+    """Start a teacher's server around a handler; stopped when the test is over."""
+    runners = []
+
+    async def start(handler):
+        app = web.Application()
+        app.router.add_post("/v1/{path:.*}", handler)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
 
 
 @dataclass
@@ -271,6 +292,19 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def folder_of(tmp_path):
+    """Make a folder like `folder` whose teacher differs in the given fields."""
+
+    def make(teacher, **task):
+        changed = SERVED_TASK | {"teacher": SERVED_TASK["teacher"] | teacher} | task
+        (tmp_path / "task.yaml").write_text(yaml.safe_dump(changed))
+        publish_certified(tmp_path, "urgent")
+        return tmp_path
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def calm(folder):
     """Another bundle of the task, that calls everything calm; `latest` is the first one again."""
@@ -331,9 +365,9 @@ def serve(folder):
     """Start routers; none outlives the test."""
     started = []
 
-    def start(*arguments, **environment):
+    def start(*arguments, at=folder, **environment):
         command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
-        command += ["--task", str(folder / "task.yaml"), "--port", "0", *arguments]
+        command += ["--task", str(at / "task.yaml"), "--port", "0", *arguments]
         process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,

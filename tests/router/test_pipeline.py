@@ -155,7 +155,7 @@ async def test_a_cancelled_escalation_is_billed(rig, task):
     with pytest.raises(asyncio.CancelledError):
         await running
     [entry] = made.ledger.entries
-    assert (entry.route, entry.reason) == (Route.REFUSED, Reason.CLIENT_GONE)
+    assert (entry.route, entry.reason) == (Route.REFUSED, Reason.ROUTER_STOPPED)
     assert entry.attempts == 1
     assert entry.estimated
     assert entry.teacher_usd > 0

@@ -117,6 +117,20 @@ async def test_swap_and_rollback(operator):
     assert (await _answer(operator))["raisehand"]["bundle"] == "bundle000001"
 
 
+async def test_every_command_may_come_twice(operator):
+    """Tools ask again after a time-out: the bundle before stays the way back."""
+    swap = ("POST", "/tasks/urgent/bundle", {"bundle": OTHER})
+    for _ in range(2):
+        response = await operator(*swap)
+        assert (response.status, response.json["previous"]) == (200, "bundle000001")
+    response = await operator("POST", "/tasks/urgent/canary", {"bundle": OTHER, "share": 0.1})
+    assert response.status == 409
+    response = await operator("POST", "/tasks/urgent/rollback")
+    assert (response.json["bundle"], response.json["previous"]) == ("bundle000001", OTHER)
+    await operator(*swap)
+    assert operator.loaded == [OTHER]
+
+
 async def test_swaps_under_load_fail_no_request(operator):
     """T20: while bundles are swapped and rolled back, every request gets its answer."""
     statuses = []
@@ -161,7 +175,10 @@ async def test_a_canary_answers_its_share_until_it_ends(operator):
     bundles = [(await _answer(operator))["raisehand"]["bundle"] for _ in range(60)]
     assert 10 < bundles.count(OTHER) < 50
     again = await operator("POST", "/tasks/urgent/canary", {"bundle": OTHER, "share": 0.1})
-    assert again.status == 409
+    assert (again.status, again.json["canary_share"]) == (200, 0.1)
+    third = {"bundle": OTHER[::-1], "share": 0.1}
+    assert (await operator("POST", "/tasks/urgent/canary", third)).status == 409
+    assert operator.loaded == [OTHER]
     response = await operator("POST", "/tasks/urgent/canary/end", {"promote": False})
     assert (response.json["bundle"], response.json["canary"]) == ("bundle000001", None)
 

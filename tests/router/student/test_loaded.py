@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 
+import numpy as np
 import pytest
 
 from router.errors import BadSettings
 from router.policy import Route
+from router.promise.audit import open_watch
 from router.request import Ask
 from router.student.batcher import Batcher
 from router.student.loaded import Model
@@ -69,14 +73,64 @@ async def test_a_retired_model_finishes_what_it_accepted(rig, task):
     assert future.result().prediction is not None
 
 
-async def test_a_canary_gets_its_share_by_request_id(rig, task):
-    """A share of 0.3 answers about 0.3 of the ids, always the same ones."""
+async def test_a_canary_gets_its_share_by_the_routers_own_chance(rig, task):
+    """As even as independent draws are, whatever ids requests bring: a counter's hash was not."""
     slot = (await rig()).pipeline.slot
-    slot.set_canary(model("canary", task.schema_, "calm"), 0.3)
-    ids = [f"id-{i}" for i in range(2_000)]
-    drawn = [slot.pick(i).bundle for i in ids]
-    assert drawn == [slot.pick(i).bundle for i in ids]
-    assert 0.25 < drawn.count("canary") / len(drawn) < 0.35
+    slot._rng = random.Random(7)
+    slot.set_canary(model("canary", task.schema_, "calm"), 0.1)
+    shares = [sum(slot.pick().bundle == "canary" for _ in range(5_000)) / 5_000 for _ in range(100)]
+    assert np.mean(shares) == pytest.approx(0.1, abs=0.002)
+    assert np.std(shares) == pytest.approx(math.sqrt(0.1 * 0.9 / 5_000), rel=0.3)
+
+
+async def test_what_is_asked_for_twice_changes_nothing_the_second_time(rig, task):
+    """Operators' tools retry: the way back stays another bundle, and no bundle is there twice."""
+    slot = (await rig()).pipeline.slot
+    second = model("second", task.schema_, "calm")
+    slot.swap(second)
+    assert slot.swap(second) is None
+    assert (slot.current.bundle, slot.previous.bundle) == ("second", "bundle000001")
+    with pytest.raises(BadSettings, match="every request already"):
+        slot.set_canary(second, 0.1)
+    with pytest.raises(BadSettings, match="loaded already"):
+        slot.swap(model("second", task.schema_, "calm"))
+    slot.rollback()
+    assert (slot.current.bundle, slot.previous.bundle) == ("bundle000001", "second")
+
+
+@pytest.mark.parametrize("promote", [True, False])
+async def test_the_bundle_before_may_be_the_canary(rig, task, promote):
+    """It is loaded once; promoted or not, nothing that is still needed is retired."""
+    slot = (await rig()).pipeline.slot
+    slot.swap(model("second", task.schema_, "calm"))
+    before = slot.loaded("bundle000001")
+    slot.set_canary(before, 0.5)
+    slot.set_canary(before, 0.2)
+    assert slot.models == [slot.current, before]
+    assert slot.end_canary(promote=promote) is None
+    assert {m.bundle for m in slot.models} == {"bundle000001", "second"}
+    assert slot.current is (before if promote else slot.loaded("second"))
+
+
+async def test_a_canary_that_is_swapped_in_is_none_any_more(rig, task):
+    """As if it had been promoted; the one two swaps ago is handed out."""
+    slot = (await rig()).pipeline.slot
+    slot.swap(model("second", task.schema_, "calm"))
+    canary = model("third", task.schema_, "calm")
+    slot.set_canary(canary, 0.5)
+    assert slot.swap(canary).bundle == "bundle000001"
+    assert (slot.current, slot.canary, slot.previous.bundle) == (canary, None, "second")
+
+
+async def test_a_retired_model_keeps_its_evidence(task, tmp_path):
+    """Fewer audits than are saved by the way: they are on disk once it is retired."""
+    watch = open_watch(tmp_path, "old", "strict", 0.9)
+    student = ScriptedStudent(task.schema_, "calm")
+    old = Model("old", student, (0.9, 0.9), Batcher(student), watch)
+    old.batcher.start()
+    watch.audited(False, 0.5)
+    await old.retire()
+    assert open_watch(tmp_path, "old", "strict", 0.9).monitor.state.audits == 1
 
 
 @pytest.mark.parametrize(("promote", "current"), [(True, "canary"), (False, "bundle000001")])
@@ -85,7 +139,7 @@ async def test_a_canary_ends_by_promotion_or_not(rig, task, promote, current):
     slot = (await rig()).pipeline.slot
     slot.set_canary(model("canary", task.schema_, "calm"), 0.5)
     leftover = slot.end_canary(promote=promote)
-    assert {slot.pick(str(i)).bundle for i in range(50)} == {current}
+    assert {slot.pick().bundle for i in range(50)} == {current}
     if leftover is not None:
         await leftover.batcher.close()
 
