@@ -6,6 +6,7 @@ the student is unsure, `decision_api` asks a cheap public model everything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -42,6 +43,39 @@ def rail(name: RailName, lines: tuple[Line, ...], requests: Decimal, teacher_onl
         ratio=float(usd / teacher_only),
         lines=lines,
     )
+
+
+def mean_rails(of: Sequence[tuple[Rail, ...]]) -> tuple[Rail, ...]:
+    """The same rails of several runs, line by line: their mean; a line that is missing is 0."""
+    found: list[Rail] = []
+    for same in zip(*of, strict=True):
+        lines: dict[str, Line] = {}
+        for one in same:
+            for line in one.lines:
+                lines.setdefault(line.name, line)
+        usd = {
+            name: sum(
+                (line.usd for one in same for line in one.lines if line.name == name), Decimal(0)
+            )
+            for name in lines
+        }
+        means = tuple(
+            line.model_copy(update={"usd": usd[name] / len(same)}) for name, line in lines.items()
+        )
+        month = total(means)
+        each = same[0].usd_per_1k / same[0].usd_per_month if same[0].usd_per_month else Decimal(0)
+        teacher = found[0].usd_per_month if found else month
+        found.append(
+            same[0].model_copy(
+                update={
+                    "lines": means,
+                    "usd_per_month": month,
+                    "usd_per_1k": month * each,
+                    "ratio": float(month / teacher),
+                }
+            )
+        )
+    return tuple(found)
 
 
 def total(lines: tuple[Line, ...]) -> Decimal:

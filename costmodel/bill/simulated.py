@@ -9,6 +9,7 @@ that changes on a date or with the hour is applied to each window when it happen
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -19,7 +20,7 @@ import numpy as np
 from costmodel.bill.line import Line
 from costmodel.bill.machines import Fleet, MachineBill, rented
 from costmodel.bill.own_teacher import asked_bill, everything_bill, own_price, teacher_fleet
-from costmodel.bill.rails import Rail, RailName, failure_lines, lines_alone, rail, total
+from costmodel.bill.rails import Rail, RailName, failure_lines, lines_alone, mean_rails, rail, total
 from costmodel.bill.usage import Use, billed, every_request, mean_tokens
 from costmodel.engine.fields import policy_of
 from costmodel.engine.result import Result
@@ -151,6 +152,24 @@ def month_bill(result: Result, prices: ScenarioPrices) -> MonthBill:
         bills["decision_api"] = (line,)
     rails = tuple(rail(name, lines, requests, teacher_only) for name, lines in bills.items())
     return MonthBill(rails, student, requests, baselines)
+
+
+def mean_bill(bills: Sequence[MonthBill]) -> MonthBill:
+    """The bill of several seeds: the mean of each line."""
+    first, n = bills[0], len(bills)
+    if n == 1:
+        return first
+    zero = Decimal(0)
+    student = {
+        name: sum((getattr(one.student, name) for one in bills), zero) / n
+        for name in ("marginal_usd", "provisioned_usd")
+    }
+    return MonthBill(
+        mean_rails([one.rails for one in bills]),
+        first.student.model_copy(update=student),
+        first.requests,
+        {name: sum((b.baselines[name] for b in bills), zero) / n for name in first.baselines},
+    )
 
 
 def failures_of(result: Result) -> Failures:

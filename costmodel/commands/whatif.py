@@ -55,6 +55,13 @@ _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 )
 @click.option("--prices", type=FILE, help="Prices of one's own: agreements, currency, tax.")
 @click.option("--seed", default=0, show_default=True, help="Of every random draw.")
+@click.option(
+    "--seeds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="A scenario: runs with other chances; their spread is in every band.",
+)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
 @click.option("--csv", "csv_path", type=FILE, help="A scenario: also write one row per scenario.")
@@ -160,6 +167,7 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     from costmodel.inputs.deployment import parse_changes
     from costmodel.inputs.scenario import load
     from costmodel.report import scenario as report
+    from costmodel.report.export import csv_text
 
     base = load(path, parse_changes(options["settings"]), options["prices"])
     studies = _studies(base, options)
@@ -168,7 +176,7 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     if options["figures"]:
         report.write_figures(studies[0], options["figures"])
     if options["csv_path"]:
-        _write(options["csv_path"], report.csv_text(studies))
+        _write(options["csv_path"], csv_text(studies))
     if options["as_json"]:
         shown = [report.study_json(one) for one in studies]
         click.echo(json.dumps(shown if options["sweeps"] else shown[0], indent=1))
@@ -185,8 +193,8 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
 
     from costmodel.plan.study import compare, study
 
-    axes = _axes(options["sweeps"])
-    expected = base.workload.mean_per_s * base.duration_s
+    axes, seeds = _axes(options["sweeps"]), options["seeds"]
+    expected = base.workload.mean_per_s * base.duration_s * seeds
     for values in axes.values():
         expected *= len(values)
     columns = (TextColumn("simulating"), BarColumn(), TextColumn("{task.completed:,.0f} requests"))
@@ -197,7 +205,12 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
         def told(done: int) -> None:
             bar.update(job, completed=done)
 
-        shared = {"seed": options["seed"], "workers": options["workers"], "progress": told}
+        shared = {
+            "seed": options["seed"],
+            "seeds": seeds,
+            "workers": options["workers"],
+            "progress": told,
+        }
         return compare(base, axes, **shared) if axes else [study(base, **shared)]
 
 

@@ -6,12 +6,14 @@ Where they differ, the difference is the answer to "what does the average hide?"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
+from scipy.special import stdtrit
 
 from costmodel.bill.feasibility import Feasibility, feasible_run
 from costmodel.bill.machines import Fleet
@@ -22,6 +24,7 @@ from costmodel.bill.simulated import (
     MonthBill,
     ScenarioPrices,
     failures_of,
+    mean_bill,
     month_bill,
     one_off_usd,
     prices_of,
@@ -31,7 +34,7 @@ from costmodel.bill.usage import every_request, wanted
 from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.engine.fields import confidence_curve
 from costmodel.engine.result import Result
-from costmodel.engine.run import Progress, simulate, simulate_all
+from costmodel.engine.run import Progress, simulate, simulate_all, simulate_many
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.inputs.scenario import Scenario, sweep
 from costmodel.plan.pareto import ParetoPoint, pareto_points
@@ -55,11 +58,27 @@ class Study:
     """Everything a report says about one scenario."""
 
     scenario: Scenario
-    result: Result
+    results: tuple[Result, ...]
+    """One run for each seed."""
     prices: ScenarioPrices
-    bill: MonthBill
+    bills: tuple[MonthBill, ...]
+    """Of each run."""
     projection: Projection
     uncertain: Uncertain
+
+    @property
+    def result(self) -> Result:
+        """The first seed's run: for what is no figure, the day's course and the timeline."""
+        return self.results[0]
+
+    @cached_property
+    def bill(self) -> MonthBill:
+        """The month: the mean of all seeds."""
+        return mean_bill(self.bills)
+
+    def mean(self, of: Callable[[Result], float]) -> float:
+        """A figure over all seeds."""
+        return float(np.mean([of(result) for result in self.results]))
 
     @property
     def cost_ratio(self) -> float:
@@ -82,9 +101,22 @@ class Study:
             asked = float(total(self.bill.asked)) * (1 - rival.asked_factor)
             mid = rival.usd - float(self.bill.cascade) + asked
             low, high = mid + spread.p10 - closed, mid + spread.p90 - closed
-            usd = Decimal(repr(rival.usd))
+            usd, noise = Decimal(repr(rival.usd)), self._noise(name)
+            low, high = mid - math.hypot(mid - low, noise), mid + math.hypot(high - mid, noise)
             found.append(Saving(name, usd, low, mid, high, self._words(name)))
         return tuple(found)
+
+    def _noise(self, name: str) -> float:
+        """How far chance in the runs moves the mean saving: P90 over its middle, by Student's t."""
+        n = len(self.bills)
+        if n < 2:
+            return 0.0
+        seen = []
+        for bill in self.bills:
+            rival = rivals_in(self.projection, bill)[name]
+            asked = float(total(bill.asked)) * (1 - rival.asked_factor)
+            seen.append(rival.usd - float(bill.cascade) + asked)
+        return float(stdtrit(n - 1, 0.9) * np.std(seen, ddof=1) / math.sqrt(n))
 
     def _words(self, name: str) -> str:
         if name == LISTED:
@@ -95,8 +127,9 @@ class Study:
 
     @cached_property
     def feasibility(self) -> Feasibility:
-        """What users get, beside what may fail and what was promised."""
-        return feasible_run(self.result)
+        """What users get, beside what may fail and what was promised: of the worst seed."""
+        found = [feasible_run(result) for result in self.results]
+        return min(found, key=lambda one: (one.answers or False, one.agreement.mid))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -139,16 +172,25 @@ def rivals_in(projection: Projection, bill: MonthBill) -> dict[str, Rival]:
 
 
 def study(
-    scenario: Scenario, *, seed: int = 0, workers: int = 1, progress: Progress | None = None
+    scenario: Scenario,
+    *,
+    seed: int = 0,
+    seeds: int = 1,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> Study:
-    """Simulate a scenario and price its month.
+    """Simulate a scenario with `seeds` seeds from `seed` on and price its month.
 
     Raises:
         BadScenario: it cannot be simulated, or a price is missing.
         UnknownPrice: a price nobody knows.
     """
     prices = prices_of(scenario)
-    return _answer(simulate(scenario, seed, workers=workers, progress=progress), prices)
+    if seeds == 1:
+        return _answer((simulate(scenario, seed, workers=workers, progress=progress),), prices)
+    numbers = range(seed, seed + seeds)
+    runs = simulate_many(scenario, numbers, workers=workers, progress=progress)
+    return _answer(runs.results, prices)
 
 
 def compare(
@@ -156,6 +198,7 @@ def compare(
     axes: dict[str, list[object]],
     *,
     seed: int = 0,
+    seeds: int = 1,
     workers: int = 2,
     progress: Progress | None = None,
 ) -> list[Study]:
@@ -164,10 +207,37 @@ def compare(
     Raises:
         BadScenario: a value is not allowed, or a price is missing.
     """
-    scenarios = list(sweep(base, axes))
+    return studies(
+        list(sweep(base, axes)), seed=seed, seeds=seeds, workers=workers, progress=progress
+    )
+
+
+def studies(
+    scenarios: Sequence[Scenario],
+    *,
+    seed: int = 0,
+    seeds: int = 1,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Study]:
+    """Answer several scenarios, each with the same seeds.
+
+    Raises:
+        BadScenario: a price is missing.
+    """
     prices = [prices_of(scenario) for scenario in scenarios]
-    results = simulate_all(scenarios, seed, workers=workers, progress=progress)
-    return [_answer(result, price) for result, price in zip(results, prices, strict=True)]
+    done = 0
+
+    def told(of_this_seed: int) -> None:
+        if progress is not None:
+            progress(done + of_this_seed)
+
+    runs = []
+    for k in range(seeds):
+        runs.append(simulate_all(scenarios, seed + k, workers=workers, progress=told))
+        done += sum(result.counts["requests"] for result in runs[-1])
+    by_scenario = zip(*runs, strict=True)
+    return [_answer(results, price) for results, price in zip(by_scenario, prices, strict=True)]
 
 
 def closed_form(result: Result, prices: ScenarioPrices) -> Projection:
@@ -224,38 +294,10 @@ def _threshold_of(study: Study) -> float:
     return float(np.interp(rate, np.linspace(0, 1, confidence.size), confidence))
 
 
-def _answer(result: Result, prices: ScenarioPrices) -> Study:
-    projection, bill = closed_form(result, prices), month_bill(result, prices)
-    rivals = rivals_in(projection, bill)
-    uncertain = quantify(projection, result.scenario.doubt, seed=result.seed, rivals=rivals)
-    return Study(result.scenario, result, prices, bill, projection, uncertain)
-
-
-def records(studies: Sequence[Study]) -> list[dict[str, float | str | bool | None]]:
-    """One flat row of figures per scenario: what a spreadsheet wants."""
-    rows: list[dict[str, float | str | bool | None]] = []
-    for one in studies:
-        result, saving = one.result, one.savings[0]
-        row: dict[str, float | str | bool | None] = {"scenario": one.scenario.name}
-        for rail in one.bill.rails:
-            row[f"{rail.name}_usd_per_month"] = round(float(rail.usd_per_month), 2)
-        row |= {
-            "saving_usd_p10": round(saving.low, 2),
-            "saving_usd": round(saving.mid, 2),
-            "saving_usd_p90": round(saving.high, 2),
-            "cost_ratio": round(one.cost_ratio, 6),
-            "escalation_rate": round(result.escalation_rate, 6),
-            "agreement": round(result.agreement, 6),
-            "degraded_rate": round(result.degraded_rate, 6),
-            "refused_rate": round(result.refused_rate, 6),
-            "answers": one.verdict.answers,
-            "keeps_promise": one.verdict.keeps_promise,
-            "pays": one.verdict.pays,
-            "p50_ms": round(result.routes["all"].p50_s * 1000, 3),
-            "p99_ms": round(result.routes["all"].p99_s * 1000, 3),
-            "student_utilisation": round(result.student_utilisation, 6),
-            "requests_per_month": round(float(one.bill.requests)),
-            "seed": result.seed,
-        }
-        rows.append(row)
-    return rows
+def _answer(results: tuple[Result, ...], prices: ScenarioPrices) -> Study:
+    first = results[0]
+    bills = tuple(month_bill(result, prices) for result in results)
+    projection = closed_form(first, prices)
+    rivals = rivals_in(projection, mean_bill(bills))
+    uncertain = quantify(projection, first.scenario.doubt, seed=first.seed, rivals=rivals)
+    return Study(first.scenario, results, prices, bills, projection, uncertain)

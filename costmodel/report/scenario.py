@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costmodel.bill.simulated import failures_of
-from costmodel.plan.study import Study, chosen_point, records
+from costmodel.plan.spread import records, spread
+from costmodel.plan.study import Study, chosen_point
 from costmodel.report.figures import (
     break_even_figure,
     day_figure,
@@ -18,6 +19,7 @@ from costmodel.report.figures import (
 )
 from costmodel.report.page import Headline, Page
 from costmodel.report.paid import paid_json, paid_tables
+from costmodel.report.spread import seeds_table
 from costmodel.report.tables import (
     RAILS,
     Table,
@@ -49,6 +51,7 @@ def study_tables(study: Study) -> tuple[Table, ...]:
         lines_table(cascade.lines),
         savings(study),
         break_even(study.projection),
+        *seeds_table(study),
         service(study),
         doubts(study.uncertain),
         limits(study.uncertain),
@@ -80,7 +83,7 @@ def savings(study: Study) -> Table:
 
 
 def service(study: Study) -> Table:
-    """What users see: over all arrivals, refusals included."""
+    """What users see: over all arrivals, refusals included; of the first seed."""
     result = study.result
     everyone, student, teacher = (result.routes[name] for name in ("all", "student", "teacher"))
     rows = [
@@ -132,7 +135,7 @@ def assumptions(study: Study) -> Table:
     )
     once = scenario.one_off
     rows = [
-        ("simulated", f"{scenario.days:g} days, {_n(study):,} requests, seed {result.seed}"),
+        ("simulated", f"{scenario.days:g} days, {_n(study):,} requests, {_seeds(study)}"),
         ("month", f"730 hours, {float(study.bill.requests):,.0f} requests"),
         ("begins", f"{scenario.start:%Y-%m-%d %H:%M} UTC"),
         (
@@ -175,10 +178,10 @@ def comparison(studies: Sequence[Study]) -> Table:
             usd(one.bill.cascade),
             usd(one.savings[0].mid),
             percent(one.cost_ratio),
-            percent(one.result.escalation_rate),
-            percent(one.result.agreement, 2),
-            ms(one.result.routes["all"].p99_s),
-            percent(one.result.degraded_rate + one.result.refused_rate, 2),
+            percent(one.mean(lambda run: run.escalation_rate)),
+            percent(one.mean(lambda run: run.agreement), 2),
+            ms(one.mean(lambda run: run.routes["all"].p99_s)),
+            percent(one.mean(lambda run: run.degraded_rate + run.refused_rate), 2),
             one.verdict.brief,
         )
         for one in studies
@@ -189,19 +192,6 @@ def comparison(studies: Sequence[Study]) -> Table:
          "p99", "degraded or refused", "verdict"),
         tuple(rows),
     )  # fmt: skip
-
-
-def csv_text(studies: Sequence[Study]) -> str:
-    """The figures of each scenario as CSV with a header."""
-    import csv
-    import io
-
-    rows = records(studies)
-    target = io.StringIO()
-    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return target.getvalue()
 
 
 def study_json(study: Study) -> dict[str, object]:
@@ -227,7 +217,11 @@ def study_json(study: Study) -> dict[str, object]:
             }
             for one in study.savings
         ],
-        "counts": result.counts,
+        "spread": {
+            name: dict(zip(("mean", "lowest", "highest"), values, strict=True))
+            for name, values in spread(study).items()
+        },
+        "counts": {name: sum(run.counts[name] for run in study.results) for name in result.counts},
         "latency_s": {name: asdict(route) for name, route in result.routes.items()},
         "pareto": [asdict(point) for point in study.pareto],
         "uncertain": study.uncertain.model_dump(mode="json"),
@@ -309,7 +303,7 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
 
 
 def _headlines(study: Study) -> list[Headline]:
-    saving, result = study.savings[0], study.result
+    saving, over = study.savings[0], spread(study)
     found = study.verdict
     return [
         Headline(
@@ -324,16 +318,23 @@ def _headlines(study: Study) -> list[Headline]:
             f"{usd(study.bill.cascade)} a month",
         ),
         Headline(
-            percent(result.agreement, 2),
+            percent(over["agreement"][0], 2),
             "of answers agree with the teacher",
-            f"{percent(result.escalation_rate)} escalate",
+            f"{percent(over['escalation_rate'][0])} escalate",
         ),
         Headline(
-            ms(result.routes["all"].p99_s),
+            ms(over["p99_s"][0]),
             "p99 of all answers",
-            f"{percent(result.refused_rate + result.degraded_rate, 2)} refused or degraded",
+            f"{percent(over['refused_rate'][0] + over['degraded_rate'][0], 2)} refused or degraded",
         ),
     ]
+
+
+def _seeds(study: Study) -> str:
+    first, n = study.result.seed, len(study.results)
+    if n == 1:
+        return f"seed {first} alone: its chances are in no band"
+    return f"in each of the seeds {first} to {first + n - 1}"
 
 
 def _n(study: Study) -> int:

@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from costmodel.commands.whatif import whatif
 from costmodel.errors import CostModelError
 from costmodel.inputs.scenario import Scenario, load
+from costmodel.plan.spread import spread
 from costmodel.plan.study import Study, chosen_point, compare, study
-from costmodel.report.scenario import csv_text, study_json, study_page, study_tables
+from costmodel.report.export import csv_text
+from costmodel.report.scenario import study_json, study_page, study_tables
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios" / "ten-million-a-day.yaml"
 
@@ -186,3 +188,43 @@ def test_one_teacher_has_one_band():
     assert best.usd_per_month == listed.usd_per_month
     assert best.low <= best.mid <= best.high
     assert best.low < best.high
+
+
+def test_several_seeds_are_the_mean_with_their_spread_in_the_band():
+    """Each line is the mean of the seeds' lines; chance in the runs widens every band."""
+    scenario = load(EXAMPLE.with_name("burst.yaml"), {"days": 0.02})
+    alone = [study(scenario, seed=seed) for seed in (7, 8, 9)]
+    got = study(scenario, seed=7, seeds=3)
+    for rail in got.bill.rails:
+        same = [next(r for r in one.bill.rails if r.name == rail.name) for one in alone]
+        mean = sum(float(r.usd_per_month) for r in same) / 3
+        assert float(rail.usd_per_month) == pytest.approx(mean, rel=1e-9)
+        assert sum(line.usd for line in rail.lines) == rail.usd_per_month
+    over = spread(got)
+    seen = [one.result.escalation_rate for one in alone]
+    assert over["escalation_rate"] == (pytest.approx(sum(seen) / 3), min(seen), max(seen))
+    assert got._noise("teacher") > 0
+    assert alone[0]._noise("teacher") == 0
+
+
+def test_the_worst_seed_is_judged(monkeypatch):
+    """A scenario that one seed of three does not answer does not answer."""
+    scenario = load(EXAMPLE.with_name("burst.yaml"), {"days": 0.02})
+    got = study(scenario, seeds=3)
+    assert got.verdict.answers
+    monkeypatch.setattr(
+        type(got.results[1]), "refused_rate", property(lambda run: 0.5 * (run.seed == 1))
+    )
+    assert not study(scenario, seeds=3).verdict.answers
+
+
+def test_the_command_runs_three_seeds_and_says_so():
+    """Three by default, as a table and in JSON; one alone says that its chances are in no band."""
+    words = [str(EXAMPLE.with_name("burst.yaml")), "--set", "days=0.01"]
+    shown = CliRunner().invoke(whatif, [*words, "--markdown"]).stdout
+    assert "Over 3 seeds" in shown
+    got = json.loads(CliRunner().invoke(whatif, [*words, "--json"]).stdout)
+    assert got["figures"]["seeds"] == 3
+    assert got["spread"]["p99_s"]["lowest"] <= got["spread"]["p99_s"]["mean"]
+    alone = CliRunner().invoke(whatif, [*words, "--seeds", "1", "--markdown"]).stdout
+    assert "seed 0 alone: its chances are in no band" in alone
