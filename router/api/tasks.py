@@ -270,22 +270,31 @@ class Service:
     async def ready(self) -> None:
         """Prove one inference of every task through its batcher, in time.
 
+        A queue that is full, or long and moving, is no reason: to take a busy router out of the
+        balancer makes the next one busier.
+
         Raises:
             Unavailable: naming the task that did not answer, or that the router is draining.
         """
         if self.draining:
             raise Unavailable("The router is draining; ask another instance.")
         for name, served in self.tasks.items():
+            batcher = served.pipeline.slot.current.batcher
+            before = batcher.batches
             try:
                 async with asyncio.timeout(self.settings.probe_timeout_s):
-                    scored = await served.pipeline.slot.current.batcher.submit(PROBE_TEXT)
+                    scored = await batcher.submit(PROBE_TEXT)
+            except Overloaded:
+                if batcher.alive(self.settings.stall_s):
+                    continue
+                raise Unavailable(f"The student of task {name} hangs; its queue is full.") from None
             except TimeoutError:
+                if batcher.batches > before:
+                    continue
                 raise Unavailable(
                     f"The student of task {name} did not answer within "
                     f"{self.settings.probe_timeout_s:g} s."
                 ) from None
-            except Overloaded:
-                continue  # it is at work: whoever took it out would overload the next one
             except Refusal as refusal:
                 raise Unavailable(f"The student of task {name}: {refusal}") from None
             if scored.prediction is None:

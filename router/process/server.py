@@ -118,7 +118,8 @@ class Admin(uvicorn.Server):
         yield
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Begin to listen, at once: who connects before the first tick waits for it."""
+        self._listener.listen(BACKLOG)
         self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:

@@ -112,6 +112,8 @@ class Batcher:
         self._handover: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._work, name="student", daemon=True)
         self._loop: asyncio.AbstractEventLoop
+        self.batches = 0
+        """Batches that the student has answered."""
 
     @property
     def depth(self) -> int:
@@ -206,6 +208,7 @@ class Batcher:
                 self._idle.set_result(None)
             return
         if sum(item.tokens for item in items) <= self._in_place_tokens:
+            self.batches += 1
             _tell(items, self._forward(items))
             if self._waiting or self._idle is not None:
                 self._schedule()
@@ -262,6 +265,7 @@ class Batcher:
     def _finish(self, batch: _Batch, forward: _Forward) -> None:
         """Go on with what queued meanwhile, then give every text its own outcome."""
         self._running = None
+        self.batches += 1
         self._dispatch()
         _tell(batch.items, forward)
 

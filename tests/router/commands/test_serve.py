@@ -106,6 +106,29 @@ async def test_sigterm_under_load_fails_nobody(serve, tmp_path):
     assert rows(tmp_path / "l.sqlite") == len(statuses) > 50
 
 
+async def test_drain_then_sigterm_is_a_drain(serve, tmp_path):
+    """An operator drains, then the process is told to stop: what is in flight is still answered."""
+    token = "t" * 16
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), "--admin-port", "0", admin_token=token)
+    headers = {"authorization": f"Bearer {token}"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(router.url.rpartition(":")[2]))
+    writer.write(b"POST /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-length: 16\r\n\r\n{")
+    await writer.drain()
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.put(router.admin + "/drain", json={"draining": True}) as response,
+    ):
+        assert response.status == 200
+    router.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(0.5)
+    assert router.process.poll() is None
+    writer.write(b'"text": "help"}')
+    assert (await reader.read()).startswith(b"HTTP/1.1 200")
+    writer.close()
+    assert await asyncio.to_thread(router.process.wait, 10) == 0
+    assert rows(tmp_path / "l.sqlite") == 1
+
+
 async def test_a_second_sigterm_leaves_now(serve, tmp_path):
     """While a drain waits, a second signal ends it at once; what was answered is stored."""
     router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=60)

@@ -247,3 +247,166 @@ async def test_a_client_that_never_reads_is_cut_off(port):
         asking = HEAD % len(BODY) + BODY
         with pytest.raises(ConnectionError):
             await asyncio.wait_for(_ask_for_ever(client, asking * 50), 20.0)
+
+
+async def _said(port, *parts, pause_s=0.0):
+    """Send parts and read until the server hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await asyncio.sleep(pause_s)
+    reply = await asyncio.wait_for(reader.read(), 5.0)
+    writer.close()
+    return reply
+
+
+CLOSING = b" HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/healthz", b"/readyz", b"/metrics", b"/v1/models", b"/docs", b"/openapi.json", b"/none",
+     b"/v1/classify"],
+)  # fmt: skip
+async def test_head_is_get_without_its_body_on_every_path(port, path):
+    """Same status and headers, and nothing behind them; monitors and balancers probe so."""
+    head, nothing = (await _said(port, b"HEAD " + path + CLOSING)).split(b"\r\n\r\n")
+    got, body = (await _said(port, b"GET " + path + CLOSING)).split(b"\r\n\r\n", 1)
+    names = [[line.split(b":")[0] for line in answer.split(b"\r\n")[1:]] for answer in (head, got)]
+    assert head.split(b"\r\n")[0] == got.split(b"\r\n")[0]
+    assert names[0] == names[1]
+    assert (nothing, body != b"") == (b"", True)
+
+
+@pytest.mark.parametrize("path", [b"/v1/models/", b"/docs/", b"/healthz/", b"/v1/classify/"])
+async def test_no_address_is_built_from_the_host_header(port, path):
+    """A path with a slash too many is not there; it was a redirect to wherever Host said."""
+    reply = await _said(port, b"GET " + path + CLOSING.replace(b"host: x", b"host: evil.test"))
+    assert reply.startswith(b"HTTP/1.1 404")
+    assert b"evil.test" not in reply
+
+
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        b"PUT /v1/classify HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc",
+        b"POST /none HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        b"POST /none HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: ",
+    ],
+)
+async def test_a_body_that_never_ends_has_its_time_on_every_path(port, unfinished):
+    """Whatever the method, path and status would be: one 408 in time, and the end."""
+    reply = await _said(port, unfinished)
+    assert reply.startswith(b"HTTP/1.1 408")
+    assert reply.count(b"HTTP/1.1 ") == 1
+
+
+async def test_a_refusal_reaches_a_client_that_is_still_sending(port):
+    """Two megabytes are sent to the end before the 413 is read: no reset takes it away."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD % 2_000_000)
+    for _ in range(20):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+    assert (await asyncio.wait_for(reader.read(), 5.0)).startswith(b"HTTP/1.1 413")
+    writer.close()
+
+
+async def test_a_refused_client_that_holds_on_is_cut_off(port):
+    """It reads its 413 and neither sends nor closes: the connection ends in time all the same."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(HEAD % 2_000_000)
+    assert (await asyncio.wait_for(reader.read(), 5.0)).startswith(b"HTTP/1.1 413")
+    with pytest.raises(ConnectionError):  # noqa: PT012 the write that fails is not the first
+        for _ in range(100):
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_client_waits_for_100_only_while_its_body_is_missing(port):
+    """Expect: 100-continue gets its 100 before the body, and none when the body is there."""
+    head = (HEAD % len(BODY)).replace(
+        b"\r\n\r\n", b"\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+    )
+    waited = await _said(port, head, BODY, pause_s=0.05)
+    assert waited.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+    assert (await _said(port, head + BODY)).startswith(b"HTTP/1.1 200")
+
+
+async def _streaming(scope, receive, send):
+    """An application that does not know how long its answer is."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for part in (b"one ", b"", b"two"):
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def test_only_a_client_that_knows_chunks_gets_them():
+    """HTTP/1.1 gets chunks, HTTP/1.0 what they hold and then the end, HEAD neither."""
+    async with _listening(_streaming) as port:
+        modern = await _said(port, b"GET /" + CLOSING)
+        old = await _said(port, b"GET / HTTP/1.0\r\n\r\n")
+        head = await _said(port, b"HEAD /" + CLOSING)
+    assert modern.endswith(b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+                           b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n")  # fmt: skip
+    assert old.endswith(b"\r\n\r\none two")
+    assert b"transfer-encoding" not in old
+    assert head.endswith(b"\r\n\r\n")
+
+
+def _application(*messages, fault=None):
+    async def answer(scope, receive, send):
+        for message in messages:
+            await send(message)
+        if fault is not None:
+            raise fault
+
+    return answer
+
+
+_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]}
+_PART = {"type": "http.response.body", "body": b"two", "more_body": True}
+
+
+@pytest.mark.parametrize(
+    ("application", "starts", "ends"),
+    [
+        (_application(fault=ZeroDivisionError()), b"HTTP/1.1 500", b'its log says why."}}'),
+        (_application(fault=asyncio.CancelledError()), b"HTTP/1.1 503", b'ask again."}}'),
+        (_application(_PART), b"HTTP/1.1 500", b'its log says why."}}'),
+        (_application(_START | {"headers": [(b"a", b"b\r\nc: d")]}), b"HTTP/1.1 500", b'why."}}'),
+        (_application(_START, _PART), b"HTTP/1.1 200", b"\r\n\r\ntwo"),
+        (_application(_START, _PART | {"more_body": False}), b"HTTP/1.1 200", b"\r\n\r\n"),
+        (_application(_START, _PART, _PART), b"HTTP/1.1 200", b"\r\n\r\ntwo"),
+        (_application(), b"", b""),
+    ],
+)
+async def test_an_application_that_breaks_off_is_never_taken_for_a_whole_answer(
+    application, starts, ends
+):
+    """One answer in our words, or what it had said and the end of the connection."""
+    async with _listening(application) as port:
+        try:
+            reply = await _said(port, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" + b"GET /" + CLOSING)
+        except ConnectionError:
+            reply = b""
+    first = reply.split(b"HTTP/1.1 ")
+    assert reply.startswith(starts)
+    assert len(first) <= 3
+    if starts != b"HTTP/1.1 500" and starts != b"HTTP/1.1 503":
+        assert reply.endswith(ends)
+
+
+async def test_after_each_answer_the_next_client_of_a_connection_is_served(port):
+    """400, 404 and 405 cost a request, not the connection."""
+    asked = (
+        HEAD % 1
+        + b"{"
+        + b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n"
+        + b"PUT /v1/classify HTTP/1.1\r\nhost: x\r\n\r\n"
+    )
+    reply = await _said(port, asked + b"GET /healthz" + CLOSING)
+    statuses = [int(part[:3]) for part in reply.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [400, 404, 405, 200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -40,6 +41,36 @@ async def test_a_slow_student_is_not_ready_in_time(rig, task):
     assert response.status == 503
     assert response.headers["retry-after"] == "1"
     assert time.monotonic() - started < 0.15
+
+
+async def test_a_full_queue_is_ready_while_it_moves(rig, task):
+    """Busy is not broken: a probe that finds no place, or waits behind others, is no failure."""
+    for max_queue, crowd in ((2, 3), (1_024, 40)):
+        made = await rig(
+            settings=Settings(probe_timeout_s=0.1, max_queue=max_queue, max_batch_texts=1),
+            student=ScriptedStudent(task.schema_, "calm", delay_s=0.04),
+        )
+        batcher = made.pipeline.slot.current.batcher
+        waiting = []
+        for _ in range(crowd):
+            waiting.append(batcher.submit("help"))
+            await asyncio.sleep(0.0)
+        assert (await made.get("/readyz")).status == 200
+        await asyncio.gather(*waiting)
+
+
+async def test_a_full_queue_that_does_not_move_is_unready(rig, task):
+    """A student that hangs with a full queue in front of it fails readiness."""
+    made = await rig(
+        settings=Settings(stall_s=0.02, max_queue=1),
+        student=ScriptedStudent(task.schema_, "calm", delay_s=0.3),
+    )
+    batcher = made.pipeline.slot.current.batcher
+    first = batcher.submit("help")
+    await asyncio.sleep(0.05)
+    second = batcher.submit("help")
+    assert (await made.get("/readyz")).status == 503
+    await asyncio.gather(first, second)
 
 
 async def test_a_student_that_hangs_fails_liveness(rig, task):

@@ -1,4 +1,5 @@
 """Python's HTTP clients as they are by default; prints one status a line."""
+# ruff: noqa: T201
 
 import http.client
 import json
