@@ -58,14 +58,19 @@ class StreamOptions(Struct, forbid_unknown_fields=True):
     """How a chat stream ends."""
 
     include_usage: bool | None = False
+    include_obfuscation: bool | None = None
+
+
+Number = Annotated[float, Meta(ge=-2, le=2)]
+Count = Annotated[int, Meta(ge=1)]
 
 
 class ChatRequest(Struct, forbid_unknown_fields=True):
     """A chat completion that a task might answer.
 
-    The `Raw` fields change how a teacher words or bills an answer, not which label is meant: they
-    are allowed and not read. A field that is not here (tools, logprobs, images, …) means that the
-    request is not the task's.
+    Fields that change how a teacher words or bills an answer, not which label is meant, are checked
+    and not used. `Raw` ones say in which form the label is wanted, or what else is wanted. What a
+    field that is not here says, `router.api.chat_fields` knows.
     """
 
     model: str
@@ -74,21 +79,25 @@ class ChatRequest(Struct, forbid_unknown_fields=True):
     stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=1)] | None = 1
     logprobs: bool | None = False
-    temperature: Raw = ABSENT
-    top_p: Raw = ABSENT
-    max_tokens: Raw = ABSENT
-    max_completion_tokens: Raw = ABSENT
-    seed: Raw = ABSENT
-    user: Raw = ABSENT
-    metadata: Raw = ABSENT
-    store: Raw = ABSENT
-    service_tier: Raw = ABSENT
-    reasoning_effort: Raw = ABSENT
-    verbosity: Raw = ABSENT
-    presence_penalty: Raw = ABSENT
-    frequency_penalty: Raw = ABSENT
-    safety_identifier: Raw = ABSENT
-    prompt_cache_key: Raw = ABSENT
+    stop: str | list[str] | None = None
+    response_format: Raw = ABSENT
+    tools: Raw = ABSENT
+    tool_choice: Raw = ABSENT
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    seed: int | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class ChatEnvelope(Struct):
@@ -112,12 +121,29 @@ class PassedEnvelope(Struct):
     """Refused: its cost would be known nowhere."""
 
 
+class FunctionCall(Struct):
+    """Which function is to be called, with its arguments as JSON text."""
+
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class ToolCall(Struct):
+    """A call of a function; `index` in a stream, `id` and `type` where it begins."""
+
+    function: FunctionCall
+    id: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    index: int | UnsetType = UNSET
+
+
 class ChatMessage(Struct):
     """What was said, whole or as a part of a stream."""
 
     content: str | UnsetType | None = UNSET
     role: str | UnsetType = UNSET
     refusal: str | UnsetType | None = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
 
 
 class ChatChoice(Struct):
@@ -144,6 +170,35 @@ class Usage(Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+
+class VllmClassifyRequest(Struct):
+    """Body of POST /classify, as vLLM takes it; its other fields leave the answer as it is."""
+
+    input: str | list[str]
+    model: str | None = None
+    student_only: Any = UNSET
+    """Refused: a teacher is what it forbids, and might be asked."""
+
+
+class VllmClass(Struct):
+    """The class of one text: its name, and the probability of each, in the model's order."""
+
+    index: int
+    label: str
+    probs: list[float]
+    num_classes: int
+
+
+class VllmClasses(Struct):
+    """Answer of POST /classify, as vLLM gives it."""
+
+    id: str
+    created: int
+    model: str
+    data: list[VllmClass]
+    usage: Usage
+    object: str = "list"
 
 
 class ChatCompletion(Struct):

@@ -78,26 +78,35 @@ class Template:
     def __init__(self, prompt: Prompt) -> None:
         self._system = prompt.system
         self._before, self._after = prompt.user.split("{text}")
-        self._fixed = len(self._before) + len(self._after)
 
     def match(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
         """Return the text that `render` would turn into these messages, or None.
 
-        Content may be a string or a list of text parts, and `developer` counts as `system`.
+        Content may be a string or a list of text parts, and `developer` counts as `system`. Blank
+        space around a message is not looked at: clients and templates add and take a newline.
         """
         if len(messages) != (2 if self._system else 1):
             return None
         if self._system and (
             messages[0].get("role") not in ("system", "developer")
-            or _content(messages[0].get("content")) != self._system
+            or (content_of(messages[0].get("content")) or "").strip() != self._system.strip()
         ):
             return None
-        said = _content(messages[-1].get("content"))
-        if messages[-1].get("role") != "user" or said is None or len(said) < self._fixed:
+        said = content_of(messages[-1].get("content"))
+        if messages[-1].get("role") != "user" or said is None:
             return None
-        if not (said.startswith(self._before) and said.endswith(self._after)):
-            return None
-        return said[len(self._before) : len(said) - len(self._after)]
+        exactly = _between(said, self._before, self._after)
+        if exactly is not None:
+            return exactly
+        return _between(said.strip(), self._before.lstrip(), self._after.rstrip())
+
+
+def _between(said: str, before: str, after: str) -> str | None:
+    if len(said) < len(before) + len(after):
+        return None
+    if not (said.startswith(before) and said.endswith(after)):
+        return None
+    return said[len(before) : len(said) - len(after)]
 
 
 def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -111,7 +120,8 @@ def prompt_sha256(prompt: Prompt, answers: Sequence[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _content(content: object) -> str | None:
+def content_of(content: object) -> str | None:
+    """Return what a message's content says, a string or text parts; None where it is no text."""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(

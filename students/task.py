@@ -91,6 +91,11 @@ class TeacherSection(_Section):
     """Classify mode: texts sent in one labelling request."""
     extra_body: dict[str, object] = {}
     """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}."""
+    ignore_fields: tuple[str, ...] = ()
+    """Fields of a chat completion that the router may leave unread when it looks whether one is the
+    task's question."""
+    json_key: str | None = None
+    """Under which property `response_format: json_object` wants the answer; None: the teacher."""
     price: PriceSpec
     terms: str = ""
     """The provider's terms on training with its outputs, as you read them."""

@@ -9,12 +9,14 @@ untouched.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
+from router.api.answer_shape import Shape
+from router.api.chat_question import NoQuestion, Question, Questions
 from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
@@ -24,7 +26,6 @@ from router.policy import Reason
 from router.provenance import provenance_fields
 from router.request import Answer
 from router.schemas import (
-    ABSENT,
     ChatChoice,
     ChatChunk,
     ChatCompletion,
@@ -32,19 +33,26 @@ from router.schemas import (
     ChatMessage,
     ChatRequest,
     ChunkChoice,
+    FunctionCall,
+    ToolCall,
     Usage,
 )
-from students.prompt import Template
+from students.prompt import content_of
 
 SURFACE = "chat"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
+_NOBODY = (
+    "there is no chat teacher to pass the request to under this model name; send the messages of "
+    "teacher.prompt in the task file, and leave other fields out."
+)
+_AGAINST = {
+    "unreadable": "The body is not a chat completion",
+    "model": "The model is no task's",
+    "messages": "The messages do not fit the task's prompt template",
+    "field": "The messages fit the task, but `{}` asks for more than its label",
+    "text": "The text cannot be answered",
+}
 _HELP = "Send a chat completion: model and messages, as to OpenAI."
-
-
-class _Matched(msgspec.Struct, frozen=True, gc=False):
-    served: Served
-    text: str
-    request: ChatRequest
 
 
 class Chat:
@@ -54,16 +62,9 @@ class Chat:
         self._service = service
         self._wall = wall
         self._encode = msgspec.json.Encoder().encode
-        self._decode = _decoder([served.task.teacher.extra_body for served in _tasks(service)])
         self._decode_envelope = msgspec.json.Decoder(ChatEnvelope).decode
-        self._by_model: dict[str, list[Served]] = {}
-        for served in _tasks(service):
-            for name in {served.task.name, served.task.teacher.model}:
-                self._by_model.setdefault(name, []).append(served)
-        self._words = {served.task.name: served.task.answers for served in _tasks(service)}
-        self._templates = {
-            served.task.name: Template(served.task.prompt) for served in _tasks(service)
-        }
+        self._questions = Questions(_tasks(service), service.fault_of)
+        self._by_model = self._questions.by_model
 
     async def __call__(self, call: Call) -> Reply | None:
         """Answer one call, or stream the teacher's answer and return None.
@@ -71,54 +72,39 @@ class Chat:
         Raises:
             Refusal: the body is wrong or nobody could answer.
         """
-        single = self.single(call)
-        if single is not None:
-            return await single.answer()
-        await self._pass_on(call)
+        found = self._questions.read(call.body)
+        if isinstance(found, Question):
+            return await self._single(call, found).answer()
+        await self._pass_on(call, found)
         return None
 
     def single(self, call: Call) -> Single | None:
         """Read a call that is a task's.
 
         Raises:
-            Refusal: a header or the text is wrong.
+            Refusal: a header, the text or a field is wrong.
         """
-        matched = self._match(call.body)
-        if matched is None:
-            return None
-        ask = self._service.ask(
-            call,
-            matched.text,
-            SURFACE,
-            *limits_in(call),
-        )
-        return Single(matched.served.pipeline, ask, partial(self._word, call, matched))
+        found = self._questions.read(call.body)
+        return self._single(call, found) if isinstance(found, Question) else None
 
-    def _word(self, call: Call, matched: _Matched, answer: Answer) -> Reply:
-        word = answer.wording or self._words[matched.served.task.name][answer.label]
-        refused = answer.reason is Reason.TEACHER_REFUSED
-        said = ChatMessage(refusal=word) if refused else ChatMessage(content=word)
-        usage = _usage(answer, matched.text)
-        form = self._stream if matched.request.stream else self._whole
-        return form(call, matched.request, answer, said, usage)
+    def _single(self, call: Call, question: Question) -> Single:
+        ask = self._service.ask(call, question.text, SURFACE, *limits_in(call))
+        return Single(question.served.pipeline, ask, partial(self._word, call, question))
 
-    def _match(self, body: bytes) -> _Matched | None:
-        """Recognise a task's request; None for everything else, whatever is the matter with it."""
-        try:
-            request = self._decode(body)
-        except (ValueError, RecursionError):
-            return None
-        if request.logprobs:
-            return None
-        for served in self._by_model.get(request.model, ()):
-            text = self._templates[served.task.name].match(request.messages)
-            if text is None or not _same_extras(request, served.task.teacher.extra_body):
-                continue
-            if served.passthrough is None or self._service.fault_of(text) is None:
-                return _Matched(served, text, request)
-        return None
+    def _word(self, call: Call, question: Question, answer: Answer) -> Reply:
+        words, finish = question.served.task.answers, "stop"
+        if answer.reason is Reason.TEACHER_REFUSED:
+            said = ChatMessage(content=None, refusal=answer.wording)
+        elif question.shape is None:
+            said = ChatMessage(content=answer.wording or words[answer.label], refusal=None)
+        else:
+            said = _shaped(question.shape, answer.label, call.request_id)
+            finish = question.shape.finish_reason
+        usage = _usage(answer, question.request.messages)
+        form = self._stream if question.request.stream else self._whole
+        return form(call, question.request, answer, said, finish, usage)
 
-    async def _pass_on(self, call: Call) -> None:
+    async def _pass_on(self, call: Call, why: NoQuestion) -> None:
         """Send what is no task's to the chat teacher whose model it names, or to the only one.
 
         Raises:
@@ -136,39 +122,49 @@ class Chat:
                 f"{', '.join(self._service.models)}."
             )
         if own_name or not chat:
-            raise BadRequest(
-                "The request does not fit the task's prompt template, and there is no chat "
-                "teacher to pass it to under this model name; send the messages of "
-                "teacher.prompt in the task file."
-            )
+            raise BadRequest(f"{_AGAINST[why.why].format(why.field or 'a field')}, and {_NOBODY}")
+        if why.why != "model":
+            self._service.metrics.unmatched(why.why, why.field)
+        call.why = why.words
         passthrough = chat[0].passthrough
         assert passthrough is not None
         await passthrough.forward(call, model=model, streams=bool(envelope.stream))
 
     def _whole(
-        self, call: Call, request: ChatRequest, answer: Answer, said: ChatMessage, usage: Usage
+        self,
+        call: Call,
+        request: ChatRequest,
+        answer: Answer,
+        said: ChatMessage,
+        finish: str,
+        usage: Usage,
     ) -> Reply:
-        message = ChatMessage(said.content or None, "assistant", said.refusal or None)
+        said.role = "assistant"
         completion = ChatCompletion(
             id=f"chatcmpl-{call.request_id}",
             created=int(self._wall()),
             model=request.model,
-            choices=[ChatChoice(message)],
+            choices=[ChatChoice(said, finish)],
             usage=usage,
         )
         return Reply(self._encode(completion), fields=provenance_fields(answer))
 
     def _stream(
-        self, call: Call, request: ChatRequest, answer: Answer, said: ChatMessage, usage: Usage
+        self,
+        call: Call,
+        request: ChatRequest,
+        answer: Answer,
+        said: ChatMessage,
+        finish: str,
+        usage: Usage,
     ) -> Reply:
         """All events at once: the answer is known before the first byte."""
         wants_usage = bool(request.stream_options and request.stream_options.include_usage)
         chunk = partial(ChatChunk, f"chatcmpl-{call.request_id}", int(self._wall()), request.model)
         none_yet = None if wants_usage else msgspec.UNSET
         chunks = [
-            chunk([ChunkChoice(ChatMessage(role="assistant", content=""))], usage=none_yet),
-            chunk([ChunkChoice(said)], usage=none_yet),
-            chunk([ChunkChoice(ChatMessage(), finish_reason="stop")], usage=none_yet),
+            *(chunk([ChunkChoice(part)], usage=none_yet) for part in _parts(said)),
+            chunk([ChunkChoice(ChatMessage(), finish_reason=finish)], usage=none_yet),
         ]
         if wants_usage:
             chunks.append(chunk([], usage=usage))
@@ -182,33 +178,38 @@ def _tasks(service: Service) -> list[Served]:
     return list(service.tasks.values())
 
 
-def _decoder(extras: list[dict[str, object]]) -> Callable[[bytes], ChatRequest]:
-    """Build the decoder; a task's fixed extra fields are known fields too."""
-    names = {name for extra in extras for name in extra} - set(ChatRequest.__struct_fields__)
-    request = msgspec.defstruct(
-        "ChatRequest",
-        [(name, msgspec.Raw, ABSENT) for name in sorted(names)],
-        bases=(ChatRequest,),
-        forbid_unknown_fields=True,
-    )
-    return cast(Callable[[bytes], ChatRequest], msgspec.json.Decoder(request).decode)
+def _shaped(shape: Shape, label: int, request_id: str) -> ChatMessage:
+    """Put a label as JSON, or as the call that was asked for."""
+    if shape.tool is None:
+        return ChatMessage(content=shape.put(label), refusal=None)
+    call = ToolCall(FunctionCall(shape.put(label), shape.tool), f"call_{request_id}", "function")
+    return ChatMessage(content=None, refusal=None, tool_calls=[call])
 
 
-def _same_extras(request: ChatRequest, extra: dict[str, object]) -> bool:
-    """Whether the extra fields that were sent are the ones the teacher was labelled with."""
-    for name in extra:
-        sent: Any = getattr(request, name)
-        if sent is not ABSENT and isinstance(sent, msgspec.Raw):
-            sent = msgspec.json.decode(sent)
-            if sent != extra[name]:
-                return False
-    return True
+def _parts(said: ChatMessage) -> list[ChatMessage]:
+    """Cut a message as a stream brings it: who speaks, then what is said."""
+    if said.refusal:
+        return [ChatMessage(role="assistant", content=""), ChatMessage(refusal=said.refusal)]
+    if said.tool_calls is msgspec.UNSET:
+        return [ChatMessage(role="assistant", content=""), ChatMessage(content=said.content)]
+    [call] = said.tool_calls
+    begins = ToolCall(FunctionCall("", call.function.name), call.id, call.type, index=0)
+    goes_on = ToolCall(FunctionCall(call.function.arguments), index=0)
+    return [
+        ChatMessage(role="assistant", content=None, tool_calls=[begins]),
+        ChatMessage(tool_calls=[goes_on]),
+    ]
 
 
-def _usage(answer: Answer, text: str) -> Usage:
-    """Return the teacher's tokens where it answered, else the student's own count of the text."""
+def _usage(answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Usage:
+    """Return the teacher's tokens where it answered, else an estimate of what it would have read.
+
+    One token for every four characters of the prompt, and four around each message, as OpenAI
+    counts them for its chat models.
+    """
     if answer.wording is not None:
         read, wrote = answer.usage.input_tokens, answer.usage.output_tokens
     else:
-        read, wrote = answer.model.student.token_count(text), 1
+        read = sum(len(content_of(one.get("content")) or "") // 4 + 5 for one in messages)
+        wrote = 1
     return Usage(read, wrote, read + wrote)

@@ -15,6 +15,8 @@ from router.schemas import (
     ClassifiedList,
     ClassifyRequest,
     PassedEnvelope,
+    VllmClasses,
+    VllmClassifyRequest,
 )
 
 ERRORS = {
@@ -34,10 +36,11 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
     types = (
         ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
-        SystemOneRequest, SystemOneReply, PassedEnvelope,
+        SystemOneRequest, SystemOneReply, VllmClassifyRequest, VllmClasses,
+        PassedEnvelope,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion, question, decision, passed = refs
+    request, one, many, envelope, completion, question, decision, texts, classes, passed = refs
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(
@@ -46,6 +49,7 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             completion,
         ),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
+        "/classify": _post("Classify as vLLM's /classify does", texts, classes),
     }
     schema["paths"] |= {
         f"/v1{path}": _post("What the teacher answers: passed on untouched", passed, {})

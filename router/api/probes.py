@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
 from router.api.tasks import Service
-from router.errors import Refusal, Unavailable
+from router.errors import Refusal, Unavailable, UnknownModel
 from router.http.desk import error_body_of
 
 
@@ -16,15 +16,27 @@ def cold_routes(service: Service) -> APIRouter:
     """Build the routes of one service."""
     router = APIRouter()
 
-    @router.get("/v1/models", summary="The task names and teacher models one may ask for")
-    async def models() -> JSONResponse:
+    def listed() -> list[dict[str, object]]:
         owners = {served.task.teacher.model: "teacher" for served in service.tasks.values()}
         owners |= dict.fromkeys(service.tasks, "raisehand")
-        data = [
+        return [
             {"id": name, "object": "model", "created": 0, "owned_by": owner}
             for name, owner in owners.items()
         ]
-        return JSONResponse({"object": "list", "data": data})
+
+    @router.get("/v1/models", summary="The task names and teacher models one may ask for")
+    async def models() -> JSONResponse:
+        return JSONResponse({"object": "list", "data": listed()})
+
+    @router.get("/v1/models/{name:path}", summary="One of them")
+    async def model(name: str) -> JSONResponse:
+        for one in listed():
+            if one["id"] == name:
+                return JSONResponse(one)
+        raise UnknownModel(
+            "There is no model of that name here; the models are: "
+            f"{', '.join(str(one['id']) for one in listed())}."
+        )
 
     @router.get("/healthz", summary="Liveness: the students' workers live and none hangs")
     async def healthz() -> JSONResponse:

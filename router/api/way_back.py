@@ -77,6 +77,8 @@ class WayBack:
             (b"x-raisehand-reason", reason.encode()),
             (b"x-raisehand-bundle", self._bundle.encode()),
         ]
+        if self._call.why:
+            self._head.append((b"x-raisehand-why", self._call.why.encode()))
         self._hold_until = self._clock() + HELD_S
         if self._streamed:
             await self._let_go(LATER)

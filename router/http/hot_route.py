@@ -30,6 +30,8 @@ class Call(msgspec.Struct, gc=False):
     """For an endpoint that streams its own answer and returns None."""
     key: Key | None = None
     """Who asks, where API keys are required."""
+    why: str = ""
+    """What stood against its being a task's question, where it is passed on."""
 
 
 class Reply(msgspec.Struct, gc=False):

@@ -27,7 +27,7 @@ from router.errors import BadSettings, OverQuota, Unauthorized
 from router.teacher.token_bucket import TokenBucket
 
 PREFIX = "rh-"
-SECRET_HEADERS = frozenset({b"authorization", b"x-api-key"})
+SECRET_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 """Where a key may be; taken off a request as soon as it was looked at."""
 SCOPE_KEY = "raisehand.key"
 """Where in an ASGI scope the gate leaves the `Key` for those behind it."""
@@ -150,7 +150,9 @@ class KeyRing:
         self._by_digest, self._by_name = keys, {key.name: key for key in keys.values()}
 
     def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Key:
-        """Return the key that a request presents: `Authorization` (Bearer, Basic) or `x-api-key`.
+        """Return the key that a request presents.
+
+        In `Authorization` (Bearer, Basic), `x-api-key`, or Azure's `api-key`.
 
         Basic is what a browser can send: the key is its password, the user name does not matter.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +15,7 @@ from router.ledger.entry import Entry
 from router.teacher.bill import Outcome
 from router.telemetry.counters import RequestTally
 
+log = logging.getLogger(__name__)
 REQUEST_SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025,
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -30,6 +32,14 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._told: set[tuple[str, str]] = set()
+        self._unmatched = Counter(
+            "raisehand_unmatched_total",
+            "Chat completions for a task's model that no student could answer, by what stood "
+            "against it; the teacher was asked at its full price.",
+            ("why",),
+            registry=registry,
+        )
         self._tally = RequestTally(REQUEST_SECONDS)
         registry.register(self._tally)
         cost = Counter(
@@ -75,6 +85,17 @@ class Metrics:
             ("kind",),
             registry=registry,
         )
+
+    def unmatched(self, why: str, field: str) -> None:
+        """Count a chat completion that went past the students; log each field once."""
+        self._unmatched.labels(why).inc()
+        if (why, field) not in self._told:
+            self._told.add((why, field))
+            log.warning(
+                "chat completions pass the student by: %s %s; see docs/operations.md",
+                why,
+                field,
+            )
 
     def observe(self, entry: Entry) -> None:
         """Count one request."""

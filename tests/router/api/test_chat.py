@@ -43,7 +43,7 @@ async def test_the_student_answers_in_the_teachers_words(rig):
     assert answer["object"] == "chat.completion"
     assert answer["id"] == "chatcmpl-abc"
     assert answer["model"] == "big"
-    assert answer["usage"] == {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    assert answer["usage"] == {"prompt_tokens": 16, "completion_tokens": 1, "total_tokens": 17}
     assert response.headers["x-raisehand-route"] == "student"
     assert made.student.calls == [("help",)]
     assert made.ledger.entries[0].surface == "chat"
@@ -103,7 +103,7 @@ async def test_a_stream_has_role_word_finish_usage_done(rig, with_usage):
     assert len(chunks) == (4 if with_usage else 3)
     if with_usage:
         assert chunks[3]["choices"] == []
-        assert chunks[3]["usage"]["total_tokens"] == 2
+        assert chunks[3]["usage"]["total_tokens"] == 17
 
 
 @pytest.mark.parametrize(
@@ -139,11 +139,13 @@ async def test_the_same_question_may_be_put_differently(rig, changes):
         {"messages": [*messages(), {"role": "assistant", "content": "x"}]},
         {"messages": [{"role": "user", "content": "Hello"}]},
         {"messages": messages("")},
-        {"tools": []},
+        {"tools": [{"type": "function", "function": {"name": "search"}}]},
         {"n": 2},
         {"logprobs": True},
         {"response_format": {"type": "json_object"}},
-        {"stop": ["\n"]},
+        {"stop": ["E"]},
+        {"frobnicate": 1},
+        {"messages": [messages()[0], messages()[1] | {"tool_calls": [{"id": "x"}]}]},
     ],
 )
 async def test_what_is_not_the_tasks_never_reaches_the_student(rig, changes):

@@ -101,6 +101,15 @@ async def test_models_are_the_task_and_its_teacher(rig):
     assert {m["id"] for m in response.json["data"]} == {"urgent", "big"}
 
 
+async def test_one_model_is_listed_alone(rig):
+    """/v1/models/{id} is the list's entry; an unknown one is a 404 in OpenAI's shape."""
+    made = await rig()
+    assert (await made.get("/v1/models/big")).json["id"] == "big"
+    missing = await made.get("/v1/models/no/such")
+    assert missing.status == 404
+    assert missing.json["error"]["type"] == "not_found_error"
+
+
 async def test_metrics_name_every_outcome(rig):
     """/metrics parses, and counts by route and reason."""
     made = await rig()
