@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from costmodel.inputs.limits import Limits, UsdEach
+from costmodel.inputs.taskyaml import parse_task
 from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.errors import BadTask
@@ -30,8 +31,21 @@ from students.labels import LabelSchema
 from students.prompt import Prompt, fill, option_list
 from students.wording import alike
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_per_cent(value: object) -> object:
+    """Whoever writes 95 or 95% means .95: say so rather than that it is too large."""
+    words = str(value).strip()
+    try:
+        number = float(words.removesuffix("%"))
+    except ValueError:
+        return value
+    if words.endswith("%") or 1 < number <= 100:
+        raise ValueError(f"a share is needed, and {number:g} % is written {number / 100:g}")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_per_cent)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_no_per_cent)]
 Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Sampling = Literal["rows", "latest", "groups"]
 """What judges: random rows of the pile, its latest rows, or one row of each group drawn."""
@@ -352,7 +366,7 @@ def load_task(path: Path) -> Task:
             each fault: field, what was found, what is allowed.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_task(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadTask(f"{path} does not exist; name a task file, e.g. task.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

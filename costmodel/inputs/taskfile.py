@@ -24,6 +24,7 @@ from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, change, first_fault, with_changes
 from costmodel.inputs.limits import Promise
 from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile
+from costmodel.inputs.taskyaml import parse_task
 
 
 class _Share(BaseModel):
@@ -141,7 +142,7 @@ def read_deployment(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_task(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadProjection(f"{path} does not exist; name a task file, e.g. task.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

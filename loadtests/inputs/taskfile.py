@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from costmodel.inputs.taskyaml import parse_task
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.spec import faults
 
@@ -42,7 +43,7 @@ class LoadTask(_Part):
     """One task, as far as a load test looks at it; `raw` and `folder` are what was read."""
 
     name: str
-    labels: Mapping[str, str | None] | tuple[str, ...]
+    labels: Mapping[str, str] | tuple[str, ...]
     teacher: TaskTeacher
     inputs: TaskInputs
     work_dir: Path = Path(".raisehand")
@@ -79,7 +80,7 @@ def read_task(path: Path) -> LoadTask:
         BadLoadSpec: it is missing, no YAML mapping, or lacks what a load test needs.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_task(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadLoadSpec(f"{path} does not exist; name a task file, e.g. task.yaml") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

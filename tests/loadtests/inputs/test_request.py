@@ -10,7 +10,7 @@ from loadtests.servers.knobs import Knobs
 
 TASK = {
     "name": "urgent",
-    "labels": {"calm": "nobody needs to act", "urgent": None},
+    "labels": {"calm": "nobody needs to act", "urgent": ""},
     "teacher": {
         "mode": "chat",
         "model": "m",
