@@ -66,6 +66,7 @@ def label(
     Resumes where it was interrupted: an answer that was paid for is never asked for again. Writes
     labels.npz and labels.json into the task's work_dir.
     """
+    from students.errors import BudgetReached, TeacherError, TeacherRejected
     from students.label.flips import measures_flips
     from students.label.inputs import read_inputs
     from students.label.record import save_labels
@@ -84,12 +85,20 @@ def label(
             err=True,
         )
     asked = Asked(repeats, flips if measures_flips(task) else 0, seed)
+    done: list[Labelling] = []
     try:
-        labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "Interrupted. Answers that were paid for are kept; run the same command to go on."
-        ) from None
+        labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes, done.append))
+    except (BudgetReached, TeacherError, KeyboardInterrupt) as error:
+        # Where answers are no labels there is nothing to learn; else a random sample is left.
+        if done and type(error) is not TeacherRejected:
+            record = _record(task, inputs, done[-1], None, seed)
+            save_labels(task.work_dir, done[-1].labelled, record)
+            click.echo(_part(task, record, len(inputs)), err=True)
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(
+                "Interrupted. Answers that were paid for are kept; run the same command to go on."
+            ) from None
+        raise
     record = _record(task, inputs, labelling, turned, seed)
     save_labels(task.work_dir, labelling.labelled, record)
     if as_json:
@@ -108,7 +117,12 @@ class Asked:
 
 
 async def _label(
-    task: Task, inputs: Inputs, allowed: Decimal | None, asked: Asked, yes: bool
+    task: Task,
+    inputs: Inputs,
+    allowed: Decimal | None,
+    asked: Asked,
+    yes: bool,
+    ended_early: Callable[[Labelling], None],
 ) -> tuple[Labelling, OrderFlips | None]:
     from costmodel.money.pricebook import price_of
     from costmodel.money.pricing import now
@@ -148,7 +162,9 @@ async def _label(
                 max_usd=allowed,
                 repeats=asked.repeats,
                 seed=asked.seed,
+                ended_early=ended_early,
             )
+        ended_early(labelling)
         if not asked.flips:
             return labelling, None
         with _progress_bar("reversing options") as progress:
@@ -173,9 +189,9 @@ def _agree(estimate: Estimate, allowed: Decimal | None, yes: bool) -> None:
     click.echo(estimate.sentence, err=True)
     if allowed is not None and estimate.usd > allowed:
         click.echo(
-            f"That is more than the ${allowed} allowed: it will stop before the limit and keep the "
-            f"answers, but write no labels. About {estimate.affordable(allowed):,} questions fit: "
-            "raise --max-usd, or label a random part with --limit.",
+            f"That is more than the ${allowed} allowed: it will stop before the limit and write "
+            f"labels of a random part. About {estimate.affordable(allowed):,} questions fit; raise "
+            "--max-usd (in the task max_labelling_usd) for more.",
             err=True,
         )
     if yes or allowed is not None or estimate.usd == 0:
@@ -193,6 +209,14 @@ def _record(
 
     splits = split_inputs(inputs.take(labelling.rows), seed=seed)
     return make_record(task, inputs, labelling, splits, seed, flips)
+
+
+def _part(task: Task, record: LabellingRecord, inputs: int) -> str:
+    return (
+        f"Ended early. Wrote {task.work_dir / 'labels.npz'} and labels.json with what was paid "
+        f"for: {record.n:,} of {inputs:,} inputs, a random sample that can be distilled from "
+        f"(${record.usd:.4f} in all). The same command goes on from here."
+    )
 
 
 @contextmanager
@@ -238,7 +262,12 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
     yield "labelled", f"{record.n:,} ({record.asked:,} asked now, {record.cached:,} known)"
     if record.unusable:
         yield "without a usable answer", _unusable(record, labelling)
+    if labelling.left:
+        shown = ", ".join(repr(_short(labelling, i)) for i in labelling.left[:3])
+        yield "never answered", shown + (", …" if len(labelling.left) > 3 else "")
     yield "cost in all", f"${record.usd:.4f} at {record.price}"
+    if record.estimated:
+        yield "billed by estimate", f"{record.estimated:,} answers did not say what they consumed"
     if record.unconfirmed_usd:
         yield "possibly billed for broken calls", f"at most ${record.unconfirmed_usd:.4f}"
     yield "tokens", f"{record.usage.input_tokens:,} in, {record.usage.output_tokens:,} out"
@@ -258,12 +287,18 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
     yield "splits", ", ".join(f"{name} {len(rows):,}" for name, rows in record.splits.items())
 
 
+def _short(labelling: Labelling, row: int) -> str:
+    """A text that is named on the screen, cut."""
+    text = labelling.labelled.texts[labelling.rows.searchsorted(row)]
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
 def _unusable(record: LabellingRecord, labelling: Labelling) -> str:
     """Say how many answers mean no label, and why: nothing is learnt from them."""
     kinds = (
         (record.unsure, "no label on top"),
         (record.refused, "refused by the teacher"),
-        (record.rejected, f"turned away, first: {labelling.rejection}"),
+        (record.rejected, f"turned away or never answered, first: {labelling.rejection}"),
     )
     parts = [f"{count:,} {why}" for count, why in kinds if count]
     return f"{record.unusable:,} of {record.n:,}: {'; '.join(parts)}"

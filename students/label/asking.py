@@ -5,32 +5,41 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from costmodel.money.pricing import TokenUsage
 from students.errors import (
     TeacherError,
     TeacherThrottled,
+    TeacherTimeout,
     TeacherUnavailable,
 )
+from students.label.patience import Patience
 from students.label.spending import Spending
 from students.teachers.protocol import Teacher, TeacherReply
+from students.teachers.usage import is_told
 
 ATTEMPTS = 6
 """Times one question is asked of a teacher that cannot be reached."""
+TIMEOUTS = 3
+"""Times one text is asked about that is not answered in time; several texts are asked in parts."""
 THROTTLES = 20
 """Times one question is asked of a teacher that says 429: waiting does help there."""
 _BACKOFF_S = 0.5
 _BACKOFF_CAP_S = 30.0
 _MAX_RETRY_AFTER_S = 300.0
+_GRACE_S = 1.0
+"""So that this time limit strikes and not the client's own."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
 
 class Throttle:
-    """How many calls may be in flight: halved by a 429, raised by one for each full round since.
+    """How many calls may be in flight: halved by a 429 or a time-out, raised by one each round.
 
-    A 429 also holds back every new call until its Retry-After has passed.
+    A 429 also holds back every new call until its Retry-After has passed, and a time-out for a
+    while: a call that was abandoned is often still computed.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float], sleep: Sleep) -> None:
@@ -70,7 +79,8 @@ class Throttle:
 class Asker:
     """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
 
-    `broken` is told the bill of every call without an answer, and whether it is certain.
+    `broken` is told the bill of every call without an answer, and whether it is certain. `guess`
+    is what texts consume where the teacher does not say.
     """
 
     def __init__(
@@ -79,8 +89,10 @@ class Asker:
         spending: Spending,
         throttle: Throttle,
         at_most: Callable[[Sequence[str]], TokenUsage],
+        guess: Callable[[Sequence[str]], TokenUsage],
         broken: Callable[[Decimal, bool], None],
         *,
+        patience: Patience,
         rng: random.Random,
         sleep: Sleep,
     ) -> None:
@@ -88,15 +100,23 @@ class Asker:
         self._spending = spending
         self._throttle = throttle
         self._at_most = at_most
+        self._guess = guess
         self._broken = broken
+        self._patience = patience
         self._rng = rng
         self._sleep = sleep
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have not returned yet."""
+        return self._throttle.in_flight
 
     async def ask(self, texts: Sequence[str]) -> list[TeacherReply]:
         """Return one reply for each text.
 
         Raises:
             TeacherUnavailable, TeacherThrottled: still so after the last attempt.
+            TeacherTimeout: several texts are late once, or one is so for the last time.
             TeacherRejected, TeacherGarbled: asking again would not help.
             BudgetReached: the call could cost more than is left.
         """
@@ -115,9 +135,14 @@ class Asker:
                 wait = self._jitter(throttles) if asked is None else min(asked, _MAX_RETRY_AFTER_S)
                 # Those who were told the same second must not all come back in it.
                 self._throttle.throttled(wait * self._rng.uniform(1.0, 1.1))
+            except TeacherTimeout:
+                failures += 1
+                self._throttle.throttled(self._jitter(failures))
+                if len(texts) > 1 or failures >= TIMEOUTS:
+                    raise
             except TeacherUnavailable:
                 failures += 1
-                if failures == ATTEMPTS:
+                if failures >= ATTEMPTS:
                     raise
                 await self._sleep(self._jitter(failures))
 
@@ -126,17 +151,33 @@ class Asker:
         paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
         answered = False
         try:
-            replies = await self._teacher.label(texts)
+            asked = self._teacher.label(texts, timeout_s=self._patience.most_s + _GRACE_S)
+            replies = await self._patience.wait(asyncio.ensure_future(asked))
+            replies = self._told(replies, texts)
             paid = sum((self._spending.cost(r.usage) for r in replies), Decimal(0))
             answered = True
             return replies
         except TeacherError as error:
-            paid = None if error.usage is None else self._spending.cost(error.usage)
+            paid = self._paid(error.usage, texts)
             raise
         finally:
             if not answered and (paid is None or paid > 0):
                 self._broken(reserved if paid is None else paid, paid is not None)
             await self._spending.settle(reserved, paid)
+
+    def _told(self, replies: list[TeacherReply], texts: Sequence[str]) -> list[TeacherReply]:
+        """Replies with their bill: an estimate, marked, where the teacher did not say."""
+        if any(is_told(reply.usage) for reply in replies):
+            return replies
+        return [
+            replace(reply, usage=self._guess([text]), estimated=True)
+            for reply, text in zip(replies, texts, strict=True)
+        ]
+
+    def _paid(self, usage: TokenUsage | None, texts: Sequence[str]) -> Decimal | None:
+        if usage is None:
+            return None
+        return self._spending.cost(usage if is_told(usage) else self._guess(texts))
 
     def _jitter(self, attempt: int) -> float:
         """Full jitter (Brooker 2015): uniform up to an exponentially growing cap."""

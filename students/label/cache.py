@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS replies (
     wording TEXT NOT NULL,
     raw TEXT NOT NULL,
     refused INTEGER NOT NULL DEFAULT 0,
+    estimated INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (teacher, text_sha256, repeat)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS broken_calls (
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS broken_calls (
     asked_at TEXT NOT NULL
 );
 """
-_ADDED = ("refused",)
+_ADDED = ("refused", "estimated")
 """Columns that files of older releases lack."""
 
 
@@ -58,6 +59,8 @@ class Kept:
     distribution: LabelDistribution
     usage: TokenUsage
     usd: Decimal
+    estimated: bool = False
+    """The teacher did not say what it consumed."""
 
 
 class ReplyCache:
@@ -113,10 +116,11 @@ class ReplyCache:
         found = {}
         rows = self._db.execute(
             "SELECT text_sha256, probabilities, other, truncated, input_tokens, output_tokens, "
-            "cached_input_tokens, usd, refused FROM replies WHERE teacher = ? AND repeat = ?",
+            "cached_input_tokens, usd, refused, estimated FROM replies "
+            "WHERE teacher = ? AND repeat = ?",
             (self._teacher, repeat),
         )
-        for key, p, other, truncated, tokens, written, cached, usd, refused in rows:
+        for key, p, other, truncated, tokens, written, cached, usd, refused, estimated in rows:
             position = wanted.get(key)
             if position is not None:
                 probabilities = tuple(np.frombuffer(p).tolist())
@@ -124,8 +128,14 @@ class ReplyCache:
                     LabelDistribution(probabilities, other, bool(truncated), bool(refused)),
                     TokenUsage(tokens, written, cached),
                     Decimal(usd),
+                    bool(estimated),
                 )
         return found
+
+    def paid(self) -> Decimal:
+        """Return what this teacher's answers cost, whatever they were asked for."""
+        rows = self._db.execute("SELECT usd FROM replies WHERE teacher = ?", (self._teacher,))
+        return sum((Decimal(usd) for (usd,) in rows), Decimal(0))
 
     def any(self) -> bool:
         """Return whether this teacher ever answered: its contract was checked before."""
@@ -161,13 +171,14 @@ class ReplyCache:
                 reply.wording,
                 reply.raw,
                 int(reply.distribution.refused),
+                int(reply.estimated),
             )
             for text, reply, cost in zip(texts, replies, usd, strict=True)
         ]
         try:
             self._db.execute("BEGIN")
             self._db.executemany(
-                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 14)})", rows
+                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 15)})", rows
             )
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

@@ -10,13 +10,9 @@ from students.label.cache import ReplyCache
 from students.label.inputs import Inputs
 from students.label.labelling import REPEATS, repeat_sample
 from students.task import Task
-from students.teachers.bounds import calls_per_text
+from students.teachers.bounds import BYTES_PER_TOKEN, calls_per_text, usage_guess
 
-CHARACTERS_PER_TOKEN = 4
-"""The usual rule of thumb for English; other scripts take more tokens."""
 _ENOUGH_CACHED = 50
-_WRITTEN = {"classify": 0, "local": 0, "decisions": 1, "text": 4}
-"""Output tokens of one request; a chat answer is cut at max_tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +66,9 @@ def estimate_labelling(
         written = sum(kept.usage.output_tokens for kept in known.values()) / len(known)
         basis = f"tokens as in {len(known):,} answers already there"
     else:
-        asks = task.teacher.mode not in ("classify", "local")
-        calls = calls_per_text(task)
-        around = len(task.prompt.system) + len(task.prompt.user) if asks else 0
-        characters = sum(map(len, inputs.texts)) / n + around
-        mean = calls * (characters / CHARACTERS_PER_TOKEN + (10 if asks else 2))
-        written = calls * _WRITTEN.get(task.teacher.mode, task.teacher.max_tokens or 1)
-        basis = f"tokens guessed at {CHARACTERS_PER_TOKEN} characters each"
+        guess = usage_guess(task)(inputs.texts)
+        mean, written = guess.input_tokens / n, guess.output_tokens / n
+        basis = f"tokens guessed at {BYTES_PER_TOKEN} bytes each"
     usage = TokenUsage(round(mean), round(written), requests=calls_per_text(task))
     each = price.cost(usage, now()).usd
     tokens = round(mean * questions)

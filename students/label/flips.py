@@ -69,7 +69,8 @@ async def order_flips(
             continue
         left = None
         if max_usd is not None:
-            left = max_usd - labelling.usd - labelling.unconfirmed_usd - usd - unconfirmed
+            left = max_usd - labelling.usd - labelling.other_usd - labelling.unconfirmed_usd
+            left -= usd + unconfirmed
         teacher = make(task, backwards)
         try:
             asked = await label_inputs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,23 +19,25 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
-from students.errors import TeacherDenied, TeacherGarbled, TeacherRejected
 from students.label.asking import Asker, Sleep, Throttle
 from students.label.cache import Kept, ReplyCache
 from students.label.inputs import Inputs
-from students.label.labelled import MOST_UNUSABLE, LabelledSet
+from students.label.labelled import LabelledSet
+from students.label.patience import Patience
 from students.label.spending import Spending
+from students.label.split import asking_order
+from students.label.workers import Progress, Workers
 from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
-from students.teachers.bounds import usage_bound
+from students.teachers.bounds import usage_bound, usage_guess
 from students.teachers.protocol import Teacher, TeacherDescriptor
+
+__all__ = ["Labelling", "Progress", "SelfAgreement", "label_inputs", "repeat_sample"]
 
 REPEATS = 200
 """Inputs asked twice, so that self-agreement is known to about ±3 points at 95 %."""
-_REFUSED_AT_LEAST = 10
-_REFUSED_SHARE = 0.1
-_FIRST = 20
-"""Answers after which a teacher that names no label is told from one that sometimes does not."""
+_BY_THE_CALL = ("classify", "local")
+"""Modes that answer about several texts in a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,6 @@ class SelfAgreement:
 
     n: int
     agreed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where labelling stands; `done` counts the questions of earlier runs too."""
-
-    done: int
-    total: int
-    usd: Decimal
-    in_flight: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +57,13 @@ class Labelling:
         labelled: what the teacher said, in the order of `rows`.
         rows: (n,), the inputs that were asked about, unusable answers and refusals included.
         usage, usd: of every answer these labels rest on, earlier runs and repeats included.
+        other_usd: this teacher's answers that these labels do not use, e.g. of other inputs.
         unconfirmed_usd: at most this much more was billed for calls that broke off.
         asked, cached: inputs asked in this run, inputs known before it.
-        rejected: inputs whose question the teacher turned away, with its reason for the first.
+        rejected: inputs that the teacher turned away or never answers, with the first's reason.
+        left: which inputs these are.
         refused: inputs that the teacher, asked, would not answer.
+        estimated: answers whose consumption the teacher did not say.
     """
 
     descriptor: TeacherDescriptor
@@ -76,13 +71,16 @@ class Labelling:
     rows: npt.NDArray[np.int64]
     usage: TokenUsage
     usd: Decimal
+    other_usd: Decimal
     unconfirmed_usd: Decimal
     price_words: str
     asked: int
     cached: int
     rejected: int
     rejection: str
+    left: tuple[int, ...]
     refused: int
+    estimated: int
     self_agreement: SelfAgreement
 
 
@@ -100,10 +98,12 @@ async def label_inputs(
     clock: Callable[[], datetime] = now,
     timer: Callable[[], float] = time.monotonic,
     sleep: Sleep = asyncio.sleep,
+    ended_early: Callable[[Labelling], None] | None = None,
 ) -> Labelling:
     """Label every input, asking only what the cache does not know.
 
-    `max_usd` bounds what these labels cost in all: what earlier runs paid for them counts.
+    `max_usd` bounds what this teacher cost in all: what earlier runs paid for counts. `ended_early`
+    is told what there is, a random sample of the inputs, before an error or a cancellation passes.
 
     Raises:
         BudgetReached: the next question could cross `max_usd`.
@@ -120,154 +120,48 @@ async def label_inputs(
         known[1] = {i: known[1][i] for i in sample if i in known[1]}
         before = len(known[0])
         lost, unconfirmed = cache.broken()
+        used = sum((kept.usd for half in known for kept in half.values()), Decimal(0))
+        other = cache.paid() - used
         spending = Spending(
-            price,
-            max_usd,
-            spent=sum((kept.usd for half in known for kept in half.values()), lost),
-            unconfirmed=unconfirmed,
-            clock=clock,
+            price, max_usd, spent=used + other + lost, unconfirmed=unconfirmed, clock=clock
         )
-        throttle = Throttle(task.teacher.max_concurrency, timer, sleep)
         asker = Asker(
             teacher,
             spending,
-            throttle,
+            Throttle(task.teacher.max_concurrency, timer, sleep),
             usage_bound(task),
+            usage_guess(task),
             lambda usd, confirmed: cache.put_broken(usd, confirmed, clock()),
+            patience=Patience(task.teacher.timeout_s, timer),
             rng=random.Random(seed),
             sleep=sleep,
         )
-        run = _Run(inputs, cache, asker, spending, throttle, known, clock, progress)
-        run.total = len(inputs) + len(sample)
-        await run.ask(_jobs(task, inputs, sample, known), task.teacher.max_concurrency)
-    # A text that the teacher turns away is traffic, too: it stays, as an answer that is none.
-    turned_away = {i: why for i, why in run.refused.items() if i not in known[0]}
-    rows = np.array(sorted({*known[0], *turned_away}), np.int64)
-    answers = [kept for half in known for kept in half.values()]
-    return Labelling(
-        descriptor=teacher.descriptor,
-        labelled=_labelled(inputs, rows, known[0], teacher.schema),
-        rows=rows,
-        usage=reduce(TokenUsage.__add__, (kept.usage for kept in answers), NO_USAGE),
-        usd=spending.spent,
-        unconfirmed_usd=spending.unconfirmed,
-        price_words=price.words,
-        asked=len(known[0]) - before,
-        cached=before,
-        rejected=len(turned_away),
-        rejection=next(iter(turned_away.values()), ""),
-        refused=sum(kept.distribution.refused for kept in known[0].values()),
-        self_agreement=_self_agreement(known),
-    )
+        # In random order: what there is when money or the teacher ends is a random sample.
+        orders = asking_order(inputs, seed), sample
+        workers = Workers(
+            inputs.texts,
+            [[i for i in rows if i not in half] for rows, half in zip(orders, known, strict=True)],
+            known,
+            at_once=task.teacher.texts_per_call if task.teacher.mode in _BY_THE_CALL else 1,
+            cache=cache,
+            asker=asker,
+            spending=spending,
+            clock=clock,
+            progress=progress,
+        )
 
+        def labelling() -> Labelling:
+            left = {i: why for i, why in workers.left.items() if i not in known[0]}
+            bill = spending.spent - other, other, spending.unconfirmed
+            return _labelling(inputs, teacher, bill, price.words, known, left, before)
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Rows to ask about in one call; `repeat` 1 asks for the second time."""
-
-    rows: tuple[int, ...]
-    repeat: int
-
-
-class _Run:
-    """The workers of one run and what they have learnt so far."""
-
-    def __init__(
-        self,
-        inputs: Inputs,
-        cache: ReplyCache,
-        asker: Asker,
-        spending: Spending,
-        throttle: Throttle,
-        known: list[dict[int, Kept]],
-        clock: Callable[[], datetime],
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.known = known
-        self.refused: dict[int, str] = {}
-        self.total = 0
-        self._unusable = sum(kept.distribution.label is None for kept in known[0].values())
-        self._inputs = inputs
-        self._cache = cache
-        self._asker = asker
-        self._spending = spending
-        self._throttle = throttle
-        self._clock = clock
-        self._progress = progress
-        self._failure: Exception | None = None
-
-    async def ask(self, jobs: Iterator[_Job], workers: int) -> None:
-        """Work off the jobs. After a fatal error calls in flight still end: they are paid for."""
-        self._report()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(self._work(jobs))
-        if self._failure is not None:
-            raise self._failure
-
-    async def _work(self, jobs: Iterator[_Job]) -> None:
-        for job in jobs:
-            if self._failure is not None:
-                return
-            try:
-                await self._do(job)
-                self._report()
-            except Exception as error:
-                # Whatever it is: calls in flight end first, then the first failure is raised.
-                self._failure = self._failure or error
-                return
-
-    async def _do(self, job: _Job) -> None:
-        texts = [self._inputs.texts[i] for i in job.rows]
         try:
-            replies = await self._asker.ask(texts)
-        except TeacherDenied:
+            await workers.ask(task.teacher.max_concurrency)
+        except BaseException:
+            if ended_early is not None and known[0]:
+                ended_early(labelling())
             raise
-        except (TeacherRejected, TeacherGarbled) as error:
-            if len(job.rows) == 1:
-                self._refuse(job.rows[0], error)
-            else:
-                for row in job.rows:
-                    await self._do(_Job((row,), job.repeat))
-            return
-        usd = [self._spending.cost(reply.usage) for reply in replies]
-        self._cache.put(texts, replies, usd, self._clock(), job.repeat)
-        for i, reply, cost in zip(job.rows, replies, usd, strict=True):
-            self.known[job.repeat][i] = Kept(reply.distribution, reply.usage, cost)
-            if reply.distribution.label is None and not job.repeat:
-                self._unusable += 1
-                self._stop_if_useless(reply.fault)
-
-    def _stop_if_useless(self, fault: str) -> None:
-        """End before more money is spent where surely too many answers mean no label.
-
-        Surely: three standard errors above the share that a student may be made of.
-        """
-        n = len(self.known[0])
-        most = MOST_UNUSABLE * n + 3 * (MOST_UNUSABLE * (1 - MOST_UNUSABLE) * n) ** 0.5
-        if n >= min(_FIRST, len(self._inputs)) and self._unusable > most:
-            raise TeacherRejected(
-                f"{self._unusable} of the first {n} answers are no label, so labelling stops here; "
-                f"the last time {fault}"
-            )
-
-    def _refuse(self, row: int, error: TeacherRejected | TeacherGarbled) -> None:
-        self.refused[row] = str(error)
-        answered = len(self.known[0])
-        if len(self.refused) >= min(_REFUSED_AT_LEAST, len(self._inputs)) and len(
-            self.refused
-        ) > _REFUSED_SHARE * (answered + len(self.refused)):
-            raise type(error)(
-                f"the teacher refused {len(self.refused)} of {answered + len(self.refused)} texts; "
-                f"the last time: {error}"
-            )
-
-    def _report(self) -> None:
-        if self._progress is not None:
-            done = sum(map(len, self.known)) + len(self.refused)
-            self._progress(
-                Progress(done, self.total, self._spending.spent, self._throttle.in_flight)
-            )
+        return labelling()
 
 
 def repeat_sample(n: int, repeats: int = REPEATS, seed: int = 0) -> list[int]:
@@ -276,15 +170,36 @@ def repeat_sample(n: int, repeats: int = REPEATS, seed: int = 0) -> list[int]:
     return [int(i) for i in np.sort(rng.permutation(n)[: min(repeats, n)])]
 
 
-def _jobs(
-    task: Task, inputs: Inputs, sample: Sequence[int], known: Sequence[dict[int, Kept]]
-) -> Iterator[_Job]:
-    """Yield what is not known: first the labels, then the second askings."""
-    size = task.teacher.texts_per_call if task.teacher.mode in ("classify", "local") else 1
-    for repeat, rows in enumerate((range(len(inputs)), sample)):
-        todo = [i for i in rows if i not in known[repeat]]
-        for start in range(0, len(todo), size):
-            yield _Job(tuple(todo[start : start + size]), repeat)
+def _labelling(
+    inputs: Inputs,
+    teacher: Teacher,
+    bill: tuple[Decimal, Decimal, Decimal],
+    price_words: str,
+    known: Sequence[dict[int, Kept]],
+    left: dict[int, str],
+    before: int,
+) -> Labelling:
+    # A text that the teacher turns away is traffic, too: it stays, as an answer that is none.
+    rows = np.array(sorted({*known[0], *left}), np.int64)
+    answers = [kept for half in known for kept in half.values()]
+    return Labelling(
+        descriptor=teacher.descriptor,
+        labelled=_labelled(inputs, rows, known[0], teacher.schema),
+        rows=rows,
+        usage=reduce(TokenUsage.__add__, (kept.usage for kept in answers), NO_USAGE),
+        usd=bill[0],
+        other_usd=bill[1],
+        unconfirmed_usd=bill[2],
+        price_words=price_words,
+        asked=len(known[0]) - before,
+        cached=before,
+        rejected=len(left),
+        rejection=next(iter(left.values()), ""),
+        left=tuple(left),
+        refused=sum(kept.distribution.refused for kept in known[0].values()),
+        estimated=sum(kept.estimated for kept in answers),
+        self_agreement=_self_agreement(known),
+    )
 
 
 def _labelled(

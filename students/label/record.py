@@ -69,7 +69,7 @@ class LabellingRecord(_Part):
     """Rows of the inputs that these labels stand for, copies and spare rows too; None where an
     older version did not count them."""
     usd: Decimal
-    """What these labels cost in all, also in earlier runs, repeated questions included."""
+    """What this teacher cost in all, in earlier runs too, repeated questions included."""
     unconfirmed_usd: Decimal
     """At most this much more was billed for calls that broke off before an answer came."""
     usage: Usage
@@ -85,6 +85,10 @@ class LabellingRecord(_Part):
     """Texts without a usable answer: `rejected`, `refused` and `unsure` ones."""
     refused: int
     """Texts that the teacher, asked, would not answer."""
+    estimated: int = 0
+    """Answers whose consumption the teacher did not say: their bill is an estimate."""
+    complete: bool = True
+    """False: labelling ended early, and these are a random sample of the inputs."""
     self_agreement: Agreement
     """Texts asked twice: the ceiling of any student's agreement."""
     order_agreement: Agreement | None = None
@@ -121,7 +125,8 @@ def make_record(
 
     The bill includes what measuring `flips` cost.
     """
-    labelled, usage, usd = labelling.labelled, labelling.usage, labelling.usd
+    labelled, usage = labelling.labelled, labelling.usage
+    usd = labelling.usd + labelling.other_usd
     unconfirmed, order_agreement = labelling.unconfirmed_usd, None
     if flips is not None:
         usage, usd = usage + flips.usage, usd + flips.usd
@@ -152,6 +157,8 @@ def make_record(
         label_mass=tuple(np.histogram(mass, bins=10, range=(0, 1))[0].tolist()),
         unusable=unusable,
         refused=labelling.refused,
+        estimated=labelling.estimated,
+        complete=len(labelled) == len(inputs),
         unsure=unusable - labelling.refused - labelling.rejected,
         truncated=int(labelled.truncated.sum()),
         gold=Agreement(n=int(known.sum()), agreed=right) if known.any() else None,

@@ -53,7 +53,7 @@ class Spending:
                     raise BudgetReached(
                         f"${self._total():.4f} of the allowed ${self._max_usd} are spent and the "
                         f"next question may cost ${amount:.4f}; every answer is kept: raise "
-                        "--max-usd and run the same command again, or use --limit"
+                        "--max-usd (in the task max_labelling_usd) and run the same command again"
                     )
                 await self._settled.wait()
             self._reserved += amount

@@ -76,13 +76,22 @@ def sample_rows(inputs: Inputs, texts: int, seed: int = 0) -> Inputs:
     """Return random rows of the pile that hold so many texts; a larger sample has all of them."""
     chosen: set[int] = set()
     kept: list[int] = []
-    for row in np.argsort(_uniform(inputs, np.arange(len(inputs.rows)), seed, "sample")):
+    for row in _shuffled(inputs, seed):
         text = int(inputs.rows[row])
         if len(chosen) == texts and text not in chosen:
             break
         chosen.add(text)
         kept.append(int(row))
     return inputs.keep_rows(np.array(sorted(kept), np.int64))
+
+
+def asking_order(inputs: Inputs, seed: int = 0) -> list[int]:
+    """Return all texts, in the order in which larger and larger samples of the pile need them."""
+    return list(dict.fromkeys(inputs.rows[_shuffled(inputs, seed)].tolist()))
+
+
+def _shuffled(inputs: Inputs, seed: int) -> Int64:
+    return np.argsort(_uniform(inputs, np.arange(len(inputs.rows)), seed, "sample"))
 
 
 def drop_spare(

@@ -1,7 +1,8 @@
-"""The most that asking a teacher can consume: what a budget reserves before a call."""
+"""What asking a teacher can consume at most, which a budget reserves, and what it likely does."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from costmodel.money.pricing import TokenUsage
@@ -17,6 +18,11 @@ _LIST_MARKS = 8
 """Bytes around one listed option: its letter or dash, the line break."""
 _UNLIMITED_TOKENS = 1024
 """Text mode without max_tokens: what an answer is expected not to exceed."""
+BYTES_PER_TOKEN = 4
+"""The usual rule of thumb for English; other scripts take more tokens a character, and bytes."""
+_AROUND = {"classify": 2, "local": 2}
+_SAID = {"classify": 0, "local": 0, "decisions": 1, "text": 4}
+"""Output tokens of one request; a chat answer is cut at max_tokens."""
 _LEVELS = 4
 """Requests of one two-level answer: which group, and within at most three groups."""
 
@@ -54,3 +60,21 @@ def usage_bound(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
         return TokenUsage(calls * (read + around * n), calls * written * n, requests=calls * n)
 
     return bound
+
+
+def usage_guess(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
+    """Return a function that guesses by length what asking about some texts consumes."""
+    section, calls = task.teacher, calls_per_text(task)
+    around = 0
+    if section.mode not in _AROUND:
+        around = len((task.prompt.system + task.prompt.user).encode())
+    fixed = around / BYTES_PER_TOKEN + _AROUND.get(section.mode, 10)
+    written = _SAID.get(section.mode, section.max_tokens or 1)
+
+    def guess(texts: Sequence[str]) -> TokenUsage:
+        read = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+        n = len(texts)
+        tokens = math.ceil(calls * (read / BYTES_PER_TOKEN + fixed * n))
+        return TokenUsage(tokens, calls * written * n, requests=calls * n)
+
+    return guess

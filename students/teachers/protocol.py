@@ -32,6 +32,7 @@ class TeacherReply:
     """One answer: distribution, consumption, the words it used and the raw reply (JSON).
 
     `fault` says, for people, why an unusable answer names no label, and what to do about it.
+    `estimated`: the teacher did not say what it consumed, so that `usage` is an estimate.
     """
 
     distribution: LabelDistribution
@@ -39,6 +40,7 @@ class TeacherReply:
     wording: str
     raw: str
     fault: str = ""
+    estimated: bool = False
 
 
 class Teacher(Protocol):

@@ -1,7 +1,9 @@
 """`raisehand label` writes labels and their record, and asks before it spends."""
 
 import asyncio
+import itertools
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from router.cli import main
-from students.errors import BadInputs, BudgetReached
+from students.errors import BadInputs, BudgetReached, TeacherDenied
 from students.label.record import load_labels
 
 
@@ -25,6 +27,9 @@ class Teacher(threading.Thread):
         super().__init__(daemon=True)
         self.texts = []
         self.delay_s = 0.0
+        self.texts_per_s = 0.0
+        self.poison = ""
+        self.lock = asyncio.Lock()
         self._ready = threading.Event()
 
     def run(self):
@@ -46,7 +51,16 @@ class Teacher(threading.Thread):
 
     async def _classify(self, request):
         texts = (await request.json())["input"]
+        if any(self.poison and self.poison in text for text in texts):
+            return web.json_response({"error": {"message": "worker died"}}, status=500)
+        # Aside, so that it is computed to its end even when nobody waits for it any more.
+        return await asyncio.shield(asyncio.ensure_future(self._answer(texts)))
+
+    async def _answer(self, texts):
         await asyncio.sleep(self.delay_s)
+        if self.texts_per_s:
+            async with self.lock:
+                await asyncio.sleep(len(texts) / self.texts_per_s)
         self.texts.extend(texts)
         data = []
         for i, text in enumerate(texts):
@@ -131,6 +145,10 @@ def test_the_limit_on_money_stops_it_and_keeps_what_was_paid(task_file, teacher)
     assert "more than the $1.0 allowed" in result.stderr
     paid = len(teacher.texts) - 1
     assert 0 < paid * 5 / 1000 <= 1
+    labelled, record = load_labels(task_file.parent / ".raisehand")
+    assert (record.n, record.complete) == (len(labelled), False) == (paid, False)
+    assert f"{paid} of 300 inputs, a random sample" in result.stderr
+    assert len({text.split()[1][0] for text in labelled.texts}) > 2
     assert _run(task_file, "--max-usd", "100").exit_code == 0
     assert len(teacher.texts) == 500 + 1
 
@@ -161,6 +179,68 @@ def test_a_killed_run_resumes_without_a_second_charge(task_file, teacher):
     assert record["n"] == record["asked"] + record["cached"] == 300
     assert record["cached"] >= 100 - in_flight - 1
     assert float(record["usd"]) == 300 * 5 / 1000
+
+
+@pytest.mark.e2e
+def test_ctrl_c_leaves_labels_of_what_was_paid_for(task_file, teacher):
+    """An end by hand is an early end like any other."""
+    teacher.delay_s = 0.1
+    task = yaml.safe_load(task_file.read_text())
+    task["teacher"].update(max_concurrency=2, texts_per_call=4)
+    task_file.write_text(yaml.safe_dump(task))
+    command = [Path(sys.executable).parent / "raisehand", "label", "--task", task_file, "--yes"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 60
+    while len(teacher.texts) < 60 and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command to go on" in said
+    labelled, record = load_labels(task_file.parent / ".raisehand")
+    assert 50 <= record.n == len(labelled) < 300
+
+
+def test_a_slow_serial_teacher_is_labelled_with(task_file, teacher):
+    """Eight calls of 32 texts at a server of 32 texts a second died at 64 with timeout_s: 3."""
+    teacher.texts_per_s = 320
+    task = yaml.safe_load(task_file.read_text())
+    task["teacher"]["timeout_s"] = 0.3
+    task_file.write_text(yaml.safe_dump(task))
+    result = _run(task_file, "--yes", "--repeats", "0", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["n"] == len(teacher.texts) - 1 == 300
+
+
+def test_a_poisonous_text_is_named_and_left_out(task_file, teacher, monkeypatch):
+    """401 rows, one of which always fails: exit 2 and no labels, on every rerun."""
+    monkeypatch.setattr("students.label.asking._BACKOFF_S", 0.001)
+    teacher.poison = "fine dk"
+    result = _run(task_file, "--yes", "--repeats", "0")
+    assert result.exit_code == 0, result.output
+    labelled, record = load_labels(task_file.parent / ".raisehand")
+    assert (record.n, record.rejected, record.unusable) == (300, 1, 1)
+    assert labelled.texts[list(labelled.usable).index(False)] == "fine dk"
+    assert "fine dk" in result.stdout
+    assert "worker died" in result.stdout
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_a_dead_account_ends_it_with_everything_paid_for_kept(task_file, teacher, status):
+    """Exit 0 and "refused by the teacher 21" were said of a key that no longer was one."""
+    plain, seen = teacher._answer, itertools.count()
+
+    async def dying(texts):
+        if next(seen) < 5:
+            return await plain(texts)
+        return web.json_response({"error": {"message": "no longer"}}, status=status)
+
+    teacher._answer = dying
+    result = _run(task_file, "--yes", "--repeats", "0")
+    assert isinstance(result.exception, TeacherDenied)
+    assert result.exception.exit_code == 2
+    labelled, _ = load_labels(task_file.parent / ".raisehand")
+    assert len(labelled) == len(teacher.texts) - 1 == 4 * 32
 
 
 def test_a_sample_is_drawn_at_random(task_file, teacher):

@@ -1,0 +1,223 @@
+"""The workers of one labelling run: what is still to ask, what fails and why, and when to stop.
+
+What belongs to one text is told from what belongs to the teacher. A call that fails is divided
+until the text at fault is alone; the run ends only where the teacher fails on other texts, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from students.errors import (
+    TeacherDenied,
+    TeacherError,
+    TeacherGarbled,
+    TeacherRejected,
+    TeacherTimeout,
+    TeacherUnavailable,
+)
+from students.label.asking import Asker
+from students.label.cache import Kept, ReplyCache
+from students.label.labelled import MOST_UNUSABLE
+from students.label.spending import Spending
+from students.teachers.protocol import TeacherReply
+
+_LEFT_AT_LEAST = 10
+_LEFT_SHARE = 0.1
+_FIRST = 20
+"""Answers after which a teacher that names no label is told from one that sometimes does not."""
+_LATE_HALVES = 3
+"""How often a late call is halved on trust: fewer calls, fewer texts and more time cure most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where labelling stands; `done` counts the questions of earlier runs too."""
+
+    done: int
+    total: int
+    usd: Decimal
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Rows to ask about in one call; `repeat` 1 asks for the second time."""
+
+    rows: tuple[int, ...]
+    repeat: int
+    halved: int = 0
+
+
+class Workers:
+    """Ask about rows of `texts` until all are known or left out.
+
+    Attributes:
+        left: rows that the teacher cannot be asked about, with the reason.
+
+    Args:
+        texts: what is asked about, by row.
+        todo: rows to ask about for the first time and again, in order.
+        known: answers by row of the first and of the second asking; filled here.
+        at_once: texts in a call, at most.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        todo: Sequence[Sequence[int]],
+        known: Sequence[dict[int, Kept]],
+        *,
+        at_once: int,
+        cache: ReplyCache,
+        asker: Asker,
+        spending: Spending,
+        clock: Callable[[], datetime],
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.left: dict[int, str] = {}
+        self._texts = texts
+        self._todo = [deque(rows) for rows in todo]
+        self._known = known
+        self._total = sum(map(len, [*known, *todo]))
+        self._at_once = self._most_at_once = float(at_once)
+        self._cache = cache
+        self._asker = asker
+        self._spending = spending
+        self._clock = clock
+        self._progress = progress
+        self._unusable = sum(kept.distribution.label is None for kept in known[0].values())
+        self._answered = 0
+        self._proving = asyncio.Lock()
+        self._failure: Exception | None = None
+
+    async def ask(self, workers: int) -> None:
+        """Work it off. After a fatal error calls in flight still end: they are paid for."""
+        self._report()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work())
+        if self._failure is not None:
+            raise self._failure
+
+    async def _work(self) -> None:
+        while self._failure is None and (job := self._next()) is not None:
+            try:
+                await self._do(job)
+                self._report()
+            except Exception as error:
+                # Whatever it is: calls in flight end first, then the first failure is raised.
+                self._failure = self._failure or error
+
+    def _next(self, most: int | None = None) -> _Job | None:
+        for repeat, rows in enumerate(self._todo):
+            if rows:
+                n = min(len(rows), most or int(self._at_once))
+                return _Job(tuple(rows.popleft() for _ in range(n)), repeat)
+        return None
+
+    async def _do(self, job: _Job) -> None:
+        before = self._answered
+        try:
+            replies = await self._asker.ask([self._texts[i] for i in job.rows])
+        except TeacherDenied:
+            raise
+        except (TeacherRejected, TeacherGarbled, TeacherUnavailable) as error:
+            if isinstance(error, TeacherTimeout) and not job.halved:
+                self._at_once = max(1.0, len(job.rows) / 2)
+            if isinstance(error, TeacherUnavailable) and self._answered == before:
+                await self._try_another(job, error)
+            await self._divide(job, error)
+            return
+        self._keep(job, replies)
+        # As the throttle does: one more after as many calls as there are texts in one.
+        if len(job.rows) >= int(self._at_once):
+            self._at_once = min(self._at_once + 1 / self._at_once, self._most_at_once)
+
+    async def _divide(self, job: _Job, error: TeacherError) -> None:
+        n = len(job.rows)
+        if n == 1:
+            self._leave(job.rows[0], error)
+            return
+        for rows in (job.rows[: n // 2], job.rows[n // 2 :]):
+            if self._failure is None:
+                await self._do(_Job(rows, job.repeat, job.halved + 1))
+
+    async def _try_another(self, job: _Job, error: TeacherUnavailable) -> None:
+        """Return if the teacher answers about another text: the fault is not its own.
+
+        Raises:
+            TeacherUnavailable: `error`, as the teacher answers nothing.
+        """
+        late = isinstance(error, TeacherTimeout) and len(job.rows) > 1
+        if late and job.halved < _LATE_HALVES:
+            return
+        before = self._answered
+        async with self._proving:
+            if self._answered > before:
+                return
+            other = self._next(1)
+            try:
+                if other is not None:
+                    self._keep(other, await self._asker.ask([self._texts[i] for i in other.rows]))
+                elif self._known[0]:
+                    await self._ask_again(self._texts[next(iter(self._known[0]))])
+                elif len(job.rows) == 1:
+                    raise error
+            except TeacherUnavailable:
+                raise error from None
+            except (TeacherRejected, TeacherGarbled) as refused:
+                if isinstance(refused, TeacherDenied) or other is None:
+                    raise
+                self._leave(other.rows[0], refused)
+
+    async def _ask_again(self, text: str) -> None:
+        replies = await self._asker.ask([text])
+        usd = sum((self._spending.cost(reply.usage) for reply in replies), Decimal(0))
+        self._cache.put_broken(usd, True, self._clock())
+
+    def _keep(self, job: _Job, replies: Sequence[TeacherReply]) -> None:
+        self._answered += 1
+        usd = [self._spending.cost(reply.usage) for reply in replies]
+        texts = [self._texts[i] for i in job.rows]
+        self._cache.put(texts, replies, usd, self._clock(), job.repeat)
+        for i, reply, cost in zip(job.rows, replies, usd, strict=True):
+            self._known[job.repeat][i] = Kept(
+                reply.distribution, reply.usage, cost, reply.estimated
+            )
+            if reply.distribution.label is None and not job.repeat:
+                self._unusable += 1
+                self._stop_if_useless(reply.fault)
+
+    def _stop_if_useless(self, fault: str) -> None:
+        """End before more money is spent where surely too many answers mean no label.
+
+        Surely: three standard errors above the share that a student may be made of.
+        """
+        n = len(self._known[0])
+        most = MOST_UNUSABLE * n + 3 * (MOST_UNUSABLE * (1 - MOST_UNUSABLE) * n) ** 0.5
+        if n >= min(_FIRST, n + len(self._todo[0])) and self._unusable > most:
+            raise TeacherRejected(
+                f"{self._unusable} of the first {n} answers are no label, so labelling stops here; "
+                f"the last time {fault}"
+            )
+
+    def _leave(self, row: int, error: TeacherError) -> None:
+        """Leave a text out; too many are no property of texts."""
+        self.left[row] = str(error)
+        left, answered = len(self.left), len(self._known[0])
+        everything = answered + left + len(self._todo[0])
+        if left >= min(_LEFT_AT_LEAST, everything) and left > _LEFT_SHARE * (answered + left):
+            raise type(error)(
+                f"the teacher refused {left} of {answered + left} texts; the last time: {error}"
+            )
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            done = sum(map(len, self._known)) + len(self.left)
+            self._progress(Progress(done, self._total, self._spending.spent, self._asker.in_flight))
