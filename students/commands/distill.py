@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     """Train a student on the teacher's labels, calibrate it and certify its threshold.
 
-    Writes a bundle below the task's work_dir. With `student.family: auto` every family is trained
-    and shown, and the certified one whose request costs least is taken. Exit code 3 when the
+    Writes a bundle below the task's work_dir. With `student.family: auto` one family after the
+    other is trained and shown, as long as the next may pay, and the certified one with the least
+    bill of a month at the task's traffic is taken. Exit code 3 when the
     promise cannot be certified: the bundle is then written without a certificate and is not
     served. Exit code 5 when it is certified and keeps too little to save anything.
     """
@@ -37,13 +38,15 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
 
     task = load_task(task_path)
     ladder = _distill(task, labels_dir or task.work_dir)
-    if len(ladder.rungs) > 1:
+    if len(ladder.rungs) > 1 or ladder.stopped:
         _print_rungs(ladder)
-    finish(task, ladder.chosen, as_json)
+    finish(task, ladder.chosen, as_json, _rungs_json(ladder))
 
 
-def finish(task: Task, distilled: Distilled, as_json: bool) -> None:
-    """Print what was made, what speaks against it first.
+def finish(
+    task: Task, distilled: Distilled, as_json: bool, more: dict[str, object] | None = None
+) -> None:
+    """Print what was made, what speaks against it first; `more` goes into the JSON.
 
     Raises:
         NotCertifiable: it carries no certificate.
@@ -54,7 +57,7 @@ def finish(task: Task, distilled: Distilled, as_json: bool) -> None:
 
     idle = saves_nothing(task, distilled)
     if as_json:
-        click.echo(_json(distilled, idle))
+        click.echo(_json(distilled, idle, more or {}))
     else:
         if idle:
             click.echo(idle)
@@ -125,25 +128,46 @@ def _print_rungs(ladder: Ladder) -> None:
     from rich.table import Table
 
     table = Table(title="Students from the cheapest to the dearest", title_justify="left")
-    for header in ("bundle", "family", "certified", "agreement", "escalation", "$ per 1k"):
+    for header in (
+        "bundle", "student", "agrees alone", "escalates, certified", "texts/s a core",
+        "$ a month (95 %)", "look",
+    ):  # fmt: skip
         table.add_column(header)
     for rung in ladder.rungs:
-        bundle, usd = rung.distilled.bundle, rung.usd_per_request
-        manifest = bundle.manifest
-        e = manifest.evaluation
-        chosen = rung.distilled is ladder.chosen
+        bundle = rung.distilled.bundle
+        m, bill = bundle.manifest, rung.bill
+        certificate = m.certificate
         table.add_row(
-            bundle.id + (" ←" if chosen else ""),
-            manifest.family,
-            "no" if rung.distilled.refusal else "yes",
-            f"{e.agreement.rate:.1%}" if e else "–",
-            f"{e.escalation.rate:.1%}" if e else "–",
-            f"{1000 * usd:.5f}" if usd is not None else "unpriced",
+            bundle.id + (" ←" if rung.distilled is ladder.chosen else ""),
+            rung.name,
+            f"{m.evaluation.agreement.rate:.1%}" if m.evaluation else "–",
+            f"{1 - certificate.coverage:.1%}" if certificate else "not certified",
+            f"{m.profile.texts_per_s:,.0f}" if m.profile else "–",
+            f"{bill.mid:,.0f} ({bill.low:,.0f} to {bill.high:,.0f})" if bill else "unpriced",
+            f"{certificate.use}" if certificate else "–",
         )
-    Console(stderr=True).print(table)
+    console = Console(stderr=True)
+    console.print(table)
+    if ladder.stopped:
+        console.print(ladder.stopped)
 
 
-def _json(distilled: Distilled, idle: str | None) -> str:
+def _rungs_json(ladder: Ladder) -> dict[str, object]:
+    """Say every rung of `auto`, and why it stopped."""
+    if len(ladder.rungs) == 1 and not ladder.stopped:
+        return {}
+    rungs = [
+        {
+            "student": rung.name,
+            "bundle": rung.distilled.bundle.id,
+            "usd_per_month": rung.bill.model_dump(mode="json") if rung.bill else None,
+        }
+        for rung in ladder.rungs
+    ]
+    return {"rungs": rungs, "stopped": ladder.stopped}
+
+
+def _json(distilled: Distilled, idle: str | None, more: dict[str, object]) -> str:
     import json
 
     bundle, refusal = distilled.bundle, distilled.refusal
@@ -156,6 +180,7 @@ def _json(distilled: Distilled, idle: str | None) -> str:
             "statement": certificate.statement if certificate else None,
             "refusal": refusal.model_dump(mode="json") if refusal else None,
             "saves_nothing": idle,
+            **more,
             "outlook": distilled.outlook.model_dump(mode="json") if distilled.outlook else None,
             **manifest.model_dump(mode="json", exclude={"labels", "descriptions", "files"}),
         },
