@@ -12,6 +12,7 @@ RouterError
     ├── Conflict        409  the router's state does not allow it now (admin)
     ├── BodyTooLarge    413  more bytes than allowed
     ├── SlowBody        408  the body did not arrive in time
+    ├── UnknownEncoding 415  a Content-Encoding that this server does not decode
     ├── HeadTooLarge    431  more header bytes than allowed
     ├── UnknownCoding   501  a Transfer-Encoding that this server does not know
     ├── UnknownVersion  505  a major version of HTTP that this server does not speak
@@ -78,6 +79,13 @@ class Forbidden(Refusal):
 
     status = 403
     kind = "permission_error"
+
+
+class UnknownEncoding(Refusal):
+    """A Content-Encoding that this server does not decode."""
+
+    status = 415
+    kind = "invalid_request_error"
 
 
 class HeadTooLarge(Refusal):

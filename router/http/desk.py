@@ -77,6 +77,8 @@ def refused(refusal: Refusal, error_body: ErrorBody) -> Reply:
         fields += b"x-should-retry: false\r\n"
     if refusal.status == 405:
         fields += b"allow: POST\r\n"
+    if refusal.status == 415:
+        fields += b"accept-encoding: gzip, identity\r\n"
     return Reply(error_body(refusal), refusal.status, fields=fields)
 
 

@@ -14,6 +14,7 @@ from router.clock import Client, Clock
 from router.errors import BadRequest, ClientGone, WrongMethod
 from router.http.desk import Desk, reply_fields
 from router.http.hot_route import Call, HotRoute, Reply
+from router.http.unreadable import cause_of
 from router.keys.ring import SCOPE_KEY
 
 Message = MutableMapping[str, Any]
@@ -96,7 +97,7 @@ def parse(decode: Callable[[bytes], T], body: bytes, taken: str) -> T:
     except RecursionError:
         raise BadRequest(f"The body is nested too deeply. {taken}") from None
     except ValueError as error:  # not JSON, not UTF-8, not the fields
-        raise BadRequest(f"The body is not taken: {str(error)[:200]}. {taken}") from None
+        raise BadRequest(f"{cause_of(body, error)} {taken}") from None
 
 
 async def send_reply(send: Send, reply: Reply, request_id: str) -> None:

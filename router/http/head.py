@@ -45,13 +45,15 @@ class Head(msgspec.Struct, frozen=True, gc=False, eq=False):
     query: bytes
     version: str
     pairs: Pairs
-    """Every header line, names in lower case."""
+    """Every header line, names in lower case, but for Content-Encoding: bodies are decoded here."""
     headers: dict[bytes, bytes]
     """The last of repeated names, without the secret ones."""
     secrets: Pairs
     """The header lines where a key may be."""
     length: int
     """Bytes of the body; -1 where it comes in chunks."""
+    encodings: tuple[bytes, ...]
+    """What the body has to be decoded from."""
     keeps_alive: bool
     """Whether the client asks for more after this."""
     waits: bool
@@ -96,6 +98,8 @@ def read_head(raw: bytes) -> Head:
     if major != b"1":
         raise UnknownVersion("This server speaks HTTP 1.1 and 1.0.")
     pairs = tuple(map(_pair, raw[line.end() : -4].split(b"\r\n"))) if raw[line.end() : -2] else ()
+    encodings = tuple(c for c in _tokens(pairs, b"content-encoding") if c not in (b"identity", b""))
+    pairs = tuple(pair for pair in pairs if pair[0] != b"content-encoding")
     modern = minor != b"0"
     _check_host([value for name, value in pairs if name == b"host"], modern)
     raw_path, _, query = _origin_form(target, method).partition(b"?")
@@ -110,6 +114,7 @@ def read_head(raw: bytes) -> Head:
         headers={name: value for name, value in pairs if name not in SECRET_HEADERS},
         secrets=tuple(pair for pair in pairs if pair[0] in SECRET_HEADERS),
         length=_length(pairs, modern),
+        encodings=encodings,
         keeps_alive=modern and b"close" not in connection,
         waits=modern and b"100-continue" in _tokens(pairs, b"expect"),
     )

@@ -6,10 +6,12 @@ However the bytes are split over reads, the same requests come of them.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 
 import msgspec
 
 from router.http.body import Body, Chunked, Sized, too_large
+from router.http.decoding import decode_body
 from router.http.head import MAX_HEAD_BYTES, Head, Heads, malformed, too_long
 
 _NEVER = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r[^\n]")
@@ -19,7 +21,7 @@ _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 
 
 class Request(msgspec.Struct, gc=False):
-    """One whole request."""
+    """One whole request; its body is decoded, and without a byte order mark."""
 
     head: Head
     body: bytes
@@ -75,8 +77,8 @@ class Incoming:
             return None
         self._searched = 0
         head = self._heads.read(data[:end])
-        if len(data) - end == head.length <= self._limit:
-            return Request(head, data[end:])
+        if len(data) - end == head.length <= self._limit and not head.encodings:
+            return Request(head, data[end:].removeprefix(BOM_UTF8))
         self.head = head
         if head.length > self._limit:
             raise too_large(self._limit)
@@ -89,6 +91,9 @@ class Incoming:
         rest = self._body.feed(data)
         if rest is None:
             return None
-        request = Request(self.head, self._body.whole)
-        self._unread, self.head, self._body = rest, None, None
+        body, self._body, self._unread = self._body.whole, None, rest
+        if self.head.encodings and body:
+            body = decode_body(body, self.head.encodings, self._limit)
+        request = Request(self.head, body.removeprefix(BOM_UTF8))
+        self.head = None
         return request

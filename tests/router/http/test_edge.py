@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 
@@ -80,6 +81,42 @@ async def test_odd_but_legal_texts_are_answered(rig, text):
     made = await rig()
     response = await made.post(CLASSIFY, {"text": text})
     assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (gzip.compress(b"{}"), "in gzip, and no Content-Encoding says so"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "in zstd, and no Content-Encoding says so"),
+        ('{"text": "help"}'.encode("utf-16"), "UTF-16"),
+        ('{"text": "help"}'.encode("utf-16-be"), "UTF-16"),
+        ('{"text": "help"}'.encode("utf-32-le"), "UTF-16"),
+        ('{"text": "caf\xe9"}'.encode("latin-1"), "not UTF-8: byte 13"),
+        (b'{"text": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"text": "\\ud800 and more than that"}', "half of a surrogate pair"),
+        (b'{"text": "\\udc00 and more than that"}', "half of a surrogate pair"),
+        (b'{"text": "help"', "truncated"),
+        (b'{"text": "help", "treshold": 1}', "unknown field `treshold`"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_refused_by_its_true_cause(rig, body, words):
+    """Whatever is wrong with the bytes is said in a sentence a sender can act on."""
+    made = await rig()
+    response = await made.post(CLASSIFY, body)
+    assert response.status == 400
+    assert words in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["tre<script>", "a`b", "a b", "x" * 65, "\u202e"])
+async def test_a_made_up_field_name_is_not_repeated(rig, name):
+    """A name that is no name could be anything: it is called unknown, and not said."""
+    made = await rig()
+    for path in (CLASSIFY, "/v1/systemone"):
+        response = await made.post(path, {"text": "x", name: 1})
+        assert response.status == 400
+        assert name not in response.json["error"]["message"]
 
 
 async def test_a_client_that_left_gets_nothing_written(rig):
