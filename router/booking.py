@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from decimal import Decimal
 
 from router.clock import Clock
 from router.errors import Refusal
 from router.ledger.entry import Entry, Ledger
+from router.ledger.text_hash import TextHash
 from router.policy import Reason, Route
 from router.request import FREE, Answer, Run
 from router.teacher.budget import Budget
@@ -25,6 +25,7 @@ class Booking:
         student_usd: what one answer of the student costs; None when unpriced.
         prices: of what the teacher's models answered.
         budget: told what was spent; None where there is none.
+        text_hash: what is written down of a text.
         clock: what latencies are measured on.
         wall: what is written down.
     """
@@ -38,12 +39,14 @@ class Booking:
         student_usd: Decimal | None,
         prices: TeacherPrices,
         budget: Budget | None,
+        text_hash: TextHash,
         clock: Clock,
         wall: Clock,
     ) -> None:
         self.ledger = ledger
         self.prices = prices
         self.wall = wall
+        self.text_hash = text_hash
         self._task = task
         self._names = task.schema_.names
         self._metrics = metrics
@@ -55,6 +58,12 @@ class Booking:
         """Book a request that got its answer."""
         label = self._names[answer.label]
         self._book(self._entry(run, answer.route, answer.reason, label, answer.confidence))
+
+    def audited(self, run: Run, answer: Answer, budget: Budget | None) -> None:
+        """Book an answer that was audited after it was given, on the budget of audits, too."""
+        self.answered(run, answer)
+        if budget is not None:
+            budget.spend(self._teacher(run))
 
     def passed(self, run: Run, failed: Reason | None) -> None:
         """Book a request that went past the student; `failed` says why it got no whole answer."""
@@ -126,7 +135,7 @@ class Booking:
             degraded=route is Route.DEGRADED,
             audited=run.audited,
             propensity=run.propensity,
-            text_sha256=hashlib.sha256(ask.text.encode()).hexdigest(),
+            text_sha256=self.text_hash(ask.text),
             client=ask.key,
             estimated=bill.estimated,
             model=bill.model or bill.asked,

@@ -9,7 +9,6 @@ goes wrong on the way is a decision with a named reason, booked like any other.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from decimal import Decimal
 from functools import partial
@@ -22,6 +21,7 @@ from router.departure import WhileThere
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from router.in_flight import InFlight
 from router.ledger.entry import Ledger
+from router.ledger.text_hash import TextHash
 from router.policy import (
     KEEP,
     OUT_OF_BUDGET,
@@ -62,6 +62,7 @@ class Pipeline:
         teacher_price: what the teacher charges; None when unpriced.
         budget: caps what is spent at the teacher; None for no cap beyond the guard's.
         auditor: draws requests for shadow audits; None audits nothing.
+        text_hash: what the ledger keeps of a text; None: a hash that only this process knows.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Pipeline:
         teacher_price: Price | None,
         budget: Budget | None = None,
         auditor: Auditor | None = None,
+        text_hash: TextHash | None = None,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
     ) -> None:
@@ -91,6 +93,7 @@ class Pipeline:
             student_usd=student_usd,
             prices=TeacherPrices(task.teacher, teacher_price),
             budget=budget,
+            text_hash=text_hash or TextHash(),
             clock=clock,
             wall=wall,
         )
@@ -149,12 +152,12 @@ class Pipeline:
         decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
-        if decision.escalate and not self.affords(_doubt(scored)):
+        if decision.escalate and not self.affords(scored.doubt):
             decision = OUT_OF_BUDGET
         return decision
 
     def _keep(self, run: Run, scored: Scored, decision: Decision) -> Answer:
-        if decision is STUDENT_ALONE and not _is_usable(scored):
+        if decision is STUDENT_ALONE and not scored.usable:
             raise self.booking.refused(run, Reason.STUDENT_ERROR, Unavailable(_ALONE))
         return self._settled(run, self._by_student(run, scored, Route.STUDENT, decision.reason))
 
@@ -206,7 +209,7 @@ class Pipeline:
             except asyncio.CancelledError:
                 self.booking.refused(run, Reason.ROUTER_STOPPED, Unavailable(STOPPED))
                 raise
-        if self._degrades and _is_usable(scored):
+        if self._degrades and scored.usable:
             return self._by_student(run, scored, Route.DEGRADED, failed, words)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
         raise self.booking.refused(run, failed, refusal(_WHY_NOT.format(failed)))
@@ -223,7 +226,8 @@ class Pipeline:
             watch.escalated(run.propensity)
         if answer.route is not Route.STUDENT:
             return False
-        if not self.affords(0.0):  # nobody waits for an audit: it goes first
+        # Nobody waits for an audit: where money is short it goes first.
+        if not (self.affords(0.0) and self.auditor.affords()):
             self.auditor.lost += 1
             return False
         return self.auditor.start(self._audit(run, answer, watch))
@@ -247,7 +251,8 @@ class Pipeline:
         finally:
             if run.model not in self.slot.models:  # retired meanwhile: nobody else saves it
                 watch.save()
-            self.booking.answered(run, answer)
+            assert self.auditor is not None
+            self.booking.audited(run, answer, self.auditor.budget)
 
     def _by_student(
         self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None
@@ -278,7 +283,7 @@ class Pipeline:
             route=Route.TEACHER,
             reason=decision.reason,
             model=run.model,
-            confidence=scored.prediction.confidence if _is_usable(scored) else None,  # type: ignore[union-attr]
+            confidence=scored.prediction.confidence if scored.usable else None,  # type: ignore[union-attr]
             probabilities=reply.distribution.probabilities,
             usd=self.booking.usd(run),
             queue_s=scored.queue_s,
@@ -334,19 +339,6 @@ class _Started(Run, kw_only=True, gc=False):
         """Settle it without an answer."""
         self.settled = True
         self.tell(self.pipeline._unscored(self, refusal))
-
-
-def _doubt(scored: Scored) -> float:
-    """The probability that the student is wrong: 1 where it said nothing."""
-    prediction = scored.prediction
-    if prediction is None or not math.isfinite(prediction.confidence):
-        return 1.0
-    return 1.0 - prediction.confidence
-
-
-def _is_usable(scored: Scored) -> bool:
-    prediction = scored.prediction
-    return prediction is not None and math.isfinite(prediction.confidence)
 
 
 _REASON_OF: dict[type[Refusal], Reason] = {

@@ -45,8 +45,8 @@ class Settings(BaseSettings):
     """A batch that takes longer means the student hangs: liveness fails."""
     probe_timeout_s: float = Field(default=1.0, gt=0)
     """/readyz fails when its own inference takes longer."""
-    ledger_keep_days: int | None = Field(default=None, ge=1)
-    """Rows of days that ended so long ago become sums of their day; unset, all are kept."""
+    ledger_keep_days: int = Field(default=30, ge=0)
+    """Rows of days that ended so long ago become sums of their day; 0 keeps all."""
     admin_token: SecretStr | None = None
     """What the admin port asks for; at least 16 characters."""
     drain_delay_s: float = Field(default=0.0, ge=0)

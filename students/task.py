@@ -289,6 +289,8 @@ class Task(_Section):
     student: StudentSection = StudentSection()
     traffic: TrafficSection = TrafficSection()
     audit_rate: Fraction = 0.01
+    audit_max_usd_per_hour: Decimal | None = Field(default=None, ge=0)
+    """What audits may cost, within `teacher.max_usd_per_hour`; default a tenth of that."""
     """Share of kept answers also asked of the teacher, in shadow."""
     max_cost_ratio: Annotated[float, Field(gt=0)] | None = None
     """Budget: refuse to call it a saving above this share of the teacher-only bill."""
@@ -338,6 +340,13 @@ class Task(_Section):
                 "another word in teacher.answers"
             )
         return self
+
+    @property
+    def audit_usd_per_hour(self) -> Decimal | None:
+        """What audits may cost; None: as much as they do."""
+        if self.audit_max_usd_per_hour is not None or self.teacher.max_usd_per_hour is None:
+            return self.audit_max_usd_per_hour
+        return self.teacher.max_usd_per_hour / 10
 
     @property
     def schema_(self) -> LabelSchema:

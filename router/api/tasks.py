@@ -113,6 +113,22 @@ class Service:
                     counter=True,
                 ),
                 Reading(
+                    "raisehand_ledger_backlog",
+                    "Ledger entries that wait to be stored.",
+                    lambda: self.ledger.backlog.entries,
+                ),
+                Reading(
+                    "raisehand_ledger_backlog_age_seconds",
+                    "Age of the oldest ledger entry that waits to be stored.",
+                    lambda: self.ledger.backlog.oldest_s,
+                ),
+                Reading(
+                    "raisehand_ledger_write_errors_total",
+                    "Times that ledger entries could not be stored and were tried again.",
+                    lambda: self.ledger.backlog.errors,
+                    counter=True,
+                ),
+                Reading(
                     "raisehand_promise_broken",
                     "Bundles whose audits say that their certificate no longer holds.",
                     lambda: sum(watch.alarmed for watch in self.watches()),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from router.keys.ring import KeyRing
-from router.ledger.entry import Entry, Ledger
+from router.ledger.entry import Backlog, Entry, Ledger
+from router.policy import Route
 
 
 class SpendingLedger:
@@ -18,11 +19,17 @@ class SpendingLedger:
         """Entries lost by the ledger behind."""
         return self._ledger.dropped
 
+    @property
+    def backlog(self) -> Backlog:
+        """What the ledger behind has not stored yet."""
+        return self._ledger.backlog
+
     def append(self, entry: Entry) -> None:
-        """Take an entry and count its cost."""
+        """Take an entry and count its cost; an audit in shadow is the operator's, not the key's."""
         if entry.client:
             self._ring.spend(entry.client, entry.student_usd)
-            self._ring.spend(entry.client, entry.teacher_usd)
+            if entry.route is not Route.STUDENT:
+                self._ring.spend(entry.client, entry.teacher_usd)
         self._ledger.append(entry)
 
     def flush(self, timeout_s: float = 10.0) -> bool:

@@ -45,6 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     propensity: float
     """Probability with which this kept answer was drawn for an audit, in [0, 1]."""
     text_sha256: str
+    """Keyed, see `router.ledger.text_hash`."""
     client: str = ""
     """Name of the API key, never the key."""
     cached_input_tokens: int = 0
@@ -54,8 +55,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     task's, or none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a ledger has not stored yet, and how often storing failed."""
+
+    entries: int = 0
+    oldest_s: float = 0.0
+    """Age of the oldest of them, in seconds."""
+    errors: int = 0
+
+
 class Ledger(Protocol):
     """Where entries go. `append` never blocks and never raises."""
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits to be stored."""
+        ...
 
     @property
     def dropped(self) -> int:
@@ -118,6 +134,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.dropped = 0
+        self.backlog = Backlog()
 
     def append(self, entry: Entry) -> None:
         """Keep the entry."""

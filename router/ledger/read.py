@@ -14,7 +14,8 @@ import msgspec
 from router.errors import BadLedger
 from router.ledger.entry import Entry, Sums, Totals
 from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, has_days
-from router.ledger.sqlite import COLUMNS, PICO, columns_of, open_ledger
+from router.ledger.schema import COLUMNS, columns_of, open_ledger
+from router.ledger.sqlite import PICO
 
 
 def read_totals(path: Path, since: float = 0.0) -> Totals:
@@ -47,10 +48,13 @@ def read_totals(path: Path, since: float = 0.0) -> Totals:
 def read_spending(path: Path, since: float) -> dict[str, Decimal]:
     """Add up what each API key's answers cost since a Unix time, by its name.
 
+    What the teacher got for an answer of the student was an audit: the operator's, not the key's.
+
     Raises:
         BadLedger: there is no such file, or it is not a ledger.
     """
-    cost = "coalesce(student_pusd, 0) + coalesce(teacher_pusd, 0)"
+    asked = "case when route = 'student' then 0 else coalesce(teacher_pusd, 0) end"
+    cost = f"coalesce(student_pusd, 0) + {asked}"
     with closing(open_ledger(path)) as connection:
         rows = connection.execute(
             f"select client, sum(({cost}) / 1000000), sum(({cost}) % 1000000) from entries "

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
@@ -24,16 +24,13 @@ from pathlib import Path
 
 import msgspec
 
-from router.errors import BadLedger
-from router.ledger.entry import Entry
-from router.ledger.rollup import CREATE_DAYS, fold
+from router.ledger.entry import Backlog, Entry
+from router.ledger.rollup import fold
+from router.ledger.schema import COLUMNS, identity, open_file, prepare
 
 PICO = Decimal(10) ** 12
-SCHEMA_VERSION = 3
 log = logging.getLogger(__name__)
 
-PREPARE_S = 10.0
-"""How long a ledger that another process is just making may stay locked."""
 BATCH = 2_000
 """Entries of one transaction."""
 _ROWS = (256, 64, 16, 4, 1)
@@ -42,7 +39,6 @@ megabyte large: with any size allowed, memory grew for hours. 23 columns each st
 32,766 parameters."""
 _ENVIRONMENT = (sqlite3.OperationalError, MemoryError)
 """Faults of the machine (locked, full, gone), not of an entry: worth another try."""
-COLUMNS = tuple(name.replace("_usd", "_pusd") for name in Entry.__struct_fields__)
 _USD_AT = (COLUMNS.index("student_pusd"), COLUMNS.index("teacher_pusd"))
 _ENUM_AT = (COLUMNS.index("route"), COLUMNS.index("reason"))
 _ROW = f"({', '.join('?' * len(COLUMNS))})"
@@ -50,35 +46,6 @@ _INTO = {
     rows: f"insert into entries ({', '.join(COLUMNS)}) values {', '.join([_ROW] * rows)}"
     for rows in _ROWS
 }
-_CREATE = """
-create table if not exists entries (
-    id integer primary key,
-    at real not null,
-    request_id text not null,
-    task text not null,
-    bundle text not null,
-    surface text not null,
-    route text not null,
-    reason text not null,
-    label text,
-    confidence real,
-    student_pusd integer,
-    teacher_pusd integer,
-    input_tokens integer not null,
-    output_tokens integer not null,
-    attempts integer not null,
-    latency_ms real not null,
-    degraded integer not null,
-    audited integer not null,
-    propensity real not null,
-    text_sha256 text not null,
-    client text not null,
-    cached_input_tokens integer not null,
-    estimated integer not null,
-    model text not null default ''
-);
-create index if not exists entries_at on entries (at);
-"""
 FOLD_EVERY_S = 600.0
 """How often it is looked whether rows became old; while there are some, a chunk follows a write."""
 
@@ -115,14 +82,16 @@ class SqliteLedger:
         self._capacity = capacity
         self._interval_s = interval_s
         self._close_timeout_s = close_timeout_s
-        self._connect = connect or _connect
+        self._connect = connect or open_file
         self._pending: deque[Entry] = deque()
         self._taken: list[Entry] = []
         self._stored = threading.Condition()
         self._wake = threading.Event()
         self._closing = False
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
         self._give_up_at = float("inf")
-        _prepare(path, self._connect)
+        prepare(path, self._connect)
         self._writer = threading.Thread(target=self._write_on, name="ledger", daemon=True)
         self._writer.start()
 
@@ -130,6 +99,15 @@ class SqliteLedger:
     def pending(self) -> int:
         """Entries in memory that are not in the file yet."""
         return len(self._pending) + len(self._taken)
+
+    @property
+    def backlog(self) -> Backlog:
+        """What waits, for how long, and how often storing failed."""
+        try:
+            first = self._taken[0] if self._taken else self._pending[0]
+        except IndexError:  # nothing waits, or the writer took it just now
+            return Backlog(errors=self.write_errors)
+        return Backlog(self.pending, max(0.0, time.time() - first.at), self.write_errors)
 
     def append(self, entry: Entry) -> None:
         """Buffer the entry, or count it as dropped."""
@@ -157,30 +135,50 @@ class SqliteLedger:
             log.error("%d ledger entries were lost: %s stayed unwritable", self.pending, self.path)
 
     def _write_on(self) -> None:
-        connection: sqlite3.Connection | None = None
+        """Write until there is nothing left; no fault, of whatever kind, ends the thread."""
         pause = self._interval_s
         while self._pending or self._taken or not self._closing:
             self._wake.wait(pause)
             self._wake.clear()
             try:
-                connection = connection or self._connect(self.path)
-                while self._take():
-                    self._store(connection)
-                self._fold(connection)
+                self._write()
                 pause = 0.0 if self._closing else self._interval_s
-            except sqlite3.Error as error:
-                self.write_errors += 1
-                self.last_error = str(error)
-                if self.write_errors & (self.write_errors - 1) == 0:
-                    log.warning("ledger %s: %s; %d entries wait", self.path, error, self.pending)
-                _discard(connection)
-                connection = None
+            except Exception as error:
+                self._failed(error)
                 pause = min(1.0, 2 * max(pause, 0.01))
             with self._stored:
                 self._stored.notify_all()
             if time.monotonic() > self._give_up_at:
                 break
-        _discard(connection)
+        _discard(self._connection)
+
+    def _write(self) -> None:
+        connection = self._open()
+        while self._take():
+            self._store(connection)
+        self._fold(connection)
+
+    def _open(self) -> sqlite3.Connection:
+        """Return a connection to the file that is at the path now: one deleted takes no rows."""
+        if self._connection is not None and self._file != identity(self.path):
+            self.write_errors += 1
+            self.last_error = "the file was deleted or replaced"
+            log.error("ledger %s: %s; a new one is begun", self.path, self.last_error)
+            _discard(self._connection)
+            self._connection = None
+            prepare(self.path, self._connect)
+        if self._connection is None:
+            self._connection = self._connect(self.path)
+            self._file = identity(self.path)
+        return self._connection
+
+    def _failed(self, error: Exception) -> None:
+        self.write_errors += 1
+        self.last_error = str(error) or type(error).__name__
+        if self.write_errors & (self.write_errors - 1) == 0:
+            log.warning("ledger %s: %s; %d entries wait", self.path, self.last_error, self.pending)
+        _discard(self._connection)
+        self._connection = None
 
     def _fold(self, connection: sqlite3.Connection) -> None:
         """Fold a chunk of old rows when it is time to look for them."""
@@ -216,77 +214,6 @@ class SqliteLedger:
                     log.error("ledger entry %r cannot be stored: %s", entry.request_id, error)
                 self._taken = self._taken[1:]
         self._taken = []
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma synchronous = normal")
-    return connection
-
-
-def _prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
-    """Make the file a ledger; workers that start together wait for each other.
-
-    SQLite's own time-out does not cover the switch to WAL.
-    """
-    give_up_at = time.monotonic() + PREPARE_S
-    while True:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(connect(path)) as connection:
-                _check_version(path, connection)
-                connection.executescript(_CREATE + CREATE_DAYS)
-                _add_what_is_new(connection)
-                connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
-            return
-        except (OSError, sqlite3.Error) as error:
-            if "locked" in str(error) and time.monotonic() < give_up_at:
-                time.sleep(0.02)
-                continue
-            raise BadLedger(
-                f"the ledger {path} cannot be opened ({error}); give a path on a writable local "
-                "disk"
-            ) from None
-
-
-def _add_what_is_new(connection: sqlite3.Connection) -> None:
-    """Bring the rows of an older version up to this one."""
-    if "model" not in columns_of(connection):
-        connection.execute("alter table entries add column model text not null default ''")
-
-
-def columns_of(connection: sqlite3.Connection) -> set[str]:
-    """Return the columns of the rows in a file: an older version knew fewer."""
-    return {row[1] for row in connection.execute("pragma table_info(entries)")}
-
-
-def open_ledger(path: Path) -> sqlite3.Connection:
-    """Open a ledger for reading only.
-
-    Raises:
-        BadLedger: there is no such file, it is no ledger, or a newer version wrote it.
-    """
-    if not path.is_file():
-        raise BadLedger(f"there is no ledger at {path}; `raisehand serve` writes one")
-    try:
-        connection = sqlite3.connect(path, timeout=5.0)
-        connection.execute("pragma query_only = on")
-        if _check_version(path, connection) == 0:
-            raise BadLedger(f"{path} is a SQLite file but no raisehand ledger")
-    except sqlite3.Error as error:
-        raise BadLedger(f"{path} is no raisehand ledger ({error})") from None
-    return connection
-
-
-def _check_version(path: Path, connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("pragma user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
-        raise BadLedger(
-            f"the ledger {path} has schema {version}, newer than {SCHEMA_VERSION}; "
-            "upgrade raisehand or name another file"
-        )
-    return version
 
 
 def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:

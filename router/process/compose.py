@@ -26,6 +26,7 @@ from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
+from router.ledger.text_hash import TextHash, open_text_hash
 from router.pipeline import Pipeline
 from router.process.worker_share import FALSE_ALARM, Share
 from router.promise.audit import AUDITS, Auditor, open_watch
@@ -69,7 +70,8 @@ def build_service(
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
     models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
     file = SqliteLedger(
-        ledger_path or tasks[0][0].work_dir / "ledger.sqlite", keep_days=settings.ledger_keep_days
+        ledger_path or tasks[0][0].work_dir / "ledger.sqlite",
+        keep_days=settings.ledger_keep_days or None,
     )
     ledger: Ledger = file
     ring = None
@@ -80,9 +82,9 @@ def build_service(
         workers = 1 if share is None else share.count
         ring = KeyRing(read_keys(), spent_today={key: usd / workers for key, usd in spent.items()})
         ledger = SpendingLedger(file, ring)
-    metrics = Metrics(CollectorRegistry())
+    metrics, text_hash = Metrics(CollectorRegistry()), open_text_hash(file.path.parent)
     served = {
-        task.name: _serve_one(task, model, ledger, metrics, settings)
+        task.name: _serve_one(task, model, ledger, metrics, settings, text_hash)
         for (task, _), model in zip(tasks, models, strict=True)
     }
     return Service(served, ledger, metrics, settings, keys=ring, read_keys=read_keys, share=share)
@@ -175,7 +177,12 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def _serve_one(
-    task: Task, model: Model, ledger: Ledger, metrics: Metrics, settings: Settings
+    task: Task,
+    model: Model,
+    ledger: Ledger,
+    metrics: Metrics,
+    settings: Settings,
+    text_hash: TextHash,
 ) -> Served:
     teacher_price = price_of(task.teacher.price)
     guard = EscalationGuard(
@@ -195,6 +202,7 @@ def _serve_one(
         teacher_price=teacher_price,
         budget=_budget_of(task),
         auditor=_auditor_of(task),
+        text_hash=text_hash,
     )
     passthrough = None
     if task.teacher.passed_on:
@@ -211,7 +219,12 @@ def _serve_one(
 def _auditor_of(task: Task) -> Auditor | None:
     if task.audit_rate == 0:
         return None
-    return Auditor(task.audit_rate, max_in_flight=max(1, task.teacher.max_concurrency // 4))
+    usd_per_hour = task.audit_usd_per_hour
+    return Auditor(
+        task.audit_rate,
+        max_in_flight=max(1, task.teacher.max_concurrency // 4),
+        budget=None if usd_per_hour is None else EscalationBudget(usd_per_hour=usd_per_hour),
+    )
 
 
 def _budget_of(task: Task) -> EscalationBudget | None:

@@ -47,7 +47,11 @@ class Share:
             "max_usd_per_hour": _part(teacher.max_usd_per_hour, self.count),
             "max_requests_per_second": _part(teacher.max_requests_per_second, self.count),
         }
-        return task.model_copy(update={"teacher": teacher.model_copy(update=limits)})
+        changed = {
+            "teacher": teacher.model_copy(update=limits),
+            "audit_max_usd_per_hour": _part(task.audit_max_usd_per_hour, self.count),
+        }
+        return task.model_copy(update=changed)
 
     def _calls(self, task: Task, name: str, limit: int) -> int:
         calls, rest = divmod(limit, self.count)

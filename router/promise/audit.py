@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from router.errors import BadSettings
 from router.in_flight import InFlight
 from router.promise.monitor import Evidence, Monitor
+from router.teacher.budget import Budget
 
 SAVE_EVERY = 50
 """Audits that a crash may forget; an alarm is saved at once."""
@@ -134,12 +135,19 @@ class Auditor:
         rate: probability with which a request is drawn: its propensity, in (0, 1].
         rng: the router's own chance.
         max_in_flight: audits at once; a drawn one beyond them is lost and counted.
+        budget: of audits alone; a drawn one beyond it is lost, too. None: the teacher's only.
     """
 
     def __init__(
-        self, rate: float, *, rng: random.Random | None = None, max_in_flight: int = 8
+        self,
+        rate: float,
+        *,
+        rng: random.Random | None = None,
+        max_in_flight: int = 8,
+        budget: Budget | None = None,
     ) -> None:
         self.rate = rate
+        self.budget = budget
         self.lost = 0
         """Drawn and kept, but not compared: no slot, or the teacher gave no answer."""
         self._rng = rng or random.Random()
@@ -149,6 +157,10 @@ class Auditor:
     def wants(self) -> bool:
         """Draw one request."""
         return self._rng.random() < self.rate
+
+    def affords(self) -> bool:
+        """Whether its own budget pays for one more."""
+        return self.budget is None or self.budget.allows(1.0)
 
     def start(self, audit: Coroutine[object, object, None]) -> bool:
         """Run an audit in the background; False, and it is lost, when too many run already."""

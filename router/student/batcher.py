@@ -54,6 +54,18 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
     queue_s: float
     forward_s: float
 
+    @property
+    def usable(self) -> bool:
+        """Whether the student said something with a confidence."""
+        return self.prediction is not None and math.isfinite(self.prediction.confidence)
+
+    @property
+    def doubt(self) -> float:
+        """The probability that the student is wrong: 1 where it said nothing."""
+        if self.prediction is None or not self.usable:
+            return 1.0
+        return 1.0 - self.prediction.confidence
+
 
 class _Item(msgspec.Struct, gc=False):
     text: str

@@ -65,7 +65,8 @@ async def test_every_answer_is_booked_in_full(rig):
     assert (entry.route, entry.reason, entry.label) == ("teacher", "low_confidence", "urgent")
     assert (entry.student_usd, entry.teacher_usd) == (STUDENT_USD, TEACHER_USD)
     assert (entry.input_tokens, entry.output_tokens, entry.attempts) == (20, 1, 1)
-    assert entry.text_sha256 == hashlib.sha256(b"maybe").hexdigest()
+    assert entry.text_sha256 == made.pipeline.booking.text_hash("maybe")
+    assert entry.text_sha256 != hashlib.sha256(b"maybe").hexdigest()
     assert entry.client == "team-a"
     assert entry.latency_ms > 0
 

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import BadLedger
-from router.ledger.entry import MemoryLedger, Sums
+from router.ledger.entry import Backlog, MemoryLedger, Sums
 from router.ledger.read import read_entries, read_totals
-from router.ledger.sqlite import SCHEMA_VERSION, SqliteLedger
+from router.ledger.schema import SCHEMA_VERSION
+from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry
 
@@ -184,6 +185,54 @@ def test_a_full_disk_never_fails_a_request(path):
     ledger.close()
 
 
+@pytest.mark.parametrize("fault", [MemoryError(), RuntimeError("who knows"), OSError("gone")])
+def test_no_fault_of_whatever_kind_ends_the_writer(path, fault):
+    """It is counted and tried again; every entry is stored in the end, and the backlog shows."""
+    faults = [fault] * 3
+
+    def connect(to):
+        if faults and threading.current_thread().name == "ledger":
+            raise faults.pop()
+        return _impatient(to)
+
+    ledger = SqliteLedger(path, interval_s=0.01, connect=connect)
+    ledger.append(sample_entry(at=time.time() - 5))
+    assert ledger.backlog.entries == 1
+    assert ledger.backlog.oldest_s >= 5
+    assert ledger.flush()
+    assert ledger.backlog == Backlog(errors=3)
+    ledger.close()
+    assert read_totals(path).all.requests == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_deleted_file_is_noticed_and_begun_anew(path, caplog, replaced):
+    """Rows no longer go where nobody can read them."""
+    ledger = SqliteLedger(path, interval_s=0.01)
+    ledger.append(sample_entry())
+    assert ledger.flush()
+    path.unlink()
+    if replaced:
+        path.touch()
+    for _ in range(3):
+        ledger.append(sample_entry())
+        assert ledger.flush()
+    assert ledger.backlog.errors == 1
+    assert "deleted or replaced" in caplog.text
+    ledger.close()
+    assert read_totals(path).all.requests == 3
+
+
+def test_only_its_owner_reads_a_ledger(path):
+    """The file, and what SQLite puts beside it."""
+    ledger = SqliteLedger(path)
+    ledger.append(sample_entry())
+    assert ledger.flush()
+    modes = {file.stat().st_mode & 0o777 for file in path.parent.glob(path.name + "*")}
+    ledger.close()
+    assert modes == {0o600}
+
+
 def test_close_gives_up_in_time_and_counts_what_is_lost(path):
     """A file that stays locked cannot hold up a shutdown; the loss is counted."""
     ledger = SqliteLedger(path, interval_s=0.01, close_timeout_s=0.2, connect=_impatient)
@@ -225,7 +274,8 @@ import sys, time
 from decimal import Decimal
 from pathlib import Path
 from router.ledger.entry import Entry
-from router.ledger.sqlite import SCHEMA_VERSION, SqliteLedger
+from router.ledger.schema import SCHEMA_VERSION
+from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 ledger = SqliteLedger(Path({str(path)!r}), interval_s=0.01)
 fields = dict(at=1.0, task="t", bundle="b", surface="s", route=Route.STUDENT,

@@ -126,9 +126,14 @@ def test_a_ledger_of_the_version_before_is_read_and_taken_over(path):
 
 
 def test_what_keys_spent_today_is_never_folded(path):
-    """The rows of today stay rows even with the shortest time to keep them."""
-    spent = sample_entry(at=TODAY + 1.0, client="team-a", teacher_usd=Decimal(2))
-    _write(path, [spent, sample_entry(at=OLD)])
+    """The rows of today stay rows even with the shortest time; audits are none of a key's money."""
+    spent = sample_entry(
+        at=TODAY + 1.0, client="team-a", route=Route.TEACHER, teacher_usd=Decimal(2)
+    )
+    audit = sample_entry(
+        at=TODAY + 1.0, client="team-a", teacher_usd=Decimal(3), student_usd=Decimal(0)
+    )
+    _write(path, [spent, audit, sample_entry(at=OLD)])
     _fold(path, keep_days=1)
     assert read_spending(path, TODAY)["team-a"] == spent.student_usd + 2
 

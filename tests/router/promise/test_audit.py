@@ -2,15 +2,19 @@
 
 import random
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
 from costmodel.money.pricing import NO_USAGE
 from router.errors import BadSettings
+from router.keys.ring import KeyRing, KeySpec, sha256_of
+from router.keys.spending import SpendingLedger
 from router.policy import Reason, Route
 from router.promise.audit import SAVE_EVERY, Auditor, Watch, open_watch
 from router.promise.monitor import Monitor
 from router.request import Ask
+from router.teacher.budget import EscalationBudget
 from students.errors import TeacherUnavailable
 from students.labels import LabelDistribution
 from students.testing import ScriptedTeacher
@@ -51,6 +55,40 @@ async def test_an_audit_is_booked_once_with_its_cost_and_propensity(rig):
     assert (entry.audited, entry.propensity, entry.attempts) == (True, 1.0, 1)
     assert entry.teacher_usd > 0
     assert answer.usd == entry.student_usd
+
+
+async def test_audits_have_a_budget_of_their_own(rig):
+    """Beyond it a drawn answer is booked without one; escalations do not pay for it."""
+    made, _ = await audited(rig)
+    made.pipeline.auditor.budget = EscalationBudget(usd_per_hour=Decimal("0.0001"))
+    for _ in range(3):
+        await made.pipeline.answer(ask("help"))
+        await made.pipeline.auditor.close()
+    assert [entry.attempts for entry in made.ledger.entries] == [1, 0, 0]
+    assert made.pipeline.auditor.lost == 2
+    assert (await made.pipeline.answer(ask("maybe"))).route is Route.TEACHER
+
+
+async def test_an_audit_is_the_operators_money(rig):
+    """The key pays its answers; a client cannot be locked out by what it did not ask for."""
+    ring = KeyRing([KeySpec(name="team", sha256=sha256_of("s"), max_usd_per_day=1)])
+    made, _ = await audited(rig)
+    made.pipeline.booking.ledger = SpendingLedger(made.ledger, ring)
+    await made.pipeline.answer(ask("help", key="team"))
+    await made.pipeline.close()
+    [entry] = made.ledger.entries
+    assert entry.teacher_usd > 0
+    assert ring.identify([(b"x-api-key", b"s")]).spent_today() == entry.student_usd
+
+
+def test_audits_get_a_tenth_of_the_teachers_budget_unless_told(make_task):
+    """Within `max_usd_per_hour`: where that is nothing, audits cost nothing."""
+
+    def usd(total, given=None):
+        task = make_task(teacher={"max_usd_per_hour": total}, audit_max_usd_per_hour=given)
+        return task.audit_usd_per_hour
+
+    assert (usd(None), usd(5), usd(5, 2), usd(0)) == (None, Decimal("0.5"), 2, 0)
 
 
 async def test_a_disagreement_is_counted(rig):

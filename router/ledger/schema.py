@@ -1,0 +1,130 @@
+"""The ledger's file and its tables: made, brought up to this version, opened for reading."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from router.errors import BadLedger
+from router.ledger.entry import Entry
+from router.ledger.rollup import CREATE_DAYS
+
+SCHEMA_VERSION = 3
+PREPARE_S = 10.0
+"""How long a ledger that another process is just making may stay locked."""
+COLUMNS = tuple(name.replace("_usd", "_pusd") for name in Entry.__struct_fields__)
+_CREATE = """
+create table if not exists entries (
+    id integer primary key,
+    at real not null,
+    request_id text not null,
+    task text not null,
+    bundle text not null,
+    surface text not null,
+    route text not null,
+    reason text not null,
+    label text,
+    confidence real,
+    student_pusd integer,
+    teacher_pusd integer,
+    input_tokens integer not null,
+    output_tokens integer not null,
+    attempts integer not null,
+    latency_ms real not null,
+    degraded integer not null,
+    audited integer not null,
+    propensity real not null,
+    text_sha256 text not null,
+    client text not null,
+    cached_input_tokens integer not null,
+    estimated integer not null,
+    model text not null default ''
+);
+create index if not exists entries_at on entries (at);
+"""
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return which file is at a path, whatever its name; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open a ledger for writing."""
+    connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = normal")
+    return connection
+
+
+def prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
+    """Make the file a ledger; workers that start together wait for each other.
+
+    SQLite's own time-out does not cover the switch to WAL.
+    """
+    give_up_at = time.monotonic() + PREPARE_S
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's only
+            with closing(connect(path)) as connection:
+                _check_version(path, connection)
+                connection.executescript(_CREATE + CREATE_DAYS)
+                _add_what_is_new(connection)
+                connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+            return
+        except (OSError, sqlite3.Error) as error:
+            if "locked" in str(error) and time.monotonic() < give_up_at:
+                time.sleep(0.02)
+                continue
+            raise BadLedger(
+                f"the ledger {path} cannot be opened ({error}); give a path on a writable local "
+                "disk"
+            ) from None
+
+
+def _add_what_is_new(connection: sqlite3.Connection) -> None:
+    """Bring the rows of an older version up to this one."""
+    if "model" not in columns_of(connection):
+        connection.execute("alter table entries add column model text not null default ''")
+
+
+def columns_of(connection: sqlite3.Connection) -> set[str]:
+    """Return the columns of the rows in a file: an older version knew fewer."""
+    return {row[1] for row in connection.execute("pragma table_info(entries)")}
+
+
+def open_ledger(path: Path) -> sqlite3.Connection:
+    """Open a ledger for reading only.
+
+    Raises:
+        BadLedger: there is no such file, it is no ledger, or a newer version wrote it.
+    """
+    if not path.is_file():
+        raise BadLedger(f"there is no ledger at {path}; `raisehand serve` writes one")
+    try:
+        connection = sqlite3.connect(path, timeout=5.0)
+        connection.execute("pragma query_only = on")
+        if _check_version(path, connection) == 0:
+            raise BadLedger(f"{path} is a SQLite file but no raisehand ledger")
+    except sqlite3.Error as error:
+        raise BadLedger(f"{path} is no raisehand ledger ({error})") from None
+    return connection
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("pragma user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise BadLedger(
+            f"the ledger {path} has schema {version}, newer than {SCHEMA_VERSION}; "
+            "upgrade raisehand or name another file"
+        )
+    return version

@@ -1,0 +1,67 @@
+"""What the ledger keeps of a text: enough to find a text again, too little to guess one.
+
+A plain hash of a short text is found by trying texts. So it is keyed with a secret of the
+installation, in a file of its own beside the ledger: whoever gets a copy of the ledger alone learns
+nothing.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from router.errors import BadLedger
+
+FILE = "text_hash.key"
+SECRET_BYTES = 32
+
+
+class TextHash:
+    """HMAC-SHA-256 with the installation's secret; without one, with one of this process."""
+
+    def __init__(self, secret: bytes | None = None) -> None:
+        self._secret = secret or secrets.token_bytes(SECRET_BYTES)
+
+    def __call__(self, text: str) -> str:
+        """Return the hash of a text, in hex."""
+        return hmac.digest(self._secret, text.encode(), "sha256").hex()
+
+
+def open_text_hash(folder: Path) -> TextHash:
+    """Take the secret of an installation, made by whoever comes first, readable by its owner only.
+
+    Raises:
+        BadLedger: it can neither be read nor made.
+    """
+    path = folder / FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise BadLedger(
+            f"{path} cannot be used ({error}); give the ledger a folder of yours"
+        ) from None
+    if len(secret) != SECRET_BYTES:
+        raise BadLedger(
+            f"{path} has {len(secret)} bytes instead of {SECRET_BYTES}; restore it, or remove it "
+            "to begin with a new secret (texts of before are then not found again)"
+        )
+    return TextHash(secret)
+
+
+def _make(path: Path) -> None:
+    """Make it in one step, so that workers that start together take the same."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(SECRET_BYTES))
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # another worker was first
+    finally:
+        draft.unlink()
