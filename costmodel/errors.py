@@ -6,7 +6,7 @@ CostModelError
 ├── BadUsage          negative, boolean or non-finite token counts
 ├── BadProjection     counts or traffic that no month can have
 ├── BadScenario       a scenario file that cannot be simulated
-├── BadGoal           a goal that no fleet can meet, or that makes no sense
+├── BadGoal           a goal that no fleet can meet
 ├── BadProfile        measurements that no profile can be fitted on
 └── Unstable          a queue that grows for ever: more work than capacity
 """

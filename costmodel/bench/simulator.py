@@ -20,7 +20,8 @@ from typing import Any
 
 import click
 
-from costmodel.inputs.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
+from costmodel.inputs.fleet import Noise, StudentFleet
+from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import BUSINESS_DAY, Lengths, Workload
 
 DAY_S = 86_400.0

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from costmodel.engine.replications import Interval, Replications
 from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_many
-from costmodel.inputs.scenario import (
-    ApiTeacher,
-    HostedTeacher,
-    Noise,
-    Policy,
-    Scenario,
-    StudentFleet,
-)
+from costmodel.inputs.fleet import Noise, StudentFleet
+from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 from costmodel.queueing.closed_forms import (
     BurkeCascade,

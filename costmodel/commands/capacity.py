@@ -35,7 +35,7 @@ def capacity(
     """
     from rich.console import Console
 
-    from costmodel.inputs.deployment import parse_changes
+    from costmodel.inputs.changes import parse_changes
     from costmodel.inputs.scenario import load
     from costmodel.plan.capacity import Goal, smallest_fleet
 

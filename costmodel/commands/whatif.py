@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from costmodel.errors import BadScenario
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -48,7 +46,7 @@ _COLOURS = {"good": "green", "plain": None, "bad": "red"}
     "sweeps",
     multiple=True,
     metavar="FIELD=A,B,…",
-    help="A scenario: answer every combination of the values. May be repeated.",
+    help="Answer every combination of the values. May be repeated.",
 )
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), help="With --task: as if this were the threshold."
@@ -64,7 +62,7 @@ _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 )
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
-@click.option("--csv", "csv_path", type=FILE, help="A scenario: also write one row per scenario.")
+@click.option("--csv", "csv_path", type=FILE, help="Also write one row of figures per answer.")
 @click.option("--figures", type=FILE, help="A scenario: also write its plots as SVG files here.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -89,11 +87,8 @@ def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -
         _scenario(scenario_path, options)
     else:
         assert task_path is not None
-        for name, option in (
-            ("sweeps", "--sweep"), ("csv_path", "--csv"), ("figures", "--figures")
-        ):  # fmt: skip
-            if _is_given(name):
-                raise click.UsageError(f"{option} needs a scenario file")
+        if _is_given("figures"):
+            raise click.UsageError("--figures needs a scenario file")
         _task(task_path, options)
 
 
@@ -105,8 +100,10 @@ def _is_given(name: str) -> bool:
 
 def _task(path: Path, options: dict[str, Any]) -> None:
     from costmodel.bill.feasibility import feasible_deployment
+    from costmodel.report.export import csv_of
     from costmodel.report.money import money_page, money_tables
     from costmodel.report.paid import paid_json
+    from costmodel.report.tasks import place_records, places
     from costmodel.uncertainty.draws import quantify
     from costmodel.whatif import project_deployment, verdict
 
@@ -116,9 +113,14 @@ def _task(path: Path, options: dict[str, Any]) -> None:
 
         serve(deployment, port=options["port"], seed=options["seed"])
         return
+    if options["sweeps"]:
+        _task_sweep(deployment, options)
+        return
     projection = project_deployment(deployment)
     uncertain = quantify(projection, deployment.doubt, seed=options["seed"])
     found = verdict(deployment, projection)
+    if options["csv_path"]:
+        _write(options["csv_path"], csv_of(place_records(places(deployment, {}))))
     if options["html"]:
         _write(options["html"], money_page(deployment, projection, uncertain).html())
     if options["as_json"]:
@@ -140,8 +142,28 @@ def _task(path: Path, options: dict[str, Any]) -> None:
     _exit([found])
 
 
+def _task_sweep(base: Deployment, options: dict[str, Any]) -> None:
+    from costmodel.inputs.changes import parse_axes
+    from costmodel.report.export import csv_of
+    from costmodel.report.tasks import place_records, places, places_table
+
+    if options["html"]:
+        raise click.UsageError("--html of a task shows one answer; give --sweep or --html")
+    found = places(base, parse_axes(options["sweeps"]))
+    if options["csv_path"]:
+        _write(options["csv_path"], csv_of(place_records(found)))
+    if options["as_json"]:
+        click.echo(json.dumps(place_records(found), indent=1))
+    else:
+        first = found[0]
+        warnings = first.projection.warnings
+        _print([places_table(found)], first.verdict, warnings, as_markdown=options["as_markdown"])
+    _exit([one.verdict for one in found])
+
+
 def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
-    from costmodel.inputs.deployment import at_threshold, parse_changes, with_changes
+    from costmodel.inputs.changes import parse_changes
+    from costmodel.inputs.deployment import at_threshold, with_changes
     from costmodel.inputs.taskfile import read_deployment
 
     changes = parse_changes(options["settings"])
@@ -164,7 +186,7 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
 
 
 def _scenario(path: Path, options: dict[str, Any]) -> None:
-    from costmodel.inputs.deployment import parse_changes
+    from costmodel.inputs.changes import parse_changes
     from costmodel.inputs.scenario import load
     from costmodel.report import scenario as report
     from costmodel.report.export import csv_text
@@ -191,9 +213,10 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from costmodel.inputs.changes import parse_axes
     from costmodel.plan.study import compare, study
 
-    axes, seeds = _axes(options["sweeps"]), options["seeds"]
+    axes, seeds = parse_axes(options["sweeps"]), options["seeds"]
     expected = base.workload.mean_per_s * base.duration_s * seeds
     for values in axes.values():
         expected *= len(values)
@@ -212,18 +235,6 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
             "progress": told,
         }
         return compare(base, axes, **shared) if axes else [study(base, **shared)]
-
-
-def _axes(sweeps: tuple[str, ...]) -> dict[str, list[object]]:
-    from costmodel.inputs.deployment import parse_value
-
-    axes: dict[str, list[object]] = {}
-    for words in sweeps:
-        field, equals, values = words.partition("=")
-        if not equals or not values.strip():
-            raise BadScenario(f"--sweep {words!r} is not FIELD=A,B, e.g. student.replicas=2,4")
-        axes[field.strip()] = [parse_value(value) for value in values.split(",")]
-    return axes
 
 
 def _exit(verdicts: Sequence[Verdict]) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from costmodel.engine.kernel import layout
 from costmodel.engine.kernel.layout import Floats
 from costmodel.errors import BadScenario
-from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Noise, Quality, Scenario
+from costmodel.inputs.fleet import Noise
+from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Quality, Scenario
 
 Fields = dict[str, float | Floats]
 """Named scalars and tables for `layout.tell`."""

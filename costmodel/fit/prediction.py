@@ -24,14 +24,8 @@ from costmodel.engine.replications import Interval, interval
 from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_all, simulate_many
 from costmodel.errors import BadProfile
-from costmodel.inputs.scenario import (
-    SLOT_WAIT_S,
-    ApiTeacher,
-    Noise,
-    Policy,
-    Scenario,
-    StudentFleet,
-)
+from costmodel.inputs.fleet import Noise, StudentFleet
+from costmodel.inputs.scenario import SLOT_WAIT_S, ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 
 Floats = npt.NDArray[np.float64]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadProjection
+from costmodel.inputs.changes import changed, first_fault
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
@@ -181,11 +181,8 @@ def with_changes(deployment: Deployment, changes: Mapping[str, Any]) -> Deployme
     Raises:
         BadProjection: a field does not exist or does not allow the value.
     """
-    raw = deployment.model_dump()
-    for field, value in changes.items():
-        change(raw, field, value)
     try:
-        return Deployment.model_validate(raw)
+        return Deployment.model_validate(changed(deployment.model_dump(), changes))
     except ValidationError as error:
         raise BadProjection(first_fault(error)) from None
 
@@ -207,72 +204,3 @@ def at_threshold(deployment: Deployment, threshold: float) -> Deployment:
     if threshold != deployment.certified_threshold:
         changes["certified"] = None
     return deployment.model_copy(update=changes)
-
-
-def parse_changes(settings: Sequence[str]) -> dict[str, Any]:
-    """Turn `field=value` words into changes; values are read as YAML, so 1e6 is a number.
-
-    Raises:
-        BadProjection: a word has no `=`.
-    """
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        field, equals, text = setting.partition("=")
-        if not equals or not field.strip():
-            raise BadProjection(
-                f"{setting!r} is not field=value, e.g. traffic.requests_per_day=1e6"
-            )
-        changes[field.strip()] = parse_value(text)
-    return changes
-
-
-def parse_value(text: str) -> Any:
-    """Read a value as YAML, and 1e6 as the number that people mean by it."""
-    try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError:
-            return text
-
-
-def change(raw: dict[str, Any], field: str, value: Any) -> None:
-    """Put a value at a dotted field."""
-    *parents, leaf = field.split(".")
-    place = raw
-    for parent in parents:
-        inner = place.get(parent)
-        place[parent] = place = dict(inner) if isinstance(inner, dict) else {}
-    if "price" in parents or parents == ["decision_api"]:
-        _drop_other_forms(place, leaf)
-    place[leaf] = value
-
-
-def _drop_other_forms(price: dict[str, Any], leaf: str) -> None:
-    """A what-if that names one form of a price means it instead of the form in the file."""
-    terms = {"processing", "input_times", "output_times"}
-    tokens = {
-        "usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached_input",
-        "usd_per_mtok_cache_write",
-    }  # fmt: skip
-    forms = [{"model", *terms}, tokens, {"machine"}, {"usd_per_hour"}]
-    for form in forms:
-        if leaf not in form and any(leaf in other for other in forms):
-            for name in form:
-                price.pop(name, None)
-    if leaf == "model" or leaf in tokens:
-        price.pop("requests_per_second", None)
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first fault in one sentence: field, what is wrong, what was found."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "the file"
-    if fault["type"] == "extra_forbidden":
-        return f"there is no field {where}"
-    if fault["type"] == "missing":
-        return f"{where} is missing"
-    found = fault["input"]
-    shown = "" if isinstance(found, dict) else f" (found {found!r})"
-    return f"{where}: {fault['msg'].removeprefix('Value error, ')}{shown}"

@@ -9,7 +9,6 @@ Every fault of a file is one sentence: the field, what was found and what is all
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,17 +20,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
+from costmodel.inputs.changes import changed, first_fault
+from costmodel.inputs.fleet import Noise, NotNegative, Positive, Share, StudentFleet
 from costmodel.inputs.limits import Limits, Promise, UsdEach
-from costmodel.inputs.profile import StudentProfile
+from costmodel.inputs.measured import with_profile, with_roofline
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.inputs.workload import Bursts, Lengths, Workload
 from costmodel.money.pricelist import PriceList, read_prices
 from costmodel.money.pricing import PriceSpec, Processing, today
-from costmodel.queueing.roofline import Model, gpu_named, step_fields
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Floats = npt.NDArray[np.float64]
 SLOT_WAIT_S = 0.05
 """The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
@@ -39,68 +36,6 @@ SLOT_WAIT_S = 0.05
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Noise(_Section):
-    """How a time scatters around its mean."""
-
-    kind: Literal["constant", "exponential", "lognormal", "measured"] = "constant"
-    cv: NotNegative = 0.0
-    """Coefficient of variation, lognormal only."""
-    quantiles: tuple[NotNegative, ...] = ()
-    """Evenly spaced quantiles of a measured time, any unit; they are scaled to mean 1."""
-
-    @model_validator(mode="after")
-    def _measured_has_quantiles(self) -> Self:
-        if (self.kind == "measured") != bool(self.quantiles):
-            raise ValueError("kind: measured and quantiles: belong together; give both or neither")
-        if self.quantiles and (list(self.quantiles) != sorted(self.quantiles)):
-            raise ValueError("quantiles must not decrease")
-        if self.quantiles and self.quantiles[-1] == 0:
-            raise ValueError("quantiles are all 0; at least one must be above 0")
-        return self
-
-
-class Autoscaling(_Section):
-    """Replicas follow load: replicas x utilisation / target, checked every so often."""
-
-    min_replicas: int = Field(default=1, ge=1)
-    max_replicas: int = Field(default=16, ge=1, le=4096)
-    target_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.6
-    check_s: Positive = 15.0
-    start_delay_s: NotNegative = 60.0
-    """From the decision to a replica that answers; it is paid from the decision on."""
-    calm_checks: int = Field(default=20, ge=1)
-    """Checks in a row that must want fewer replicas before one is stopped."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(
-                f"max_replicas {self.max_replicas} is below min_replicas {self.min_replicas}"
-            )
-        return self
-
-
-class StudentFleet(_Section):
-    """Equal replicas behind one queue; a batch takes fixed + per request + per token seconds."""
-
-    fixed_s: NotNegative = 0.0003
-    per_request_s: NotNegative = 0.0
-    per_token_s: NotNegative = 0.000002
-    noise: Noise = Noise()
-    replicas: int = Field(default=2, ge=1, le=4096)
-    autoscaling: Autoscaling | None = None
-    max_batch: int = Field(default=64, ge=1, le=4096)
-    max_batch_tokens: Positive = 16_384.0
-    padded: bool = False
-    """Whether a batch costs its longest text times its size."""
-    queue_limit: int = Field(default=4096, ge=1, le=2**24)
-    failure_rate: Share = 0.0
-    overhead_s: tuple[NotNegative, ...] = (0.0,)
-    """Evenly spaced quantiles of the seconds around the student that occupy no replica."""
-    price: PriceSpec | None = None
-    """Of one replica, by the hour."""
 
 
 class Quality(_Section):
@@ -310,16 +245,6 @@ class Scenario(_Section):
         return self
 
 
-def from_profile(profile: StudentProfile) -> dict[str, Any]:
-    """Turn a measured profile into the `student` and `quality` fields of a scenario."""
-    return {
-        "student": {"fixed_s": profile.fixed_s, "per_token_s": profile.per_token_s},
-        "quality": {
-            "risk_coverage": [(p.threshold, p.coverage, p.risk) for p in profile.risk_coverage]
-        },
-    }
-
-
 def load(
     path: Path, changes: Mapping[str, Any] | None = None, prices: Path | None = None
 ) -> Scenario:
@@ -348,36 +273,13 @@ def load(
     if isinstance(trace, dict) and isinstance(trace.get("path"), str):
         trace["path"] = str(path.parent / trace["path"])
     if isinstance(raw.get("teacher"), dict) and "roofline" in raw["teacher"]:
-        raw["teacher"] = _with_roofline(raw["teacher"], path)
+        raw["teacher"] = with_roofline(raw["teacher"], path)
     if prices is not None or isinstance(raw.get("prices"), str):
         raw["prices"] = read_prices(prices or path.parent / raw["prices"]).model_dump(mode="json")
     profile = raw.pop("profile", None)
     if profile is not None:
-        raw = _with_profile(raw, path.parent / str(profile))
-    return _validated(_changed(raw, changes or {}), str(path))
-
-
-def _with_roofline(teacher: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Fill the step times the file leaves open from a GPU's datasheet and a model's shape."""
-    shape = dict(teacher.pop("roofline") or {})
-    gpu = gpu_named(str(shape.pop("gpu", None)))
-    try:
-        return {**step_fields(gpu, Model.model_validate(shape)), **teacher}
-    except ValidationError as error:
-        raise BadScenario(f"{path}: teacher.roofline.{first_fault(error)}") from error
-
-
-def _with_profile(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Fill what the file leaves open from a measured student profile."""
-    try:
-        measured = from_profile(StudentProfile.model_validate_json(path.read_bytes()))
-    except OSError as error:
-        raise BadScenario(f"profile {path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise BadScenario(f"profile {path}: {first_fault(error)}") from error
-    for section, fields in measured.items():
-        raw[section] = {**fields, **(raw.get(section) or {})}
-    return raw
+        raw = with_profile(raw, path.parent / str(profile))
+    return _validated(_of_its_kind(changed(raw, changes or {}), changes or {}), str(path))
 
 
 def vary(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
@@ -386,7 +288,8 @@ def vary(base: Scenario, changes: Mapping[str, Any]) -> Scenario:
     Raises:
         BadScenario: a field that does not exist, or a value it does not allow.
     """
-    return _validated(_changed(base.model_dump(), changes), base.name)
+    raw = changed(base.model_dump(), changes)
+    return _validated(_of_its_kind(raw, changes), base.name)
 
 
 def sweep(base: Scenario, axes: Mapping[str, Sequence[Any]]) -> Iterator[Scenario]:
@@ -400,46 +303,18 @@ def sweep(base: Scenario, axes: Mapping[str, Sequence[Any]]) -> Iterator[Scenari
         yield vary(base, {**place, "name": f"{base.name} [{words}]"})
 
 
-def first_fault(error: ValidationError) -> str:
-    """One sentence for the first fault: field, what was found, what is allowed."""
-    faults = error.errors()
-    fault = faults[0]
-    # a tagged union puts its tag into the path; the file has no such level
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("api", "hosted"))
-    words = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
-        words = "there is no such field"
-    found = fault["input"]
-    shown = (
-        "" if isinstance(found, dict | BaseModel) else f" (found {json.dumps(found, default=str)})"
-    )
-    more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return f"{where or 'the scenario'}: {words}{shown}{more}"
-
-
-def _changed(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    out = json.loads(json.dumps(raw, default=str)) if changes else dict(raw)
-    for field, value in changes.items():
-        *parents, leaf = field.split(".")
-        place = out
-        for parent in parents:
-            inner = place.get(parent)
-            if not isinstance(inner, dict):
-                inner = place[parent] = {}
-            place = inner
-        for other in _REPLACES.get(field, ()):
-            place.pop(other, None)
-        place[leaf] = value
-    return out
-
-
-_REPLACES = {
-    "policy.threshold": ("escalation_rate",),
-    "policy.escalation_rate": ("threshold",),
-    "workload.per_day": ("per_second",),
-    "workload.per_second": ("per_day",),
-}
-"""A what-if that names one form of a value means it instead of the other form."""
+def _of_its_kind(raw: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A teacher of another kind keeps what both kinds have; the rest is that kind's own."""
+    kinds: dict[object, type[TeacherBase]] = {"api": ApiTeacher, "hosted": HostedTeacher}
+    kind = kinds.get(changes.get("teacher.kind"))
+    if kind is not None:
+        stated = {field.split(".")[1] for field in changes if field.startswith("teacher.")}
+        raw["teacher"] = {
+            name: value
+            for name, value in raw["teacher"].items()
+            if name in stated or name in ("kind", *TeacherBase.model_fields)
+        }
+    return raw
 
 
 def _validated(raw: Mapping[str, Any], where: str) -> Scenario:

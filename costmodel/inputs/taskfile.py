@@ -21,7 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
-from costmodel.inputs.deployment import Deployment, change, first_fault, with_changes
+from costmodel.inputs.changes import changed, first_fault
+from costmodel.inputs.deployment import Deployment, with_changes
 from costmodel.inputs.limits import Promise
 from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile
 from costmodel.inputs.taskyaml import parse_task
@@ -111,7 +112,8 @@ def read_deployment(
         task_path: the task file.
         bundle: a bundle's id; the latest one if not given.
         changes: dotted field to value, e.g. {"traffic.requests_per_day": 1e6}; with `evaluation.n`
-            and `evaluation.escalated` no bundle is needed.
+            and `evaluation.escalated` no bundle is needed. Changed counts leave all else of a
+            bundle that is there: its tokens, its profile, what its labels cost.
 
     Raises:
         BadProjection: a file is missing or unreadable, or a field or value does not exist.
@@ -126,18 +128,28 @@ def read_deployment(
                 value = {name: value[name] for name in inner if name in value}
             raw[key] = value
     work_dir = task_path.resolve().parent / str(task.get("work_dir", ".raisehand"))
-    if not any(field.startswith("evaluation.") for field in changes):
+    guessed = {name: value for name, value in changes.items() if name.startswith("evaluation.")}
+    if not {"evaluation.n", "evaluation.escalated"} <= set(guessed) or _latest(work_dir, bundle):
         name, manifest = _read_manifest(work_dir / "bundles", bundle)
         raw |= _from_manifest(name, manifest)
         raw |= _token_usage(work_dir / "labels.json", manifest)
-    else:
-        for field, value in changes.items():
-            if field.startswith("evaluation."):
-                change(raw, field, value)
+    if guessed:
+        # What was counted at other thresholds, or certified, is not of these counts.
+        raw = {name: value for name, value in raw.items() if name not in _COUNTED}
+        raw = changed(raw, guessed)
     try:
         return with_changes(Deployment.model_validate(raw), changes)
     except ValidationError as error:
         raise BadProjection(f"{task_path}: {first_fault(error)}") from None
+
+
+_COUNTED = ("bundle", "curve", "certified", "certified_threshold", "unusable")
+"""What a bundle's evaluation says beyond its counts."""
+
+
+def _latest(work_dir: Path, bundle: str | None) -> bool:
+    """Whether there is a bundle to read."""
+    return bundle is not None or (work_dir / "bundles" / "latest").is_file()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -145,6 +145,8 @@ class Trace(_Section):
     """ISO date-times, or numbers of seconds."""
     tokens: str = "ContextTokens"
     output_tokens: str | None = "GeneratedTokens"
+    get: str | None = None
+    """The command that fetches it, or the page that has it, for whoever lacks it."""
 
 
 class Workload(_Section):
@@ -226,6 +228,8 @@ def read_trace(trace: Trace) -> TraceRows:
     Raises:
         BadScenario: the file is missing, lacks a column, or has fewer than two usable rows.
     """
+    if trace.get is not None and not trace.path.exists():
+        raise BadScenario(f"trace {trace.path} is not there; get it: {trace.get}")
     named = [name for name in (trace.time, trace.tokens, trace.output_tokens) if name]
     try:
         table = read_table(trace.path, named)

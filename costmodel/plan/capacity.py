@@ -6,13 +6,14 @@ points = pareto(scenario, thresholds=(0.7, 0.8, 0.9), replicas=(1, 2, 4))
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from costmodel.bill.simulated import month_bill, prices_of
 from costmodel.engine.result import Result
 from costmodel.engine.run import Progress, simulate_all, simulate_many
-from costmodel.errors import BadGoal
+from costmodel.errors import BadGoal, BadScenario
 from costmodel.inputs.scenario import Scenario, sweep, vary
 
 MOST = 1024
@@ -31,8 +32,10 @@ class Goal:
     """Share answered by an unsure student because the teacher could not be had."""
 
     def __post_init__(self) -> None:
-        if not self.p99_s > 0 or not 0 <= self.agreement <= 1 or not 0 <= self.most_degraded <= 1:
-            raise BadGoal(
+        shares = (self.agreement, self.most_degraded)
+        fine = 0 < self.p99_s < math.inf and all(0 <= share <= 1 for share in shares)
+        if not fine:
+            raise BadScenario(
                 f"p99_s {self.p99_s:g}, agreement {self.agreement:g}, most_degraded "
                 f"{self.most_degraded:g}: p99_s must be above 0, the others within 0 and 1"
             )

@@ -4,7 +4,8 @@ import pytest
 
 from costmodel.bill.simulated import month_bill, prices_of
 from costmodel.engine.run import simulate
-from costmodel.inputs.scenario import HostedTeacher, Policy, Scenario, StudentFleet
+from costmodel.inputs.fleet import StudentFleet
+from costmodel.inputs.scenario import HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import Lengths, Workload
 from costmodel.money.pricing import PriceSpec
 from costmodel.queueing.closed_forms import erlang_c, servers_needed

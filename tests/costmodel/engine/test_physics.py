@@ -7,17 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.engine.run import simulate
-from costmodel.inputs.scenario import (
-    ApiTeacher,
-    Autoscaling,
-    Drift,
-    HostedTeacher,
-    Noise,
-    Policy,
-    Quality,
-    Scenario,
-    StudentFleet,
-)
+from costmodel.inputs.fleet import Autoscaling, Noise, StudentFleet
+from costmodel.inputs.scenario import ApiTeacher, Drift, HostedTeacher, Policy, Quality, Scenario
 from costmodel.inputs.workload import DAY_S, Bursts, Lengths, Workload
 
 REASONS = (

@@ -14,16 +14,14 @@ from costmodel.engine.replications import interval
 from costmodel.engine.result import quantile
 from costmodel.engine.run import simulate, simulate_many
 from costmodel.errors import BadScenario
+from costmodel.inputs.fleet import Autoscaling, Noise, StudentFleet
 from costmodel.inputs.scenario import (
     ApiTeacher,
-    Autoscaling,
     Drift,
     HostedTeacher,
-    Noise,
     Policy,
     Quality,
     Scenario,
-    StudentFleet,
     vary,
 )
 from costmodel.inputs.workload import BUSINESS_DAY, Bursts, Lengths, Workload, arrivals

@@ -8,7 +8,8 @@ import pytest
 from costmodel.engine.run import simulate
 from costmodel.errors import BadProfile
 from costmodel.fit.prediction import MeasuredRun, fit, load_profile, predict, read_samples
-from costmodel.inputs.scenario import ApiTeacher, Noise, Policy, Scenario, StudentFleet
+from costmodel.inputs.fleet import Noise, StudentFleet
+from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import Workload
 
 USD = {"student": 1e-6, "teacher": 1e-3}

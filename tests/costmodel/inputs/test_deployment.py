@@ -7,10 +7,10 @@ import pytest
 
 from costmodel.bill.feasibility import feasible_deployment
 from costmodel.errors import BadProjection
+from costmodel.inputs.changes import parse_changes
 from costmodel.inputs.deployment import (
     Deployment,
     at_threshold,
-    parse_changes,
     with_changes,
 )
 from costmodel.inputs.taskfile import read_deployment

@@ -66,7 +66,7 @@ def test_shipped_scenarios_load(path):
         ("policy.escalation_rate", 1.5, r"policy\.escalation_rate: .*less than or equal to 1"),
         ("policy.threshold", 0.5, "either threshold or escalation_rate"),
         ("policy.deadline_s", 0, r"policy\.deadline_s: .*greater than 0"),
-        ("policy.treshold", 0.5, r"policy\.treshold: there is no such field \(found 0.5\)"),
+        ("policy.treshold", 0.5, r"there is no field policy\.treshold"),
         ("student.replicas", 0, r"student\.replicas: .*at least|greater than or equal to 1"),
         ("student.price", {"model": "a", "usd_per_hour": 1}, "2 price forms"),
         ("student.price", {"usd_per_hour": "1 EUR", "requests_per_second": 1}, "student.price"),
@@ -119,7 +119,7 @@ def test_vary_replaces_fields_and_their_other_form(write):
     assert (changed.policy.threshold, changed.policy.escalation_rate) == (0.9, None)
     assert changed.student.replicas == 7
     assert base.student.replicas == 2
-    with pytest.raises(BadScenario, match="no such field"):
+    with pytest.raises(BadScenario, match=r"there is no field student\.replica"):
         vary(base, {"student.replica": 7})
 
 

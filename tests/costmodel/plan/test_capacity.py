@@ -3,17 +3,9 @@
 import pytest
 
 from costmodel.engine.run import simulate_many
-from costmodel.errors import BadGoal
-from costmodel.inputs.scenario import (
-    ApiTeacher,
-    HostedTeacher,
-    Noise,
-    Policy,
-    Quality,
-    Scenario,
-    StudentFleet,
-    vary,
-)
+from costmodel.errors import BadGoal, BadScenario
+from costmodel.inputs.fleet import Noise, StudentFleet
+from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Quality, Scenario, vary
 from costmodel.inputs.workload import Workload
 from costmodel.money.pricing import PriceSpec
 from costmodel.plan.capacity import Goal, pareto, smallest_fleet
@@ -82,7 +74,7 @@ def test_an_impossible_goal_says_what_is_in_the_way(goal, words):
 @pytest.mark.parametrize("p99_s", [0.0, -1.0, float("nan")])
 def test_a_goal_that_makes_no_sense_is_refused(p99_s):
     """A p99 of zero, less, or not a number."""
-    with pytest.raises(BadGoal, match="must be above 0"):
+    with pytest.raises(BadScenario, match="must be above 0"):
         Goal(p99_s=p99_s)
 
 
