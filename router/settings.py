@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from router.errors import BadSettings
 
 MIN_TOKEN_CHARS = 16
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -47,12 +51,27 @@ class Settings(BaseSettings):
     """/readyz fails when its own inference takes longer."""
     ledger_keep_days: int = Field(default=30, ge=0)
     """Rows of days that ended so long ago become sums of their day; 0 keeps all."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may ask from a browser, with blanks or commas between; `*` is any."""
     admin_token: SecretStr | None = None
     """What the admin port asks for; at least 16 characters."""
     drain_delay_s: float = Field(default=0.0, ge=0)
     """After SIGTERM: unready, but still accepting, for the load balancer to notice."""
     drain_timeout_s: float = Field(default=30.0, gt=0)
     """After that: in-flight requests may take this long."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, origins: object) -> object:
+        return origins.replace(",", " ").split() if isinstance(origins, str) else origins
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is like https://app.example.com, without a path, or *")
+        return origins
 
     @field_validator("admin_token")
     @classmethod

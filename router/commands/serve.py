@@ -34,6 +34,7 @@ class Options:
     bundles: tuple[str, ...]
     host: str
     port: int
+    uds: Path | None
     ledger_path: Path | None
     keys_path: Path | None
     allow_anonymous: bool
@@ -87,6 +88,11 @@ class Options:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", default=8080, show_default=True, type=click.IntRange(0, 65_535), help="0: any free."
+)
+@click.option(
+    "--uds",
+    type=click.Path(path_type=Path),
+    help="Listen on a Unix socket at this path, instead of --host and --port.",
 )
 @click.option(
     "--ledger",
@@ -144,10 +150,12 @@ def serve(**given: Any) -> None:
             f"{len(options.bundles)} --bundle for {len(options.task_paths)} --task; give one for "
             "each, or none"
         )
+    _check_uds(options)
     settings = load_settings()
     if options.admin_port is not None and settings.admin_token is None:
         raise BadSettings("--admin-port needs RAISEHAND_ADMIN_TOKEN, a secret of your choice")
-    if options.keys_path is None and not (options.allow_anonymous or is_loopback(options.host)):
+    reached = options.uds is None and not is_loopback(options.host)
+    if options.keys_path is None and reached and not options.allow_anonymous:
         raise BadSettings(
             f"--host {options.host} can be reached from outside and nobody is asked for a key: "
             "anybody could spend your teacher's money; give --keys (made by `raisehand keys add`), "
@@ -157,6 +165,28 @@ def serve(**given: Any) -> None:
         _supervise(options, settings)
     else:
         _serve(options, settings)
+
+
+def _check_uds(options: Options) -> None:
+    """Refuse what a Unix socket cannot do.
+
+    Raises:
+        BadSettings: with what to leave out.
+    """
+    from click.core import ParameterSource
+
+    from router.errors import BadSettings
+
+    if options.uds is None:
+        return
+    source = click.get_current_context().get_parameter_source
+    if ParameterSource.COMMANDLINE in (source("host"), source("port")):
+        raise BadSettings("--uds is instead of --host and --port; leave those out")
+    if options.workers > 1 or options.engine == "shared":
+        raise BadSettings(
+            "--uds is for one process; leave out --workers and --engine shared, or start several "
+            "routers on sockets of their own behind a balancer"
+        )
 
 
 def _supervise(options: Options, settings: Settings) -> None:
@@ -205,6 +235,7 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.process.lifeline import when_orphaned
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
+    from router.process.unix_socket import bind_unix
     from router.telemetry.logs import configure_logs
     from router.telemetry.tracing import Traced, open_provider
     from students.task import load_task
@@ -215,7 +246,10 @@ def _serve(options: Options, settings: Settings) -> None:
     tasks = [load_task(path) for path in options.task_paths]
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
-    listener = bind(options.host, options.port, shared=share is not None)
+    if options.uds is None:
+        listener = bind(options.host, options.port, shared=share is not None)
+    else:
+        listener = bind_unix(options.uds)
     read_keys = None if options.keys_path is None else partial(load_keys, options.keys_path)
     load = _loading(options, settings)
     service = build_service(
@@ -234,13 +268,17 @@ def _serve(options: Options, settings: Settings) -> None:
     app: App = create_app(service)
     if options.trace:
         app = Traced(app, open_provider())
-    serve_app(
-        app,
-        service,
-        listener,
-        admin=admin,
-        on_started=lambda: _announce(service, address_of(listener)),
-    )
+    try:
+        serve_app(
+            app,
+            service,
+            listener,
+            admin=admin,
+            on_started=lambda: _announce(service, address_of(listener)),
+        )
+    finally:
+        if options.uds is not None:
+            options.uds.unlink(missing_ok=True)
 
 
 def _loading(options: Options, settings: Settings) -> LoadStudent:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -17,8 +16,9 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from router.errors import Refusal, SlowBody
+from router.http.cors import Cors
 from router.http.desk import CLOSE, Desk, error_body_of, reply_fields
-from router.http.exchange import Exchange
+from router.http.exchange import Exchange, scope_of
 from router.http.head import Heads
 from router.http.incoming import Incoming, Request
 from router.settings import Settings
@@ -47,6 +47,7 @@ class HttpConnection(asyncio.Protocol):
         app_state: goes into every ASGI scope.
         heads: remembers heads, of all connections.
         express: sees every request first; None leaves all to the application.
+        cors: which pages may ask; None: none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class HttpConnection(asyncio.Protocol):
         desk: Desk,
         heads: Heads,
         express: Lane | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._app = config.loaded_app
         self._keep_alive_s = float(config.timeout_keep_alive)
@@ -69,6 +71,7 @@ class HttpConnection(asyncio.Protocol):
         self._settings = settings
         self._desk = desk
         self._express = express
+        self._cors = cors
         self._incoming = Incoming(heads, settings.max_body_bytes)
         self._request: Request | None = None
         """In work."""
@@ -157,6 +160,9 @@ class HttpConnection(asyncio.Protocol):
         self._request = request
         self._in_head = self._in_body = False
         self._deadline = math.inf
+        if self._cors is not None and (fields := self._cors.preflight(request.head)) is not None:
+            self.answer(204, fields, b"")
+            return
         if self._express is None or not self._express.take(self, request):
             self.leave(request)
 
@@ -191,27 +197,10 @@ class HttpConnection(asyncio.Protocol):
         if self.disconnected:
             return
         self._exchange = exchange = Exchange(self, request)
-        task = self._loop.create_task(exchange.run(self._app, self._scope(request)))
+        scope = scope_of(request.head, self._transport, self._app_state)
+        task = self._loop.create_task(exchange.run(self._app, scope))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
-
-    def _scope(self, request: Request) -> MutableMapping[str, Any]:
-        head = request.head
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": head.version,
-            "method": "GET" if head.method == "HEAD" else head.method,  # its body is not written
-            "scheme": "http",
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-            "root_path": "",
-            "headers": list(head.pairs),
-            "server": _address(self._transport.get_extra_info("sockname")),
-            "client": _address(self._transport.get_extra_info("peername")),
-            "state": self._app_state.copy(),
-        }
 
     # Writing.
 
@@ -269,6 +258,9 @@ class HttpConnection(asyncio.Protocol):
         """Return the head of an answer, and note whether it is the last one."""
         fields = b"".join(map(_LINE, self._state.default_headers)) + fields
         request = self._request
+        head = request.head if request else self._incoming.head
+        if self._cors is not None and head is not None:
+            fields += self._cors.fields(head)
         self._closes = (
             self._closes or closes or CLOSE in fields or not (request and request.head.keeps_alive)
         )
@@ -339,8 +331,3 @@ class HttpConnection(asyncio.Protocol):
             self._refuse(SlowBody(f"The body did not arrive within {limit:g} s; send it at once."))
         else:
             self._transport.abort()
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    """Return host and port of a socket's name; None for one that has none."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
 from router.errors import Unavailable
+from router.http.head import Head
 from router.http.incoming import Request
 
 Message = MutableMapping[str, Any]
@@ -151,3 +152,29 @@ class Exchange:
             self._wire.give_up()
         else:
             self._wire.apologise(fault)
+
+
+def scope_of(
+    head: Head, transport: asyncio.Transport, state: Mapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Return what ASGI says of a request. HEAD is asked as GET: its body is not written."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": head.version,
+        "method": "GET" if head.method == "HEAD" else head.method,
+        "scheme": "http",
+        "path": head.path,
+        "raw_path": head.raw_path,
+        "query_string": head.query,
+        "root_path": "",
+        "headers": list(head.pairs),
+        "server": _address(transport.get_extra_info("sockname")),
+        "client": _address(transport.get_extra_info("peername")),
+        "state": dict(state),
+    }
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """Return host and port of a socket's name; None for one that has none."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None

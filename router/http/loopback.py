@@ -10,6 +10,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from router.http.connection import HttpConnection, Lane
+from router.http.cors import Cors
 from router.http.desk import Desk
 from router.http.head import Heads
 from router.settings import Settings
@@ -18,7 +19,13 @@ from router.settings import Settings
 class Loopback:
     """What its clients send is there at once, in the reads they choose."""
 
-    def __init__(self, app: Any, settings: Settings, express: Lane | None = None) -> None:
+    def __init__(
+        self,
+        app: Any,
+        settings: Settings,
+        express: Lane | None = None,
+        cors: Cors | None = None,
+    ) -> None:
         self._config = Config(app, lifespan="off", ws="none", log_config=None, proxy_headers=False)
         self._config.load()
         self._state = ServerState()
@@ -28,6 +35,7 @@ class Loopback:
             desk=Desk(lambda kind: None),
             heads=Heads(),
             express=express,
+            cors=cors,
         )
 
     def connect(self) -> LoopbackClient:

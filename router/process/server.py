@@ -26,6 +26,7 @@ from router.api.tasks import Service
 from router.errors import BadSettings
 from router.http.admission import Admission
 from router.http.connection import HttpConnection
+from router.http.cors import Cors
 from router.http.desk import Desk
 from router.http.edge import App
 from router.http.head import Heads
@@ -133,6 +134,7 @@ def _http(
     settings: Settings,
     turned_away: Callable[[str], None] = lambda kind: None,
     express: Express | None = None,
+    cors: Cors | None = None,
 ) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
     protocol = partial(
@@ -141,6 +143,7 @@ def _http(
         desk=Desk(turned_away),
         heads=Heads(),
         express=express,
+        cors=cors,
     )
     return cast("type[asyncio.Protocol]", protocol)
 
@@ -202,7 +205,9 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the URL that reaches a listening socket."""
+    """Return the URL that reaches a listening socket, or the path of a Unix one."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -219,10 +224,12 @@ def serve(
 
     An application that is wrapped (in spans) sees every request that is not too much.
     """
+    settings = service.settings
     express = express_lane(service, answers=isinstance(app, RouterApp))
+    cors = Cors(settings.cors_origins) if settings.cors_origins else None
     config = uvicorn.Config(
         app,
-        http=_http(service.settings, service.metrics.turned_away, express),
+        http=_http(settings, service.metrics.turned_away, express, cors),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -232,7 +239,7 @@ def serve(
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=75,  # above the idle time of common client pools: no reset races
-        timeout_graceful_shutdown=int(service.settings.drain_timeout_s) or 1,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s) or 1,
     )
     server = DrainingServer(config, service, on_started, admin)
     try:

@@ -365,9 +365,10 @@ def serve(folder):
     """Start routers; none outlives the test."""
     started = []
 
-    def start(*arguments, at=folder, **environment):
+    def start(*arguments, at=folder, uds=None, **environment):
         command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
-        command += ["--task", str(at / "task.yaml"), "--port", "0", *arguments]
+        command += ["--task", str(at / "task.yaml"), *arguments]
+        command += ["--port", "0"] if uds is None else ["--uds", str(uds)]
         process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,

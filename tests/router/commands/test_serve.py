@@ -129,6 +129,26 @@ async def test_drain_then_sigterm_is_a_drain(serve, tmp_path):
     assert rows(tmp_path / "l.sqlite") == 1
 
 
+async def test_it_listens_on_a_unix_socket(serve, tmp_path):
+    """A stale socket is replaced, a live one is not taken, and none is left behind."""
+    path = tmp_path / "router.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), uds=path)
+    assert router.url == f"unix:{path}"
+    connector = aiohttp.UnixConnector(str(path))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post("http://router/v1/classify", json={"text": "help"}) as response,
+    ):
+        assert response.status == 200
+    with pytest.raises(AssertionError, match="another process listens"):
+        serve("--ledger", str(tmp_path / "l.sqlite"), uds=path)
+    assert router.stop() == 0
+    assert not path.exists()
+    assert rows(tmp_path / "l.sqlite") == 1
+
+
 async def test_a_second_sigterm_leaves_now(serve, tmp_path):
     """While a drain waits, a second signal ends it at once; what was answered is stored."""
     router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=60)
