@@ -70,13 +70,18 @@ def label(
     from students.label.flips import measures_flips
     from students.label.inputs import read_inputs
     from students.label.record import save_labels
-    from students.label.split import drop_spare, sample_rows
+    from students.label.split import drop_spare, sample_rows, split_inputs
+    from students.label.summary import what_is_missing, what_was_read
     from students.task import load_task
 
     task = load_task(task_path)
     inputs = read_inputs(task.inputs, task.schema_)
+    for line in what_was_read(task.inputs.path, inputs, task.schema_):
+        click.echo(line, err=True)
     inputs = inputs if limit is None else sample_rows(inputs, limit, seed)
     inputs = drop_spare(inputs, seed=seed)
+    if missing := what_is_missing(split_inputs(inputs, seed=seed)):
+        click.echo(f"Note: {missing}.", err=True)
     allowed = task.max_labelling_usd if max_usd is None else Decimal(str(max_usd))
     if not task.teacher.terms:
         click.echo(
@@ -259,7 +264,12 @@ def _print(task: Task, record: LabellingRecord, labelling: Labelling) -> None:
 
 
 def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str, str]]:
+    from students.label.summary import by_size, rare
+
     yield "labelled", f"{record.n:,} ({record.asked:,} asked now, {record.cached:,} known)"
+    yield "answers", by_size(record.answers)
+    if few := rare(record.answers):
+        yield "hardly any answer", few
     if record.unusable:
         yield "without a usable answer", _unusable(record, labelling)
     if labelling.left:

@@ -18,6 +18,7 @@ from students.label.flips import OrderFlips
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling
+from students.label.summary import count_labels
 from students.task import Sampling, Task
 
 LABELS_FILE = "labels.npz"
@@ -68,6 +69,10 @@ class LabellingRecord(_Part):
     rows: int | None = None
     """Rows of the inputs that these labels stand for, copies and spare rows too; None where an
     older version did not count them."""
+    dropped: dict[str, int] = {}
+    """What of the rows does not count as it stands; see `students.label.inputs.Dropped`."""
+    answers: dict[str, int] = {}
+    """How many texts the teacher gave each label; 0 for those it never gave."""
     usd: Decimal
     """What this teacher cost in all, in earlier runs too, repeated questions included."""
     unconfirmed_usd: Decimal
@@ -143,6 +148,8 @@ def make_record(
         inputs_sha256=inputs.sha256,
         n=len(labelled),
         rows=len(inputs.rows) + inputs.dropped.spare,
+        dropped=asdict(inputs.dropped),
+        answers=count_labels(labelled.schema, labelled.teacher),
         usd=usd,
         unconfirmed_usd=unconfirmed,
         usage=Usage(**{name: getattr(usage, name) for name in Usage.model_fields}),

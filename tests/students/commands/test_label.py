@@ -129,6 +129,26 @@ def test_labels_and_record_are_written(task_file, teacher):
     assert len(teacher.texts) == 500 + 1
 
 
+def test_it_says_what_it_read_before_and_what_came_of_it_after(task_file, teacher):
+    """Rows, copies and gold before the cost; answers by label after, and in the record."""
+    inputs = task_file.parent / "inputs.csv"
+    inputs.write_text(inputs.read_text() + "\nhelp aa,urgent\n,calm\n", encoding="utf-8")
+    result = _run(task_file)
+    assert teacher.texts == []
+    read, gold, cost = result.stderr.splitlines()[:3]
+    assert read == (
+        f"Read 302 rows of {inputs}: 300 texts; 1 without text, left out; 1 copies of others, "
+        "asked about once."
+    )
+    assert gold.startswith("Gold of 300 of them: calm 225, urgent 75")
+    assert "questions to ask" in cost
+    result = _run(task_file, "--yes")
+    assert "calm 225, urgent 75" in " ".join(result.stdout.split())
+    _, record = load_labels(task_file.parent / ".raisehand")
+    assert record.answers == {"calm": 225, "urgent": 75}
+    assert record.dropped["empty"] == 1
+
+
 def test_it_asks_before_it_spends(task_file, teacher):
     """Without --yes or --max-usd and with nobody to confirm, nothing is sent; the cost is said."""
     result = _run(task_file)
