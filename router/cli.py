@@ -92,6 +92,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.students:students",
         "Texts a second of each student, beside sentence-transformers; seconds to distil.",
     ),
+    "rungs": (
+        "students.bench.rungs:rungs",
+        "Every student of a task in one table: escalation as certified, speed, training time.",
+    ),
     "labelling": (
         "students.bench.labelling:labelling",
         "Share of the concurrency limit that labelling keeps busy.",

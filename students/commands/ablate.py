@@ -10,7 +10,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from students.distill.ablation import Ablation, Outcome
+    from students.commands.bars import Bars
+    from students.distill.ablation import Ablation, Rungs
+    from students.distill.judge import Outcome, Pool
     from students.label.labelled import LabelledSet
     from students.task import Task
 
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
     multiple=True,
     help="Also measure this finished student, e.g. an encoder; may be repeated.",
 )
+@click.option(
+    "--rungs",
+    is_flag=True,
+    help="Also train a head on student.encoder_path, and its blend with the linear student, on "
+    "every budget of labels.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with plots."
@@ -41,6 +49,7 @@ def ablate(
     labels_dir: Path | None,
     seeds: int,
     bundle_ids: tuple[str, ...],
+    rungs: bool,
     as_json: bool,
     html_path: Path | None,
 ) -> None:
@@ -53,7 +62,7 @@ def ablate(
     from students.distill.ablation_page import ablation_page
     from students.errors import BadInputs
 
-    ablation = _ablate(task_path, labels_dir, seeds, bundle_ids)
+    ablation = _ablate(task_path, labels_dir, seeds, bundle_ids, rungs)
     if html_path:
         try:
             html_path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,12 +77,13 @@ def ablate(
 
 
 def _ablate(
-    task_path: Path, labels_dir: Path | None, seeds: int, bundle_ids: Sequence[str]
+    task_path: Path, labels_dir: Path | None, seeds: int, bundle_ids: Sequence[str], rungs: bool
 ) -> Ablation:
     import numpy as np
 
     from students.commands.bars import Bars
-    from students.distill.ablation import Pool, ablate
+    from students.distill.ablation import ablate
+    from students.distill.judge import Pool
     from students.distill.run import take_parts
     from students.label.record import load_labels
     from students.task import load_task
@@ -85,16 +95,41 @@ def _ablate(
     learn = labelled.take(np.concatenate([rows["train"], rows["validation"]]))
     with Bars(transient=True) as bars:
         bar = bars.add_task("train", total=None)
+        pool = Pool(learn, part["temperature"], part["test"])
         return ablate(
             task.name,
-            Pool(learn, part["temperature"], part["test"]),
+            pool,
             task.promise.alpha,
             seeds=seeds,
             epochs=task.student.epochs,
             l2=task.student.l2,
             finished=_finished(task, bundle_ids, labelled, rows["test"].tolist()),
+            others=_rungs(task, pool, bars) if rungs else None,
             progress=lambda done, total: bars.update(bar, completed=done, total=total),
         )
+
+
+def _rungs(task: Task, pool: Pool, bars: Bars) -> Rungs:
+    """Return what trains the students above the linear one, with a bar of its own."""
+    from functools import partial
+
+    from students.distill.rungs import encoder_rungs
+    from students.errors import BadTask
+
+    if task.student.encoder_path is None:
+        raise BadTask(
+            "--rungs needs student.encoder_path; name a local Hugging Face folder, or leave it out"
+        )
+    bar = bars.add_task("rungs", total=None)
+    return partial(
+        encoder_rungs,
+        pool,
+        task.student.encoder_path,
+        task.work_dir / "embeddings",
+        temperatures=task.student.temperatures,
+        l2=task.student.l2,
+        progress=lambda done, total: bars.update(bar, completed=done, total=total),
+    )
 
 
 def _finished(
@@ -102,7 +137,7 @@ def _finished(
 ) -> dict[str, Outcome]:
     """Answer the test rows with each bundle as the router would."""
     from students.commands.evaluate import check_test_rows
-    from students.distill.ablation import judged
+    from students.distill.judge import judged
     from students.distill.run import answer
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
@@ -131,10 +166,12 @@ def _print(ablation: Ablation) -> None:
     for row in arm_rows(ablation):
         table.add_row(*row)
     console.print(table)
-    for title, points in (
-        ("teacher labels", ablation.budgets), ("temperature", ablation.temperatures),
-    ):  # fmt: skip
-        curve = Table(title=f"Soft student by {title}", title_justify="left")
+    for name, title, points in (
+        ("Soft student", "teacher labels", ablation.budgets),
+        ("Soft student", "temperature", ablation.temperatures),
+        *((c.name.capitalize(), "teacher labels", c.points) for c in ablation.rungs[1:]),
+    ):
+        curve = Table(title=f"{name} by {title}", title_justify="left")
         for header in (title, "agreement", "coverage at promise", "KL"):
             curve.add_column(header)
         for point in points:

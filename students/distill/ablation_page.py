@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.report.page import Page
-from students.distill.ablation import SOFT, Ablation, Arm, Point
+from students.distill.ablation import SOFT, Ablation, Arm, Curve, Point
 from students.evaluation import Interval
 
 if TYPE_CHECKING:
@@ -90,6 +90,12 @@ def ablation_page(ablation: Ablation) -> Page:
         "How good a student would more labels buy?",
         "Agreement and coverage at the promise by number of teacher labels",
     )
+    if ablation.rungs:
+        page.figure(
+            _rungs(ablation.rungs, ablation.alpha),
+            "Which student for how many labels?",
+            "Coverage at the promise of each student by number of teacher labels",
+        )
     page.figure(
         _curve(ablation.temperatures, "temperature T of the soft loss", ablation.alpha),
         "How soft should the labels be?",
@@ -99,16 +105,29 @@ def ablation_page(ablation: Ablation) -> Page:
 
 
 def _curve(points: Sequence[Point], x: str, alpha: float) -> Figure:
+    lines = {
+        "agreement, all answers": [(p.x, p.measured.agreement) for p in points],
+        _promised(alpha): [(p.x, p.measured.coverage_at_promise) for p in points],
+    }
+    return _plot(lines, x, "share of test rows")
+
+
+def _rungs(curves: Sequence[Curve], alpha: float) -> Figure:
+    lines = {c.name: [(p.x, p.measured.coverage_at_promise) for p in c.points] for c in curves}
+    return _plot(lines, "teacher labels to train on", _promised(alpha))
+
+
+def _promised(alpha: float) -> str:
+    return f"coverage at {1 - alpha:.1%} system agreement"
+
+
+def _plot(lines: Mapping[str, Sequence[tuple[float, Interval]]], x: str, y: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    at = [point.x for point in points]
-    for name, values in (
-        ("agreement, all answers", [p.measured.agreement for p in points]),
-        (f"coverage at {1 - alpha:.1%} system agreement",
-         [p.measured.coverage_at_promise for p in points]),
-    ):  # fmt: skip
+    for name, points in lines.items():
+        at, values = [one for one, _ in points], [value for _, value in points]
         (line,) = axes.plot(at, [v.estimate for v in values], marker="o", label=name)
         axes.fill_between(
             at, [v.low for v in values], [v.high for v in values], alpha=0.2,
@@ -118,7 +137,7 @@ def _curve(points: Sequence[Point], x: str, alpha: float) -> Figure:
     axes.set_xticks(at, [f"{one:g}" for one in at])
     axes.minorticks_off()
     axes.set_xlabel(x)
-    axes.set_ylabel("share of test rows")
+    axes.set_ylabel(y)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

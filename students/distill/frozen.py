@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 from students.certify.calibration import calibrated_kl
@@ -124,6 +125,17 @@ def train_frozen_student(
     head, trials = _search(rows, recipe, temperatures, hard_weights)
     network.head = _folded(head, mean, scale)
     return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials)
+
+
+def frozen_logits(trained: TrainedEncoder, texts: Sequence[str], cache: Path) -> Float32:
+    """Return the logits (N, K) of a head on a frozen encoder, from the vectors that are kept."""
+    network, longest = trained.network, trained.max_length
+    encode = tokenizing(Tokenizer.from_str(trained.tokenizer_json), longest)
+    with opened(cache, fingerprint(network, trained.tokenizer_json, longest)) as kept:
+        vectors = embed(network, encode, texts, trained.pad_id, kept)
+    with torch.inference_mode():
+        logits: Float32 = network.head(torch.from_numpy(vectors)).numpy()
+    return logits
 
 
 def _standard(vectors: Float32) -> tuple[Float32, Float32]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from students.label.labelled import LabelledSet
+from students.label.record import Agreement, LabellingRecord, TeacherIdentity, Usage, save_labels
 from students.labels import LabelSchema
 from students.task import Task
 
@@ -40,6 +41,43 @@ def split_rows():
     """Rows of each split, in order."""
     ends = np.cumsum(list(SIZES.values()))
     return {name: np.arange(end - SIZES[name], end) for name, end in zip(SIZES, ends, strict=True)}
+
+
+@pytest.fixture(scope="session")
+def keep_labels():
+    """Write labels and their record into a work_dir, as `raisehand label` would have."""
+
+    def keep(work_dir, labels: LabelledSet, splits: dict[str, np.ndarray]) -> None:
+        n = len(labels)
+        record = LabellingRecord(
+            task="demo",
+            teacher=TeacherIdentity(
+                mode="classify", model="m", revision="1", prompt_sha256="", parameters="{}"
+            ),
+            labels_sha256=labels.sha256,
+            inputs_sha256="0",
+            n=n,
+            usd="0.5",
+            unconfirmed_usd="0",
+            usage=Usage(input_tokens=n, output_tokens=n, cached_input_tokens=0, requests=n),
+            price="cheap",
+            asked=n,
+            cached=0,
+            rejected=0,
+            refused=0,
+            unusable=0,
+            self_agreement=Agreement(n=20, agreed=20),
+            label_mass=(0,) * 10,
+            unsure=0,
+            truncated=0,
+            gold=None,
+            splits={name: rows.tolist() for name, rows in splits.items()},
+            seed=0,
+            date="2026-01-01",
+        )
+        save_labels(work_dir, labels, record)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

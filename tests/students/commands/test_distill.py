@@ -10,20 +10,13 @@ from click.testing import CliRunner
 from students.commands.distill import distill
 from students.errors import BadInputs, BadTask, NotCertifiable, SavesNothing
 from students.label.labelled import LabelledSet
-from students.label.record import (
-    Agreement,
-    LabellingRecord,
-    TeacherIdentity,
-    Usage,
-    save_labels,
-)
 from students.labels import LabelSchema
 
 SPLITS = {"train": 400, "validation": 60, "temperature": 60, "calibration": 200, "test": 100}
 
 
 @pytest.fixture
-def task_file(tmp_path):
+def task_file(tmp_path, keep_labels):
     """A task whose labels are made: the text says the answer; promise set by the test."""
     rng = np.random.default_rng(0)
     n = sum(SPLITS.values())
@@ -35,36 +28,11 @@ def task_file(tmp_path):
         LabelSchema(("no", "yes")), texts, p, zero, zero > 1, label.astype(np.int32)
     )
     ends = np.cumsum(list(SPLITS.values()))
-    record = LabellingRecord(
-        task="demo",
-        teacher=TeacherIdentity(
-            mode="classify", model="m", revision="1", prompt_sha256="", parameters="{}"
-        ),
-        labels_sha256=labels.sha256,
-        inputs_sha256="0",
-        n=n,
-        usd="0.5",
-        unconfirmed_usd="0",
-        usage=Usage(input_tokens=n, output_tokens=n, cached_input_tokens=0, requests=n),
-        price="cheap",
-        asked=n,
-        cached=0,
-        rejected=0,
-        refused=0,
-        unusable=0,
-        self_agreement=Agreement(n=20, agreed=20),
-        label_mass=(0,) * 10,
-        unsure=0,
-        truncated=0,
-        gold=None,
-        splits={
-            name: list(range(end - SPLITS[name], end))
-            for name, end in zip(SPLITS, ends.tolist(), strict=True)
-        },
-        seed=0,
-        date="2026-01-01",
-    )
-    save_labels(tmp_path / ".raisehand", labels, record)
+    splits = {
+        name: np.arange(end - SPLITS[name], end)
+        for name, end in zip(SPLITS, ends.tolist(), strict=True)
+    }
+    keep_labels(tmp_path / ".raisehand", labels, splits)
 
     def write(promise: str) -> str:
         path = tmp_path / "task.yaml"

@@ -3,21 +3,17 @@
 import numpy as np
 import pytest
 
-from students.distill.ablation import (
-    BASELINE,
-    GOLD,
-    HARD,
-    SOFT,
+from students.distill.ablation import BASELINE, GOLD, HARD, SOFT, ablate
+from students.distill.ablation_page import ablation_page, verdict
+from students.distill.judge import (
+    Judge,
     Outcome,
     Pool,
-    _draw,
-    _Judge,
-    ablate,
     coverage_at_promise,
+    drawn,
     judged,
     macro_f1,
-)
-from students.distill.ablation_page import ablation_page, verdict
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +36,10 @@ def test_coverage_at_promise_counts_kept_disagreements_of_all_rows(alpha, expect
 
 def test_a_smaller_budget_is_part_of_a_larger_one_and_never_validates(pool):
     """Curves compare nested sets, and no training row validates."""
-    (few, validation), (many, _) = _draw(pool, 3, 50), _draw(pool, 3, 200)
+    (few, validation), (many, _) = drawn(pool, 3, 50), drawn(pool, 3, 200)
     assert few.texts == many.texts[:50]
     assert not set(many.texts) & set(validation.texts)
-    assert _draw(pool, 4, 50)[0].texts != few.texts
+    assert drawn(pool, 4, 50)[0].texts != few.texts
 
 
 def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(pool):
@@ -58,7 +54,7 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
 
     noise = [rng.random(n) for _ in range(3)]
     good, bad = [outcome(0.9, u) for u in noise], [outcome(0.8, u) for u in noise]
-    judge = _Judge(pool.test, 0.03, 3)
+    judge = Judge(pool.test, 0.03, 3)
     same = judge.measure(good, good).agreement
     assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
     gap = judge.measure(good, bad).agreement
@@ -100,3 +96,27 @@ def test_every_arm_and_curve_is_measured_and_drawn(pool):
     html = ablation_page(done).html()
     assert html.count("<svg") == 2
     assert "2 seeds" in verdict(done)
+
+
+@pytest.mark.torch
+def test_rungs_are_trained_on_the_same_rows_and_drawn_in_one_plot(pool, tiny_encoder, tmp_path):
+    """Frozen and blend: arms beside the others, and a label-budget curve each in one figure."""
+    from functools import partial
+
+    from students.distill.rungs import encoder_rungs
+
+    seen = []
+    others = partial(
+        encoder_rungs, pool, tiny_encoder, tmp_path, temperatures=(1.0,), l2=(0.0,),
+        progress=lambda n, of: seen.append((n, of)),
+    )  # fmt: skip
+    done = ablate(
+        "demo", pool, 0.05, seeds=2, epochs=3, budgets=(100,), temperatures=(1.0,), others=others
+    )
+    assert {"frozen", "blend"} < {arm.name for arm in done.arms}
+    assert [curve.name for curve in done.rungs] == ["linear", "frozen", "blend"]
+    assert all([p.x for p in curve.points] == [100, done.n_train] for curve in done.rungs)
+    assert done.rungs[0].points == done.budgets
+    assert done.rungs[1].points[-1].measured.agreement.estimate > 0.7
+    assert seen[-1] == (4, 4)
+    assert ablation_page(done).html().count("<svg") == 3

@@ -1,0 +1,174 @@
+"""What is measured of a student in an ablation, and how two are compared: paired, with intervals.
+
+Outcomes are resampled by seed and by test row, all with the same resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from students.certify.calibration import fit_temperature
+from students.confidence import confidence, softmax
+from students.evaluation import Interval
+from students.label.labelled import LabelledSet
+
+Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+
+VALIDATION_SHARE = 0.15
+RESAMPLES = 500
+METRICS = ("agreement", "coverage_at_promise", "kl", "accuracy", "macro_f1")
+GOLD_METRICS = ("accuracy", "macro_f1")
+
+
+class Measured(BaseModel):
+    """Means over seeds on the test rows; the intervals resample seeds and test rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agreement: Interval
+    coverage_at_promise: Interval
+    """Largest share kept while at most alpha of all rows are kept and disagree; after looking."""
+    kl: Interval
+    """KL(teacher || student) in nats, after temperature scaling."""
+    accuracy: Interval | None
+    macro_f1: Interval | None
+    """These two against gold; None without gold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One student on the test rows: (N,) each."""
+
+    agree: Bools
+    confidence: Floats
+    kl: Floats
+    said: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Rows to draw training and validation from, rows to calibrate on, rows to judge by."""
+
+    learn: LabelledSet
+    temperature: LabelledSet
+    test: LabelledSet
+
+
+def validation_rows(n: int) -> int:
+    """Return how many of n rows validate."""
+    return max(1, round(n * VALIDATION_SHARE))
+
+
+def drawn(pool: Pool, seed: int, n: int) -> tuple[LabelledSet, LabelledSet]:
+    """Training rows (n) and validation rows of a seed; a smaller n is a part of a larger one."""
+    order = np.random.default_rng(seed).permutation(len(pool.learn))
+    held_out = validation_rows(len(pool.learn))
+    # A small budget of labels must also pay for its validation rows.
+    few = min(held_out, max(20, round(n * VALIDATION_SHARE)))
+    return pool.learn.take(order[held_out : held_out + n]), pool.learn.take(order[:few])
+
+
+def outcome_of(pool: Pool, tuning: Float32, logits: Float32) -> Outcome:
+    """Judge the logits of the test rows, calibrated with those of the temperature rows."""
+    t = fit_temperature(tuning, pool.temperature.probabilities)
+    p = softmax(logits.astype(np.float64), t)
+    return judged(pool.test, p, confidence(p))
+
+
+def judged(test: LabelledSet, p: Floats, sure: Floats) -> Outcome:
+    """Compare probabilities (N, K) and how sure each is (N,) with the teacher and with gold."""
+    said, target = p.argmax(axis=1), test.probabilities
+    share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
+    kl = (share * (np.log(np.maximum(share, 1e-12)) - np.log(np.maximum(p, 1e-12)))).sum(axis=1)
+    return Outcome(
+        said == test.teacher,
+        sure,
+        kl,
+        said,
+    )
+
+
+def coverage_at_promise(agree: Bools, confidence: Floats, alpha: float) -> float:
+    """Largest share that can be kept while at most alpha of ALL rows are kept and disagree."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~agree[order])
+    kept = np.flatnonzero(wrong <= alpha * agree.size)
+    return float((kept[-1] + 1) / agree.size) if kept.size else 0.0
+
+
+def macro_f1(gold: Ints, said: Ints) -> float:
+    """Mean F1 over the classes that occur in gold; both (N,)."""
+    k = int(max(gold.max(), said.max())) + 1
+    support, answered = np.bincount(gold, minlength=k), np.bincount(said, minlength=k)
+    right = np.bincount(gold[gold == said], minlength=k)
+    f1 = 2 * right / np.maximum(support + answered, 1)
+    return float(f1[support > 0].mean())
+
+
+class Judge:
+    """Measures outcomes on one set of seeds and test rows, all with the same resamples."""
+
+    def __init__(self, test: LabelledSet, alpha: float, seeds: int) -> None:
+        rng = np.random.default_rng(0)
+        n = len(test)
+        self._alpha = alpha
+        self._seen: dict[tuple[int, ...], Floats] = {}
+        self._gold = test.gold
+        self._has_gold = bool((test.gold >= 0).any())
+        # The first is the sample itself: its figures are the estimates.
+        self._draws = [(np.arange(seeds), np.arange(n))] + [
+            (rng.integers(seeds, size=seeds), rng.integers(n, size=n)) for _ in range(RESAMPLES)
+        ]
+
+    def measure(
+        self, outcomes: Sequence[Outcome], less: Sequence[Outcome] | None = None
+    ) -> Measured:
+        """Means over seeds, or the paired difference to other outcomes."""
+        values = self._cached(outcomes)
+        if less is not None:
+            values = values - self._cached(less)
+        fields = {
+            name: Interval(
+                estimate=float(values[0, i]),
+                low=float(np.quantile(values[1:, i], 0.025)),
+                high=float(np.quantile(values[1:, i], 0.975)),
+            )
+            for i, name in enumerate(METRICS)
+            if name not in GOLD_METRICS or self._has_gold
+        }
+        return Measured.model_validate(dict.fromkeys(GOLD_METRICS) | fields)
+
+    def _cached(self, outcomes: Sequence[Outcome]) -> Floats:
+        key = tuple(id(one) for one in outcomes)
+        if key not in self._seen:
+            self._seen[key] = self._values(outcomes)
+        return self._seen[key]
+
+    def _values(self, outcomes: Sequence[Outcome]) -> Floats:
+        return np.array(
+            [
+                np.mean([self._row(outcomes[int(s)], rows) for s in seeds], axis=0)
+                for seeds, rows in self._draws
+            ]
+        )
+
+    def _row(self, one: Outcome, rows: npt.NDArray[np.int64]) -> tuple[float, ...]:
+        """The figures of `METRICS` on these rows."""
+        agree = one.agree[rows]
+        known = rows[self._gold[rows] >= 0]
+        gold, said = self._gold[known], one.said[known]
+        return (
+            float(agree.mean()),
+            coverage_at_promise(agree, one.confidence[rows], self._alpha),
+            float(one.kl[rows].mean()),
+            float((said == gold).mean()) if self._has_gold else 0.0,
+            macro_f1(gold, said) if self._has_gold else 0.0,
+        )
