@@ -56,7 +56,7 @@ class Refusal(RouterError):
     final = False
     """Asking again would cost again and not help: clients that retry by themselves are told so."""
     bundle: str = ""
-    usd: Decimal | None = None
+    usd: Decimal | None = Decimal(0)
     """Whose threshold decided and what was paid all the same, where the pipeline refused."""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 
+from router.errors import Refusal
 from router.policy import Route
 from router.request import Answer
 from router.schemas import Provenance
@@ -41,19 +43,27 @@ def provenance_fields(answer: Answer) -> bytes:
     return fields
 
 
-def provenance_fields_of_many(answers: list[Answer]) -> bytes:
+def provenance_fields_of_many(outcomes: Sequence[Answer | Refusal]) -> bytes:
     """Return the header lines of a list: the route if it is one, the sum of the costs."""
-    routes = {answer.route for answer in answers}
-    reasons = {answer.reason for answer in answers}
+    answers = [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
+    refused = {Route.REFUSED.value} if len(answers) < len(outcomes) else set()
+    routes = {answer.route.value for answer in answers} | refused
+    reasons = {_reason(outcome) for outcome in outcomes}
     bundles = {answer.model.bundle for answer in answers}
     return _FIELDS % (
         routes.pop().encode() if len(routes) == 1 else b"mixed",
         reasons.pop().encode() if len(reasons) == 1 else b"mixed",
         ",".join(sorted(bundles)).encode(),
-        cost_words(_sum([answer.usd for answer in answers])),
+        cost_words(_sum([outcome.usd for outcome in outcomes])),
         max(answer.queue_s for answer in answers) * 1000.0,
         max(answer.forward_s for answer in answers) * 1000.0,
     )
+
+
+def _reason(outcome: Answer | Refusal) -> str:
+    if isinstance(outcome, Refusal):
+        return outcome.reason or outcome.kind
+    return outcome.reason.value
 
 
 _FIELDS = (

@@ -46,12 +46,28 @@ class Classified(Struct):
     model: str | UnsetType = UNSET
 
 
+class ItemError(Struct):
+    """Why one text of a list has no answer."""
+
+    type: str
+    message: str
+    code: str | None = None
+    """The reason, where the pipeline has one."""
+
+
+class FailedItem(Struct):
+    """What stands in the place of an answer."""
+
+    error: ItemError
+
+
 class ClassifiedList(Struct):
-    """The answer to a list of texts, in its order."""
+    """The answer to a list of texts, in its order; one that failed has its error in its place."""
 
     id: str
     model: str
-    data: list[Classified]
+    data: list[Any]
+    """`Classified` or `FailedItem`: msgspec describes no union of structs without tags."""
 
 
 class StreamOptions(Struct, forbid_unknown_fields=True):
@@ -116,8 +132,8 @@ class PassedEnvelope(Struct):
     model: str
     student_only: Any = UNSET
     """Refused, as everywhere but on `/v1/classify`."""
-    stream: Any = False
-    background: Any = False
+    stream: bool | None = False
+    background: bool | None = False
     """Refused: its cost would be known nowhere."""
 
 

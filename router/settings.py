@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -12,12 +15,22 @@ from router.errors import BadSettings
 
 MIN_TOKEN_CHARS = 16
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?")
+PREFIX = "RAISEHAND_"
+WORKER_FOLDER = "RAISEHAND_WORKER_FOLDER"
+"""Tells a worker where the sockets of its share are."""
+LIFELINE = "RAISEHAND_LIFELINE"
+"""Number of the descriptor on which a process sees that its supervisor is gone."""
+_OWN = (WORKER_FOLDER, LIFELINE)
+_SERVICE_LINKS = re.compile(
+    r"RAISEHAND_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What Kubernetes tells every process of a service named raisehand; nobody has written it."""
 
 
 class Settings(BaseSettings):
     """Every limit, with a default; `RAISEHAND_<NAME>` in the environment changes one."""
 
-    model_config = SettingsConfigDict(env_prefix="RAISEHAND_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
     """Counted on the bytes that arrive, not on what Content-Length claims."""
@@ -97,3 +110,35 @@ def load_settings() -> Settings:
             for field in [str(fault["loc"][0])]
         )
         raise BadSettings("; ".join(faults)) from None
+
+
+def check_names(also: Collection[str] = (), environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse variables that look like the router's and that nobody reads.
+
+    A limit that is misspelt is a limit that does not hold, and nobody would notice.
+
+    Args:
+        also: names that are read elsewhere, e.g. of a teacher's key.
+        environment: what is set.
+
+    Raises:
+        BadSettings: names them, and for each the setting that was probably meant.
+    """
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    unread = [
+        name
+        for name in sorted(environment)
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in (*known, *_OWN)
+        and name not in also
+        and not _SERVICE_LINKS.fullmatch(name)
+    ]
+    if unread:
+        raise BadSettings("; ".join(_word(name, known) for name in unread))
+
+
+def _word(name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name.upper(), known, n=1, cutoff=0.75)
+    if near:
+        return f"there is no setting {name}; did you mean {near[0]}?"
+    return f"there is no setting {name}; unset it, or see docs/operations.md for those there are"

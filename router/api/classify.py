@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 import msgspec
 import numpy as np
 
+from router.api.lists import answer_all
 from router.api.tasks import Served, Service
-from router.errors import BadRequest, Overloaded
+from router.errors import BadRequest, Refusal
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
 from router.provenance import provenance, provenance_fields, provenance_fields_of_many
 from router.request import Answer, Ask
-from router.schemas import Classified, ClassifiedList, ClassifyRequest
+from router.schemas import Classified, ClassifiedList, ClassifyRequest, FailedItem, ItemError
 
 SURFACE = "classify"
+PROBE = "x"
+"""A text that is taken."""
 _HELP = (
     'Send {"text": "…"} or {"text": ["…", "…"]}; also model, top_k, threshold, deadline_ms, '
     "student_only."
@@ -67,17 +70,23 @@ class Classify:
     async def _many(
         self, call: Call, request: ClassifyRequest, served: Served, texts: list[str]
     ) -> Reply:
-        limit = self._service.settings.max_items
-        if not 1 <= len(texts) <= limit:
-            raise BadRequest(f"`text` has {len(texts)} items; 1 to {limit} are allowed.")
-        asks = [self._ask(call, request, text) for text in texts]
-        room = served.pipeline.slot.pick().batcher.room
-        if len(asks) > room:
-            raise Overloaded("The student's queue has no room for the list; retry in a moment.")
-        answers = await asyncio.gather(*map(served.pipeline.answer, asks))
-        data = [_classified(answer, served, request.top_k) for answer in answers]
+        self._ask(call, request, PROBE)  # what is wrong with all of them is a refusal of all
+        outcomes = await answer_all(
+            call,
+            served,
+            texts,
+            partial(self._ask, call, request),
+            name="text",
+            at_most=self._service.settings.max_items,
+        )
+        data = [
+            _failed(outcome)
+            if isinstance(outcome, Refusal)
+            else _classified(outcome, served, request.top_k)
+            for outcome in outcomes
+        ]
         body = ClassifiedList(call.request_id, served.task.name, data)
-        return Reply(self._encode(body), fields=provenance_fields_of_many(answers))
+        return Reply(self._encode(body), fields=provenance_fields_of_many(outcomes))
 
     def _ask(self, call: Call, request: ClassifyRequest, text: str) -> Ask:
         if request.student_only and request.threshold is not None:
@@ -85,6 +94,10 @@ class Classify:
         return self._service.ask(
             call, text, SURFACE, request.deadline_ms, request.threshold, request.student_only
         )
+
+
+def _failed(refusal: Refusal) -> FailedItem:
+    return FailedItem(ItemError(refusal.kind, str(refusal), refusal.reason or None))
 
 
 def _classified(answer: Answer, served: Served, top_k: int) -> Classified:

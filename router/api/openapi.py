@@ -14,6 +14,7 @@ from router.schemas import (
     Classified,
     ClassifiedList,
     ClassifyRequest,
+    FailedItem,
     PassedEnvelope,
     VllmClasses,
     VllmClassifyRequest,
@@ -35,12 +36,14 @@ _REF = "#/components/schemas/{name}"
 def describe(schema: dict[str, Any]) -> dict[str, Any]:
     """Add the hot routes to what FastAPI generated."""
     types = (
-        ClassifyRequest, Classified, ClassifiedList, ChatEnvelope, ChatCompletion,
+        ClassifyRequest, Classified, ClassifiedList, FailedItem, ChatEnvelope, ChatCompletion,
         SystemOneRequest, SystemOneReply, VllmClassifyRequest, VllmClasses,
         PassedEnvelope,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
-    request, one, many, envelope, completion, question, decision, texts, classes, passed = refs
+    request, one, many, failed, envelope, completion, question, decision, *others = refs
+    texts, classes, passed = others
+    components["ClassifiedList"]["properties"]["data"]["items"] = {"anyOf": [one, failed]}
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
         "/v1/chat/completions": _post(

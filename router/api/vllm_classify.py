@@ -5,15 +5,15 @@ An application that asks its own classifier behind vLLM changes its base URL and
 
 from __future__ import annotations
 
-import asyncio
 import time
 from functools import partial
 
 import msgspec
 
+from router.api.lists import answer_all, answers_in
 from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
-from router.errors import BadRequest, Overloaded, UnknownModel
+from router.errors import Refusal, UnknownModel
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
 from router.provenance import provenance_fields, provenance_fields_of_many
@@ -47,14 +47,18 @@ class VllmClassify:
         request, served = self._read(call)
         if isinstance(request.input, str):
             return await self._one(call, served, request.input).answer()
-        limit = self._service.settings.max_items
-        if not 1 <= len(request.input) <= limit:
-            raise BadRequest(f"`input` has {len(request.input)} items; 1 to {limit} are allowed.")
-        asks = [self._service.ask(call, text, SURFACE, *limits_in(call)) for text in request.input]
-        if len(asks) > served.pipeline.slot.pick().batcher.room:
-            raise Overloaded("The student's queue has no room for the list; retry in a moment.")
-        answers = await asyncio.gather(*map(served.pipeline.answer, asks))
-        return self._word(call, served, request.input, answers)
+        outcomes = await answer_all(
+            call,
+            served,
+            request.input,
+            lambda text: self._service.ask(call, text, SURFACE, *limits_in(call)),
+            name="input",
+            at_most=self._service.settings.max_items,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Refusal):  # vLLM's answer has no place for an error of one
+                raise outcome
+        return self._word(call, served, request.input, answers_in(outcomes))
 
     def single(self, call: Call) -> Single | None:
         """Read a call about one text.

@@ -50,12 +50,12 @@ class Options:
     def share(self) -> Share | None:
         """Which worker this process is; None when it is alone."""
         from router.process.worker_share import Share
-        from router.process.workers import FOLDER
+        from router.settings import WORKER_FOLDER
 
         if self.worker is None:
             return None
         index, count = self.worker.split("/")
-        return Share(int(index), int(count), Path(os.environ[FOLDER]))
+        return Share(int(index), int(count), Path(os.environ[WORKER_FOLDER]))
 
     def of_worker(self, bundles: Sequence[str]) -> list[str]:
         """Return the command line of a worker, without its port and number."""
@@ -206,6 +206,7 @@ def _supervise(options: Options, settings: Settings) -> None:
         shares = [Share(index, options.workers, folder) for index in range(options.workers)]
         # What is wrong with a task shows before any process is started.
         tasks = [shares[0].of_task(load_task(path)) for path in options.task_paths]
+        _check_environment(options, settings, tasks)
         names = [task.name for task in tasks]
         configure_logs(_secrets(settings, tasks))
         operators: Operators | None = None
@@ -244,6 +245,8 @@ def _serve(options: Options, settings: Settings) -> None:
     share = options.share
     when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
     tasks = [load_task(path) for path in options.task_paths]
+    if share is None:
+        _check_environment(options, settings, tasks)
     configure_logs(_secrets(settings, tasks))
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
     if options.uds is None:
@@ -279,6 +282,19 @@ def _serve(options: Options, settings: Settings) -> None:
     finally:
         if options.uds is not None:
             options.uds.unlink(missing_ok=True)
+
+
+def _check_environment(options: Options, settings: Settings, tasks: Sequence[Task]) -> None:
+    """Say what is set and has no effect.
+
+    Raises:
+        BadSettings: a variable that nobody reads.
+    """
+    from router.settings import check_names
+
+    check_names({task.teacher.api_key_env for task in tasks if task.teacher.api_key_env})
+    if settings.admin_token is not None and options.admin_port is None:
+        click.echo("RAISEHAND_ADMIN_TOKEN has no effect without --admin-port.", err=True)
 
 
 def _loading(options: Options, settings: Settings) -> LoadStudent:

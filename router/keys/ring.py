@@ -105,6 +105,13 @@ class Key:
             )
         self._bucket.take(1.0)
 
+    def count(self, more: int) -> None:
+        """Count a request as so many more, which it turned out to be: what is too much is a debt.
+
+        The rate holds all the same: nothing is admitted until the debt is refilled.
+        """
+        self._bucket.take(float(more))
+
     def spend(self, usd: Decimal) -> None:
         """Count what an answer cost."""
         self._usd = self.spent_today() + usd

@@ -10,8 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-VARIABLE = "RAISEHAND_LIFELINE"
-"""Number of the descriptor to read from."""
+from router.settings import LIFELINE
 
 
 class Lifeline:
@@ -23,12 +22,12 @@ class Lifeline:
     @property
     def variables(self) -> dict[str, str]:
         """What a process that is started with `descriptor` has to be told."""
-        return {VARIABLE: str(self.descriptor)}
+        return {LIFELINE: str(self.descriptor)}
 
 
 def when_orphaned(act: Callable[[], object]) -> None:
     """Call `act`, on a thread of its own, once the supervisor of this process is gone."""
-    descriptor = os.environ.get(VARIABLE)
+    descriptor = os.environ.get(LIFELINE)
     if descriptor is not None:
         threading.Thread(
             target=_wait, args=(int(descriptor), act), name="lifeline", daemon=True

@@ -21,14 +21,13 @@ from router.errors import BadSettings
 from router.process.lifeline import Lifeline
 from router.process.server import bind
 from router.process.worker_share import Share
+from router.settings import WORKER_FOLDER
 
 POLL_S = 0.1
 START_S = 5.0
 """A process that gives up sooner cannot start: all are stopped instead of trying for ever. One that
 was killed by a signal is always replaced."""
 RESTART_PAUSE_S = 0.5
-FOLDER = "RAISEHAND_WORKER_FOLDER"
-"""Variable that tells a worker where the sockets of its share are."""
 _SERVE = (sys.executable, "-c", "from router.cli import run; run()", "serve")
 _ENGINE = (sys.executable, "-m", "router.process.engine")
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ class Workers:
     def _start(self, index: int) -> None:
         worker = f"{index}/{self._count}"
         command = [*_SERVE, *self._arguments(), "--port", str(self._port), "--worker", worker]
-        self._workers[index] = _Child(command, self._lifeline, {FOLDER: str(self._folder)})
+        self._workers[index] = _Child(command, self._lifeline, {WORKER_FOLDER: str(self._folder)})
         self._on_start(index)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:

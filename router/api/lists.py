@@ -1,0 +1,54 @@
+"""Several texts in one request: each is answered or refused by itself, and each is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from router.api.tasks import Served
+from router.errors import BadRequest, Overloaded, Refusal
+from router.http.hot_route import Call
+from router.request import Answer, Ask
+
+AskFor = Callable[[str], Ask]
+"""Puts one text in the pipeline's terms.
+
+Raises:
+    BadRequest: the text is not taken.
+"""
+
+
+async def answer_all(
+    call: Call, served: Served, texts: Sequence[str], ask_for: AskFor, *, name: str, at_most: int
+) -> list[Answer | Refusal]:
+    """Answer a list, in its order; what becomes of one text fails no other.
+
+    The list counts as its length against the key's rate.
+
+    Raises:
+        Refusal: the list is empty or too long, there is no room for it, or not one text of it was
+            answered: then why the first was not.
+    """
+    if not 1 <= len(texts) <= at_most:
+        raise BadRequest(f"`{name}` has {len(texts)} items; 1 to {at_most} are allowed.")
+    if len(texts) > served.pipeline.slot.pick().batcher.room:
+        raise Overloaded("The student's queue has no room for the list; retry in a moment.")
+    if call.key is not None:
+        call.key.count(len(texts) - 1)  # one was counted when the request came
+    outcomes = await asyncio.gather(*(_outcome(served, ask_for, text) for text in texts))
+    first = outcomes[0]
+    if isinstance(first, Refusal) and not answers_in(outcomes):
+        raise first
+    return outcomes
+
+
+def answers_in(outcomes: Sequence[Answer | Refusal]) -> list[Answer]:
+    """Return what was answered."""
+    return [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
+
+
+async def _outcome(served: Served, ask_for: AskFor, text: str) -> Answer | Refusal:
+    try:
+        return await served.pipeline.answer(ask_for(text))
+    except Refusal as refusal:
+        return refusal
