@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     HttpUrl,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -44,19 +45,22 @@ def _no_per_cent(value: object) -> object:
     return value
 
 
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_per_cent)]
-OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_no_per_cent)]
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Sampling = Literal["rows", "latest", "groups"]
-"""What judges: random rows of the pile, its latest rows, or one row of each group drawn."""
-SECONDS_PER_MONTH = 730 * 3600
-"""The one month convention of the product: 730 hours."""
-
-
 def _as_written(value: object) -> object:
     """YAML reads 2026-11-01 as a date and 3 as a number; people mean the words."""
     plain = isinstance(value, (int, float, date)) and not isinstance(value, bool)
     return str(value) if plain else value
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_per_cent)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_no_per_cent)]
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$"), BeforeValidator(_as_written)]
+_KEY_HEADERS = ("authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization")
+Sampling = Literal["rows", "latest", "groups"]
+"""What judges: random rows of the pile, its latest rows, or one row of each group drawn."""
+SECONDS_PER_MONTH = 730 * 3600
+"""The one month convention of the product: 730 hours."""
 
 
 def _off_as_meant(value: object) -> object:
@@ -85,6 +89,10 @@ class TeacherSection(_Section):
     revision: Annotated[str, BeforeValidator(_as_written)] = "unknown"
     """Whatever identifies these exact weights; a change de-certifies."""
     api_key_env: str | None = None
+    api_key_header: Header = "Authorization"
+    """Which header the key goes in: `Authorization` as `Bearer KEY`, any other as it is."""
+    headers: dict[Header, HeaderValue] = {}
+    """Further headers of every request, e.g. a project's or an API's version. Never a key."""
     prompt: Prompt = Prompt()
     answers: dict[str, str] = {}
     """The word the teacher uses for each label; default the label itself."""
@@ -104,7 +112,8 @@ class TeacherSection(_Section):
     texts_per_call: int = Field(default=32, ge=1, le=1024)
     """Classify mode: texts sent in one labelling request."""
     extra_body: dict[str, object] = {}
-    """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}."""
+    """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}; null
+    takes a field out that is otherwise sent, e.g. temperature: null."""
     ignore_fields: tuple[str, ...] = ()
     """Fields of a chat completion that the router may leave unread when it looks whether one is the
     task's question."""
@@ -143,6 +152,17 @@ class TeacherSection(_Section):
         if self.passthrough == "task_model":
             return frozenset((self.model,))
         return frozenset(self.passthrough)
+
+    @field_validator("headers")
+    @classmethod
+    def _no_keys(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name in headers:
+            if name.lower() in _KEY_HEADERS:
+                raise ValueError(
+                    f"{name} holds a key, and a task file holds none: put it in the environment "
+                    "and name the variable in api_key_env, the header in api_key_header"
+                )
+        return headers
 
     @model_validator(mode="after")
     def _mode_has_what_it_needs(self) -> Self:

@@ -64,7 +64,7 @@ class Passthrough:
         )
         self.models = section.passed_on
         """Those for which calls are passed on; the router pays."""
-        self._key = api_headers(section)
+        self._key, self._fixed = api_headers(section), section.headers
         self._pipeline = pipeline
         self._in_flight = InFlight()
         self._clock = clock
@@ -93,7 +93,9 @@ class Passthrough:
             return booking.usd(run)
 
         back = WayBack(call, run.model.bundle, cost, self._clock)
-        headers = headers_there(call.headers, call.request_id, self._key, streams=streams)
+        headers = headers_there(
+            call.headers, call.request_id, self._key, streams=streams, fixed=self._fixed
+        )
         try:
             if not self._pipeline.affords(1.0):
                 raise EscalationFailed(Reason.ESCALATION_BUDGET, bill, BUDGET_RETRY_S)

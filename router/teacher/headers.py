@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from router.teacher.usage_reader import READABLE
 
@@ -28,16 +29,24 @@ _BACK = _HOP | {
 
 
 def headers_there(
-    headers: Mapping[bytes, bytes], request_id: str, key: Mapping[str, str], *, streams: bool
+    headers: Mapping[bytes, bytes],
+    request_id: str,
+    key: Mapping[str, str],
+    *,
+    streams: bool,
+    fixed: Mapping[str, str] = MappingProxyType({}),
 ) -> list[tuple[str, str]]:
     """Return what goes on to the teacher.
 
-    The router's own key, where it has one, replaces the client's. Of the encodings that the client
+    The router's own key, where it has one, replaces the client's, and so do the headers that are
+    `fixed` for this teacher. Of the encodings that the client
     takes only one that can be read is asked for, and none for a stream, to which its cost is added.
     """
     left_out = _THERE | _named(headers.get(b"connection", b"")) | {b"x-request-id"}
     if key:
         left_out |= {b"authorization", b"api-key", b"x-api-key"}
+    own = {**fixed, **key}
+    left_out |= {name.lower().encode() for name in own}
     there = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in headers.items()
@@ -45,7 +54,7 @@ def headers_there(
     ]
     takes = not streams and _takes(headers.get(b"accept-encoding", b""), READABLE.encode())
     encoding = READABLE if takes else "identity"
-    return [*there, ("x-request-id", request_id), ("accept-encoding", encoding), *key.items()]
+    return [*there, ("x-request-id", request_id), ("accept-encoding", encoding), *own.items()]
 
 
 def headers_back(raw: Iterable[Field]) -> list[Field]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from costmodel.money.pricing import TokenUsage
 from students.task import Task
+from students.teachers.parameters import most_written, request_fields
 from students.teachers.questions import label_groups, order_of
 
 _TEMPLATE_TOKENS = 512
@@ -52,7 +53,9 @@ def usage_bound(task: Task) -> Callable[[Sequence[str]], TokenUsage]:
         around = len("".join([prompt.system, prompt.user, *options]).encode())
         around += _LIST_MARKS * len(task.schema_)
         around += _DECISION_TOKENS if section.mode == "decisions" else _TEMPLATE_TOKENS
-        written = section.max_tokens or (_UNLIMITED_TOKENS if section.mode == "text" else 1)
+        unlimited = _UNLIMITED_TOKENS if section.mode == "text" else 1
+        limit = most_written(request_fields({"max_tokens": section.max_tokens}, section.extra_body))
+        written = limit or unlimited
 
     def bound(texts: Sequence[str]) -> TokenUsage:
         read = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -29,8 +29,9 @@ from students.teachers.completion import (
     refuse_reasoning,
     said_in,
 )
+from students.teachers.parameters import LIMITS, request_fields
 from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
-from students.teachers.questions import Question, first_questions, order_of, question
+from students.teachers.questions import Question, first_questions, order_of, question_within
 from students.teachers.single import OneTextTeacher
 from students.teachers.tokens import FirstTokens, is_mark
 from students.teachers.usage import usage_of
@@ -73,15 +74,13 @@ class ChatTeacher(OneTextTeacher):
         section = task.teacher
         self._task = task
         self._orders = order_of(task) if orders is None else tuple(orders)
-        parameters = {
+        own = {
             "max_tokens": section.max_tokens or 1,
             "temperature": 0,
             "logprobs": True,
             "top_logprobs": section.top_logprobs,
-            **section.extra_body,
         }
-        if "max_completion_tokens" in section.extra_body:
-            del parameters["max_tokens"]
+        parameters = request_fields(own, section.extra_body)
         asked = {
             "reading": READING,
             "answer_with": section.answer_with,
@@ -98,13 +97,13 @@ class ChatTeacher(OneTextTeacher):
         self._body = {"model": section.model, **parameters}
         self._url = openai_url(section, "/chat/completions")
         self._client = client or TeacherClient(section)
-        limit = "max_tokens" if "max_tokens" in self._body else "max_completion_tokens"
+        limits = dict.fromkeys((name for name in LIMITS if name in self._body), 8)
         self._first = FirstTokens(
             self._client,
             model=section.model,
             tokenize_url=server_url(section, "/tokenize"),
             chat_url=self._url,
-            body={**self._body, limit: 8},
+            body={**self._body, **limits},
         )
 
     async def check(self) -> None:
@@ -113,8 +112,10 @@ class ChatTeacher(OneTextTeacher):
         await super().check()
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
-        questions = first_questions(self._task, self._orders)
-        readings = await _together([self._answer(text, q, timeout_s) for q in questions])
+        questions = zip(first_questions(self._task, self._orders), self._orders, strict=True)
+        readings = await _together(
+            [self._answer(text, asked, timeout_s, backwards) for asked, backwards in questions]
+        )
         distribution = _mean([r.distribution for r in readings])
         first, usage = readings[0], sum((r.usage for r in readings), NO_USAGE)
         raw = json.dumps([choice for r in readings for choice in r.raw], separators=(",", ":"))
@@ -127,7 +128,9 @@ class ChatTeacher(OneTextTeacher):
         spelled = first.said if first.said.casefold() == word.casefold() else word
         return TeacherReply(distribution, usage, spelled, raw)
 
-    async def _answer(self, text: str, asked: Question, timeout_s: float | None) -> _Reading:
+    async def _answer(
+        self, text: str, asked: Question, timeout_s: float | None, backwards: bool
+    ) -> _Reading:
         """Put one question; where its answers are groups, go on within the likely ones."""
         body = {**self._body, "messages": render(asked.prompt, text)}
         reply = await self._client.post(self._url, body, timeout_s)
@@ -144,9 +147,11 @@ class ChatTeacher(OneTextTeacher):
         read = read_distribution(listed, asked.answers, self._first.meant)
         groups = asked.labels
         likely = _likely_groups(groups, read)
-        within = [question(self._task, [(k,) for k in groups[g]]) for g in likely]
+        within = [question_within(self._task, groups[g], backwards) for g in likely]
         try:
-            inner = await _together([self._answer(text, q, timeout_s) for q in within])
+            inner = await _together(
+                [self._answer(text, one, timeout_s, backwards) for one in within]
+            )
         except TeacherError as error:
             error.usage = None if error.usage is None else error.usage + usage
             raise

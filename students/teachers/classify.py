@@ -13,6 +13,7 @@ from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, server_url
+from students.teachers.parameters import request_fields
 from students.teachers.protocol import PROBE, TeacherDescriptor, TeacherReply
 from students.teachers.usage import usage_of
 
@@ -31,7 +32,7 @@ class ClassifyTeacher:
     def __init__(self, task: Task, client: TeacherClient | None = None) -> None:
         self.schema = task.schema_
         section = task.teacher
-        parameters = dict(sorted(section.extra_body.items()))
+        parameters = dict(sorted(request_fields({}, section.extra_body).items()))
         self.descriptor = TeacherDescriptor(
             mode="classify",
             model=section.model,

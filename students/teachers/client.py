@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import aiohttp
 
@@ -44,19 +45,36 @@ _NO_QUOTA = b"exceeded your current quota"
 """For good, unless the server says when to come back (Gemini says this of a minute's quota)."""
 
 
+_PARAMETER = re.compile(
+    rb"unsupported[ _](parameter|value)|unknown (name|parameter|field)|unrecognized|extra_forbidden"
+    rb"|logprobs? (is|are) not|does not support|not supported"
+)
+_TAKE_OUT = (
+    "if that is a field of the request, take it out with null in teacher.extra_body, e.g. "
+    "{temperature: null} or {max_tokens: null, max_completion_tokens: 16}; a model without "
+    "log-probabilities is asked in teacher.mode: text"
+)
+
+
 def server_url(section: TeacherSection, path: str) -> str:
     """Address of a route beside the OpenAI surface, e.g. vLLM's `/classify`."""
-    return str(section.base_url).rstrip("/").removesuffix("/v1") + path
+    base = urlsplit(str(section.base_url))
+    return _at(base, base.path.rstrip("/").removesuffix("/v1") + path)
 
 
 def openai_url(section: TeacherSection, path: str) -> str:
     """Address of an OpenAI route; `/v1` is added to a base URL that has no path of its own."""
-    base = str(section.base_url).rstrip("/")
-    return base + ("" if urlsplit(base).path else "/v1") + path
+    base = urlsplit(str(section.base_url))
+    return _at(base, (base.path.rstrip("/") or "/v1") + path)
+
+
+def _at(base: SplitResult, path: str) -> str:
+    """Another path at the same place; a query stays behind it (Azure's api-version)."""
+    return urlunsplit(base._replace(path=path, fragment=""))
 
 
 def api_headers(section: TeacherSection) -> dict[str, str]:
-    """Headers that authenticate.
+    """The header that authenticates, if any.
 
     Raises:
         BadTask: the environment variable that should hold the key is not set.
@@ -68,7 +86,8 @@ def api_headers(section: TeacherSection) -> dict[str, str]:
         raise BadTask(
             f"teacher.api_key_env names {section.api_key_env}, which is not set; export it first"
         )
-    return {"Authorization": f"Bearer {key}"}
+    name = section.api_key_header
+    return {name: f"Bearer {key}" if name.lower() == "authorization" else key}
 
 
 def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSession:
@@ -90,7 +109,7 @@ class TeacherClient:
 
     def __init__(self, section: TeacherSection) -> None:
         self._section = section
-        self._headers = api_headers(section)
+        self._headers = {**section.headers, **api_headers(section)}
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, body: Any, timeout_s: float | None = None) -> dict[str, Any]:
@@ -179,6 +198,8 @@ def _refusal(
     url: str, status: int, content: bytes, retry_after: str | None
 ) -> TeacherUnavailable | TeacherThrottled | TeacherRejected:
     said = f"{url} answered {status}: {_words(content)}"
+    if status in (400, 422) and _PARAMETER.search(content[:_SEARCHED].lower()):
+        said += f"; {_TAKE_OUT}"
     words = content[:_SEARCHED].lower()
     if status in (*_OF_A_TEXT, 403) and any(word in words for word in _FLAGGED):
         return TeacherRejected(said)
@@ -200,6 +221,8 @@ def _words(content: bytes) -> str:
         body = json.loads(content)
     except ValueError:
         return content[:_SHOWN].decode("utf-8", "replace").strip() or "nothing"
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]  # Gemini's way
     if isinstance(body, dict):
         error = body.get("error", body)
         if isinstance(error, dict):

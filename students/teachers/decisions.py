@@ -18,6 +18,7 @@ from students.labels import LabelDistribution
 from students.prompt import prompt_sha256
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url
+from students.teachers.parameters import request_fields
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 from students.teachers.single import OneTextTeacher
 from students.teachers.usage import usage_of
@@ -93,7 +94,7 @@ class DecisionsTeacher(OneTextTeacher):
                 "choices": choices,
             }
             asked = {"input": state, "questions": [one]}
-        return {"model": section.model, **asked, **section.extra_body}
+        return {"model": section.model, **request_fields(asked, section.extra_body)}
 
     def _in_order(self, found: Mapping[str, float]) -> list[float]:
         """Put probabilities in schema order and undo the provider's rounding, which is all."""

@@ -38,9 +38,22 @@ def first_questions(task: Task, orders: Sequence[bool]) -> list[Question]:
 def every_question(task: Task) -> list[Question]:
     """Return all questions that can be asked about a text, in either order, at either level."""
     groups = label_groups(task)
-    within = [question(task, [(k,) for k in group]) for group in groups if len(group) > 1]
+    within = [
+        question_within(task, group, backwards)
+        for group in groups
+        if len(group) > 1
+        for backwards in (False, True)
+    ]
     plain = Question(task.prompt, task.answers, tuple((k,) for k in range(len(task.schema_))))
     return [*first_questions(task, (False, True)), *within, plain]
+
+
+def question_within(task: Task, group: Sequence[int], backwards: bool) -> Question:
+    """Return the question which label of a group it is, in the order of the question before it.
+
+    Asked in both orders, both levels are: the same question twice would only be paid twice.
+    """
+    return question(task, [(k,) for k in (group[::-1] if backwards else group)])
 
 
 def label_groups(task: Task) -> list[tuple[int, ...]]:

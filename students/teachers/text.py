@@ -17,6 +17,7 @@ from students.prompt import prompt_sha256, render
 from students.task import Task
 from students.teachers.client import TeacherClient, billed, openai_url
 from students.teachers.completion import first_choice, refusal_in, said_in
+from students.teachers.parameters import request_fields
 from students.teachers.protocol import READING, TeacherDescriptor, TeacherReply
 from students.teachers.questions import question
 from students.teachers.single import OneTextTeacher
@@ -48,13 +49,11 @@ class TextTeacher(OneTextTeacher):
         self.schema = task.schema_
         section = task.teacher
         self._task = task
-        parameters: dict[str, object] = {
-            **({} if section.max_tokens is None else {"max_tokens": section.max_tokens}),
+        own = {
+            "max_tokens": section.max_tokens,
             "temperature": 0 if section.samples == 1 else 1,
-            **section.extra_body,
         }
-        if "max_completion_tokens" in section.extra_body:
-            parameters.pop("max_tokens", None)
+        parameters = request_fields(own, section.extra_body)
         self.descriptor = TeacherDescriptor(
             mode="text",
             model=section.model,

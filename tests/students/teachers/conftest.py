@@ -14,6 +14,7 @@ class Server:
     def __init__(self):
         self.asked = []
         self.headers = []
+        self.queries = []
         self.answer = lambda path, body: {}
         self.base_url = ""
         self.delay_s = 0.0
@@ -24,6 +25,7 @@ class Server:
         body = await request.json()
         self.asked.append((request.path, body))
         self.headers.append(dict(request.headers))
+        self.queries.append(dict(request.query))
         answer = self.answer(request.path, body)
         return answer if isinstance(answer, web.Response) else web.json_response(answer)
 

@@ -127,6 +127,21 @@ async def test_both_orders_are_averaged_for_two_labels(server, make_task):
     assert listings == {"Choose.\n- calm\n- urgent", "Choose.\n- urgent\n- calm"}
 
 
+async def test_two_levels_in_both_orders_ask_nothing_twice(server, make_task):
+    """Only the first level was reversed: the second was asked twice, the same, and paid twice."""
+    labels = [f"label {i}" for i in range(40)]
+    truth = [0.9 if i == 17 else 0.1 / 39 for i in range(40)]
+    server.answer = _model(truth, labels)
+    task = make_task(server.base_url, labels=labels, prompt=LISTING, answer_with="letter",
+                     option_orders="both")  # fmt: skip
+    teacher = make_teacher(task)
+    (reply,) = await teacher.label(["x"])
+    await teacher.aclose()
+    assert reply.distribution.label == 17
+    listings = [body["messages"][0]["content"] for _, body in server.asked]
+    assert len(set(listings)) == len(listings) >= 4
+
+
 def test_one_order_where_the_prompt_lists_nothing_or_the_task_says_so(make_task):
     """Without {labels} there is no order; `one` switches it off and `both` on for more labels."""
     assert order_of(make_task()) == (False,)
@@ -250,16 +265,19 @@ def test_descriptions_are_listed_and_cannot_smuggle_the_text_mark(make_task):
     assert task.prompt == asked.prompt
 
 
-def test_yaml_dates_are_revisions_and_yes_is_explained(tmp_path):
-    """A date or number is a fine revision; an unquoted yes gets a hint, not a riddle."""
+def test_yaml_dates_and_numbers_are_the_words_they_are_written_as(tmp_path):
+    """A date or number is a fine revision or header, an unquoted yes a fine label."""
     path = tmp_path / "task.yaml"
     text = (
         "name: t\nlabels: [{labels}]\ninputs: {{path: x.csv}}\nteacher:\n  model: m\n"
         "  base_url: http://h\n  revision: {revision}\n  price: {{model: 'openai:gpt-4o'}}\n"
+        "  headers: {{anthropic-version: 2023-06-01, n: 7}}\n  extra_body: {{temperature: null}}\n"
     )
     for revision in ("2026-11-01", "7", "abc"):
         path.write_text(text.format(labels="a, b", revision=revision))
         assert load_task(path).teacher.revision == revision
     path.write_text(text.format(labels="yes, no", revision=1))
-    with pytest.raises(BadTask, match="put the word in quotes"):
-        load_task(path)
+    task = load_task(path)
+    assert task.labels == ["yes", "no"]
+    assert task.teacher.headers == {"anthropic-version": "2023-06-01", "n": "7"}
+    assert task.teacher.extra_body == {"temperature": None}
