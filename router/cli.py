@@ -12,6 +12,10 @@ from collections.abc import Mapping
 import click
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "assess": (
+        "students.commands.assess:assess",
+        "Start from the log of your calls: what could be saved?",
+    ),
     "init": ("students.commands.init:init", "Make a folder to start from."),
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),

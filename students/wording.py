@@ -45,7 +45,7 @@ def alike(words: Iterable[str]) -> tuple[str, str] | None:
     """Return two words that reading cannot tell apart, or None where it can tell all."""
     seen: dict[str, str] = {}
     for word in words:
-        other = seen.setdefault(_bare(word), word)
+        other = seen.setdefault(bare(word), word)
         if other is not word:
             return other, word
     return None
@@ -62,20 +62,21 @@ def thinks_aloud(content: str) -> bool:
 
 
 def _alone(text: str, words: Sequence[str]) -> int | None:
-    written, bare = _readings(tuple(words))
+    written, folded = _readings(tuple(words))
     layers = list(_peeled(text))
     # Marks may belong to a word (C#, "paid?"), so the reading that keeps most of them goes first.
-    return next((written[text] for text in layers if text in written), bare.get(layers[-1]))
+    return next((written[text] for text in layers if text in written), folded.get(layers[-1]))
 
 
 @lru_cache(maxsize=64)
 def _readings(words: tuple[str, ...]) -> tuple[dict[str, int], dict[str, int]]:
     """Where each word stands: as it is written, and as reading leaves it."""
     written = {_separated(word): k for k, word in enumerate(words)}
-    return written, {_bare(word): k for k, word in enumerate(words)}
+    return written, {bare(word): k for k, word in enumerate(words)}
 
 
-def _bare(word: str) -> str:
+def bare(word: str) -> str:
+    """Return what reading leaves of an answer: words that are alike are the same answer."""
     *_, last = _peeled(word)
     return last
 
