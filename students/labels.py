@@ -133,7 +133,9 @@ class LabelDistribution:
         return cls(tuple(1.0 if i == label else 0.0 for i in range(k)))
 
 
-def means_label(probabilities: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
+def means_label(
+    probabilities: npt.NDArray[np.floating], other: npt.NDArray[np.floating]
+) -> npt.NDArray[np.bool_]:
     """Whether each row (N, K) and (N,) means a label, by its numbers: not `unsure`, (N,)."""
     level = np.partition(probabilities, -2, axis=1)[:, -2:]
     best = level[:, 1]

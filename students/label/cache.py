@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from costmodel.money.pricing import TokenUsage
 from students.errors import BadInputs
+from students.label.answers import Answers, Kept
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
@@ -50,17 +51,6 @@ CREATE TABLE IF NOT EXISTS broken_calls (
 """
 _ADDED = ("refused", "estimated")
 """Columns that files of older releases lack."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An answer as the cache gives it back; the raw reply stays on disk."""
-
-    distribution: LabelDistribution
-    usage: TokenUsage
-    usd: Decimal
-    estimated: bool = False
-    """The teacher did not say what it consumed."""
 
 
 class ReplyCache:
@@ -110,10 +100,10 @@ class ReplyCache:
                     f"ALTER TABLE replies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
                 )
 
-    def read(self, texts: Sequence[str], repeat: int = 0) -> dict[int, Kept]:
+    def read(self, texts: Sequence[str], repeat: int = 0) -> Answers:
         """Return what is known, by position in `texts`."""
         wanted = {text_key(text): i for i, text in enumerate(texts)}
-        found = {}
+        found = Answers(len(texts))
         rows = self._db.execute(
             "SELECT text_sha256, probabilities, other, truncated, input_tokens, output_tokens, "
             "cached_input_tokens, usd, refused, estimated FROM replies "

@@ -62,8 +62,8 @@ def estimate_labelling(
     if questions:
         questions += min(flips, n)
     if len(known) >= _ENOUGH_CACHED:
-        mean = sum(kept.usage.input_tokens for kept in known.values()) / len(known)
-        written = sum(kept.usage.output_tokens for kept in known.values()) / len(known)
+        used = known.usage
+        mean, written = used.input_tokens / len(known), used.output_tokens / len(known)
         basis = f"tokens as in {len(known):,} answers already there"
     else:
         guess = usage_guess(task)(inputs.texts)

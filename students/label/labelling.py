@@ -12,22 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
+from costmodel.money.pricing import Price, TokenUsage, now
+from students.label.answers import Answers
 from students.label.asking import Asker, Sleep, Throttle
-from students.label.cache import Kept, ReplyCache
+from students.label.cache import ReplyCache
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.patience import Patience
 from students.label.spending import Spending
 from students.label.split import asking_order
 from students.label.workers import Progress, Workers
-from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
 from students.teachers.bounds import usage_bound, usage_guess
 from students.teachers.protocol import Teacher, TeacherDescriptor
@@ -117,10 +116,11 @@ async def label_inputs(
     with ReplyCache(cache_path, teacher.descriptor) as cache:
         known = [cache.read(inputs.texts), cache.read(inputs.texts, repeat=1)]
         sample = repeat_sample(len(inputs), repeats, seed)
-        known[1] = {i: known[1][i] for i in sample if i in known[1]}
+        for i in set(known[1]) - set(sample):
+            del known[1][i]
         before = len(known[0])
         lost, unconfirmed = cache.broken()
-        used = sum((kept.usd for half in known for kept in half.values()), Decimal(0))
+        used = known[0].usd + known[1].usd
         other = cache.paid() - used
         spending = Spending(
             price, max_usd, spent=used + other + lost, unconfirmed=unconfirmed, clock=clock
@@ -175,18 +175,18 @@ def _labelling(
     teacher: Teacher,
     bill: tuple[Decimal, Decimal, Decimal],
     price_words: str,
-    known: Sequence[dict[int, Kept]],
+    known: Sequence[Answers],
     left: dict[int, str],
     before: int,
 ) -> Labelling:
     # A text that the teacher turns away is traffic, too: it stays, as an answer that is none.
     rows = np.array(sorted({*known[0], *left}), np.int64)
-    answers = [kept for half in known for kept in half.values()]
+    texts = tuple(inputs.texts[i] for i in rows)
     return Labelling(
         descriptor=teacher.descriptor,
-        labelled=_labelled(inputs, rows, known[0], teacher.schema),
+        labelled=known[0].labelled(rows, texts, inputs.gold[rows], teacher.schema),
         rows=rows,
-        usage=reduce(TokenUsage.__add__, (kept.usage for kept in answers), NO_USAGE),
+        usage=known[0].usage + known[1].usage,
         usd=bill[0],
         other_usd=bill[1],
         unconfirmed_usd=bill[2],
@@ -196,29 +196,13 @@ def _labelling(
         rejected=len(left),
         rejection=next(iter(left.values()), ""),
         left=tuple(left),
-        refused=sum(kept.distribution.refused for kept in known[0].values()),
-        estimated=sum(kept.estimated for kept in answers),
+        refused=known[0].refused,
+        estimated=known[0].estimated + known[1].estimated,
         self_agreement=_self_agreement(known),
     )
 
 
-def _labelled(
-    inputs: Inputs, rows: npt.NDArray[np.int64], known: dict[int, Kept], schema: LabelSchema
-) -> LabelledSet:
-    none = LabelDistribution.refusal(len(schema))
-    answers = [known[i].distribution if i in known else none for i in rows.tolist()]
-    return LabelledSet(
-        schema,
-        tuple(inputs.texts[i] for i in rows),
-        np.array([a.probabilities for a in answers], np.float32).reshape(-1, len(schema)),
-        np.array([a.other for a in answers], np.float32),
-        np.array([a.truncated for a in answers], np.bool_),
-        inputs.gold[rows],
-        np.array([a.label is not None for a in answers], np.bool_),
-    )
-
-
-def _self_agreement(known: Sequence[dict[int, Kept]]) -> SelfAgreement:
+def _self_agreement(known: Sequence[Answers]) -> SelfAgreement:
     pairs = [
         (known[0][i].distribution.label, again.distribution.label)
         for i, again in known[1].items()

@@ -21,8 +21,9 @@ from students.errors import (
     TeacherTimeout,
     TeacherUnavailable,
 )
+from students.label.answers import Answers, Kept
 from students.label.asking import Asker
-from students.label.cache import Kept, ReplyCache
+from students.label.cache import ReplyCache
 from students.label.labelled import MOST_UNUSABLE
 from students.label.spending import Spending
 from students.teachers.protocol import TeacherReply
@@ -71,7 +72,7 @@ class Workers:
         self,
         texts: Sequence[str],
         todo: Sequence[Sequence[int]],
-        known: Sequence[dict[int, Kept]],
+        known: Sequence[Answers],
         *,
         at_once: int,
         cache: ReplyCache,
@@ -91,7 +92,7 @@ class Workers:
         self._spending = spending
         self._clock = clock
         self._progress = progress
-        self._unusable = sum(kept.distribution.label is None for kept in known[0].values())
+        self._unusable = known[0].unusable
         self._answered = 0
         self._proving = asyncio.Lock()
         self._failure: Exception | None = None
