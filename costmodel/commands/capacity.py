@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from costmodel.engine.result import Result
     from costmodel.plan.capacity import Plan
 
 
@@ -35,6 +38,7 @@ def capacity(
     """
     from rich.console import Console
 
+    from costmodel.engine.run import simulate_many
     from costmodel.inputs.changes import parse_changes
     from costmodel.inputs.scenario import load
     from costmodel.plan.capacity import Goal, smallest_fleet
@@ -43,11 +47,14 @@ def capacity(
     told = load(scenario, parse_changes(changes), prices)
     with Console(stderr=True).status("Simulating fleets"):
         plan = smallest_fleet(told, goal, seeds=range(seeds), workers=workers)
-    figures = _figures(plan)
+        spared = simulate_many(plan.spare, range(seeds), workers=workers).results
+    figures = _figures(plan, spared)
     click.echo(json.dumps(figures, indent=2) if as_json else _words(figures))
 
 
-def _figures(plan: Plan) -> dict[str, Any]:
+def _figures(plan: Plan, spared: Sequence[Result]) -> dict[str, Any]:
+    from costmodel.plan.capacity import fleet_usd
+
     runs = plan.runs
     return {
         "scenario": plan.scenario.name,
@@ -60,14 +67,20 @@ def _figures(plan: Plan) -> dict[str, Any]:
         "student_utilisation": max(run.student_utilisation for run in runs),
         "teacher_utilisation": max(run.teacher_utilisation for run in runs),
         "seeds": len(runs),
+        "usd_per_month": plan.usd_per_month,
+        "usd_per_month_with_spare": fleet_usd(spared),
     }
 
 
 def _words(figures: dict[str, Any]) -> str:
+    paid = "no price is given: no dollars"
+    if figures["usd_per_month"] is not None:
+        alone, spare = figures["usd_per_month"], figures["usd_per_month_with_spare"]
+        paid = f"cascade ${alone:,.0f} a month; with one spare machine of each (N+1) ${spare:,.0f}"
     return (
         "{scenario}: {student_replicas} student replicas, {teacher_units} x one teacher "
         "{teacher_unit}\n"
         "p99 {p99_ms:.1f} ms, agreement {agreement:.4f}, escalation {escalation_rate:.2%}, student "
         "{student_utilisation:.1%} busy, teacher {teacher_utilisation:.1%} busy (the worst of "
-        "{seeds} seeds); one fewer of either misses the goal"
-    ).format(**figures)
+        "{seeds} seeds); one fewer of either misses the goal\n"
+    ).format(**figures) + paid

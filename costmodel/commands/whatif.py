@@ -9,21 +9,35 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from costmodel.commands.questions import compare, forecast, year
+from costmodel.commands.shown import FILE, show, write
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from costmodel.bill.rails import Rail
     from costmodel.bill.verdict import Verdict
     from costmodel.inputs.deployment import Deployment
     from costmodel.plan.study import Study
     from costmodel.report.tables import Table
 
-FILE = click.Path(path_type=Path)
 _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 
 
+class Questions(click.Group):
+    """A month's bill unless the first word is one of the other questions."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the month where no other question is named."""
+        asked = args[0] if args else ""
+        return super().parse_args(ctx, args if asked in self.commands else ["month", *args])
+
+
 @click.command(
-    epilog="Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
-    "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4"
+    epilog="Other questions: raisehand whatif compare | year | forecast, each with --help. "
+    "Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
+    "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4",
 )
 @click.argument("scenario_path", metavar="[SCENARIO]", required=False, type=FILE)
 @click.option("--task", "task_path", type=FILE, help="Task file: project its latest bundle.")
@@ -63,12 +77,14 @@ _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
 @click.option("--csv", "csv_path", type=FILE, help="Also write one row of figures per answer.")
+@click.option("--xlsx", "xlsx_path", type=FILE, help="Also write the bill with formulas.")
+@click.option("--focus", "focus_path", type=FILE, help="Also write the bill as FOCUS columns, CSV.")
 @click.option("--figures", type=FILE, help="A scenario: also write its plots as SVG files here.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--serve", is_flag=True, help="With --task: open a page with sliders, on loopback.")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
-def whatif(scenario_path: Path | None, task_path: Path | None, **options: Any) -> None:
+def month(scenario_path: Path | None, task_path: Path | None, **options: Any) -> None:
     """Project a month's bill on every rail, the savings with their band, and break-even.
 
     With --task, counts come from the bundle's evaluation and prices from the task file: closed
@@ -100,6 +116,7 @@ def _is_given(name: str) -> bool:
 
 def _task(path: Path, options: dict[str, Any]) -> None:
     from costmodel.bill.feasibility import feasible_deployment
+    from costmodel.money.pricing import now
     from costmodel.report.export import csv_of
     from costmodel.report.money import money_page, money_tables
     from costmodel.report.paid import paid_json
@@ -120,9 +137,11 @@ def _task(path: Path, options: dict[str, Any]) -> None:
     uncertain = quantify(projection, deployment.doubt, seed=options["seed"])
     found = verdict(deployment, projection)
     if options["csv_path"]:
-        _write(options["csv_path"], csv_of(place_records(places(deployment, {}))))
+        write(options["csv_path"], lambda: csv_of(place_records(places(deployment, {}))))
     if options["html"]:
-        _write(options["html"], money_page(deployment, projection, uncertain).html())
+        page = money_page(deployment, projection, uncertain)
+        write(options["html"], page.html)
+    _export(deployment.name, projection.rails, now(), options)
     if options["as_json"]:
         shown = {
             "task": deployment.name,
@@ -151,7 +170,7 @@ def _task_sweep(base: Deployment, options: dict[str, Any]) -> None:
         raise click.UsageError("--html of a task shows one answer; give --sweep or --html")
     found = places(base, parse_axes(options["sweeps"]))
     if options["csv_path"]:
-        _write(options["csv_path"], csv_of(place_records(found)))
+        write(options["csv_path"], lambda: csv_of(place_records(found)))
     if options["as_json"]:
         click.echo(json.dumps(place_records(found), indent=1))
     else:
@@ -194,11 +213,12 @@ def _scenario(path: Path, options: dict[str, Any]) -> None:
     base = load(path, parse_changes(options["settings"]), options["prices"])
     studies = _studies(base, options)
     if options["html"]:
-        _write(options["html"], report.study_page(studies).html())
+        write(options["html"], lambda: report.study_page(studies).html())
+    _export(base.name, studies[0].bill.rails, base.start, options)
     if options["figures"]:
         report.write_figures(studies[0], options["figures"])
     if options["csv_path"]:
-        _write(options["csv_path"], csv_text(studies))
+        write(options["csv_path"], lambda: csv_text(studies))
     if options["as_json"]:
         shown = [report.study_json(one) for one in studies]
         click.echo(json.dumps(shown if options["sweeps"] else shown[0], indent=1))
@@ -237,6 +257,16 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
         return compare(base, axes, **shared) if axes else [study(base, **shared)]
 
 
+def _export(name: str, rails: Sequence[Rail], starts: datetime, options: dict[str, Any]) -> None:
+    """Write the bill for other programs, where that was asked for."""
+    from costmodel.report.export import csv_of, focus_rows, write_bills
+
+    if options["xlsx_path"]:
+        write_bills(options["xlsx_path"], {name: rails})
+    cascade = next(rail for rail in rails if rail.name == "cascade")
+    write(options["focus_path"], lambda: csv_of(focus_rows(name, cascade, starts, account=name)))
+
+
 def _exit(verdicts: Sequence[Verdict]) -> None:
     """Leave with the code of the best: a sweep looks for a place that works."""
     code = min(found.exit_code for found in verdicts)
@@ -244,23 +274,23 @@ def _exit(verdicts: Sequence[Verdict]) -> None:
         raise SystemExit(code)
 
 
-def _print(tables: Any, found: Verdict, warnings: Sequence[str], *, as_markdown: bool) -> None:
-    from costmodel.report.tables import markdown
-    from costmodel.report.terminal import print_tables
-
-    shown: list[Table] = list(tables)
+def _print(
+    tables: Sequence[Table], found: Verdict, warnings: Sequence[str], *, as_markdown: bool
+) -> None:
     if as_markdown:
-        parts = [found.sentence, *(f"Warning: {one}" for one in warnings), markdown(shown)]
-        click.echo("\n\n".join(parts))
+        parts = [found.sentence, *(f"Warning: {one}" for one in warnings)]
+        click.echo("\n\n".join(parts) + "\n")
+    show(tables, as_markdown=as_markdown)
+    if as_markdown:
         return
-    from rich.console import Console
-
-    print_tables(Console(), shown)
     for one in warnings:
         click.secho(f"Warning: {one}", fg="yellow")
     click.secho(found.sentence, bold=True, fg=_COLOURS[found.tone])
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+whatif = Questions(
+    "whatif",
+    help=month.help,
+    commands={"month": month, "compare": compare, "year": year, "forecast": forecast},
+    context_settings={"ignore_unknown_options": True},
+)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from costmodel.bill.simulated import month_bill, prices_of
+from costmodel.bill.simulated import mean_bill, month_bill, prices_of
 from costmodel.engine.result import Result
 from costmodel.engine.run import Progress, simulate_all, simulate_many
 from costmodel.errors import BadGoal, BadScenario
@@ -60,6 +60,27 @@ class Plan:
     teacher_units: int
     """Concurrent calls (API) or replicas (hosted)."""
     runs: tuple[Result, ...]
+
+    @property
+    def usd_per_month(self) -> float | None:
+        """The cascade on this fleet, the mean of the seeds; None: a price is missing."""
+        return fleet_usd(self.runs)
+
+    @property
+    def spare(self) -> Scenario:
+        """N + 1: the fleet still meets the goal when one machine of either kind is away."""
+        hosted = self.scenario.teacher.kind == "hosted"
+        more = {"teacher.replicas": self.teacher_units + 1} if hosted else {}
+        return vary(self.scenario, {"student.replicas": self.replicas + 1, **more})
+
+
+def fleet_usd(runs: Sequence[Result]) -> float | None:
+    """US dollars a month of the cascade as it ran; None: a price is missing."""
+    scenario = runs[0].scenario
+    if scenario.student.price is None or scenario.teacher.price is None:
+        return None
+    prices = prices_of(scenario)
+    return float(mean_bill([month_bill(run, prices) for run in runs]).cascade)
 
 
 def smallest_fleet(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from costmodel.engine.result import Result
+    from costmodel.plan.study import Study
+    from costmodel.plan.year import MonthOfYear
 
 TEACHER, STUDENT, IDLE, AUDIT, OTHER = "#4f6fd8", "#1f9e78", "#8fcfb8", "#d9902f", "#9a7fd1"
 _COLOURS = {
@@ -30,7 +32,10 @@ _COLOURS = {
     "student machines, busy": STUDENT,
     "student machines, idle": IDLE,
     "retraining, monitoring": OTHER,
-    "teacher machines": TEACHER,
+    "teacher machines, busy": TEACHER,
+    "teacher machines, idle": "#a9b8ec",
+    "wrong answers": "#c4566b",
+    "refused requests": "#8c4a5a",
     "decision API, every request": "#8a94a3",
 }
 _MONTHS_SHOWN = 12.0
@@ -113,6 +118,35 @@ def break_even_figure(projection: Projection) -> Figure:
     axes.set_ylabel("US dollars, cumulative")
     axes.yaxis.set_major_formatter(lambda value, _: _short(value))
     axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def compared_figure(studies: Sequence[Study]) -> Figure:
+    """Cost of each answer against its agreement; what does not work is hollow."""
+    figure, axes = new_figure()
+    for one in studies:
+        at = (100 * one.mean(lambda run: run.agreement), float(one.bill.cascade))
+        works = one.verdict.works
+        axes.plot(*at, "o", color=STUDENT, markersize=9, fillstyle="full" if works else "none")
+        axes.annotate(one.scenario.name, at, (7, 5), textcoords="offset points", fontsize="small")
+    axes.set_xlabel("agreement with the teacher, % of all answers")
+    axes.set_ylabel("cascade, US dollars per month")
+    axes.yaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.2)
+    return figure
+
+
+def year_figure(months: Sequence[MonthOfYear]) -> Figure:
+    """Cash since the beginning against asking only the teacher."""
+    figure, axes = new_figure()
+    axes.plot(
+        [m.number for m in months], [m.cash for m in months], "o-", color=STUDENT, label="cash"
+    )
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("month")
+    axes.set_ylabel("US dollars since the beginning")
+    axes.yaxis.set_major_formatter(lambda value, _: _short(value))
     return figure
 
 

@@ -9,19 +9,28 @@ import pytest
 
 from costmodel.commands.capacity import capacity
 from costmodel.commands.prices import prices
-from costmodel.commands.whatif import whatif
+from costmodel.commands.questions import compare, forecast, year
+from costmodel.commands.whatif import month
 from costmodel.inputs.changes import parse_axes, parse_changes
 from costmodel.inputs.scenario import load, vary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = {"whatif": whatif, "capacity": capacity, "prices": prices}
+COMMANDS = {
+    "whatif": month,
+    "whatif compare": compare,
+    "whatif year": year,
+    "whatif forecast": forecast,
+    "capacity": capacity,
+    "prices": prices,
+}
 OWN = {"task.yaml", ".raisehand/ledger.sqlite"}
 """Files that whoever reads the page has, by the names that the program writes."""
 
 
 def _commands() -> list[tuple[str, str]]:
-    line = re.compile(r"^(?: {4})?raisehand (whatif|capacity|prices) (.*?)(?:\s{2,}#.*)?$")
+    names = "|".join(sorted(COMMANDS, key=len, reverse=True))
+    line = re.compile(rf"^(?: {{4}})?raisehand ({names}) (.*?)(?:\s{{2,}}#.*)?$")
     found = []
     for page in PAGES:
         for text in page.read_text(encoding="utf-8").splitlines():

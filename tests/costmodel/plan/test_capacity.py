@@ -8,7 +8,7 @@ from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Quality, Scenario, vary
 from costmodel.inputs.workload import Workload
 from costmodel.money.pricing import PriceSpec
-from costmodel.plan.capacity import Goal, pareto, smallest_fleet
+from costmodel.plan.capacity import Goal, fleet_usd, pareto, smallest_fleet
 from costmodel.queueing.closed_forms import servers_needed
 
 CURVE = ((0.5, 0.98, 0.06), (0.8, 0.9, 0.03), (0.95, 0.7, 0.01))
@@ -102,3 +102,16 @@ def test_pareto_marks_places_nothing_beats():
         p.usd_per_month is None
         for p in pareto(scenario(quality=Quality(risk_coverage=CURVE)), (0.8,))
     )
+
+
+def test_a_plan_says_what_it_costs_and_what_a_spare_costs():
+    """Dollars of the fleet found; N + 1 is one student machine more, and costs that much more."""
+    priced = {
+        "student.price": {"usd_per_hour": 1, "requests_per_second": 100},
+        "teacher.price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1},
+    }
+    plan = smallest_fleet(vary(scenario(days=0.001), priced), Goal(p99_s=5), seeds=(0,))
+    assert plan.spare.student.replicas == plan.replicas + 1
+    spared = fleet_usd(simulate_many(plan.spare, (0,)).results)
+    assert spared == pytest.approx(plan.usd_per_month + 730, rel=0.02)
+    assert smallest_fleet(scenario(days=0.001), Goal(p99_s=5), seeds=(0,)).usd_per_month is None
