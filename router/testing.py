@@ -34,6 +34,31 @@ class ManualClock:
         await asyncio.sleep(0)
 
 
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop without waiting: as soon as nothing is left to do, it is the next timer's time.
+
+        loop = SimulatedLoop()
+        loop.run_until_complete(main())  # time-outs and sleeps read `loop.time`
+
+    Nothing in it may wait for anything but timers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._wait = self._selector.select  # type: ignore[attr-defined]
+        self._selector.select = self._jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self._now
+
+    def _jump(self, timeout: float | None) -> Any:
+        if timeout:
+            self._now = self._scheduled[0].when()  # type: ignore[attr-defined]
+        return self._wait(0)
+
+
 def sample_entry(**changes: Any) -> Entry:
     """A kept answer of a student at 12.403 nano-dollars, with the given fields changed."""
     entry = Entry(

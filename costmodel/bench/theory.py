@@ -83,7 +83,10 @@ def cases(arrivals: int = 100_000) -> list[Case]:
         exact = batch_queue(rate, lambda n, a=each, t=fixed: a * n + t, cap).sojourn_s  # type: ignore[misc]
         name = f"batches of {fixed:g} + {each:g} n s, cap {cap or 'none'}, rate {rate:g}: stay"
         found.append(Case(name, queue(rate, student), _stay, exact))
-    slots = ApiTeacher(latency_s=1, noise=EXPONENTIAL, max_concurrency=14, timeout_s=LONG)
+    slots = ApiTeacher(
+        latency_s=1, noise=EXPONENTIAL, max_concurrency=14, timeout_s=LONG, max_wait_s=None,
+        asking=None,
+    )  # fmt: skip
     some = Policy(escalation_rate=0.1, audit_rate=0, deadline_s=LONG)
     found.append(
         Case(

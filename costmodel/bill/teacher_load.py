@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from costmodel.bill.projection import Projection
+from costmodel.inputs.asking import SLOT_WAIT_S
 from costmodel.inputs.deployment import Deployment
-from costmodel.inputs.scenario import SLOT_WAIT_S
 from costmodel.inputs.workload import DAY_S
 from costmodel.money.pricing import SECONDS_PER_HOUR
 from costmodel.queueing.closed_forms import given_up
@@ -19,6 +19,8 @@ WHY_UNANSWERED = {
     "teacher_deadline": "the student takes all the time there is",
     "teacher_busy": "the teacher has no free slot",
     "teacher_throttled": "the teacher throttles",
+    "breaker_open": "the teacher fails or throttles, so that the router spares it",
+    "retry_budget": "the teacher fails or throttles too often to be asked again",
     "teacher_unavailable": "the teacher fails",
     "teacher_timeout": "the teacher is too late",
     "teacher_unsure": "its answers are no label",

@@ -104,7 +104,7 @@ def policy_of(scenario: Scenario) -> Fields:
         "length_correlation": quality.length_correlation,
         "audit_rate": policy.audit_rate,
         "budget_per_s": policy.budget_per_s or _OPEN,
-        "budget_burst": policy.budget_burst,
+        "budget_burst": (policy.budget_per_s or 0.0) * policy.budget_burst_s,
         "deadline_s": policy.deadline_s,
         "teacher_timeout_s": scenario.teacher.timeout_s,
         "degrade": policy.on_failure == "student",
@@ -115,7 +115,7 @@ def teacher_of(scenario: Scenario) -> Fields:
     """The teacher as the kernel takes it."""
     teacher = scenario.teacher
     kind, sigma, table = _noise(teacher.noise)
-    api = teacher if isinstance(teacher, ApiTeacher) else ApiTeacher()
+    api = teacher if isinstance(teacher, ApiTeacher) else ApiTeacher(asking=None)
     hosted = teacher if isinstance(teacher, HostedTeacher) else HostedTeacher()
     calls = api.calls_per_minute / 60 if api.calls_per_minute else _OPEN
     tokens = api.tokens_per_minute / 60 if api.tokens_per_minute else _OPEN
@@ -145,8 +145,9 @@ def teacher_of(scenario: Scenario) -> Fields:
         "teacher_failure_rate": api.failure_rate,
         "reject_s": api.reject_s,
         "max_attempts": api.max_attempts,
-        "backoff_s": api.backoff_s,
         "max_wait_s": api.max_wait_s or _OPEN,
+        "retry_after_s": -1.0 if api.retry_after_s is None else api.retry_after_s,
+        **asking_of(api),
         "pending_limit": teacher.pending_limit,
         "engines": hosted.replicas,
         "max_running": hosted.max_running,
@@ -157,4 +158,31 @@ def teacher_of(scenario: Scenario) -> Fields:
         "step_per_context_s": hosted.step_per_context_token_s,
         "step_per_prefill_s": hosted.step_per_prefill_token_s,
         "prefill_budget": hosted.prefill_tokens_per_step,
+    }
+
+
+def asking_of(api: ApiTeacher) -> Fields:
+    """The router's guard as the kernel takes it; plain servers are guarded by nothing."""
+    rules, slots = api.asking, api.max_concurrency
+    if rules is None:
+        return {
+            "throttle_window_s": 1.0, "throttle_least": 2**62, "retry_reserve": _OPEN,
+            "retry_most": _OPEN, "slow_s": _OPEN, "limit_backoff": 1.0, "least_slots": slots,
+            "audits_most": api.pending_limit,
+        }  # fmt: skip
+    return {
+        "few_wait": 1,
+        "retry_jitter_s": rules.retry_jitter_s,
+        "retry_ratio": rules.retry_ratio,
+        "retry_reserve": rules.retry_reserve,
+        "retry_most": rules.retry_most,
+        "throttle_k": rules.throttle_k,
+        "throttle_window_s": rules.throttle_window_s,
+        "throttle_least": rules.throttle_least,
+        "throttle_most": rules.throttle_most,
+        "slow_s": rules.slow_share * api.timeout_s,
+        "limit_backoff": rules.limit_backoff,
+        "least_slots": max(1, slots // rules.least_slots_of),
+        "retry_after_most_s": rules.retry_after_most_s,
+        "audits_most": max(1, slots // rules.audits_of),
     }

@@ -59,6 +59,20 @@ def simulate(
     return replace(whole, warnings=(*whole.warnings, said))
 
 
+def log_calls(scenario: Scenario, seed: int, most: int) -> layout.Records:
+    """Play a scenario once; return what became of the first calls that were wanted (`layout.LOG`).
+
+    Escalations that the router does not make are there too, audits only where they are made.
+
+    Raises:
+        BadScenario: the scenario cannot be simulated.
+    """
+    [job] = _plan(scenario, seed, 1)
+    stats = layout.new_stats(1, log=most)
+    play(job.told, seed, stats, job.progress)
+    return stats.log[: int(stats.state[0]["logged"])]
+
+
 def _crosses(jobs: Sequence[_Job]) -> str | None:
     """What reaches from one stretch of time into the next; None when nothing does."""
     ends = [job.stats.state[0] for job in jobs[:-1]]

@@ -25,7 +25,7 @@ from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_all, simulate_many
 from costmodel.errors import BadProfile
 from costmodel.inputs.fleet import Noise, StudentFleet
-from costmodel.inputs.scenario import SLOT_WAIT_S, ApiTeacher, Policy, Scenario
+from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 
 Floats = npt.NDArray[np.float64]
@@ -322,8 +322,6 @@ def router_scenario(profile: RouterProfile, workload: Workload, duration_s: floa
     """Lay a measured router out as a scenario: one request at a time on each worker."""
     teacher = ApiTeacher(
         max_concurrency=profile.max_concurrency,
-        max_wait_s=SLOT_WAIT_S,
-        pending_limit=2 * profile.max_concurrency,
         timeout_s=profile.teacher_timeout_s,
     )
     if profile.teacher_s:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
+from costmodel.inputs.asking import SLOT_WAIT_S, Asking
 from costmodel.inputs.changes import changed, first_fault
 from costmodel.inputs.fleet import Noise, NotNegative, Positive, Share, StudentFleet
 from costmodel.inputs.limits import Limits, Promise, UsdEach
@@ -30,8 +31,6 @@ from costmodel.money.pricelist import PriceList, read_prices
 from costmodel.money.pricing import PriceSpec, Processing, today
 
 Floats = npt.NDArray[np.float64]
-SLOT_WAIT_S = 0.05
-"""The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 
 
 class _Section(BaseModel):
@@ -95,7 +94,8 @@ class Policy(_Section):
     """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
     budget_per_s: Positive | None = None
     """Escalations per second that may be sustained; beyond it answers are degraded."""
-    budget_burst: Positive = 60.0
+    budget_burst_s: Positive = 60.0
+    """Seconds' worth of them that may be saved up; below half, those of most doubt go first."""
     deadline_s: Positive = 10.0
     """A request that waited longer in the student's queue is dropped; no answer comes later."""
     on_failure: Literal["student", "error"] = "student"
@@ -157,18 +157,21 @@ class ApiTeacher(TeacherBase):
     per_output_token_s: NotNegative = 0.0
     noise: Noise = Noise(kind="lognormal", cv=0.5)
     max_concurrency: int = Field(default=64, ge=1)
-    max_wait_s: Positive | None = None
-    """A call that got no slot within this is given up as teacher_busy; None: at its deadline."""
+    max_wait_s: Positive | None = SLOT_WAIT_S
+    """A call that got no slot within this is given up as teacher_busy, and no more wait than there
+    are slots; None: any number waits until its deadline."""
     calls_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     limit_burst_s: Positive = 60.0
     """Seconds' worth of the limits that may be spent at once."""
     failure_rate: Share = 0.0
     reject_s: NotNegative = 0.05
-    """Time of a 429."""
-    max_attempts: int = Field(default=2, ge=1)
-    backoff_s: NotNegative = 0.25
-    """The n-th pause is drawn from 0 to backoff x 2^(n-1)."""
+    """Mean time of a 429; it scatters as answers do."""
+    retry_after_s: NotNegative | None = None
+    """What a 429 asks everybody to wait; None: it says nothing."""
+    max_attempts: int = Field(default=2, ge=1, le=2)
+    asking: Asking | None = Asking()
+    """The router's rules; None: plain servers, which nobody spares."""
 
 
 class HostedTeacher(TeacherBase):

@@ -25,7 +25,7 @@ from costmodel.bill.teacher_load import budget_per_s
 from costmodel.bill.verdict import Verdict
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.inputs.deployment import Deployment
-from costmodel.inputs.scenario import SLOT_WAIT_S, Scenario
+from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import DAY_S
 from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.report.tables import ms, percent, usd
@@ -220,7 +220,6 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "max_concurrency": deployment.teacher.max_concurrency,
         "timeout_s": deployment.teacher.timeout_s,
         "latency_s": deployment.teacher.mean_latency_s,
-        "max_wait_s": SLOT_WAIT_S,
         "price": deployment.teacher.price.model_dump(exclude_none=True),
         "machines": {
             "min_machines": deployment.teacher.min_machines,
@@ -242,7 +241,7 @@ def scenario_of(deployment: Deployment) -> Scenario:
     budget = budget_per_s(deployment, projection)
     if math.isfinite(budget):
         # The router's bucket holds what comes in during a minute; none at all admits nothing.
-        policy |= {"budget_per_s": max(budget, NOTHING), "budget_burst": max(60 * budget, NOTHING)}
+        policy |= {"budget_per_s": max(budget, NOTHING)}
     return Scenario.model_validate(
         {
             "name": deployment.name,

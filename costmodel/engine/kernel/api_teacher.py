@@ -1,4 +1,4 @@
-"""A teacher behind an API: slots, a latency law, rate limits, failures and retries."""
+"""A teacher behind an API: slots, a latency law, rate limits, failures and one retry."""
 
 # mypy: disable-error-code="no-any-return"
 
@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from costmodel.engine.kernel.calls import (
+    CLOSED,
     FAILED,
     LATE,
+    NO_RETRY,
     OK,
     REJECTED,
     RETRY,
+    SPARED,
     bill,
     call_at,
     expire,
@@ -24,14 +27,25 @@ from costmodel.engine.kernel.calls import (
 from costmodel.engine.kernel.chance import noise, uniform
 from costmodel.engine.kernel.compiled import compiled
 from costmodel.engine.kernel.events import schedule
-from costmodel.engine.kernel.layout import R_RETRY, R_TEACHER
+from costmodel.engine.kernel.guard import (
+    close_door,
+    is_closed,
+    learn,
+    limit,
+    pay_in,
+    pays_retry,
+    spares,
+)
+from costmodel.engine.kernel.layout import R_FAIL, R_GUARD, R_TEACHER
 from costmodel.engine.kernel.tally import occupy, row_at, there
 
 INF = np.inf
 
+# --- the service behind the API --------------------------------------------------------------
+
 
 @compiled
-def _allowed(t: float, tokens: int, p: Any, x: Any) -> bool:
+def accepts(t: float, tokens: int, p: Any, x: Any) -> bool:
     """Spend from the two token buckets of the rate limit, or say no."""
     past = t - x.filled_at
     x.filled_at = t
@@ -49,6 +63,24 @@ def _allowed(t: float, tokens: int, p: Any, x: Any) -> bool:
 
 
 @compiled
+def service_s(accepted: bool, read: int, written: int, p: Any, x: Any) -> float:
+    """Draw how long an answer takes, or a 429."""
+    factor = noise(
+        p.teacher_noise, p.teacher_sigma, p.teacher_noise_table_at, p.teacher_noise_table_n,
+        x, R_TEACHER,
+    )  # fmt: skip
+    if not accepted:
+        return p.reject_s * factor
+    return (p.base_s + p.per_input_s * read + p.per_output_s * written) * factor
+
+
+@compiled
+def fails(p: Any, x: Any) -> bool:
+    """Draw whether a call that was accepted ends in an error."""
+    return p.teacher_failure_rate > 0.0 and uniform(x, R_FAIL) < p.teacher_failure_rate
+
+
+@compiled
 def _attempt(slot: int, t: float, p: Any, x: Any) -> None:
     """Try once: the outcome is known now and happens when its event comes up.
 
@@ -57,77 +89,128 @@ def _attempt(slot: int, t: float, p: Any, x: Any) -> None:
     """
     call = call_at(x.calls, slot)
     call.tries += 1
-    if _allowed(t, call.read + call.written, p, x):
-        factor = noise(
-            p.teacher_noise, p.teacher_sigma, p.teacher_noise_table_at, p.teacher_noise_table_n,
-            x, R_TEACHER,
-        )  # fmt: skip
-        work = p.base_s + p.per_input_s * call.read + p.per_output_s * call.written
-        end = t + work * factor
-        failed = False
-        if p.teacher_failure_rate > 0.0:
-            failed = uniform(x, R_RETRY) < p.teacher_failure_rate
-        late = end > call.deadline
+    call.began = t
+    accepted = accepts(t, call.read + call.written, p, x)
+    end = t + service_s(accepted, call.read, call.written, p, x)
+    late = end > call.deadline
+    if accepted:
+        failed = fails(p, x) and not late
         bill(call, 0 if failed else call.written, failed, late, x)
         call.status = FAILED if failed else OK
     else:
-        end = t + p.reject_s
         call.status = REJECTED
         row_at(x.rows, call.row).calls_throttled += 1
-    if end > call.deadline:
+    if late:
         end = call.deadline
         call.status = LATE
     x.pending = schedule(x, x.events, x.pending, t, end, slot)
 
 
+# --- slots -----------------------------------------------------------------------------------
+
+
 @compiled
-def begin_call(slot: int, t: float, p: Any, x: Any) -> None:
-    """Give a waiting call a slot."""
+def begin_call(slot: int, t: float, p: Any, x: Any) -> bool:
+    """Give a call a slot, unless the teacher must be spared; whether it was made."""
+    closed = is_closed(t, x)
+    if closed or spares(t, p, x):
+        there(t, -1, x)
+        leave(slot, t, CLOSED if closed else SPARED, p, x)
+        return False
     occupy(t, 1, p, x)
     waited(call_at(x.calls, slot), t, x)
+    pay_in(p, x)
     _attempt(slot, t, p, x)
+    return True
 
 
 @compiled
 def wait_for_slot(slot: int, x: Any) -> None:
-    """Queue a call behind those that wait."""
-    if x.first < 0:
-        x.first = x.last = slot
+    """Queue a call behind those that wait; audits behind everybody else."""
+    if call_at(x.calls, slot).audit == 1:
+        x.shadows += 1
+        if x.shadow_first < 0:
+            x.shadow_first = slot
+        else:
+            call_at(x.calls, x.shadow_last).next = slot
+        x.shadow_last = slot
     else:
-        call_at(x.calls, x.last).next = slot
+        x.waiting += 1
+        if x.first < 0:
+            x.first = slot
+        else:
+            call_at(x.calls, x.last).next = slot
         x.last = slot
 
 
 @compiled
+def _next_waiting(shadow: bool, x: Any) -> int:
+    """Take the first of one of the two lines."""
+    if shadow:
+        x.shadows -= 1
+        slot = x.shadow_first
+        x.shadow_first = call_at(x.calls, slot).next
+    else:
+        x.waiting -= 1
+        slot = x.first
+        x.first = call_at(x.calls, slot).next
+    call_at(x.calls, slot).next = -1
+    return slot
+
+
+@compiled
 def give_up(t: float, p: Any, x: Any) -> None:
-    """Let those go whose patience is over."""
-    while x.first >= 0 and patience(call_at(x.calls, x.first), p) <= t:
-        waiting = x.first
-        x.first = call_at(x.calls, waiting).next
-        expire(waiting, t, p, x)
+    """Let those go whose patience is over, wherever they stand."""
+    for shadow, n in ((False, x.waiting), (True, x.shadows)):
+        for _ in range(n):
+            slot = _next_waiting(shadow, x)
+            if patience(call_at(x.calls, slot), p) <= t:
+                expire(slot, t, p, x)
+            else:
+                wait_for_slot(slot, x)
+
+
+@compiled
+def fill_slots(t: float, p: Any, x: Any) -> None:
+    """Give the slots that are free to those that wait."""
+    while x.waiting + x.shadows > 0 and x.busy < limit(x):
+        slot = _next_waiting(x.waiting == 0, x)
+        if patience(call_at(x.calls, slot), p) > t:
+            begin_call(slot, t, p, x)
+        else:
+            expire(slot, t, p, x)
+
+
+@compiled
+def _judge(call: Any, t: float, p: Any, x: Any) -> None:
+    """Let the guard learn from an attempt that has ended."""
+    status = call.status
+    learn(t, t - call.began, call.deadline - call.began, status == OK, status == LATE, p, x)
+    if status == REJECTED:
+        close_door(t, p, x)
+    fill_slots(t, p, x)
 
 
 @compiled
 def slot_event(slot: int, t: float, p: Any, x: Any) -> None:
     """An attempt ended, or the pause before the next one did."""
     call = call_at(x.calls, slot)
-    status = call.status
-    if status == RETRY:
+    if call.status == RETRY:
         _attempt(slot, t, p, x)
         return
+    _judge(call, t, p, x)
+    status = call.status
     if status in (FAILED, REJECTED) and call.tries < p.max_attempts:
-        pause = p.backoff_s * 2.0 ** (call.tries - 1) * uniform(x, R_RETRY)
-        if t + pause < call.deadline:
-            call.status = RETRY
-            x.pending = schedule(x, x.events, x.pending, t, t + pause, slot)
-            return
+        pause = p.retry_jitter_s * uniform(x, R_GUARD)
+        if status == REJECTED and p.retry_after_s > 0.0:
+            pause += p.retry_after_s
+        if t + pause + x.usual_s < call.deadline:
+            if pays_retry(x):
+                call.status = RETRY
+                x.pending = schedule(x, x.events, x.pending, t, t + pause, slot)
+                return
+            status = NO_RETRY
     there(t, -1, x)
     occupy(t, -1, p, x)
     leave(slot, t, status, p, x)
-    while x.first >= 0:
-        waiting = x.first
-        x.first = call_at(x.calls, waiting).next
-        if patience(call_at(x.calls, waiting), p) > t:
-            begin_call(waiting, t, p, x)
-            return
-        expire(waiting, t, p, x)
+    fill_slots(t, p, x)

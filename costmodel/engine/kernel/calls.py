@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from costmodel.engine.kernel.compiled import compiled, inlined, record_of
-from costmodel.engine.kernel.layout import CALL, T_STAY, T_WAIT, TEACHER
+from costmodel.engine.kernel.layout import CALL, LOG, T_STAY, T_WAIT, TEACHER
 from costmodel.engine.kernel.tally import (
     around,
     count_latency,
@@ -17,8 +17,50 @@ from costmodel.engine.kernel.tally import (
     there,
 )
 
-OK, LATE, FAILED, REJECTED, RETRY, NO_SLOT = 0, 1, 2, 3, 4, 5
+OK, LATE, FAILED, REJECTED, RETRY, NO_SLOT, CLOSED, SPARED, NO_RETRY, NO_TIME, NO_BUDGET = range(11)
+"""How a call ends, or why it is not made: answered, past its deadline, failed, 429, (pausing before
+the retry), no slot, Retry-After obeyed, spared by the router, no retry left, no time, no budget."""
 call_at = record_of(CALL)
+_entry_at = record_of(LOG)
+
+
+@compiled
+def _note(asked: Any, t: float, status: int, audit: int, x: Any) -> Any:
+    """Write a line of the log, which has room, of a request or a call."""
+    entry = _entry_at(x.log, x.logged)
+    x.logged += 1
+    entry.arrived, entry.left, entry.status, entry.audit = asked.arrived, t, status, audit
+    entry.value = asked.doubt
+    return entry
+
+
+@compiled
+def turn_away(request: Any, t: float, status: int, wrong: int, bare: int, p: Any, x: Any) -> None:
+    """The teacher was wanted and is not asked."""
+    if x.logged < x.log_n:
+        _note(request, t, status, 0, x)
+    _count_unanswered(status, row_at(x.rows, request.row))
+    degrade(p, x, request.row, t - request.arrived, wrong, bare)
+
+
+@inlined
+def _count_unanswered(status: int, r: Any) -> None:
+    if status == LATE:
+        r.teacher_timeout += 1
+    elif status == FAILED:
+        r.teacher_unavailable += 1
+    elif status in (REJECTED, CLOSED):
+        r.teacher_throttled += 1
+    elif status == SPARED:
+        r.breaker_open += 1
+    elif status == NO_RETRY:
+        r.retry_budget += 1
+    elif status == NO_TIME:
+        r.teacher_deadline += 1
+    elif status == NO_BUDGET:
+        r.escalation_budget += 1
+    else:
+        r.teacher_busy += 1
 
 
 @inlined
@@ -39,6 +81,8 @@ def waited(call: Any, t: float, x: Any) -> None:
 def bill(call: Any, written: int, failed: bool, cancelled: bool, x: Any) -> None:
     """Count one attempt that reached the teacher; audits in columns of their own."""
     r = row_at(x.rows, call.row)
+    call.billed_read += call.read
+    call.billed_written += written
     if call.audit == 1:
         r.audit_calls += 1
         r.audit_input_tokens += call.read
@@ -72,15 +116,12 @@ def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
         r.teacher_s += seconds
         count_latency(x, row, TEACHER, seconds)
     else:
-        if status == LATE:
-            r.teacher_timeout += 1
-        elif status == FAILED:
-            r.teacher_unavailable += 1
-        elif status == REJECTED:
-            r.teacher_throttled += 1
-        else:
-            r.teacher_busy += 1
+        _count_unanswered(status, r)
         degrade(p, x, row, t - call.arrived, call.wrong, call.bare)
+    x.auditing -= call.audit
+    if x.logged < x.log_n:
+        entry = _note(call, t, status, call.audit, x)
+        entry.tries, entry.read, entry.written = call.tries, call.billed_read, call.billed_written
     call.next = x.free
     x.free = slot
 

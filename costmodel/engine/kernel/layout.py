@@ -39,7 +39,8 @@ TABLES = (
 _WHOLE = (
     "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
-    "max_attempts", "pending_limit", "engines", "max_running", "abort",
+    "max_attempts", "pending_limit", "engines", "max_running", "abort", "throttle_least",
+    "least_slots", "audits_most", "few_wait",
 )  # fmt: skip
 _REAL = (
     # traffic
@@ -53,8 +54,11 @@ _REAL = (
     # teacher
     "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
     "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
-    "reject_s", "backoff_s", "max_wait_s", "kv_tokens", "step_s", "step_per_request_s",
+    "reject_s", "retry_after_s", "max_wait_s", "kv_tokens", "step_s", "step_per_request_s",
     "step_per_context_s", "step_per_prefill_s", "prefill_budget",
+    # the router's guard
+    "retry_jitter_s", "retry_ratio", "retry_reserve", "retry_most", "throttle_k",
+    "throttle_window_s", "throttle_most", "slow_s", "limit_backoff", "retry_after_most_s",
 )  # fmt: skip
 _TOLD = np.dtype(
     [(name, "i8") for name in _WHOLE]
@@ -99,6 +103,7 @@ COUNTS = (
     "wanted_teacher", "disagreements", "audits", "audits_lost",
     "queue_full", "deadline", "escalation_budget", "teacher_deadline",
     "teacher_busy", "teacher_throttled", "teacher_unavailable", "teacher_timeout",
+    "breaker_open", "retry_budget",
     "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
     "batches", "student_tokens", "wanted_tokens", "student_failed",
@@ -134,15 +139,18 @@ class Stats(NamedTuple):
     """(2, len(STAGES), BINS) histograms of the stages; [1] is the warm-up's."""
     state: Records
     """(1,) of `STATE` at the end."""
+    log: Records
+    """(L,) of `LOG`: the first L that the teacher was wanted for."""
 
 
-def new_stats(rows: int) -> Stats:
-    """Zeroed arrays for a timeline of so many rows."""
+def new_stats(rows: int, log: int = 0) -> Stats:
+    """Zeroed arrays for a timeline of so many rows, and a log of so many requests."""
     return Stats(
         np.zeros(rows + 1, ROW),
         np.zeros((rows + 1, 3, BINS), np.int32),
         np.zeros((2, len(STAGES), BINS), np.int64),
         np.zeros(1, STATE),
+        np.zeros(log, LOG),
     )
 
 
@@ -151,8 +159,11 @@ def new_stats(rows: int) -> Stats:
 VALUE, COUNTER = np.dtype([("it", "f8")]), np.dtype([("n", "u8")])
 BIN32, BIN64 = np.dtype([("n", "i4")]), np.dtype([("n", "i8")])
 REQUEST = np.dtype(
-    [("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8"), ("row", "i8")]
-)
+    [
+        ("arrived", "f8"), ("tokens", "f8"), ("rank", "f8"), ("output", "f8"), ("row", "i8"),
+        ("doubt", "f8"),
+    ]
+)  # fmt: skip
 EVENT = np.dtype([("at", "f8"), ("who", "i8")])
 REPLICA = np.dtype([("size", "i8"), ("starting", "f8"), ("idle", "i8")])
 """Size of its batch (-1 while it is off), when it will be there; `idle` is the stack's place."""
@@ -161,8 +172,22 @@ CALL = np.dtype(
         ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
         ("read", "i8"), ("written", "i8"), ("tries", "i8"), ("status", "i8"),
         ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
+        ("began", "f8"), ("doubt", "f8"), ("billed_read", "i8"), ("billed_written", "i8"),
     ]
 )  # fmt: skip
+SENT = np.dtype([("slot", "i8"), ("asked", "i8"), ("accepted", "i8")])
+"""Calls within one of the WINDOW parts of the throttle's window."""
+WINDOW = 10
+WANTED = np.dtype([("at", "f8"), ("value", "f8"), ("ordered", "f8")])
+"""The last WANTED_MOST escalations and their values; and these in order."""
+WANTED_MOST = 512
+LOG = np.dtype(
+    [
+        ("arrived", "f8"), ("left", "f8"), ("status", "i8"), ("tries", "i8"), ("read", "i8"),
+        ("written", "i8"), ("audit", "i8"), ("value", "f8"),
+    ]
+)  # fmt: skip
+"""One request that the teacher was wanted for: what became of it, tokens billed, its doubt."""
 ENGINE = np.dtype(
     [
         ("running", "i8"), ("step", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"),
@@ -171,7 +196,7 @@ ENGINE = np.dtype(
     ]
 )  # fmt: skip
 MANY = ("tables", "rng", "queue", "batch", "replicas", "done", "calls", "events", "engines",
-        "rows", "latency", "stages")  # fmt: skip
+        "rows", "latency", "stages", "sent", "wanted", "log")  # fmt: skip
 """What there is many of: the state holds the address of each."""
 METER = np.dtype([("at", "f8"), ("row", "i8"), ("row_end", "f8")])
 """Up to where the busy seconds of one side are booked."""
@@ -185,11 +210,16 @@ STATE = np.dtype(
         # fleet
         ("head", "i8"), ("queued", "i8"), ("working", "i8"), ("idle", "i8"), ("on", "i8"),
         ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("student_meter", METER),
-        ("budget_left", "f8"), ("budget_at", "f8"),
-        # teacher
-        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("pending", "i8"),
+        ("budget_left", "f8"), ("budget_at", "f8"), ("wanted_n", "i8"), ("wanted_next", "i8"),
+        # teacher; audits queue behind everybody else, in a line of their own
+        ("free", "i8"), ("first", "i8"), ("last", "i8"), ("pending", "i8"), ("waiting", "i8"),
+        ("shadow_first", "i8"), ("shadow_last", "i8"), ("shadows", "i8"), ("auditing", "i8"),
+        ("offered", "i8"),
         ("busy", "i8"), ("teacher_meter", METER),
         ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
+        # the router's guard
+        ("slots", "f8"), ("retries", "f8"), ("closed_until", "f8"), ("usual_s", "f8"),
+        ("answers", "i8"), ("log_n", "i8"), ("logged", "i8"),
         # Little's law, over the whole run, warm-up included: seconds summed over customers, and,
         # accounted separately, the area under the number present
         ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),
@@ -203,10 +233,10 @@ STATE = np.dtype(
 
 # --- random streams --------------------------------------------------------------------------
 
-STREAMS = 13
+STREAMS = 14
 (
     R_GAP, R_BURST, R_LENGTH, R_MIX, R_RANK, R_SPELL, R_OUTPUT,
-    R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_RETRY, R_OVERHEAD,
+    R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_FAIL, R_OVERHEAD, R_GUARD,
 ) = range(STREAMS)  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from costmodel.engine.kernel.layout import (
     EVENT,
     REPLICA,
     REQUEST,
+    SENT,
+    WANTED,
+    WANTED_MOST,
+    WINDOW,
     Ints,
     Stats,
     Told,
@@ -64,12 +68,14 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         "done": np.zeros(fleet + 1, EVENT), "calls": calls,
         "events": np.zeros(places + len(engines) + 1, EVENT), "engines": engines,
         "rows": stats.rows, "latency": stats.latency, "stages": stats.stages,
+        "sent": np.zeros(WINDOW, SENT), "wanted": np.zeros(WANTED_MOST, WANTED), "log": stats.log,
     }  # fmt: skip
     for name, array in many.items():
         x[name] = array.ctypes.data
     x["last_row"], x["queue_mask"], x["places"] = len(stats.rows) - 1, len(queue) - 1, places
     x["idle"] = x["on"] = on
-    x["first"] = -1
+    x["first"] = x["shadow_first"] = -1
+    x["slots"], x["retries"], x["log_n"] = p["slots"], p["retry_reserve"], len(stats.log)
     x["budget_left"], x["calls_left"], x["tokens_left"] = (
         p["budget_burst"], p["calls_burst"], p["tokens_burst"],
     )  # fmt: skip
@@ -92,6 +98,8 @@ def _leave_behind(t: float, p: Any, x: Any) -> None:
         oldest = request_at(x.queue, x.head).arrived
     if x.first >= 0:
         oldest = min(oldest, call_at(x.calls, x.first).offered)
+    if x.shadow_first >= 0:
+        oldest = min(oldest, call_at(x.calls, x.shadow_first).offered)
     if p.teacher_kind == CONTINUOUS:
         for e in range(p.engines):
             engine = engine_at(x.engines, e)

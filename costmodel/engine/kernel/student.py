@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from costmodel.engine.kernel.arrivals import hardness, lengths
+from costmodel.engine.kernel.calls import NO_BUDGET, turn_away
 from costmodel.engine.kernel.chance import noise, quantile_at, table, uniform
-from costmodel.engine.kernel.compiled import compiled, inlined, record_of
+from costmodel.engine.kernel.compiled import inlined, record_of
 from costmodel.engine.kernel.decision import KEEP, OUT_OF_BUDGET, decide
 from costmodel.engine.kernel.events import schedule
+from costmodel.engine.kernel.guard import within_budget
 from costmodel.engine.kernel.layout import (
     R_AUDIT,
     R_MIX,
@@ -29,13 +31,12 @@ from costmodel.engine.kernel.layout import (
 from costmodel.engine.kernel.tally import (
     count_latency,
     count_stage,
-    degrade,
     here,
     meter_student,
     row_at,
     row_of,
 )
-from costmodel.engine.kernel.teacher import ask
+from costmodel.engine.kernel.teacher import ask, audit
 
 INF = np.inf
 request_at = record_of(REQUEST)
@@ -108,19 +109,6 @@ def start_batch(t: float, p: Any, x: Any) -> None:
     x.working = schedule(x, x.done, x.working, t, t + seconds, replica)
 
 
-@compiled
-def _within_budget(t: float, p: Any, x: Any) -> bool:
-    """Spend one escalation from the token bucket, or say no."""
-    if p.budget_per_s == INF:
-        return True
-    x.budget_left = min(p.budget_burst, x.budget_left + (t - x.budget_at) * p.budget_per_s)
-    x.budget_at = t
-    if x.budget_left < 1.0:
-        return False
-    x.budget_left -= 1.0
-    return True
-
-
 @inlined
 def _keep(t: float, request: Any, wrong: int, p: Any, x: Any) -> None:
     """The student's answer goes out; some are audited in shadow."""
@@ -135,7 +123,7 @@ def _keep(t: float, request: Any, wrong: int, p: Any, x: Any) -> None:
     count_latency(x, row, STUDENT, seconds)
     if p.audit_rate > 0.0 and uniform(x, R_AUDIT) < p.audit_rate:
         r.audits += 1
-        ask(t, request, wrong, 0, 1, p, x)
+        audit(t, request, p, x)
 
 
 @inlined
@@ -164,11 +152,12 @@ def end_batch(t: float, replica: int, p: Any, x: Any) -> None:
         r.wanted_teacher += 1
         r.wanted_tokens += int(request.tokens)
         r.student_failed += bare
-        if decide(failed, confidence, p.threshold, _within_budget(t, p, x)) == OUT_OF_BUDGET:
-            r.escalation_budget += 1
-            degrade(p, x, row, stay, wrong, bare)
+        request.doubt = 1.0 if failed else 1.0 - confidence
+        affords = p.budget_per_s == INF or within_budget(t, request.doubt, p, x)
+        if decide(failed, confidence, p.threshold, affords) == OUT_OF_BUDGET:
+            turn_away(request, t, NO_BUDGET, wrong, bare, p, x)
         else:
-            ask(t, request, wrong, bare, 0, p, x)
+            ask(t, request, wrong, bare, p, x)
     put_idle(replica, x)
 
 

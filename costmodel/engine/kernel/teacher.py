@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from costmodel.engine.kernel.api_teacher import begin_call, give_up, slot_event, wait_for_slot
-from costmodel.engine.kernel.calls import call_at
+from costmodel.engine.kernel.calls import CLOSED, NO_SLOT, NO_TIME, OK, call_at, turn_away
 from costmodel.engine.kernel.compiled import compiled
 from costmodel.engine.kernel.events import event_at, pop
+from costmodel.engine.kernel.guard import is_closed, limit
 from costmodel.engine.kernel.hosted_teacher import join, step_end
-from costmodel.engine.kernel.layout import CONTINUOUS
-from costmodel.engine.kernel.tally import degrade, row_at, there
-
-INF = np.inf
+from costmodel.engine.kernel.layout import CONTINUOUS, SLOTS
+from costmodel.engine.kernel.tally import row_at, there
 
 
 @compiled
@@ -30,39 +27,65 @@ def advance(until: float, p: Any, x: Any) -> None:
 
 
 @compiled
-def ask(t: float, request: Any, wrong: int, bare: int, audit: int, p: Any, x: Any) -> None:
-    """Hand one request to the teacher's side, unless its time is up: then nothing is sent."""
-    row = request.row
-    deadline = t + p.teacher_timeout_s
-    if audit == 0:
-        deadline = min(deadline, request.arrived + p.deadline_s)
-        if deadline <= t:
-            row_at(x.rows, row).teacher_deadline += 1
-            degrade(p, x, row, t - request.arrived, wrong, bare)
-            return
+def ask(t: float, request: Any, wrong: int, bare: int, p: Any, x: Any) -> None:
+    """Hand one request to the teacher's side, unless the router would not."""
+    deadline = min(t + p.teacher_timeout_s, request.arrived + p.deadline_s)
+    if deadline <= t:
+        turn_away(request, t, NO_TIME, wrong, bare, p, x)
+        return
+    why = _offer(t, request, deadline, 0, p, x)
+    if why != OK:
+        turn_away(request, t, why, wrong, bare, p, x)
+        return
+    call = call_at(x.calls, x.offered)
+    call.wrong, call.bare = wrong, bare
+    _enter(x.offered, t, p, x)
+
+
+@compiled
+def audit(t: float, request: Any, p: Any, x: Any) -> None:
+    """Ask about an answer that went out: a few at a time, behind everybody else."""
+    if x.auditing >= p.audits_most or _offer(t, request, t + p.teacher_timeout_s, 1, p, x) != OK:
+        row_at(x.rows, request.row).audits_lost += 1
+        return
+    x.auditing += 1
+    _enter(x.offered, t, p, x)
+
+
+@compiled
+def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any) -> int:
+    """Make a call of a request (`x.offered`), if one may be made and may wait."""
     advance(t, p, x)
-    if p.max_wait_s < INF:
-        give_up(t, p, x)
+    if p.teacher_kind == SLOTS:
+        if is_closed(t, x):
+            return CLOSED
+        if p.few_wait == 1:
+            give_up(t, p, x)
+            if x.busy >= limit(x) and x.waiting + x.shadows >= limit(x):
+                return NO_SLOT
     slot = x.free
     if slot < 0:
-        if audit == 1:
-            row_at(x.rows, row).audits_lost += 1
-        else:
-            row_at(x.rows, row).teacher_busy += 1
-            degrade(p, x, row, t - request.arrived, wrong, bare)
-        return
+        return NO_SLOT
     call = call_at(x.calls, slot)
     x.free = call.next
     call.arrived, call.offered, call.deadline = request.arrived, t, deadline
     call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
     least = 1 if p.teacher_kind == CONTINUOUS else 0  # a classifier's API writes nothing
     call.written = max(least, int(request.output + 0.5))
-    call.tries, call.next = 0, -1
-    call.audit, call.wrong, call.bare, call.row = audit, wrong, bare, row
+    call.doubt = request.doubt
+    call.tries, call.next, call.billed_read, call.billed_written = 0, -1, 0, 0
+    call.audit, call.wrong, call.bare, call.row = shadow, 0, 0, request.row
+    x.offered = slot
+    return OK
+
+
+@compiled
+def _enter(slot: int, t: float, p: Any, x: Any) -> None:
+    """A call begins, or waits."""
     there(t, 1, x)
     if p.teacher_kind == CONTINUOUS:
         join(slot, t, p, x)
-    elif x.busy < p.slots:
+    elif x.busy < limit(x):
         begin_call(slot, t, p, x)
     else:
         wait_for_slot(slot, x)

@@ -136,7 +136,7 @@ def test_hourly_prices_follow_the_hours_of_the_traffic():
 
 def test_failed_and_cancelled_calls_have_their_own_line():
     """Calls that fail are billed what was sent, on a line of their own."""
-    scenario = _scenario(**{"teacher.failure_rate": 0.3, "teacher.max_attempts": 3})
+    scenario = _scenario(**{"teacher.failure_rate": 0.3, "teacher.asking": None})
     lines = _lines(_bill(scenario))
     assert lines["teacher, retried and cancelled"] > 0
     clean = _lines(_bill(_scenario()))

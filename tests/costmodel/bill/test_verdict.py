@@ -35,11 +35,12 @@ def base_or_engine(request, base_file, engine_file):
 FAILURES = {
     "slow student": (MONTH, SLOW_STUDENT, "of the requests are refused"),
     "slow student, bursts": (EXAMPLES / "burst.yaml", SLOW_STUDENT, "beyond their deadline"),
-    "too few slots": (MONTH, {"days": 0.02, "teacher.max_concurrency": 1}, "too late"),
-    "no patience": (
+    "too few slots": (MONTH, {"days": 0.02, "teacher.max_concurrency": 1}, "no free slot"),
+    "too much patience": (
         MONTH,
-        {"days": 0.02, "teacher.max_concurrency": 4, "teacher.max_wait_s": 0.05},
-        "no free slot",
+        {"days": 0.02, "teacher.max_concurrency": 1, "teacher.max_wait_s": "null",
+         "teacher.asking": "null"},
+        "too late",
     ),
     "short student queue": (
         MONTH,
@@ -108,7 +109,7 @@ def test_a_healthy_cascade_is_called_one_that_pays(base_or_engine):
 
 def test_limits_come_from_the_file(base_file):
     """Who can live with a tenth unanswered says so, and is told that it answers."""
-    changes = {"teacher.failure_rate": 0.05, "teacher.max_attempts": 1, "days": 0.01}
+    changes = {"teacher.failure_rate": 0.02, "teacher.max_attempts": 1, "days": 0.01}
     assert _answer(base_file, **changes)[1]["answers"] is False
     got = _answer(base_file, **changes, **{"limits.most_degraded": 0.1})[1]
     assert got["answers"] is True

@@ -7,13 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from costmodel.engine.run import simulate
+from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Autoscaling, Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Drift, HostedTeacher, Policy, Quality, Scenario
 from costmodel.inputs.workload import DAY_S, Bursts, Lengths, Workload
 
 REASONS = (
     "escalation_budget", "teacher_deadline", "teacher_busy", "teacher_throttled",
-    "teacher_unavailable", "teacher_timeout",
+    "teacher_unavailable", "teacher_timeout", "breaker_open", "retry_budget",
 )  # fmt: skip
 NOT_SENT = ("escalation_budget", "teacher_deadline")
 BIN = 1 / 128
@@ -62,8 +63,9 @@ APIS = st.builds(
     max_wait_s=st.sampled_from([None, 0.05]),
     calls_per_minute=st.sampled_from([None, 30.0]),
     failure_rate=st.sampled_from([0.0, 0.5]),
-    max_attempts=st.integers(1, 3),
-    backoff_s=st.sampled_from([0.0, 0.25, 5.0]),
+    retry_after_s=st.sampled_from([None, 0.0, 3.0]),
+    max_attempts=st.integers(1, 2),
+    asking=st.none() | st.just(Asking()),
     **COMMON,
 )
 HOSTED = st.builds(
@@ -191,8 +193,8 @@ def test_a_slot_is_busy_while_its_call_pauses():
             workload=Workload(per_second=20),
             policy={"deadline_s": 60},
             teacher=ApiTeacher(
-                latency_s=0.1, failure_rate=0.5, max_attempts=3, backoff_s=1, timeout_s=60,
-                max_concurrency=8, max_wait_s=None,
+                latency_s=0.1, calls_per_minute=240, limit_burst_s=1, retry_after_s=2, timeout_s=60,
+                max_concurrency=8, max_wait_s=None, asking=None,
             ),
         )
     )  # fmt: skip

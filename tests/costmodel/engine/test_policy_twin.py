@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from costmodel.engine import policy_twin
-from costmodel.inputs.scenario import SLOT_WAIT_S
+from costmodel.inputs.asking import SLOT_WAIT_S
 from router.policy import decide
 from router.teacher.guard import EscalationGuard
 from students.labels import Prediction

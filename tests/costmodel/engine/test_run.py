@@ -72,14 +72,19 @@ def test_everyone_is_counted_once():
         student=StudentFleet(failure_rate=0.1),
         policy=Policy(escalation_rate=0.5, audit_rate=0.2, budget_per_s=8, deadline_s=1.0),
         teacher=ApiTeacher(
-            failure_rate=0.3, max_concurrency=3, calls_per_minute=400, noise=Noise()
+            failure_rate=0.3,
+            max_concurrency=3,
+            calls_per_minute=100,
+            limit_burst_s=2,
+            latency_s=0.3,
+            noise=Noise(kind="exponential"),
         ),
     )
     run = simulate(rough, 1)
     outcomes = ("student", "teacher", "degraded", "refused")
     assert run.counts["requests"] == sum(run.counts[o] for o in outcomes)
     reasons = ("escalation_budget", "teacher_busy", "teacher_throttled", "teacher_unavailable",
-               "teacher_timeout")  # fmt: skip
+               "teacher_timeout", "breaker_open", "retry_budget")  # fmt: skip
     assert all(run.counts[r] > 0 for r in reasons)
     assert run.counts["teacher_deadline"] == 0
     assert run.counts["wanted_teacher"] == run.counts["teacher"] + sum(
@@ -190,8 +195,9 @@ def test_hard_spells_keep_the_mean_and_need_more_teacher():
     """The same 5 % in spells waits far longer at the same teacher."""
     policy = Policy(escalation_rate=0.05, audit_rate=0, deadline_s=1e6)
     teacher = ApiTeacher(
-        latency_s=1, noise=Noise(kind="exponential"), max_concurrency=12, timeout_s=1e6
-    )
+        latency_s=1, noise=Noise(kind="exponential"), max_concurrency=12, timeout_s=1e6,
+        max_wait_s=None, asking=None,
+    )  # fmt: skip
     calm = scenario(days=0.2, workload=Workload(per_second=115.7), policy=policy, teacher=teacher)
     spells = Drift(spells=Bursts(factor=5, share=0.05, mean_s=60))
     hard = calm.model_copy(update={"drift": spells})
@@ -232,7 +238,7 @@ def test_a_request_past_its_deadline_is_not_computed():
 
 def test_a_rate_limit_throttles_and_retries():
     """Calls beyond the limit are 429s that are not billed; retries help some."""
-    limited = ApiTeacher(calls_per_minute=60, limit_burst_s=1, max_attempts=3, noise=Noise())
+    limited = ApiTeacher(calls_per_minute=60, limit_burst_s=1, noise=Noise())
     run = simulate(scenario(policy=Policy(escalation_rate=0.1, audit_rate=0), teacher=limited), 1)
     assert run.counts["calls_throttled"] > run.counts["teacher_throttled"] > 0
     assert run.counts["teacher_calls"] <= 3600 + 1
@@ -242,7 +248,7 @@ def test_a_rate_limit_throttles_and_retries():
 def test_failed_and_cancelled_calls_are_billed():
     """Tokens sent to a call that failed or timed out are on the bill."""
     flaky = ApiTeacher(
-        failure_rate=0.5, max_attempts=2, timeout_s=1.0, noise=Noise(kind="exponential")
+        failure_rate=0.5, timeout_s=1.0, noise=Noise(kind="exponential"), asking=None
     )
     run = simulate(scenario(policy=Policy(escalation_rate=0.1, audit_rate=0), teacher=flaky), 1)
     assert run.counts["calls_failed"] > 0
@@ -390,7 +396,7 @@ BACKLOG = scenario(
 LIMITED = scenario(
     workload=Workload(per_second=40),
     days=0.25,
-    policy=Policy(escalation_rate=0.1, budget_per_s=3.9, budget_burst=2000),
+    policy=Policy(escalation_rate=0.1, budget_per_s=3.9, budget_burst_s=500),
     teacher=ApiTeacher(max_concurrency=64),
 )
 
