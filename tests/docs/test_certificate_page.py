@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from students.bench.certificate import CURVES, SIZES
+from students.bench.whole_way import piles
 from students.task import PromiseSection
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +39,16 @@ def test_every_assumption_has_a_test():
         assert "::test_" in guard, row
 
 
+def test_the_table_of_the_whole_way_has_every_pile():
+    """The measured piles are those of the bench."""
+    assert all(f"| {pile.name} |" in PAGE for pile in piles())
+
+
 def test_the_table_has_every_curve_and_size():
     """The measured table is that of the bench."""
-    assert all(f"| {curve} |" in PAGE for curve in CURVES)
-    assert all(PAGE.count(f"| {n:,} |") == len(CURVES) for n in SIZES)
+    table = PAGE.split("| true agreement |")[1].split("\n\n")[0]
+    assert all(f"| {curve} |" in table for curve in CURVES)
+    assert all(table.count(f"| {n:,} |") == len(CURVES) for n in SIZES)
 
 
 def test_the_promise_in_the_page_is_understood():
