@@ -25,6 +25,7 @@ from router.ledger.text_hash import TextHash
 from router.policy import (
     KEEP,
     OUT_OF_BUDGET,
+    OVER_THE_KEYS,
     PROMISE_BROKEN,
     STUDENT_ALONE,
     Decision,
@@ -152,9 +153,11 @@ class Pipeline:
         decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
-        if decision.escalate and not self.affords(scored.doubt):
-            decision = OUT_OF_BUDGET
-        return decision
+        if not decision.escalate:
+            return decision
+        if run.ask.may_escalate is not None and not run.ask.may_escalate():
+            return OVER_THE_KEYS
+        return decision if self.affords(scored.doubt) else OUT_OF_BUDGET
 
     def _keep(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         if decision is STUDENT_ALONE and not scored.usable:

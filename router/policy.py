@@ -49,6 +49,8 @@ class Reason(StrEnum):
     BREAKER_OPEN = "breaker_open"
     RETRY_BUDGET = "retry_budget"
     ESCALATION_BUDGET = "escalation_budget"
+    KEY_ESCALATIONS = "key_escalations"
+    """The API key has asked the teacher as often as it may."""
     QUEUE_FULL = "queue_full"
     DEADLINE = "deadline"
     CLIENT_GONE = "client_gone"
@@ -77,6 +79,7 @@ BROKEN = Decision(True, Reason.STUDENT_ERROR)
 NOT_A_NUMBER = Decision(True, Reason.NAN_CONFIDENCE)
 PROMISE_BROKEN = Decision(True, Reason.PROMISE_BROKEN)
 OUT_OF_BUDGET = Decision(False, Reason.ESCALATION_BUDGET)
+OVER_THE_KEYS = Decision(False, Reason.KEY_ESCALATIONS)
 
 
 def decide(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from decimal import Decimal
 
 import msgspec
@@ -34,6 +35,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     key: str = ""
     """Name of the API key that asks, never the key."""
     priority: int = 0
+    may_escalate: Callable[[], bool] | None = None
+    """Counts one call to the teacher against the key's own limit; None: it has none."""
     received_at: float | None = None
     """When it could first be read, on the pipeline's clock; None: now. Latency counts from here."""
 

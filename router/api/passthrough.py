@@ -97,6 +97,8 @@ class Passthrough:
             call.headers, call.request_id, self._key, streams=streams, fixed=self._fixed
         )
         try:
+            if call.key is not None and not call.key.may_ask_the_teacher():
+                raise EscalationFailed(Reason.KEY_ESCALATIONS, bill)
             if not self._pipeline.affords(1.0):
                 raise EscalationFailed(Reason.ESCALATION_BUDGET, bill, BUDGET_RETRY_S)
             with self._in_flight.holding():
@@ -126,6 +128,8 @@ class Passthrough:
                 return Overloaded("As many calls are passed on as may be; retry later.")
             case Reason.TEACHER_THROTTLED:
                 return OverQuota("The teacher asked to wait; retry as Retry-After says.", wait_s)
+            case Reason.KEY_ESCALATIONS:
+                return OverQuota("This API key asks the teacher too often; retry later.", wait_s)
             case Reason.ESCALATION_BUDGET:
                 refusal: Refusal = OverQuota(
                     "What may be spent at the teacher is spent (teacher.max_usd_per_hour, "

@@ -235,13 +235,15 @@ class Service:
 
         Raises:
             BadRequest: the text is empty or too long, or the deadline is out of bounds.
-            Forbidden: this key may not ask the student alone.
+            Forbidden: this key may not ask the student alone, or for so high a threshold.
         """
         if student_only and call.key is not None and not call.key.student_only:
             raise Forbidden(
                 "This API key may not ask the student alone; leave out `student_only`, or ask for "
                 "a key that may."
             )
+        if call.key is not None:
+            call.key.check_threshold(threshold)
         limits = self.settings
         fault = self.fault_of(text)
         if fault is not None:
@@ -263,6 +265,7 @@ class Service:
             client=call.client,
             key=call.key.name if call.key else "",
             priority=call.key.priority if call.key else 0,
+            may_escalate=call.key.may_ask_the_teacher if call.key else None,
             received_at=call.received_at,
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from router.errors import BadSettings
-from router.keys.ring import KeySpec, load_keys, new_secret, save_keys, sha256_of
+from router.keys.ring import KeySpec, changing, load_keys, new_secret, save_keys, sha256_of
 
 _file = click.option(
     "--file",
@@ -30,6 +30,10 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--rps", type=float, help="Requests a second; default: no limit.")
 @click.option("--usd-per-day", type=Decimal, help="Dollars a UTC day; default: no limit.")
+@click.option(
+    "--teacher-rps", type=float, help="Calls to the teacher a second; default: no limit of its own."
+)
+@click.option("--max-threshold", type=float, help="Certainty it may ask for, 0 to 1; default: any.")
 @click.option("--priority", default=0, show_default=True, help="0 (first) to 9 (last).")
 @click.option(
     "--student-only/--no-student-only",
@@ -42,14 +46,13 @@ def add(
     name: str,
     rps: float | None,
     usd_per_day: Decimal | None,
+    teacher_rps: float | None,
+    max_threshold: float | None,
     priority: int,
     student_only: bool,
     path: Path,
 ) -> None:
     """Make a key and print it: this once, and nowhere else."""
-    known = load_keys(path) if path.exists() else ()
-    if any(key.name == name for key in known):
-        raise BadSettings(f"{path} has a key named {name!r} already; remove it or choose another")
     secret = new_secret()
     try:
         spec = KeySpec(
@@ -57,12 +60,20 @@ def add(
             sha256=sha256_of(secret),
             requests_per_second=rps,
             max_usd_per_day=usd_per_day,
+            teacher_calls_per_second=teacher_rps,
+            max_threshold=max_threshold,
             priority=priority,
             student_only=student_only,
         )
     except ValueError as error:
         raise BadSettings(_first_fault(error)) from None
-    save_keys(path, (*known, spec))
+    with changing(path):
+        known = load_keys(path) if path.exists() else ()
+        if any(key.name == name for key in known):
+            raise BadSettings(
+                f"{path} has a key named {name!r} already; remove it or choose another"
+            )
+        save_keys(path, (*known, spec))
     click.echo(secret)
     click.echo(f"This is the only time the key is shown. {path} holds its hash.", err=True)
 
@@ -80,21 +91,27 @@ def list_(as_json: bool, path: Path) -> None:
     for spec in specs:
         rps = "any rate" if spec.requests_per_second is None else f"{spec.requests_per_second:g}/s"
         usd = "any cost" if spec.max_usd_per_day is None else f"{spec.max_usd_per_day} USD a day"
+        calls = spec.teacher_calls_per_second
+        teacher = "" if calls is None else f", the teacher {calls:g}/s"
+        sure = "" if spec.max_threshold is None else f", threshold to {spec.max_threshold:g}"
         alone = "" if spec.student_only else ", may not ask the student alone"
-        click.echo(f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}{alone}")
+        click.echo(
+            f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}{teacher}{sure}{alone}"
+        )
 
 
 @keys.command()
 @click.argument("name")
 @_file
 def remove(name: str, path: Path) -> None:
-    """Remove a key; a running router forgets it when it is restarted."""
-    known = load_keys(path)
-    left = tuple(key for key in known if key.name != name)
-    if len(left) == len(known):
-        names = ", ".join(key.name for key in known) or "none"
-        raise BadSettings(f"{path} has no key named {name!r}; it has {names}")
-    save_keys(path, left)
+    """Remove a key; a running router forgets it when it gets SIGHUP."""
+    with changing(path):
+        known = load_keys(path)
+        left = tuple(key for key in known if key.name != name)
+        if len(left) == len(known):
+            names = ", ".join(key.name for key in known) or "none"
+            raise BadSettings(f"{path} has no key named {name!r}; it has {names}")
+        save_keys(path, left)
 
 
 def _first_fault(error: ValueError) -> str:

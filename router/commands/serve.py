@@ -39,6 +39,7 @@ class Options:
     keys_path: Path | None
     allow_anonymous: bool
     admin_port: int | None
+    admin_host: str
     workers: int
     worker: str | None
     trace: bool
@@ -66,6 +67,7 @@ class Options:
             ("--ledger", self.ledger_path),
             ("--keys", self.keys_path),
             ("--admin-port", self.admin_port),
+            ("--admin-host", self.admin_host),
         ):
             line += [] if value is None else [flag, str(value)]
         line += ["--allow-anonymous"] * self.allow_anonymous
@@ -115,6 +117,12 @@ class Options:
     "--admin-port",
     type=click.IntRange(0, 65_535),
     help="Also listen here for operators, who need the token in RAISEHAND_ADMIN_TOKEN.",
+)
+@click.option(
+    "--admin-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where operators may come from; the port has one token and no TLS.",
 )
 @click.option(
     "--workers",
@@ -211,7 +219,7 @@ def _supervise(options: Options, settings: Settings) -> None:
         configure_logs(_secrets(settings, tasks))
         operators: Operators | None = None
         if options.admin_port is not None:
-            listener = bind(options.host, options.admin_port)
+            listener = bind(options.admin_host, options.admin_port)
             sockets = [share.admin for share in shares]
             operators = stack.enter_context(Operators(sockets, listener, settings))
             _announce_admin(listener)
@@ -347,7 +355,7 @@ def _admin(
     )
     if share is not None:
         return Admin(app, share.listen_for_operators(), settings)
-    listener = bind(options.host, options.admin_port)
+    listener = bind(options.admin_host, options.admin_port)
     _announce_admin(listener)
     return Admin(app, listener, settings)
 

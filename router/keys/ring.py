@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +25,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from router.clock import Clock
-from router.errors import BadSettings, OverQuota, Unauthorized
+from router.errors import BadSettings, Forbidden, OverQuota, Unauthorized
 from router.teacher.token_bucket import TokenBucket
 
 PREFIX = "rh-"
@@ -50,6 +52,10 @@ class KeySpec(BaseModel):
     """Student and teacher together, by the UTC day; the request that crosses it is answered."""
     priority: int = Field(default=0, ge=0, le=9)
     """0 is served first when the teacher has more callers than slots."""
+    teacher_calls_per_second: Annotated[float, Field(gt=0)] | None = None
+    """Escalations and calls passed on; beyond it the student answers, marked degraded."""
+    max_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much certainty a request may ask for; 0: no more than the certificate's."""
     student_only: bool = True
     """Whether it may ask the student alone, past certificate and audit."""
 
@@ -80,10 +86,9 @@ class Key:
         self._max_usd = spec.max_usd_per_day
         self._clock = clock
         self._wall = wall
-        # At least one request fits in the bucket, also at one an hour.
-        rate = spec.requests_per_second
-        burst_s = BURST_S if rate is None else max(BURST_S, 1.0 / rate)
-        self._bucket = TokenBucket(rate, burst_s, clock())
+        self._max_threshold = spec.max_threshold
+        self._bucket = _bucket(spec.requests_per_second, clock())
+        self._teacher = _bucket(spec.teacher_calls_per_second, clock())
         self._day = _day_of(wall())
         self._usd = Decimal(0)
 
@@ -104,6 +109,23 @@ class Key:
                 86_400.0 - self._wall() % 86_400.0,
             )
         self._bucket.take(1.0)
+
+    def may_ask_the_teacher(self) -> bool:
+        """Whether it may ask once more now; if so, it is counted."""
+        if self._teacher.level(self._clock()) < 1.0:
+            return False
+        self._teacher.take(1.0)
+        return True
+
+    def check_threshold(self, threshold: float | None) -> None:
+        """Check how much certainty a request asks for.
+
+        Raises:
+            Forbidden: more than the key may.
+        """
+        at_most = self._max_threshold
+        if threshold is not None and at_most is not None and threshold > at_most:
+            raise Forbidden(f"This API key may ask for a threshold of at most {at_most:g}.")
 
     def count(self, more: int) -> None:
         """Count a request as so many more, which it turned out to be: what is too much is a debt.
@@ -184,6 +206,12 @@ class KeyRing:
             key.spend(usd)
 
 
+def _bucket(rate: float | None, now: float) -> TokenBucket:
+    """At least one request fits in the bucket, also at one an hour."""
+    burst_s = BURST_S if rate is None else max(BURST_S, 1.0 / rate)
+    return TokenBucket(rate, burst_s, now)
+
+
 def _password(basic: bytes) -> bytes:
     try:
         return base64.b64decode(basic, validate=True).partition(b":")[2]
@@ -223,6 +251,15 @@ def save_keys(path: Path, specs: Iterable[KeySpec]) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         yaml.safe_dump(document, file, sort_keys=False)
     draft.replace(path)
+
+
+@contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let nobody else change a file of keys meanwhile: of two who add, both are in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def new_secret() -> str:

@@ -28,6 +28,7 @@ from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownMod
 from router.http.edge import App
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
+from router.process.admin_door import AdminDoor
 from router.promise.monitor import State
 from router.student.loaded import Model
 from students.errors import BadBundle
@@ -117,7 +118,7 @@ def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) ->
     app.include_router(_look(service, what_if))
     app.include_router(_change(service, load))
     ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
-    return KeyGate(ring, app, service.metrics.turned_away)
+    return AdminDoor(KeyGate(ring, app, service.metrics.turned_away))
 
 
 def state_of(served: Served) -> TaskState:

@@ -27,6 +27,7 @@ from router.errors import BodyTooLarge, Conflict, Refusal, Unavailable
 from router.http.edge import App, Receive, Send
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
+from router.process.admin_door import AdminDoor
 from router.process.server import Admin
 from router.settings import Settings
 
@@ -213,7 +214,7 @@ class Operators:
         self._relay = Relay(sockets, token)
         ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
         gate: App = KeyGate(ring, self._relay, lambda kind: None)
-        self._server = Admin(gate, listener, settings)
+        self._server = Admin(AdminDoor(gate), listener, settings)
         self._listener = listener
         self._bringing: set[asyncio.Task[None]] = set()
         self._up = threading.Event()

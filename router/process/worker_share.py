@@ -64,7 +64,7 @@ class Share:
 
     def of_keys(self, keys: Sequence[KeySpec]) -> list[KeySpec]:
         """Return the keys with this worker's part of their limits."""
-        names = ("requests_per_second", "max_usd_per_day")
+        names = ("requests_per_second", "max_usd_per_day", "teacher_calls_per_second")
         return [
             key.model_copy(update={name: _part(getattr(key, name), self.count) for name in names})
             for key in keys

@@ -1,11 +1,12 @@
 """API keys: hashed, compared in constant time, limited in rate and spend."""
 
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
 
 from router.errors import BadSettings, OverQuota, Unauthorized
-from router.keys.ring import KeyRing, KeySpec, load_keys, new_secret, save_keys, sha256_of
+from router.keys.ring import KeyRing, KeySpec, changing, load_keys, new_secret, save_keys, sha256_of
 from router.testing import ManualClock
 
 SECRET = "rh-correct-horse"
@@ -172,3 +173,17 @@ def _refusal_of(headers):
     with pytest.raises(Unauthorized) as caught:
         KeyRing([_spec()]).identify(headers)
     return caught.value
+
+
+def test_two_who_add_keys_at_once_are_both_in_the_file(tmp_path):
+    """Whoever reads, adds and writes holds the file meanwhile."""
+    path = tmp_path / "keys.yaml"
+
+    def add(i):
+        with changing(path):
+            known = load_keys(path) if path.exists() else ()
+            save_keys(path, (*known, _spec(f"key-{i}", f"secret-{i}")))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert len(load_keys(path)) == 24
