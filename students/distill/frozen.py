@@ -25,6 +25,7 @@ from torch import nn
 from students.certify.calibration import calibrated_kl
 from students.distill.embedding import embed, fingerprint, opened
 from students.distill.encoder import TrainedEncoder, load_base, longest_of, tokenizing
+from students.distill.profiling import one_core
 from students.distill.progress import Progress
 from students.distill.training import distillation_loss
 from students.label.labelled import LabelledSet
@@ -35,8 +36,8 @@ Float32 = npt.NDArray[np.float32]
 
 MOST_EPOCHS = 200
 """Never reached: training stops when the validation KL does."""
-TRIAL_EPOCHS = 6
-"""Epochs after which settings are compared; the best is trained to its end."""
+TRIAL_STEPS = 200
+"""Steps after which settings are compared; the best is trained to its end."""
 PATIENCE = 6
 WORTH_IT = 1e-4
 """Nats of validation KL below which an epoch has learnt nothing."""
@@ -91,8 +92,9 @@ def train_frozen_student(
 ) -> TrainedEncoder:
     """Embed with the encoder at `base` and train the head that is best on the validation rows.
 
-    A linear and a hidden head are tried with every T; the better one then with every lambda and
-    with dropout. All are compared after a few epochs, and the best is trained to its end.
+    The hidden head is tried with every T, a linear one with the best of them; the better of the two
+    then with every lambda and with dropout. All are compared after a few epochs, and the best is
+    trained to its end.
 
     Args:
         train: rows to learn.
@@ -122,7 +124,9 @@ def train_frozen_student(
         standard[len(train) :],
         validation.probabilities,
     )
-    head, trials = _search(rows, recipe, temperatures, hard_weights)
+    # A second thread would wait at the end of each small product for longer than it computes.
+    with one_core():
+        head, trials = _search(rows, recipe, temperatures, hard_weights)
     network.head = _folded(head, mean, scale)
     return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials)
 
@@ -148,20 +152,19 @@ def _search(
     rows: _Vectors, recipe: HeadRecipe, temperatures: Sequence[float], hard_weights: Sequence[float]
 ) -> tuple[nn.Module, tuple[Trial, ...]]:
     tried: dict[HeadRecipe, Trial] = {}
+    epochs = -(-TRIAL_STEPS * BATCH // len(rows.train))
 
     def best(settings: Iterator[HeadRecipe]) -> HeadRecipe:
         for setting in settings:
             if setting not in tried:
-                tried[setting] = _fit(rows, replace(setting, epochs=TRIAL_EPOCHS))[1]
+                tried[setting] = _fit(rows, replace(setting, epochs=epochs))[1]
         return min(tried, key=lambda setting: tried[setting].kl)
 
     lam = hard_weights[0]
-    best(
-        replace(recipe, hidden=h, temperature=1.0 if lam >= 1 else t, hard_weight=lam)
-        for h in (HIDDEN, 0)
-        for t in temperatures
+    chosen = best(
+        replace(recipe, temperature=1.0 if lam >= 1 else t, hard_weight=lam) for t in temperatures
     )
-    chosen = min(tried, key=lambda setting: tried[setting].kl)
+    chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
     chosen = best(replace(chosen, hard_weight=w) for w in hard_weights)
     chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
     head, trial = _fit(rows, replace(chosen, epochs=recipe.epochs))
