@@ -39,14 +39,8 @@ def summary(log: Log, lost: int) -> str:
 def overview(judged: Sequence[Judged]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and a row for each job."""
     headers: tuple[str, ...] = (
-        "job",
-        "calls a day",
-        "$ a month",
-        "answers",
-        "verdict",
-        "kept",
-        "saves a month",
-    )
+        "job", "verdict", "saves a month", "costs a month", "calls a day", "kept", "answers",
+    )  # fmt: skip
     rows: list[tuple[str, ...]] = []
     for one in judged:
         best = one.best
@@ -54,12 +48,12 @@ def overview(judged: Sequence[Judged]) -> tuple[tuple[str, ...], list[tuple[str,
         rows.append(
             (
                 one.job.name,
-                f"{one.money.per_day:,.0f}",
-                "?" if monthly is None else usd(monthly),
-                f"{one.job.answers:,}",
                 WORDS[one.verdict],
-                percent(_kept_share(best)) if best else "–",
                 usd(best.projection.savings.mid) if best and best.projection else "–",
+                "?" if monthly is None else usd(monthly),
+                f"{one.money.per_day:,.0f}",
+                percent(_kept_share(best)) if best else "–",
+                f"{one.job.answers:,}",
             )
         )
     return headers, rows
