@@ -56,6 +56,8 @@ class Feasibility(BaseModel):
     requests: int | None
     """Simulated ones; None: a closed form."""
     escalations: int | None
+    unusable: str = ""
+    """Test rows to which the teacher's answer was no label, in words."""
     why_refused: str = ""
     why_unanswered: str = ""
     assumed: str = ""
@@ -145,6 +147,7 @@ def feasible_deployment(deployment: Deployment, projection: Projection) -> Feasi
         requests=None,
         escalations=None,
         why_refused=load.why,
+        unusable=_unusable(deployment),
         why_unanswered=load.why,
         assumed=assumed_latency(deployment),
     )
@@ -155,6 +158,11 @@ def evaluated_agreement(deployment: Deployment) -> float:
     counts, strict = deployment.evaluation, deployment.promise.promise == "strict"
     rows = counts.n - counts.escalated if strict else counts.n
     return 1 - counts.disagreements / rows if rows else 1.0
+
+
+def _unusable(deployment: Deployment) -> str:
+    rows = deployment.unusable_rows
+    return f"{rows:,} of {deployment.evaluation.n:,} test rows" if rows else ""
 
 
 def assumed_latency(deployment: Deployment) -> str:

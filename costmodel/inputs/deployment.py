@@ -137,6 +137,8 @@ class Deployment(_Section):
     evaluation: CountTerms
     unusable: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the escalated test rows to which the teacher's answer was no label."""
+    unusable_rows: int = Field(default=0, ge=0)
+    """All test rows of the kind; those that are kept count as disagreeing."""
     usage: UsageTerms | None = None
     """None: nobody counted the teacher's tokens."""
     fleet: FleetTerms = FleetTerms()

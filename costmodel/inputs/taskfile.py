@@ -41,6 +41,7 @@ class _Curve(RiskCoveragePoint):
 
 
 class _LabelMass(BaseModel):
+    unusable: int = 0
     unusable_escalated: int = 0
 
 
@@ -143,7 +144,7 @@ def read_deployment(
         raise BadProjection(f"{task_path}: {first_fault(error)}") from None
 
 
-_COUNTED = ("bundle", "curve", "certified", "certified_threshold", "unusable")
+_COUNTED = ("bundle", "curve", "certified", "certified_threshold", "unusable", "unusable_rows")
 """What a bundle's evaluation says beyond its counts."""
 
 
@@ -196,6 +197,7 @@ def _from_manifest(bundle: str, manifest: _Manifest) -> dict[str, Any]:
             "disagreements": counted.n - counted.cascade_agreement.count,
         },
         "unusable": counted.label_mass.unusable_escalated / max(counted.escalation.count, 1),
+        "unusable_rows": counted.label_mass.unusable,
         "training_s": manifest.training_s,
         "curve": [(p.threshold, p.kept, p.disagreements) for p in counted.risk_coverage],
     }

@@ -107,6 +107,9 @@ def judgement(found: Feasibility) -> Table:
             f"at least {percent(promise.agreement, 2)}" if promise else "nothing is promised",
         )
     )
+    if found.unusable:
+        means = "kept: disagreements; escalated: unanswered"
+        rows.append(("no label was the teacher's answer to", found.unusable, means))
     how = "closed form, at the mean rate"
     if found.requests is not None:
         how = f"{found.requests:,} simulated requests, {found.escalations:,} escalations"

@@ -217,10 +217,11 @@ def _record(
 
 
 def _part(task: Task, record: LabellingRecord, inputs: int) -> str:
+    of = "all inputs" if record.complete else f"{record.n:,} of {inputs:,} inputs, a random sample"
     return (
         f"Ended early. Wrote {task.work_dir / 'labels.npz'} and labels.json with what was paid "
-        f"for: {record.n:,} of {inputs:,} inputs, a random sample that can be distilled from "
-        f"(${record.usd:.4f} in all). The same command goes on from here."
+        f"for (${record.usd:.4f} in all): {of}. They can be distilled from, and the same command "
+        "goes on from here."
     )
 
 
@@ -279,7 +280,7 @@ def _lines(record: LabellingRecord, labelling: Labelling) -> Iterator[tuple[str,
     if record.estimated:
         yield "billed by estimate", f"{record.estimated:,} answers did not say what they consumed"
     if record.unconfirmed_usd:
-        yield "possibly billed for broken calls", f"at most ${record.unconfirmed_usd:.4f}"
+        yield "possibly billed beyond that", f"at most ${record.unconfirmed_usd:.4f}"
     yield "tokens", f"{record.usage.input_tokens:,} in, {record.usage.output_tokens:,} out"
     again = record.self_agreement
     if again.n:

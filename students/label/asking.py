@@ -80,7 +80,8 @@ class Asker:
     """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
 
     `broken` is told the bill of every call without an answer, and whether it is certain. `guess`
-    is what texts consume where the teacher does not say.
+    is what texts consume where the teacher does not say: that is billed, and what may have been
+    billed beyond it, up to the reservation, stays unconfirmed.
     """
 
     def __init__(
@@ -149,35 +150,36 @@ class Asker:
     async def _once(self, texts: Sequence[str]) -> list[TeacherReply]:
         reserved = await self._spending.reserve(self._at_most(texts))
         paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
-        answered = False
+        answered, said = False, True
         try:
             asked = self._teacher.label(texts, timeout_s=self._patience.most_s + _GRACE_S)
             replies = await self._patience.wait(asyncio.ensure_future(asked))
-            replies = self._told(replies, texts)
+            said = any(is_told(reply.usage) for reply in replies)
+            if not said:
+                replies = self._estimated(replies, texts)
             paid = sum((self._spending.cost(r.usage) for r in replies), Decimal(0))
             answered = True
             return replies
         except TeacherError as error:
-            paid = self._paid(error.usage, texts)
+            if error.usage is not None:
+                said = is_told(error.usage)
+                paid = self._spending.cost(error.usage if said else self._guess(texts))
             raise
         finally:
             if not answered and (paid is None or paid > 0):
                 self._broken(reserved if paid is None else paid, paid is not None)
-            await self._spending.settle(reserved, paid)
+            unsaid = Decimal(0)
+            if paid is not None and not said:
+                unsaid = max(reserved - paid, Decimal(0))
+                self._broken(unsaid, False)
+            await self._spending.settle(reserved, paid, unsaid)
 
-    def _told(self, replies: list[TeacherReply], texts: Sequence[str]) -> list[TeacherReply]:
-        """Replies with their bill: an estimate, marked, where the teacher did not say."""
-        if any(is_told(reply.usage) for reply in replies):
-            return replies
+    def _estimated(self, replies: list[TeacherReply], texts: Sequence[str]) -> list[TeacherReply]:
+        """Replies of a teacher that did not say what they consumed: an estimate, marked."""
         return [
             replace(reply, usage=self._guess([text]), estimated=True)
             for reply, text in zip(replies, texts, strict=True)
         ]
-
-    def _paid(self, usage: TokenUsage | None, texts: Sequence[str]) -> Decimal | None:
-        if usage is None:
-            return None
-        return self._spending.cost(usage if is_told(usage) else self._guess(texts))
 
     def _jitter(self, attempt: int) -> float:
         """Full jitter (Brooker 2015): uniform up to an exponentially growing cap."""

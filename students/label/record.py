@@ -76,7 +76,7 @@ class LabellingRecord(_Part):
     usd: Decimal
     """What this teacher cost in all, in earlier runs too, repeated questions included."""
     unconfirmed_usd: Decimal
-    """At most this much more was billed for calls that broke off before an answer came."""
+    """At most this much more was billed, for calls that broke off or did not say what they took."""
     usage: Usage
     price: str
     """The unit price in words."""

@@ -16,7 +16,7 @@ class Spending:
 
     Attributes:
         spent: paid, earlier runs and calls that broke off included.
-        unconfirmed: reserved for calls that broke off: the teacher may have billed them.
+        unconfirmed: reserved beyond that, for calls that broke off or whose bill was not told.
     """
 
     def __init__(
@@ -59,14 +59,20 @@ class Spending:
             self._reserved += amount
         return amount
 
-    async def settle(self, reserved: Decimal, paid: Decimal | None) -> None:
-        """Replace a reservation by what was paid; None: it broke off and may have been billed."""
+    async def settle(
+        self, reserved: Decimal, paid: Decimal | None, unsaid: Decimal = Decimal(0)
+    ) -> None:
+        """Replace a reservation by what was paid; None: it broke off and may have been billed.
+
+        `unsaid` may have been billed beyond what was paid by estimate.
+        """
         async with self._settled:
             self._reserved -= reserved
             if paid is None:
                 self.unconfirmed += reserved
             else:
                 self.spent += paid
+                self.unconfirmed += unsaid
             self._settled.notify_all()
 
     def _total(self) -> Decimal:

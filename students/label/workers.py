@@ -7,6 +7,7 @@ until the text at fault is alone; the run ends only where the teacher fails on o
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -196,16 +197,13 @@ class Workers:
                 self._stop_if_useless(reply.fault)
 
     def _stop_if_useless(self, fault: str) -> None:
-        """End before more money is spent where surely too many answers mean no label.
-
-        Surely: three standard errors above the share that a student may be made of.
-        """
+        """End before more money is spent where surely too many answers mean no label."""
         n = len(self._known[0])
-        most = MOST_UNUSABLE * n + 3 * (MOST_UNUSABLE * (1 - MOST_UNUSABLE) * n) ** 0.5
-        if n >= min(_FIRST, n + len(self._todo[0])) and self._unusable > most:
+        enough = n >= min(_FIRST, n + len(self._todo[0]))
+        if enough and self._unusable > _surely_more(MOST_UNUSABLE, n):
             raise TeacherRejected(
                 f"{self._unusable} of the first {n} answers are no label, so labelling stops here; "
-                f"the last time {fault}"
+                f"the last time {fault or 'no label stood above the others'}"
             )
 
     def _leave(self, row: int, error: TeacherError) -> None:
@@ -213,7 +211,8 @@ class Workers:
         self.left[row] = str(error)
         left, answered = len(self.left), len(self._known[0])
         everything = answered + left + len(self._todo[0])
-        if left >= min(_LEFT_AT_LEAST, everything) and left > _LEFT_SHARE * (answered + left):
+        most = _surely_more(_LEFT_SHARE, answered + left)
+        if left >= min(_LEFT_AT_LEAST, everything) and left > most:
             raise type(error)(
                 f"the teacher refused {left} of {answered + left} texts; the last time: {error}"
             )
@@ -222,3 +221,8 @@ class Workers:
         if self._progress is not None:
             done = sum(map(len, self._known)) + len(self.left)
             self._progress(Progress(done, self._total, self._spending.spent, self._asker.in_flight))
+
+
+def _surely_more(share: float, n: int) -> float:
+    """How many of `n` are more than a share: three standard errors above it."""
+    return share * n + 3 * math.sqrt(share * (1 - share) * n)

@@ -14,6 +14,7 @@ from costmodel.inputs.deployment import (
     with_changes,
 )
 from costmodel.inputs.taskfile import read_deployment
+from costmodel.report.tables import judgement
 from costmodel.whatif import project_deployment
 from students.task import StudentSection, Task, TrafficSection
 
@@ -36,13 +37,15 @@ def test_escalations_without_a_usable_answer_are_unanswered(task_file):
     """A what-if took each of them for an answer: evaluate said 45 of 45 unsure, it saved 98.8 %."""
     path = task_file.parent / ".raisehand" / "bundles" / "abc123" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["evaluation"]["label_mass"] = {"unusable_escalated": 131}
+    manifest["evaluation"]["label_mass"] = {"unusable": 140, "unusable_escalated": 131}
     path.write_text(json.dumps(manifest))
     got = read_deployment(task_file)
     assert got.unusable == 0.5
     before = with_changes(got, {"unusable": 0})
     found, else_ = (feasible_deployment(d, project_deployment(d)) for d in (got, before))
     assert 1 - found.unanswered == pytest.approx(0.5 * (1 - else_.unanswered))
+    words = {name: value for name, value, _ in judgement(found).rows}
+    assert words["no label was the teacher's answer to"] == "140 of 2,629 test rows"
     assert (found.why_unanswered, found.answers) == ("its answers are no label", False)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -20,9 +21,11 @@ from students.label.labelling import label_inputs
 from students.label.split import sample_rows
 from students.labels import LabelSchema
 from students.task import Task
+from students.teachers.bounds import usage_bound
 from students.testing import ScriptedTeacher
 
 SCHEMA = LabelSchema(("calm", "urgent"))
+NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 PRICE = TokenPrice(Decimal(1), Decimal(10), Decimal("0.1"), "$1 in, $10 out")
 DOWN = TeacherUnavailable("503", usage=NO_USAGE)
 
@@ -134,10 +137,24 @@ async def test_a_reply_without_usage_is_billed_by_estimate_and_marked(tmp_path):
     assert done.estimated == 20
     assert done.usd > 0
     assert done.usage.input_tokens > 20
+    most = PRICE.cost(usage_bound(_task(tmp_path))([f"text {i}" for i in range(20)]), NOON).usd
+    assert done.usd + done.unconfirmed_usd == most
     again = await _label(tmp_path, teacher, n=20)
     assert (again.estimated, again.usd) == (20, done.usd)
     with pytest.raises(BudgetReached):
-        await _label(tmp_path, teacher, n=400, max_usd=5 * done.usd)
+        await _label(tmp_path, teacher, n=400, max_usd=2 * most)
+    asked = sum(map(len, teacher.calls))
+    assert PRICE.cost(usage_bound(_task(tmp_path))(["text 100"] * asked), NOON).usd < 3 * most
+
+
+async def test_a_filter_that_takes_one_text_in_twelve_does_not_end_the_run(tmp_path):
+    """15 of the first 147 are no proof that it is more than one in ten."""
+    first = {f"text {i}" for i in np.random.default_rng(0).permutation(600)[:48]}
+    teacher = ScriptedTeacher(
+        SCHEMA, lambda text: TeacherRejected("filtered") if text in first else _answer(text)
+    )
+    done = await _label(tmp_path, teacher, n=600, task=_task(tmp_path, max_concurrency=1))
+    assert done.rejected == 48
 
 
 async def test_an_error_without_usage_is_not_free_either(tmp_path):
