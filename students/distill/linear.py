@@ -111,23 +111,27 @@ class _Search:
         self._train, self._validation = train, validation
         self._progress = progress
         self._done: dict[LinearRecipe, float] = {}
-        self._read: dict[Reading, tuple[Vocabulary, _Rows]] = {}
+        self._reading: Reading | None = None
+        self._read: tuple[Vocabulary, _Rows]
 
     def best(self, settings: Iterable[LinearRecipe]) -> LinearRecipe:
         """Train those that are new; return the best of all so far."""
         # With lambda = 1 nothing is soft, so T does not matter.
         plain = (replace(s, temperature=1.0) if s.hard_weight >= 1 else s for s in settings)
         new = [s for s in dict.fromkeys(plain) if s not in self.tried]
-        for setting in new:
-            self._rows(setting.reading)
-        before = min(self.tried.values(), key=lambda trial: trial.kl, default=None)
-        with ThreadPoolExecutor(min(max(1, len(new)), os.cpu_count() or 1)) as pool:
-            found = dict(zip(new, pool.map(self._one, new), strict=True))
-        self.tried |= {setting: trial for setting, (trial, _) in found.items()}
-        first = min(self.tried, key=lambda setting: self.tried[setting].kl)
-        if self.tried[first] is not before:
-            self.weights = found[first][1]
-        return first
+        for reading in dict.fromkeys(s.reading for s in new):
+            self._side_by_side([s for s in new if s.reading == reading])
+        return min(self.tried, key=lambda setting: self.tried[setting].kl)
+
+    def _side_by_side(self, settings: Sequence[LinearRecipe]) -> None:
+        self._keep_read(settings[0].reading)
+        with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
+            for setting, (trial, weights) in zip(
+                settings, pool.map(self._one, settings), strict=True
+            ):
+                if trial.kl < min((one.kl for one in self.tried.values()), default=math.inf):
+                    self.weights = weights
+                self.tried[setting] = trial
 
     def _one(self, setting: LinearRecipe) -> tuple[Trial, LinearWeights]:
         def report(share: float) -> None:
@@ -135,24 +139,25 @@ class _Search:
             if self._progress:
                 self._progress(round(100 * sum(self._done.values())), 100 * self.total)
 
-        vocabulary, rows = self._rows(setting.reading)
+        vocabulary, rows = self._read
         table, bias, trial = _fit(rows, vocabulary, setting, report)
         report(1.0)
         return trial, vocabulary.weights(table, bias)
 
-    def _rows(self, reading: Reading) -> tuple[Vocabulary, _Rows]:
-        if reading not in self._read:
-            vocabulary = Vocabulary.of(self._train.texts, reading)
-            self._read[reading] = (
-                vocabulary,
-                _Rows(
-                    vocabulary.bags(self._train.texts),
-                    self._train.probabilities,
-                    vocabulary.bags(self._validation.texts),
-                    self._validation.probabilities,
-                ),
-            )
-        return self._read[reading]
+    def _keep_read(self, reading: Reading) -> None:
+        """Read the texts, unless they are read so; vectors of one reading only are ever held."""
+        if self._reading == reading:
+            return
+        if self._reading is not None:
+            del self._read
+        vocabulary = Vocabulary.of(self._train.texts, reading)
+        rows = _Rows(
+            vocabulary.bags(self._train.texts),
+            self._train.probabilities,
+            vocabulary.bags(self._validation.texts),
+            self._validation.probabilities,
+        )
+        self._reading, self._read = reading, (vocabulary, rows)
 
 
 def _fit(

@@ -9,6 +9,7 @@ The kernels release the GIL, so several tables learn side by side, a core each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ Int64 = npt.NDArray[np.int64]
 _ONE = np.float32(1.0)
 _TINY = np.float32(1e-10)
 _LEAST_SUM = 1e-30
+_ROWS_AT_ONCE = 1 << 14
 _FLOATS = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 """What lets the compiler use SIMD; equal input still gives equal bits."""
 
@@ -39,6 +41,17 @@ class Bags(NamedTuple):
     features: Int32
     shares: Float32
     offsets: Int64
+
+    @classmethod
+    def joined(cls, parts: Sequence[Bags]) -> Bags:
+        """Lay the texts of all parts end to end."""
+        begin = np.cumsum([0] + [part.features.size for part in parts])
+        offsets = [part.offsets[:-1] + at for part, at in zip(parts, begin[:-1], strict=True)]
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.shares for part in parts]),
+            np.concatenate([*offsets, begin[-1:]]),
+        )
 
 
 class Lesson(NamedTuple):
@@ -67,9 +80,12 @@ class Lesson(NamedTuple):
 
         What the teacher rules out stays ruled out: p^(1/T) of 0 is 0 at any T.
         """
-        powered = np.asarray(teacher, np.float64) ** (1.0 / temperature)
-        softened = powered / np.maximum(powered.sum(axis=1, keepdims=True), _LEAST_SUM)
-        aim = ((1 - hard_weight) * temperature * softened).astype(np.float32)
+        aim = np.empty(teacher.shape, np.float32)
+        for start in range(0, len(teacher), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            powered = np.asarray(teacher[rows], np.float64) ** (1.0 / temperature)
+            softened = powered / np.maximum(powered.sum(axis=1, keepdims=True), _LEAST_SUM)
+            aim[rows] = (1 - hard_weight) * temperature * softened
         aim[np.arange(len(teacher)), teacher.argmax(axis=1)] += np.float32(hard_weight)
         return cls(aim, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))
 

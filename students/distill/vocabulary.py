@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,10 @@ Int64 = npt.NDArray[np.int64]
 
 WORD_WEIGHT = 1.5
 """A text has some ten times as many character n-grams as words, which would drown them."""
+
+
+TEXTS_AT_ONCE = 1 << 14
+"""Read together, so that what is computed on the way to their vectors stays small."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,7 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Sequence[str], reading: Reading) -> Vocabulary:
         """Keep the features seen in at least `least_texts` texts."""
-        features, offsets = _hashed(texts, reading)
-        text = np.repeat(np.arange(len(texts)), np.diff(offsets))
-        once = np.unique(text * reading.buckets + features)
-        seen = np.bincount(once % reading.buckets, minlength=reading.buckets)
+        seen = sum((_seen(part, reading) for part in _parts(texts)), np.zeros(1, np.int64))
         kept = np.flatnonzero(seen >= reading.least_texts)
         kept = kept[np.argsort(-seen[kept], kind="stable")]
         slots = np.full(reading.buckets, -1, np.int32)
@@ -85,6 +86,9 @@ class Vocabulary:
         As in `students.runtime.hashing.logits`: counts enter the length by occurrence, sublinear
         terms by feature.
         """
+        return Bags.joined([self._bags(part) for part in _parts(texts)])
+
+    def _bags(self, texts: Sequence[str]) -> Bags:
         features, offsets = _hashed(texts, self.reading)
         rows = self.slots[features]
         before = np.concatenate([[0], np.cumsum(rows >= 0)])
@@ -126,12 +130,26 @@ def _hashed(texts: Sequence[str], reading: Reading) -> tuple[Int32, Int64]:
     return features, ends
 
 
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, max(1, len(texts)), TEXTS_AT_ONCE):
+        yield texts[start : start + TEXTS_AT_ONCE]
+
+
+def _seen(texts: Sequence[str], reading: Reading) -> Int64:
+    """In how many of the texts each bucket occurs, (buckets,)."""
+    features, offsets = _hashed(texts, reading)
+    text = np.repeat(np.arange(len(texts)), np.diff(offsets))
+    once = np.unique(text * reading.buckets + features)
+    return np.bincount(once % reading.buckets, minlength=reading.buckets).astype(np.int64)
+
+
 def _of_words(texts: Sequence[str], reading: Reading) -> npt.NDArray[np.bool_]:
     """Whether a word or a pair of words falls into each bucket, (buckets,)."""
-    data, offsets = hashing.pack(texts)
-    words, _ = hashing.bag(data, offsets, hashing.NO_GRAMS, 1, reading.buckets)
     found = np.zeros(reading.buckets, np.bool_)
-    found[words] = True
+    for part in _parts(texts):
+        data, offsets = hashing.pack(part)
+        words, _ = hashing.bag(data, offsets, hashing.NO_GRAMS, 1, reading.buckets)
+        found[words] = True
     return found
 
 

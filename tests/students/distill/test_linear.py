@@ -1,5 +1,6 @@
 """The linear student learns the distillation loss, step by step as torch would."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from students.bench.students import made_up
 from students.certify.calibration import calibrated_kl
+from students.distill import vocabulary
 from students.distill.linear import LinearRecipe, train_linear
 from students.distill.table import Bags, Lesson, Table, text_slope
 from students.distill.training import distillation_loss
@@ -277,3 +279,36 @@ def test_equal_seeds_give_equal_weights():
     np.testing.assert_array_equal(rows(0, 2.0), rows(0, 2.0))
     np.testing.assert_array_equal(rows(0, 1.0, 2.0), rows(0, 1.0, 2.0))
     assert not np.array_equal(rows(0, 2.0), rows(1, 2.0))
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_texts_are_read_a_part_at_a_time(reading, monkeypatch):
+    """Parts give the vocabulary and the vectors that all texts at once give."""
+    texts = [*made_up(300, seed=3, classes=4).texts, "", "the same", "the same"]
+    whole = Vocabulary.of(texts, reading)
+    monkeypatch.setattr(vocabulary, "TEXTS_AT_ONCE", 37)
+    parts = Vocabulary.of(texts, reading)
+    for one, other in zip(
+        (whole.slots, whole.weight, whole.seen, *whole.bags(texts)),
+        (parts.slots, parts.weight, parts.seen, *parts.bags(texts)),
+        strict=True,
+    ):
+        assert one.dtype == other.dtype
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_vectors_of_one_reading_only_are_held(monkeypatch):
+    """A million texts are a gigabyte in each reading."""
+    held = []
+
+    def bags(self, texts):
+        gc.collect()
+        held.append(sum(type(o) is Vocabulary for o in gc.get_objects()))
+        return read(self, texts)
+
+    read = Vocabulary.bags
+    monkeypatch.setattr(Vocabulary, "bags", bags)
+    train, validation = made_up(200, seed=1, classes=3), made_up(50, seed=2, classes=3)
+    _, trials = train_linear(train, validation, LinearRecipe(epochs=1), (1.0,), (0.0, 0.1))
+    assert len(trials) == len(READINGS) + 1
+    assert max(held) == 1
