@@ -293,6 +293,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
+def publish_bundle():
+    """Publish a further bundle of a folder's task, that always says one label."""
+    return publish_certified
+
+
+@pytest.fixture
 def folder_of(tmp_path):
     """Make a folder like `folder` whose teacher differs in the given fields."""
 
