@@ -1,20 +1,21 @@
-"""What `locust -f` loads.
+"""What `locust -f` loads; `raisehand loadtest` starts it, and it works by hand.
 
-`raisehand loadtest` starts it; it also works by hand, with Locust's web UI:
+    locust -f loadtests/locustfile.py --host http://127.0.0.1:8080 --inputs data.csv --rate 100
+    locust -f … --headless --processes 4      one schedule, shared
+    locust -f … --tags classify --tags chat   a mix by the tasks' weights
 
-    locust -f loadtests/locustfile.py --users 1 --host http://127.0.0.1:8080 --inputs data.csv
+The rate is the rate in total, however many processes or machines there are. Extend it as any
+locustfile: subclass OpenLoopUser, write tasks, send with `self.ask`.
 """
 
-from typing import Any
+from loadtests.users import RouterUser, ScheduleShape
 
-from locust import events
-
-from loadtests.generator.users import OPTIONS, OpenLoopUser
-
-__all__ = ["OpenLoopUser"]
+__all__ = ["Router", "Schedule"]
 
 
-@events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
-def _ask(parser: Any) -> None:
-    for name, words in OPTIONS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", help=words, default="")
+class Router(RouterUser):
+    """A user of a router."""
+
+
+class Schedule(ScheduleShape):
+    """The test ends with its schedule."""

@@ -35,6 +35,10 @@ TARGET = _options(
     click.option("--pin/--no-pin", default=True, help="With --task: the router has its own cores."),
     click.option("--own-teacher", is_flag=True, help="With --task: ask the task's own teacher."),
     click.option("--allow-remote", is_flag=True, default=None, help="The target is yours to load."),
+    click.option("--ca", type=PATH, help="https: the authority of the target's certificate."),
+    click.option("--client-cert", type=PATH, help="https: the certificate to show."),
+    click.option("--client-key", type=PATH, help="https: its key, if in a file of its own."),
+    click.option("--insecure", is_flag=True, default=None, help="https: take any certificate."),
     click.option("--api-key-env", help="Environment variable that holds the bearer key."),
 )
 TRAFFIC = _options(
@@ -63,6 +67,7 @@ TRAFFIC = _options(
     click.option("--timeout", "timeout_s", type=float, help="Seconds until a request failed."),
     click.option("--deadline-ms", type=float, help="Later than this is no goodput."),
     click.option("--processes", type=int, help="Locust processes."),
+    click.option("--locust", multiple=True, help="Hand on to Locust, e.g. --locust=--csv=run."),
     click.option("--concurrency", type=int, help="In flight per process before a drop."),
 )
 LIMITS = _options(

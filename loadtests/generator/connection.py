@@ -11,12 +11,13 @@ import ssl
 import time
 from collections import deque
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import gevent
 import gevent.monkey
 import httptools
 from gevent import socket
+
+from loadtests.inputs.route import Route
 
 
 class Reply(NamedTuple):
@@ -38,6 +39,7 @@ class ConnectionLost(Exception):
     """The server closed or refused the connection, or spoke no HTTP."""
 
 
+READABLE = 1
 POLL = gevent.monkey.get_original("select", "poll")
 """It looks and never waits, so it need not give way to other greenlets."""
 
@@ -89,17 +91,13 @@ class Reading:
 class Connections:
     """As many keep-alive connections to one server as there are requests in flight."""
 
-    def __init__(self, url: str, path: str, headers: dict[str, str]) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._host = parts.hostname
-        self._address = (parts.hostname, parts.port or (443 if self._tls else 80))
-        lines = {"host": parts.netloc, "content-type": "application/json", **headers}
-        head = f"POST {parts.path}{path} HTTP/1.1\r\n"
+    def __init__(self, route: Route, path: str, headers: dict[str, str]) -> None:
+        self._route = route
+        lines = {"host": route.host, "content-type": "application/json", **headers}
+        head = f"POST {route.base}{path} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = head.encode("latin-1") + b"content-length: "
-        self._idle: deque[socket.socket] = deque()
+        self._idle: deque[_Line] = deque()
         self.reopened = 0
         """Requests sent again because their connection had died while it was idle."""
 
@@ -129,7 +127,7 @@ class Connections:
         finally:
             timer.close()
 
-    def _exchange(self, connection: socket.socket, request: bytes, *, timed: bool) -> Reply:
+    def _exchange(self, line: _Line, request: bytes, *, timed: bool) -> Reply:
         """Send a request and read its reply; the connection is kept where it can be.
 
         Raises:
@@ -140,14 +138,11 @@ class Connections:
         reads: list[tuple[float, int]] = []
         kept = False
         try:
-            sent = connection.send(request)
+            sent = line.socket.send(request)
             if sent < len(request):
-                connection.sendall(request[sent:])
+                line.socket.sendall(request[sent:])
             while not reading.complete:
-                if self._tls is None:
-                    # To read before the answer is there would cost an exception.
-                    connection._wait(connection._read_event)
-                data = connection.recv(65536)
+                data = line.receive()
                 if not data:
                     _check_end(reading)
                     break
@@ -156,7 +151,7 @@ class Connections:
                 if timed:
                     reads.append((time.monotonic(), len(reading.body)))
             if reading.leaves_open(parser.get_http_version()):
-                self._idle.append(connection)
+                self._idle.append(line)
                 kept = True
             return Reply(parser.get_status_code(), reading.head, reading.body, tuple(reads))
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
@@ -165,32 +160,60 @@ class Connections:
             raise _DiedIdle from error
         finally:
             if not kept:
-                connection.close()
+                line.close()
 
-    def _take_idle(self) -> socket.socket | None:
+    def _take_idle(self) -> _Line | None:
         while self._idle:
-            connection = self._idle.pop()
-            if _is_open(connection):
-                return connection
-            connection.close()
+            line = self._idle.pop()
+            if line.is_open():
+                return line
+            line.close()
         return None
 
-    def _open(self) -> socket.socket:
-        connection = socket.create_connection(self._address)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is not None:
-            connection = self._tls.wrap_socket(connection, server_hostname=self._host)
-        return connection
+    def _open(self) -> _Line:
+        address = self._route.address
+        if isinstance(address, str):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.connect(address)
+        else:
+            connection = socket.create_connection(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        tls = self._route.tls
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_hostname=self._route.name)
+        return _Line(connection, encrypted=tls is not None)
 
 
-def _is_open(connection: socket.socket) -> bool:
-    """Whether an idle connection is still usable: one that can be read has been closed.
+class _Line:
+    """A connection with the watcher that wakes its reader."""
 
-    Under TLS what can be read may also be a session ticket; that connection is given up, too.
-    """
-    look = POLL()
-    look.register(connection.fileno(), select.POLLIN)
-    return not look.poll(0)
+    __slots__ = ("_encrypted", "_readable", "socket")
+
+    def __init__(self, connection: socket.socket, *, encrypted: bool) -> None:
+        self.socket, self._encrypted = connection, encrypted
+        self._readable = gevent.get_hub().loop.io(connection.fileno(), READABLE)
+
+    def receive(self) -> bytes:
+        """Return what has arrived; b"" at the end."""
+        if not self._encrypted:
+            # To read before the answer is there would cost an exception.
+            gevent.get_hub().wait(self._readable)
+        data: bytes = self.socket.recv(65536)
+        return data
+
+    def is_open(self) -> bool:
+        """Whether an idle connection is still usable: one that can be read has been closed.
+
+        Under TLS what can be read may also be a session ticket; that one is given up, too.
+        """
+        look = POLL()
+        look.register(self.socket.fileno(), select.POLLIN)
+        return not look.poll(0)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._readable.close()
+        self.socket.close()
 
 
 def _check_end(reading: Reading) -> None:

@@ -44,6 +44,7 @@ def outcome_of(
         _stages(reply.header("server-timing")),
         said[0] - due if said else None,
         tuple(b - a for a, b in itertools.pairwise(said)),
+        len(reply.body),
     )
 
 

@@ -50,7 +50,10 @@ class Watch:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        # Behind a Unix socket nothing says which processes serve it.
+        self._port = 0 if parts.scheme == "unix" else parts.port or 80
+        if parts.scheme == "https" and parts.port is None:
+            self._port = 443
         self._readings: list[_Reading] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)

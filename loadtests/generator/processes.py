@@ -25,14 +25,14 @@ POLL_S = 0.1
 class Workers:
     """One headless Locust process per plan; all of them are gone after `with`."""
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
-        self._plans = plans
+    def __init__(self, plans: Sequence[Plan], more: Sequence[str] = ()) -> None:
+        self._plans, self._more = plans, more
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         try:
             for plan in self._plans:
-                self._processes.append(_start(plan))
+                self._processes.append(_start(plan, self._more))
         except BaseException:
             self._end(patience_s=0)
             raise
@@ -79,7 +79,7 @@ class Workers:
                 process.wait()
 
 
-def _start(plan: Plan) -> subprocess.Popen[bytes]:
+def _start(plan: Plan, more: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         DIRECTORY_VARIABLE: str(plan.directory),
@@ -89,8 +89,9 @@ def _start(plan: Plan) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)),
-                *("--headless", "--users", "1", "--host", "unused", "--skip-log-setup"),
+                *("--headless", "--host", "unused", "--skip-log-setup"),
                 *("--only-summary", "--exit-code-on-error", "0"),
+                *more,
             ],
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,17 +14,26 @@ PATHS: Mapping[Surface, str] = {
     "chat": "/v1/chat/completions",
     "chat-stream": "/v1/chat/completions",
     "systemone": "/v1/systemone",
+    "batch": "/v1/classify",
 }
 QUESTION = "label"
 INSTRUCTIONS = "Which option fits best?"
 
 
-def body_of(spec: LoadSpec, text: str) -> bytes:
-    """Return the JSON body that asks about `text`."""
-    if spec.surface == "classify":
+def body_of(
+    spec: LoadSpec, text: str, surface: Surface | None = None, others: Sequence[str] = ()
+) -> bytes:
+    """Return the JSON body that asks about `text`, on `surface` if not on the spec's own.
+
+    `others` are asked together with it on surface `batch`.
+    """
+    surface = surface or spec.surface
+    if surface == "classify":
         return msgspec.json.encode({"text": text})
+    if surface == "batch":
+        return msgspec.json.encode({"text": [text, *others]})
     said = spec.user.replace("{text}", text)
-    if spec.surface == "systemone":
+    if surface == "systemone":
         question = {
             "type": "choice",
             "instructions": spec.system or INSTRUCTIONS,
@@ -34,7 +43,7 @@ def body_of(spec: LoadSpec, text: str) -> bytes:
         return msgspec.json.encode(asked)
     messages = [{"role": "system", "content": spec.system}] if spec.system else []
     messages.append({"role": "user", "content": said})
-    streamed = {"stream": True} if spec.surface == "chat-stream" else {}
+    streamed = {"stream": True} if surface == "chat-stream" else {}
     return msgspec.json.encode(
         {"model": spec.model, "messages": messages, "temperature": 0, **streamed}
     )
@@ -62,6 +71,10 @@ def _of_classify(body: bytes) -> Any:
     return msgspec.json.decode(body)["label"]
 
 
+def _of_batch(body: bytes) -> Any:
+    return msgspec.json.decode(body)["data"][0]["label"]
+
+
 def _of_chat(body: bytes) -> Any:
     return msgspec.json.decode(body)["choices"][0]["message"]["content"]
 
@@ -81,4 +94,5 @@ _LABELS = {
     "chat": _of_chat,
     "chat-stream": _of_stream,
     "systemone": _of_systemone,
+    "batch": _of_batch,
 }

@@ -49,6 +49,8 @@ class Outcome:
     first_token_s: float | None = None
     """Streams: from the scheduled instant to the first word."""
     token_gaps_s: tuple[float, ...] = ()
+    body_bytes: int = 0
+    """Of the reply."""
 
     def sample(self) -> dict[str, object]:
         """Return the JSON line that `samples` files hold."""

@@ -103,7 +103,7 @@ def measure(
         plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
         plans[0].write_schedule(schedule)
-        with Workers(plans) as workers, Watch(spec.url) as watch:
+        with Workers(plans, spec.locust) as workers, Watch(spec.url) as watch:
             workers.wait_for(lambda: all(plan.is_ready for plan in plans), STARTUP_S)
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)

@@ -7,13 +7,13 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
 from loadtests.errors import BadLoadSpec
 from loadtests.generator.tallies import decimal_of
+from loadtests.inputs.route import route_of
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.target import request_headers
@@ -80,9 +80,8 @@ def confidences(spec: LoadSpec, rows: list[Row]) -> Confidences:
     Raises:
         BadLoadSpec: the target does not say of each answer that the student alone gave it.
     """
-    parts = urlsplit(spec.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=30)
+    route = route_of(spec)
+    connection = route.connection(30)
     found: list[float] = []
     usd = Decimal(0)
     try:
@@ -91,7 +90,7 @@ def confidences(spec: LoadSpec, rows: list[Row]) -> Confidences:
         for start, end in pairwise([0, *range(1, len(rows), ITEMS), len(rows)]):
             texts = [row.text for row in rows[start:end]]
             body = json.dumps({"text": texts, "student_only": True}).encode()
-            connection.request("POST", f"{parts.path}/v1/classify", body, request_headers(spec))
+            connection.request("POST", f"{route.base}/v1/classify", body, request_headers(spec))
             reply = connection.getresponse()
             found += _alone(reply.status, reply.read())
             usd += decimal_of(reply.getheader("x-raisehand-cost-usd")) or 0

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from loadtests.errors import BadLoadSpec
 from loadtests.generator.shape import Shape
+from loadtests.inputs.route import check_files
 
-Surface = Literal["classify", "chat", "chat-stream", "systemone"]
+Surface = Literal["classify", "chat", "chat-stream", "systemone", "batch"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -48,6 +49,13 @@ class LoadSpec(BaseModel):
     """System one: the options of the question."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the bearer key."""
+    ca: Path | None = None
+    """https: the authority that signed the target's certificate, PEM; None: the system's."""
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    """https: what the client shows; the key may stand in the certificate's file."""
+    insecure: bool = False
+    """https: take any certificate. For a target of one's own alone."""
     rate: Positive
     """Requests per second, all processes together; `shape` multiplies it."""
     arrivals: Literal["constant", "poisson", "gamma", "replay"] = "poisson"
@@ -65,6 +73,8 @@ class LoadSpec(BaseModel):
     processes: int = Field(default=1, ge=1, le=64)
     concurrency: int = Field(default=2000, ge=1, le=50_000)
     """Requests in flight per process beyond which an arrival is dropped, which voids the run."""
+    locust: tuple[str, ...] = ()
+    """Handed to Locust as they are, e.g. --csv=run or --html=run.html."""
     samples: Path | None = None
     """Where to write one JSON line per measured request; None writes none."""
     allow_remote: bool = False
@@ -82,8 +92,14 @@ class LoadSpec(BaseModel):
     @classmethod
     def _http(cls, value: str) -> str:
         parts = urlsplit(value)
+        if parts.scheme == "unix":
+            if parts.netloc or not parts.path:
+                raise ValueError("a Unix socket is unix:// and its path, e.g. unix:///run/r.sock")
+            return value
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("an http:// or https:// URL is needed, e.g. http://127.0.0.1:8080")
+            raise ValueError(
+                "an http://, https:// or unix:// URL is needed, e.g. http://127.0.0.1:8080"
+            )
         if parts.query or parts.fragment or parts.username:
             raise ValueError("give scheme, host and port only, e.g. http://127.0.0.1:8080")
         return value.rstrip("/")
@@ -108,7 +124,30 @@ class LoadSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _locust_alone(self) -> Self:
+        if self.locust and self.processes > 1:
+            raise ValueError(
+                "locust: each process would write the same files; give --processes 1, or run "
+                "locust -f loadtests/locustfile.py --processes N yourself"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_with_https(self) -> Self:
+        given = [
+            name for name in ("ca", "client_cert", "client_key", "insecure") if getattr(self, name)
+        ]
+        if given and urlsplit(self.url).scheme != "https":
+            raise ValueError(f"{', '.join(given)}: the target is not https; leave it out")
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key belongs to a client_cert; give both")
+        check_files(self.ca, self.client_cert, self.client_key)
+        return self
+
+    @model_validator(mode="after")
     def _loopback_unless_allowed(self) -> Self:
+        if urlsplit(self.url).scheme == "unix":
+            return self
         host = urlsplit(self.url).hostname or ""
         if not self.allow_remote and not _is_loopback(host):
             raise ValueError(

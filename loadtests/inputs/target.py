@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import os
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.generator.surface import PATHS, body_of, label_of
 from loadtests.generator.tallies import decimal_of
+from loadtests.inputs.route import route_of
 from loadtests.inputs.spec import LoadSpec
 
 ADVICE = {
@@ -47,10 +47,9 @@ def try_target(spec: LoadSpec, text: str) -> Decimal | None:
     Raises:
         DeadTarget: nothing listens, no HTTP, a wrong key, a wrong path, or no answer in the reply.
     """
-    parts = urlsplit(spec.url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=spec.timeout_s)
-    path = parts.path + PATHS[spec.surface]
+    route = route_of(spec)
+    connection = route.connection(spec.timeout_s)
+    path = route.base + PATHS[spec.surface]
     headers = request_headers(spec)
     try:
         connection.request("POST", path, body_of(spec, text), headers)

@@ -17,7 +17,7 @@ from loadtests.generator.workers import Progress
 from loadtests.inputs.spec import LoadSpec
 from loadtests.predict.prediction import Prediction
 from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.conclusion import Conclusion, Line, Repeat
+from loadtests.verdict.conclusion import Conclusion, Line, Repeat, Verdict
 from loadtests.verdict.drift import TELLING_S
 from loadtests.verdict.knee import Knee, Probe
 from loadtests.verdict.percentiles import QUANTILES
@@ -67,10 +67,14 @@ def show_conclusion(conclusion: Conclusion, console: Console | None = None) -> N
 
 def show_verdict(conclusion: Conclusion, console: Console | None = None) -> None:
     """Print PASS, FAIL or INVALID across the whole width."""
-    style = "bold white on green" if conclusion.passed else "bold white on red"
     runs = f"  of {len(conclusion.runs)} runs" if len(conclusion.runs) > 1 else ""
-    word = Text(conclusion.verdict + runs, justify="center")
-    (console or Console()).print(Panel(word, style=style))
+    show_word(conclusion.verdict, runs, console)
+
+
+def show_word(verdict: Verdict, of: str = "", console: Console | None = None) -> None:
+    """Print a verdict across the whole width."""
+    style = "bold white on green" if verdict == "PASS" else "bold white on red"
+    (console or Console()).print(Panel(Text(verdict + of, justify="center"), style=style))
 
 
 def text_of(conclusion: Conclusion) -> str:

@@ -59,6 +59,7 @@ def check_generator(spec: LoadSpec) -> NullCheck:
                     "arrivals": "poisson",
                     "trace": None,
                     "samples": None,
+                    "locust": (),
                     "duration_s": SECONDS,
                     "warmup_s": 1.0,
                 }

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-LOCUSTFILE = Path(__file__).parents[2] / "loadtests" / "locustfile.py"
+LOCUSTFILE = Path(__file__).parents[3] / "loadtests" / "locustfile.py"
 
 
 def asked(url, **form):
     """The JSON that the UI's own requests get; a form is posted."""
     body = urllib.parse.urlencode(form).encode() if form else None
-    with urllib.request.urlopen(url, body, timeout=10) as reply:
+    with urllib.request.urlopen(url, body, timeout=90) as reply:
         return json.load(reply)
 
 

@@ -1,0 +1,51 @@
+"""A load test as one Locust process sees it: a parent's, its own, a worker's or a master's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol, cast
+
+from loadtests.generator.session import Session
+from loadtests.inputs.spec import LoadSpec
+
+
+class Run(Protocol):
+    """What users and shapes need to know of the test that is on."""
+
+    spec: LoadSpec
+    session: Session
+
+    @property
+    def users(self) -> int:
+        """How many users there are, all processes together."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything was sent and answered."""
+        ...
+
+    @staticmethod
+    def of(environment: Any) -> Run:
+        """Return the test that an environment runs."""
+        return cast("Run", environment.open_loop_run)
+
+
+def users_wanted(environment: Any) -> int:
+    """Return how many users the next test has: as many as requests may be in flight."""
+    spec, _ = environment.open_loop_schedule
+    workers = getattr(environment.runner, "worker_count", 1)
+    return int(spec.concurrency * max(1, workers))
+
+
+def is_answered(session: Session) -> bool:
+    """Whether everything was sent and answered, or waited for long enough."""
+    if not session.walked or session.started_at is None:
+        return False
+    spec = session.spec
+    late = session.started_at + spec.duration_s + spec.timeout_s + DRAIN_S
+    return session.flying == 0 or time.monotonic() > late
+
+
+DRAIN_S = 10.0
+"""Every request ends at its time-out; a starved machine may need longer to notice."""
