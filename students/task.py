@@ -269,7 +269,8 @@ class StudentSection(_Section):
     all of it fine-tuned. blend: linear and `blend_with` together. auto: each, the cheapest first,
     and the best buy is kept."""
     blend_with: Literal["frozen", "encoder"] = "frozen"
-    confidence: Kind = "max_probability"
+    confidence: Kind | None = None
+    """What rows are ranked by; None: what ranks the validation and temperature rows best."""
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)

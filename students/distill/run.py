@@ -18,11 +18,12 @@ import numpy.typing as npt
 
 from costmodel.money.pricing import now
 from students.certificate import Certificate, ClassPromise, Refusal
-from students.certify.calibration import fit_temperature
+from students.certify.calibration import fit_temperature, ranking_kind
 from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
 from students.certify.uses import USES_FILE, row_ids, take_use
+from students.confidence import softmax
 from students.distill.profiling import profile_student
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs, NotCertifiable
@@ -116,8 +117,7 @@ def prove(
 ) -> Distilled:
     """Calibrate, certify, evaluate and profile the files in a draft folder, and publish them."""
     report("calibrate", 0, 1)
-    temperature = _temperature(manifest, folder, part["temperature"])
-    manifest = manifest.model_copy(update={"temperature": temperature})
+    manifest = _calibrated(task, manifest, folder, part)
     student = load_student(Bundle(folder, manifest))
     report("certify", 0, 1)
     certificate, outlook = _certify(task, manifest, student, part, clock)
@@ -209,7 +209,7 @@ def _describe(
         family=trained.family,
         config=trained.config,
         temperature=1.0,
-        confidence=task.student.confidence,
+        confidence=task.student.confidence or "max_probability",
         files=hash_files(folder),
         teacher=teacher,
         labelling=labelling,
@@ -221,11 +221,29 @@ def _describe(
     )
 
 
-def _temperature(manifest: Manifest, folder: Path, rows: LabelledSet) -> float:
-    """Fit on the student's log probabilities at T = 1: logits up to a constant per row."""
-    raw = answer(load_student(Bundle(folder, manifest)), rows.texts).probabilities
-    smallest = np.finfo(np.float32).tiny
-    return fit_temperature(np.log(np.maximum(raw, smallest)), rows.probabilities)
+def _calibrated(
+    task: Task, manifest: Manifest, folder: Path, part: Mapping[str, LabelledSet]
+) -> Manifest:
+    """Fit the temperature and, where the task names none, choose the kind of confidence.
+
+    Both from the student's log probabilities at T = 1, which are logits up to a constant per row.
+    The kind is chosen on the validation rows as well: they are more, and no threshold sees them.
+    """
+    student = load_student(Bundle(folder, manifest))
+
+    def logits(rows: LabelledSet) -> npt.NDArray[np.float32]:
+        raw = answer(student, rows.texts).probabilities
+        return np.log(np.maximum(raw, np.finfo(np.float32).tiny))
+
+    rows = part["temperature"]
+    held_out = logits(rows)
+    temperature = fit_temperature(held_out, rows.probabilities)
+    kind = task.student.confidence
+    if kind is None:
+        both = np.concatenate([held_out, logits(part["validation"])])
+        teacher = np.concatenate([rows.teacher, part["validation"].teacher])
+        kind = ranking_kind(softmax(both, temperature), teacher)
+    return manifest.model_copy(update={"temperature": temperature, "confidence": kind})
 
 
 def _certify(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from students.certify.calibration import calibrated_kl, fit_temperature
+from students.certify.calibration import calibrated_kl, fit_temperature, ranking_kind
 from students.confidence import softmax
 
 RNG = np.random.default_rng(0)
@@ -35,3 +35,22 @@ def test_label_mass_weighs_rows_and_nothing_more():
     p = softmax(LOGITS, 2.0)
     assert fit_temperature(LOGITS, p * 0.5) == pytest.approx(fit_temperature(LOGITS, p), rel=1e-3)
     assert fit_temperature(LOGITS[:0], p[:0]) == 1.0
+
+
+def test_the_kind_of_confidence_is_the_one_that_ranks_errors_last():
+    """Rows whose second label is close are the wrong ones, or those whose first is low."""
+    rng = np.random.default_rng(0)
+    top = rng.uniform(0.4, 0.9, 2000)
+    second = (1 - top) * rng.uniform(0.5, 1.0, 2000)
+    p = np.stack([top, second, 1 - top - second], axis=1)
+    answer = p.argmax(axis=1)
+    close = np.sort(p, axis=1)[:, 1] > np.sort(p, axis=1)[:, 2] - 0.1
+    assert ranking_kind(p, np.where(close, (answer + 1) % 3, answer)) == "margin"
+    low = top < 0.5
+    assert ranking_kind(p, np.where(low, (answer + 1) % 3, answer)) == "max_probability"
+
+
+def test_two_labels_have_one_order_of_rows():
+    """Nothing is chosen where there is nothing to choose."""
+    p = np.random.default_rng(0).dirichlet([1, 1], 50)
+    assert ranking_kind(p, 1 - p.argmax(axis=1)) == "max_probability"

@@ -121,3 +121,19 @@ def test_labels_of_another_task_are_refused(tmp_path, make_labels, make_task, sp
     other = make_task(tmp_path).model_copy(update={"labels": ["other", "help"]})
     with pytest.raises(BadInputs, match="labels were made for help, other"):
         distill(other, make_labels(), split_rows, teacher=TEACHER)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["max_probability", "margin"])
+def test_a_kind_of_confidence_that_the_task_names_is_taken(
+    kind, make_task, make_labels, split_rows, tmp_path
+):
+    """Named, it is neither chosen nor changed, and the certificate is about it."""
+    student = {"confidence": kind, "temperatures": [1], "l2": [0]}
+    task = make_task(tmp_path, student=student, agreement=0.9)
+    done = distill(task, make_labels(), split_rows, teacher=TEACHER)
+    m = done.bundle.manifest
+    assert m.confidence == kind
+    assert m.certificate.artefact_sha256 == m.artefact_sha256
+    assert task.model_copy(deep=True).student.confidence == kind
+    assert make_task(tmp_path).student.confidence is None
