@@ -92,7 +92,7 @@ class Chat:
         return Single(question.served.pipeline, ask, partial(self._word, call, question))
 
     def _word(self, call: Call, question: Question, answer: Answer) -> Reply:
-        words, finish = question.served.task.answers, "stop"
+        words, finish = question.served.words, "stop"
         if answer.reason is Reason.TEACHER_REFUSED:
             said = ChatMessage(content=None, refusal=answer.wording)
         elif question.shape is None:

@@ -59,7 +59,7 @@ class Questions:
         self._decode = msgspec.json.Decoder(self._type).decode
         self._ignored = {name for s in tasks for name in s.task.teacher.ignore_fields}
         self._templates = {s.task.name: Template(s.task.prompt) for s in tasks}
-        self._words = {s.task.name: s.task.answers for s in tasks}
+        self._words = {s.task.name: s.words for s in tasks}
         self.by_model: dict[str, list[Served]] = {}
         for served in tasks:
             for name in {served.task.name, served.task.teacher.model}:

@@ -111,7 +111,7 @@ class SystemOne:
     def _word(
         self, call: Call, request: SystemOneRequest, served: Served, text: str, answer: Answer
     ) -> Reply:
-        words, p = served.task.answers, [float(q) for q in answer.probabilities]
+        words, p = served.words, [float(q) for q in answer.probabilities]
         mass = sum(p)
         chosen = Choice(
             words[answer.label],
@@ -141,6 +141,6 @@ class SystemOne:
         if len(request.questions) == 1:
             [question] = request.questions.values()
             for served in named:
-                if question.type == "choice" and set(question.criteria) == set(served.task.answers):
+                if question.type == "choice" and set(question.criteria) == set(served.words):
                     return served
         raise BadRequest(f"This is not the one choice question of the task. {_HELP}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -51,6 +51,11 @@ class Served:
     task: Task
     pipeline: Pipeline
     passthrough: Passthrough | None = None
+    words: tuple[str, ...] = field(init=False)
+    """The teacher's word for each label, found once: it is asked for with every answer."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", self.task.answers)
 
     def passes_on(self, model: str) -> bool:
         """Whether calls for a model are passed on to this task's teacher."""

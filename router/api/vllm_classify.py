@@ -90,7 +90,7 @@ class VllmClassify:
         return self._word(call, served, [text], [answer])
 
     def _word(self, call: Call, served: Served, texts: list[str], answers: list[Answer]) -> Reply:
-        words = served.task.answers
+        words = served.words
         data = [
             VllmClass(index, words[a.label], [float(p) for p in a.probabilities], len(words))
             for index, a in enumerate(answers)
