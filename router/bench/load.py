@@ -12,12 +12,26 @@ import gc
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
 from itertools import cycle
 from time import perf_counter
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
+
+
+class Way(StrEnum):
+    """How a client brings its requests; each is the way of many."""
+
+    WHOLE = "whole"
+    """Head and body in one write: aiohttp, curl, geventhttpclient."""
+    APART = "apart"
+    """The body in a write of its own: openai, httpx, requests, urllib, Java, Go, node."""
+    FRESH = "fresh"
+    """A connection for each request, as without a session or a pool."""
+
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -65,9 +79,16 @@ def http_requests(path: str, bodies: Sequence[bytes]) -> list[bytes]:
 
 
 async def closed_loop(
-    port: int, requests: Sequence[bytes], *, connections: int, seconds: float
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    way: Way = Way.WHOLE,
 ) -> Tally:
-    """Keep every connection busy for so long."""
+    """Keep so many clients busy for so long."""
+    if way is Way.FRESH:
+        return await _afresh(port, requests, clients=connections, seconds=seconds)
     tally, supply = Tally(), cycle(requests)
     end = perf_counter() + seconds
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -83,7 +104,7 @@ async def closed_loop(
             finished.set_result(None)
 
     started = perf_counter()
-    pool = [await _connect(port, tally, next_request) for _ in range(connections)]
+    pool = [await _connect(port, tally, next_request, way) for _ in range(connections)]
     open_ = len(pool)
     for connection in pool:
         next_request(connection)
@@ -91,6 +112,34 @@ async def closed_loop(
     tally.seconds = perf_counter() - started
     _close(pool)
     return tally
+
+
+async def _afresh(port: int, requests: Sequence[bytes], *, clients: int, seconds: float) -> Tally:
+    """Let each client connect, ask once, be answered and begin again."""
+    tally = Tally()
+    supply = cycle([r.replace(_END, b"\r\nconnection: close\r\n\r\n", 1) for r in requests])
+    started = perf_counter()
+    end = started + seconds
+
+    async def ask() -> None:
+        while (at := perf_counter()) < end:
+            answered = asyncio.Event()
+            try:
+                connection = await _connect(port, tally, partial(_set, answered))
+            except OSError:
+                tally.statuses[0] += 1
+                continue
+            connection.send(next(supply), at)
+            await answered.wait()
+            connection.transport.close()
+
+    await asyncio.gather(*(ask() for _ in range(clients)))
+    tally.seconds = perf_counter() - started
+    return tally
+
+
+def _set(event: asyncio.Event, connection: _Connection) -> None:
+    event.set()
 
 
 async def open_loop(
@@ -160,8 +209,10 @@ def _schedule(rate: float, seconds: float, seed: int) -> npt.NDArray[np.float64]
 class _Connection(asyncio.Protocol):
     """One connection with at most one request on the way."""
 
-    def __init__(self, tally: Tally, on_free: Callable[[_Connection], None]) -> None:
+    def __init__(self, tally: Tally, on_free: Callable[[_Connection], None], way: Way) -> None:
         self._tally = tally
+        self._apart = way is Way.APART
+        self._loop = asyncio.get_running_loop()
         self._on_free = on_free
         self._buffer = b""
         self._at = 0.0
@@ -174,7 +225,13 @@ class _Connection(asyncio.Protocol):
 
     def send(self, request: bytes, at: float) -> None:
         self._at, self.busy = at, True
-        self.transport.write(request)
+        if not self._apart:
+            self.transport.write(request)
+            return
+        body = request.index(_END) + len(_END)
+        self.transport.write(request[:body])
+        # Two ticks later: what was written is on its way, and the server may have read it.
+        self._loop.call_soon(self._loop.call_soon, self.transport.write, request[body:])
 
     def data_received(self, data: bytes) -> None:
         self._buffer = buffer = self._buffer + data if self._buffer else data
@@ -204,9 +261,14 @@ class _Connection(asyncio.Protocol):
         self._on_free(self)
 
 
-async def _connect(port: int, tally: Tally, on_free: Callable[[_Connection], None]) -> _Connection:
+async def _connect(
+    port: int,
+    tally: Tally,
+    on_free: Callable[[_Connection], None],
+    way: Way = Way.WHOLE,
+) -> _Connection:
     _, protocol = await asyncio.get_running_loop().create_connection(
-        lambda: _Connection(tally, on_free), "127.0.0.1", port
+        lambda: _Connection(tally, on_free, way), "127.0.0.1", port
     )
     return protocol
 

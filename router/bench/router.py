@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from router.bench.load import Tally
     from router.bench.process import Subject
 
 PEER = Path(".venv-peers/bin/vllm-router")
@@ -26,29 +23,6 @@ refused; beyond it latency only grows."""
 KNEE_STEPS = 5
 KNEE_TRIES = 2
 """A rate that is held once is held: other work on the machine can only make it look worse."""
-
-
-@dataclass
-class Measured:
-    """Closed-loop runs of one server on one core."""
-
-    rps: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-    split_us: dict[str, float] = field(default_factory=dict)
-    """By thread, of the run with the least CPU per request."""
-    core_busy: list[float] = field(default_factory=list)
-    failed: int = 0
-
-    def add(self, tally: Tally, used: dict[str, float]) -> None:
-        """Add one run."""
-        answered = sum(tally.statuses.values())
-        split = {name: seconds / answered * 1e6 for name, seconds in used.items() if seconds}
-        if not self.cpu_us or sum(split.values()) < min(self.cpu_us):
-            self.split_us = {name: round(us, 1) for name, us in split.items()}
-        self.rps.append(round(tally.rps, 1))
-        self.cpu_us.append(round(sum(split.values()), 1))
-        self.core_busy.append(round(sum(used.values()) / tally.seconds, 3))
-        self.failed += answered - tally.statuses[200]
 
 
 @click.command(name="router", epilog="Example: raisehand bench router --json")
@@ -104,6 +78,7 @@ async def _measure(
 ) -> dict[str, Any]:
     from contextlib import ExitStack
 
+    from router.bench.clients import compare
     from router.bench.peer import peer_router
     from router.bench.process import python_subject
 
@@ -114,66 +89,14 @@ async def _measure(
         }
         if peer.exists():
             subjects["peer"] = stack.enter_context(peer_router(peer, core, client_core))
-        measured = {name: Measured() for name in subjects}
-        for _ in range(runs + 1):
-            for name, subject in subjects.items():
-                await _closed(subject, measured[name], connections, seconds)
-        for one in measured.values():
-            _forget_warm_up(one)
-        report = _report(measured, seconds, connections)
+        report = await compare(subjects, chat_requests(), runs, connections, seconds)
         ours = subjects["router"]
         knee = await _knee(ours, report["rps"], seconds)
         report["knee_rps"] = round(knee)
-        report["at_70_of_knee"] = await _latency(ours, 0.7 * knee, runs, seconds)
-        report["at_70_of_closed_loop"] = await _latency(ours, 0.7 * report["rps"], runs, seconds)
+        for name, most in (("at_70_of_knee", knee), ("at_70_of_closed_loop", report["rps"])):
+            report[name] = await _latencies(subjects, 0.7 * most, runs, seconds)
         if overload:
             report["overload"] = await _overload(ours, knee, seconds)
-    return report
-
-
-async def _closed(subject: Subject, measured: Measured, connections: int, seconds: float) -> None:
-    from router.bench.load import closed_loop
-
-    before = subject.cpu_seconds()
-    tally = await closed_loop(
-        subject.port, chat_requests(), connections=connections, seconds=seconds
-    )
-    after = subject.cpu_seconds()
-    measured.add(tally, {name: after[name] - before[name] for name in after})
-
-
-def _forget_warm_up(measured: Measured) -> None:
-    measured.rps, measured.cpu_us = measured.rps[1:], measured.cpu_us[1:]
-    measured.core_busy = measured.core_busy[1:]
-
-
-def _report(measured: dict[str, Measured], seconds: float, connections: int) -> dict[str, Any]:
-    ours, bare = measured["router"], measured["bare"]
-    report: dict[str, Any] = {
-        "rps": median(ours.rps),
-        "rps_runs": ours.rps,
-        "cpu_us_per_request": min(ours.cpu_us),
-        "cpu_us_split": ours.split_us | {"of which bare uvicorn": min(bare.cpu_us)},
-        "core_busy": ours.core_busy,
-        "failed": ours.failed,
-        "bare_uvicorn_rps": median(bare.rps),
-        "connections": connections,
-        "seconds": seconds,
-        "surface": "/v1/chat/completions",
-        "load_average": os.getloadavg()[0],
-    }
-    if "peer" in measured:
-        theirs = measured["peer"]
-        report |= {
-            "peer": "vllm-router 0.1.17 to an instant mock upstream, deciding nothing",
-            "peer_rps": median(theirs.rps),
-            "peer_rps_runs": theirs.rps,
-            "peer_cpu_us_per_request": min(theirs.cpu_us),
-            "peer_core_busy": theirs.core_busy,
-            "peer_failed": theirs.failed,
-            "ratio": round(median(ours.rps) / median(theirs.rps), 2),
-            "cpu_ratio": round(min(theirs.cpu_us) / min(ours.cpu_us), 2),
-        }
     return report
 
 
@@ -202,23 +125,31 @@ async def _holds(subject: Subject, rate: float, seconds: float) -> bool:
     return False
 
 
-async def _latency(subject: Subject, rate: float, runs: int, seconds: float) -> dict[str, Any]:
+async def _latencies(
+    subjects: dict[str, Subject], rate: float, runs: int, seconds: float
+) -> dict[str, Any]:
+    """Ask ours and the bare server at one rate in turns: what the host adds shows in both."""
     from router.bench.load import open_loop
 
-    p99, p50 = [], []
+    p99: dict[str, list[float]] = {"router": [], "bare": []}
+    p50 = []
     for seed in range(runs):
-        tally = await open_loop(
-            subject.port,
-            chat_requests(),
-            rate=rate,
-            seconds=seconds,
-            connections=256,
-            seed=seed,
-        )
-        p99.append(round(tally.quantile_ms(0.99), 2))
-        p50.append(round(tally.quantile_ms(0.5), 2))
+        for name, kept in p99.items():
+            tally = await open_loop(
+                subjects[name].port,
+                chat_requests(),
+                rate=rate,
+                seconds=seconds,
+                connections=256,
+                seed=seed,
+            )
+            kept.append(round(tally.quantile_ms(0.99), 2))
+            if name == "router":
+                p50.append(round(tally.quantile_ms(0.5), 2))
+    ours, bare = median(p99["router"]), median(p99["bare"])
     return {
-        "rate": round(rate), "p50_ms": median(p50), "p99_ms": median(p99), "p99_ms_runs": p99,
+        "rate": round(rate), "p50_ms": median(p50), "p99_ms": ours, "p99_ms_runs": p99["router"],
+        "bare_p99_ms": bare, "bare_p99_ms_runs": p99["bare"], "p99_of_bare": round(ours / bare, 2),
     }  # fmt: skip
 
 
@@ -275,9 +206,12 @@ def chat_requests() -> Sequence[bytes]:
 
 
 def _words(report: dict[str, Any]) -> str:
+    from router.bench.clients import clients_words
+
     split = ", ".join(f"{name} {us:g}" for name, us in report["cpu_us_split"].items())
     lines = [
         f"{report['rps']:,.0f} requests/s on one core (runs: {report['rps_runs']})",
+        *clients_words(report["clients"]),
         f"{report['cpu_us_per_request']:g} µs of CPU a request: {split}",
         f"Knee, open loop: {report['knee_rps']:,} requests/s (p99 {KNEE_P99_MS:g} ms)",
     ]
@@ -285,7 +219,8 @@ def _words(report: dict[str, Any]) -> str:
         at = report[name]
         lines.append(
             f"p99 {at['p99_ms']:g} ms at 70 % of {words}, {at['rate']:,}/s (runs: "
-            f"{at['p99_ms_runs']})"
+            f"{at['p99_ms_runs']}), {at['p99_of_bare']:g} times the bare server's "
+            f"{at['bare_p99_ms']:g} ms"
         )
     if "peer_rps" in report:
         lines.append(
