@@ -13,6 +13,7 @@ StudentsError
     │   └── TeacherTimeout   it did not answer in time; the call may have been billed
     ├── TeacherThrottled     429; carries retry_after seconds when the teacher said so
     ├── TeacherRejected      4xx: asking again will not help
+    │   ├── TeacherRefused   a content filter: this text will not be answered
     │   └── TeacherDenied    key, permission, money, model or address: no text will be answered
     └── TeacherGarbled       a reply that is not in the contract
 """
@@ -119,6 +120,12 @@ class TeacherRejected(TeacherError):
 
     reason = "teacher_rejected"
     usage = NO_USAGE
+
+
+class TeacherRefused(TeacherRejected):
+    """The provider's filter would not let the teacher see this text."""
+
+    reason = "teacher_refused"
 
 
 class TeacherDenied(TeacherRejected):

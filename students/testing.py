@@ -74,7 +74,7 @@ class ScriptedTeacher:
         finally:
             self.in_flight -= 1
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """A scripted teacher is always there."""
 
     async def aclose(self) -> None:

@@ -26,6 +26,7 @@ from router.teacher.usual_cost import Typical
 from students.errors import (
     TeacherError,
     TeacherGarbled,
+    TeacherRefused,
     TeacherRejected,
     TeacherThrottled,
     TeacherTimeout,
@@ -263,6 +264,7 @@ _FAILURES: dict[type[TeacherError], tuple[Outcome, Reason]] = {
     TeacherTimeout: (Outcome.TIMEOUT, Reason.TEACHER_TIMEOUT),
     TeacherUnavailable: (Outcome.UNAVAILABLE, Reason.TEACHER_UNAVAILABLE),
     TeacherThrottled: (Outcome.THROTTLED, Reason.TEACHER_THROTTLED),
+    TeacherRefused: (Outcome.REJECTED, Reason.TEACHER_REFUSED),
     TeacherRejected: (Outcome.REJECTED, Reason.TEACHER_REJECTED),
     TeacherGarbled: (Outcome.GARBLED, Reason.TEACHER_GARBLED),
 }

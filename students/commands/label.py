@@ -135,6 +135,7 @@ async def _label(
     from students.label.estimate import estimate_labelling
     from students.label.flips import order_flips
     from students.label.labelling import label_inputs
+    from students.label.patience import FIRST_S
     from students.teachers import make_teacher
     from students.teachers.bounds import usage_bound
     from students.teachers.protocol import PROBE
@@ -155,7 +156,7 @@ async def _label(
             if allowed is not None:
                 # The check asks a question too.
                 allowed -= price.cost(usage_bound(task)([PROBE]), now()).usd
-            await teacher.check()
+            await teacher.check(timeout_s=max(FIRST_S, task.teacher.timeout_s))
         with _progress_bar("asking the teacher") as progress:
             labelling = await label_inputs(
                 inputs,

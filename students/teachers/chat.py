@@ -106,10 +106,10 @@ class ChatTeacher(OneTextTeacher):
             body={**self._body, **limits},
         )
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """Prove that answers can be told apart by their first token, then ask one question."""
         await self._first.prove_distinct(first_questions(self._task, self._orders[:1])[0].answers)
-        await super().check()
+        await super().check(timeout_s=timeout_s)
 
     async def _ask(self, text: str, timeout_s: float | None) -> TeacherReply:
         questions = zip(first_questions(self._task, self._orders), self._orders, strict=True)

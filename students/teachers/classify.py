@@ -61,9 +61,9 @@ class ClassifyTeacher:
                 for row, share, text in zip(rows, _shares(usage, texts), texts, strict=True)
             ]
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """Ask one question and read its answer as any other."""
-        await self.label([PROBE])
+        await self.label([PROBE], timeout_s=timeout_s)
 
     async def aclose(self) -> None:
         """Close the connection pool."""

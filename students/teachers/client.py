@@ -21,6 +21,7 @@ from students.errors import (
     TeacherDenied,
     TeacherError,
     TeacherGarbled,
+    TeacherRefused,
     TeacherRejected,
     TeacherThrottled,
     TeacherTimeout,
@@ -202,7 +203,7 @@ def _refusal(
         said += f"; {_TAKE_OUT}"
     words = content[:_SEARCHED].lower()
     if status in (*_OF_A_TEXT, 403) and any(word in words for word in _FLAGGED):
-        return TeacherRejected(said)
+        return TeacherRefused(said)
     later = retry_after is not None or b"retrydelay" in words
     if 400 <= status < 500 and (
         any(word in words for word in _NO_ACCOUNT) or (_NO_QUOTA in words and not later)

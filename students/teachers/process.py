@@ -64,10 +64,10 @@ class LocalTeacher:
         await self._start()
         return await self._inner.label(texts, timeout_s=timeout_s)
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """Start the process and ask one question."""
         await self._start()
-        await self._inner.check()
+        await self._inner.check(timeout_s=timeout_s)
 
     async def aclose(self) -> None:
         """Close the connections and end the process."""

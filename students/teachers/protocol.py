@@ -61,7 +61,7 @@ class Teacher(Protocol):
         """
         ...
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """Prove the contract against the real server: reachable, model known, an answer usable.
 
         Raises:

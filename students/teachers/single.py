@@ -21,13 +21,13 @@ class OneTextTeacher(ABC):
         """Ask about each text in turn; send one text a call to keep what was answered."""
         return [await self._ask(text, timeout_s) for text in texts]
 
-    async def check(self) -> None:
+    async def check(self, *, timeout_s: float | None = None) -> None:
         """Ask one question and read its answer as any other.
 
         Raises:
             TeacherRejected: the answer names no label.
         """
-        reply = await self._ask(PROBE, None)
+        reply = await self._ask(PROBE, timeout_s)
         if reply.distribution.label is None:
             raise TeacherRejected(f"asked {PROBE!r}, {reply.fault}", usage=reply.usage)
 

@@ -16,6 +16,7 @@ from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import ManualClock
 from students.errors import (
     TeacherGarbled,
+    TeacherRefused,
     TeacherRejected,
     TeacherThrottled,
     TeacherUnavailable,
@@ -65,6 +66,7 @@ async def test_answer_carries_the_reply_and_its_usage():
     ("error", "reason"),
     [
         (TeacherRejected("400"), Reason.TEACHER_REJECTED),
+        (TeacherRefused("content_filter"), Reason.TEACHER_REFUSED),
         (TeacherGarbled("no label"), Reason.TEACHER_GARBLED),
         (_gone(), Reason.TEACHER_UNAVAILABLE),
         (TeacherThrottled("429"), Reason.TEACHER_THROTTLED),

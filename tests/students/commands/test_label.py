@@ -232,6 +232,17 @@ def test_a_slow_serial_teacher_is_labelled_with(task_file, teacher):
     assert json.loads(result.stdout)["n"] == len(teacher.texts) - 1 == 300
 
 
+def test_an_answer_may_take_longer_than_in_service(task_file, teacher):
+    """A teacher that thinks is slow, and timeout_s is what a request in service may wait."""
+    teacher.delay_s = 0.3
+    task = yaml.safe_load(task_file.read_text())
+    task["teacher"]["timeout_s"] = 0.05
+    task_file.write_text(yaml.safe_dump(task))
+    result = _run(task_file, "--yes", "--repeats", "0", "--limit", "40")
+    assert result.exit_code == 0, result.output
+    assert len(teacher.texts) == 40 + 1
+
+
 def test_a_poisonous_text_is_named_and_left_out(task_file, teacher, monkeypatch):
     """401 rows, one of which always fails: exit 2 and no labels, on every rerun."""
     monkeypatch.setattr("students.label.asking._BACKOFF_S", 0.001)

@@ -8,6 +8,7 @@ from students.errors import (
     TeacherDenied,
     TeacherError,
     TeacherGarbled,
+    TeacherRefused,
     TeacherRejected,
     TeacherThrottled,
     TeacherTimeout,
@@ -143,8 +144,8 @@ async def test_a_429_carries_its_retry_after(ask, header, wait):
         ),
         (400, {"message": "Your credit balance is too low to access the API"}, TeacherDenied),
         (400, {"message": "API key not valid", "status": "INVALID_ARGUMENT"}, TeacherDenied),
-        (400, {"message": "filtered", "code": "content_filter"}, TeacherRejected),
-        (403, {"message": "Your input was flagged", "code": 403}, TeacherRejected),
+        (400, {"message": "filtered", "code": "content_filter"}, TeacherRefused),
+        (403, {"message": "Your input was flagged", "code": 403}, TeacherRefused),
         (400, {"message": "the text 'billing' is too long"}, TeacherRejected),
     ],
 )
