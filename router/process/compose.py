@@ -35,6 +35,7 @@ from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.budget import EscalationBudget
 from router.teacher.guard import EscalationGuard
+from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from students.errors import TeacherError
 from students.runtime.bundle import Bundle, find_bundle
@@ -206,6 +207,7 @@ def _serve_one(
     )
     passthrough = None
     if task.teacher.passed_on:
+        _check_prices(task, pipeline.booking.prices)
         passthrough = Passthrough(
             task.teacher,
             pipeline,
@@ -214,6 +216,23 @@ def _serve_one(
             pause_s=settings.passthrough_pause_s,
         )
     return Served(task, pipeline, passthrough)
+
+
+def _check_prices(task: Task, prices: TeacherPrices) -> None:
+    """Refuse a cap in dollars on calls of which nobody knows the dollars.
+
+    Raises:
+        BadSettings: naming the models.
+    """
+    if task.teacher.max_usd_per_hour is None:
+        return
+    unpriced = sorted(model for model in task.teacher.passed_on if not prices.knows(model))
+    if unpriced:
+        raise BadSettings(
+            f"task {task.name}: teacher.max_usd_per_hour cannot hold for {', '.join(unpriced)} of "
+            "teacher.passthrough: no price is known; give teacher.price by name (model: "
+            "provider:model) or leave them out"
+        )
 
 
 def _auditor_of(task: Task) -> Auditor | None:

@@ -45,6 +45,10 @@ class TeacherPrices:
         except UnknownPrice:
             return None
 
+    def knows(self, model: str) -> bool:
+        """Whether a model that is asked for has a price."""
+        return self._named(model, "") is not None
+
     def _price_of(self, asked: str, answered: str) -> Price | None:
         own = self._section.model
         if is_same_model(own, answered or asked or own):

@@ -56,6 +56,12 @@ def make_task_fixture():
 
 
 @pytest.fixture
+def usual_task():
+    """The same, where a test has a `make_task` of its own."""
+    return make_task
+
+
+@pytest.fixture
 def task():
     """The usual task: calm or urgent, a chat teacher, degrade on failure."""
     return make_task()

@@ -278,3 +278,12 @@ async def test_an_answer_without_a_label_is_a_503_where_the_task_says_so(
     with pytest.raises(Unavailable) as caught:
         await made.pipeline.answer(ask("maybe"))
     assert caught.value.reason == reason
+
+
+async def test_latency_counts_from_when_the_request_could_be_read(rig):
+    """What waited in a socket has waited; the ledger says so."""
+    made = await rig()
+    received_at = made.pipeline.clock() - 5.0
+    await made.pipeline.answer(ask("help", received_at=received_at))
+    [entry] = made.ledger.entries
+    assert entry.latency_ms >= 5_000

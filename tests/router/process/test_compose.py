@@ -1,14 +1,26 @@
 """What keeps a bundle from serving a task: found out at the start, in one sentence."""
 
-import pytest
+import time
+from contextlib import closing
+from decimal import Decimal
 
-from router.errors import BadSettings
-from router.process.compose import load_model
+import pytest
+from aiohttp import web
+
+from router.errors import BadSettings, OverQuota
+from router.keys.ring import KeySpec, sha256_of
+from router.ledger.sqlite import SqliteLedger
+from router.policy import Route
+from router.process.compose import build_service, check_teachers, load_model
+from router.process.worker_share import Share
 from router.settings import Settings
+from router.testing import sample_entry
 from students.certificate import Certificate
 from students.runtime.bundle import Manifest, draft, hash_files, publish
-from students.task import Task
+from students.task import Task, load_task
 from students.teachers import make_teacher
+
+TASK = "task.yaml"
 
 
 def make_task(tmp_path, revision="1"):
@@ -90,3 +102,54 @@ def test_a_bundle_of_other_labels_does_not_serve(tmp_path):
     publish_bundle(task, labels=("urgent", "calm"))
     with pytest.raises(BadSettings, match="answers urgent, calm, task mail has calm, urgent"):
         load_model(task, None, Settings())
+
+
+async def test_a_cap_in_dollars_needs_the_price_of_every_model_passed_on(folder_of):
+    """It would not hold for one of which nobody knows what it costs."""
+    task = load_task(folder_of({"passthrough": ["big", "huge"], "max_usd_per_hour": 1}) / TASK)
+    with pytest.raises(BadSettings, match="cannot hold for huge"):
+        build_service([(task, None)], Settings())
+
+
+async def test_a_restart_with_workers_locks_no_key_out(folder_of, tmp_path):
+    """Each worker has its part of the limit, and of what was spent before it."""
+    task = load_task(folder_of({}) / TASK)
+    path = tmp_path / "l.sqlite"
+    spent = sample_entry(
+        at=time.time(), client="team", route=Route.TEACHER, teacher_usd=Decimal(12)
+    )
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.append(spent)
+
+    def read_keys():
+        return [KeySpec(name="team", sha256=sha256_of("s"), max_usd_per_day=Decimal(20))]
+
+    share = Share(0, 2, tmp_path)
+    service = build_service(
+        [(task, None)], Settings(), ledger_path=path, read_keys=read_keys, share=share
+    )
+    key = service.keys.identify([(b"x-api-key", b"s")])
+    assert key.spent_today() == pytest.approx(Decimal(6))
+    key.admit()
+    key.spend(Decimal(4))
+    with pytest.raises(OverQuota):
+        key.admit()
+    service.reload_keys()
+    with pytest.raises(OverQuota):
+        service.keys.identify([(b"x-api-key", b"s")]).admit()
+    service.ledger.close()
+
+
+async def test_a_teacher_without_a_budget_is_not_even_tried(upstream, usual_task):
+    """`max_usd_per_hour: 0` spends nothing, at the start neither."""
+    asked = []
+
+    async def handler(request):
+        asked.append(request.path)
+        raise web.HTTPServiceUnavailable
+
+    url = await upstream(handler)
+    for usd, tried in ((0, False), (None, True)):
+        task = usual_task(teacher={"base_url": url, "max_usd_per_hour": usd})
+        await check_teachers([task], strict=False)
+        assert bool(asked) is tried
