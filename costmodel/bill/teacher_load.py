@@ -22,6 +22,7 @@ WHY_UNANSWERED = {
     "breaker_open": "the teacher fails or throttles, so that the router spares it",
     "retry_budget": "the teacher fails or throttles too often to be asked again",
     "teacher_unavailable": "the teacher fails",
+    "teacher_rejected": "the text and its answer are longer than the teacher's cache",
     "teacher_timeout": "the teacher is too late",
     "teacher_unsure": "its answers are no label",
 }

@@ -151,14 +151,23 @@ def teacher_of(scenario: Scenario) -> Fields:
         "pending_limit": teacher.pending_limit,
         "engines": hosted.replicas,
         "max_running": hosted.max_running,
-        "kv_tokens": hosted.kv_tokens,
+        "kv_blocks": int(hosted.kv_tokens // hosted.block_tokens),
+        "block_tokens": hosted.block_tokens,
+        "prefix_tokens": _whole_blocks(hosted) if teacher is hosted else 0,
         "abort": hosted.abort_on_leave,
         "step_s": hosted.step_s,
         "step_per_request_s": hosted.step_per_request_s,
         "step_per_context_s": hosted.step_per_context_token_s,
         "step_per_prefill_s": hosted.step_per_prefill_token_s,
-        "prefill_budget": hosted.prefill_tokens_per_step,
+        "step_tokens": int(min(hosted.prefill_tokens_per_step, 2**40)),
     }
+
+
+def _whole_blocks(hosted: HostedTeacher) -> int:
+    """Tokens of the beginning that all prompts share and that a prefix cache can hold."""
+    if not hosted.prefix_cache:
+        return 0
+    return int(hosted.cached_prompt_tokens // hosted.block_tokens) * hosted.block_tokens
 
 
 def asking_of(api: ApiTeacher) -> Fields:

@@ -186,7 +186,11 @@ class HostedTeacher(TeacherBase):
     step_per_request_s: NotNegative = 0.00005
     step_per_context_token_s: NotNegative = 0.0
     step_per_prefill_token_s: NotNegative = 0.00002
-    prefill_tokens_per_step: Positive = 8192.0
+    prefill_tokens_per_step: Annotated[float, Field(ge=1)] = 8192.0
+    """Tokens of one step, those that decode included; a longer prompt is read in chunks."""
+    block_tokens: int = Field(default=16, ge=1)
+    prefix_cache: bool = True
+    """Whether cached_prompt_tokens, the beginning that all prompts share, are computed once."""
     abort_on_leave: bool = True
     """Whether a caller that leaves at its deadline ends its own computation, as vLLM does it."""
     noise: Noise = Noise()

@@ -17,9 +17,23 @@ from costmodel.engine.kernel.tally import (
     there,
 )
 
-OK, LATE, FAILED, REJECTED, RETRY, NO_SLOT, CLOSED, SPARED, NO_RETRY, NO_TIME, NO_BUDGET = range(11)
+(
+    OK,
+    LATE,
+    FAILED,
+    REJECTED,
+    RETRY,
+    NO_SLOT,
+    CLOSED,
+    SPARED,
+    NO_RETRY,
+    NO_TIME,
+    NO_BUDGET,
+    TOO_LONG,
+) = range(12)
 """How a call ends, or why it is not made: answered, past its deadline, failed, 429, (pausing before
-the retry), no slot, Retry-After obeyed, spared by the router, no retry left, no time, no budget."""
+the retry), no slot, Retry-After obeyed, spared by the router, no retry left, no time, no budget,
+longer than the engine's cache."""
 call_at = record_of(CALL)
 _entry_at = record_of(LOG)
 
@@ -59,6 +73,8 @@ def _count_unanswered(status: int, r: Any) -> None:
         r.teacher_deadline += 1
     elif status == NO_BUDGET:
         r.escalation_budget += 1
+    elif status == TOO_LONG:
+        r.teacher_rejected += 1
     else:
         r.teacher_busy += 1
 
@@ -121,6 +137,7 @@ def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
     x.auditing -= call.audit
     if x.logged < x.log_n:
         entry = _note(call, t, status, call.audit, x)
+        entry.first_token = call.first_token
         entry.tries, entry.read, entry.written = call.tries, call.billed_read, call.billed_written
     call.next = x.free
     x.free = slot

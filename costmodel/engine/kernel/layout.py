@@ -40,7 +40,8 @@ _WHOLE = (
     "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
     "max_attempts", "pending_limit", "engines", "max_running", "abort", "throttle_least",
-    "least_slots", "audits_most", "few_wait",
+    "least_slots", "audits_most", "few_wait", "kv_blocks", "block_tokens", "prefix_tokens",
+    "step_tokens",
 )  # fmt: skip
 _REAL = (
     # traffic
@@ -54,8 +55,8 @@ _REAL = (
     # teacher
     "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
     "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
-    "reject_s", "retry_after_s", "max_wait_s", "kv_tokens", "step_s", "step_per_request_s",
-    "step_per_context_s", "step_per_prefill_s", "prefill_budget",
+    "reject_s", "retry_after_s", "max_wait_s", "step_s", "step_per_request_s",
+    "step_per_context_s", "step_per_prefill_s",
     # the router's guard
     "retry_jitter_s", "retry_ratio", "retry_reserve", "retry_most", "throttle_k",
     "throttle_window_s", "throttle_most", "slow_s", "limit_backoff", "retry_after_most_s",
@@ -103,23 +104,25 @@ COUNTS = (
     "wanted_teacher", "disagreements", "audits", "audits_lost",
     "queue_full", "deadline", "escalation_budget", "teacher_deadline",
     "teacher_busy", "teacher_throttled", "teacher_unavailable", "teacher_timeout",
-    "breaker_open", "retry_budget",
+    "breaker_open", "retry_budget", "teacher_rejected",
     "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
-    "batches", "student_tokens", "wanted_tokens", "student_failed",
+    "batches", "student_tokens", "wanted_tokens", "student_failed", "preemptions", "prefix_tokens",
 )  # fmt: skip
 """Whole columns of a row. Token columns count every billed attempt, audits in their own."""
 SUMS = (
     "student_busy_s", "student_paid_s", "teacher_busy_s", "student_s", "teacher_s", "degraded_s",
     "in_student_wait_s", "in_student_s", "in_teacher_wait_s", "in_teacher_s",
+    "in_first_token_s", "in_token_gap_s",
 )  # fmt: skip
 """Columns of seconds: capacity up to the horizon, in the row in which it was busy or paid;
 end-to-end latency summed by route; time in each stage summed."""
 ROW = np.dtype([(name, "i8") for name in COUNTS] + [(name, "f8") for name in SUMS])
 
 STUDENT, TEACHER, DEGRADED = 0, 1, 2
-STAGES = ("student_wait", "student", "teacher_wait", "teacher")
-S_WAIT, S_STAY, T_WAIT, T_STAY = 0, 1, 2, 3
+STAGES = ("student_wait", "student", "teacher_wait", "teacher", "first_token", "token_gap")
+"""The last two of a hosted teacher: from the call to its first token, and between two tokens."""
+S_WAIT, S_STAY, T_WAIT, T_STAY, T_FIRST, T_GAP = range(6)
 
 SUB_BITS = 7
 """128 bins per factor of two: a quantile is read within 1/256 = 0.4 % of its value."""
@@ -172,6 +175,8 @@ CALL = np.dtype(
         ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
         ("read", "i8"), ("written", "i8"), ("tries", "i8"), ("status", "i8"),
         ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
+        ("computed", "i8"), ("generated", "i8"), ("chunk", "i8"), ("blocks", "i8"),
+        ("shared", "i8"), ("started", "i8"), ("first_token", "f8"), ("last_token", "f8"),
         ("began", "f8"), ("doubt", "f8"), ("billed_read", "i8"), ("billed_written", "i8"),
     ]
 )  # fmt: skip
@@ -184,15 +189,16 @@ WANTED_MOST = 512
 LOG = np.dtype(
     [
         ("arrived", "f8"), ("left", "f8"), ("status", "i8"), ("tries", "i8"), ("read", "i8"),
-        ("written", "i8"), ("audit", "i8"), ("value", "f8"),
+        ("written", "i8"), ("audit", "i8"), ("value", "f8"), ("first_token", "f8"),
     ]
 )  # fmt: skip
 """One request that the teacher was wanted for: what became of it, tokens billed, its doubt."""
 ENGINE = np.dtype(
     [
-        ("running", "i8"), ("step", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"),
-        ("stepping", "i8"), ("context", "f8"), ("reserved", "f8"), ("soonest", "f8"),
-        ("ends", "i8"),
+        ("running", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"), ("stepping", "i8"),
+        ("free", "i8"), ("warm", "i8"), ("soonest", "f8"), ("order", "i8"),
+        # of the step that runs
+        ("budget", "i8"), ("prefill", "i8"), ("decoding", "i8"), ("context", "i8"),
     ]
 )  # fmt: skip
 MANY = ("tables", "rng", "queue", "batch", "replicas", "done", "calls", "events", "engines",

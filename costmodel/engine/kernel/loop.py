@@ -52,9 +52,9 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
     fleet, places, on = int(p["max_replicas"]), int(p["pending_limit"]), int(p["fleet"])
     continuous = p["teacher_kind"] == CONTINUOUS
     engines = np.zeros(int(p["engines"]) if continuous else 1, ENGINE)
-    ends = np.zeros((len(engines), int(p["max_running"]) + 1 if continuous else 1), EVENT)
-    engines["first"], engines["soonest"] = -1, INF
-    engines["ends"] = ends.ctypes.data + np.arange(len(engines)) * ends.strides[0]
+    order = np.zeros((len(engines), int(p["max_running"]) + 1 if continuous else 1), EVENT)
+    engines["first"], engines["soonest"], engines["free"] = -1, INF, p["kv_blocks"]
+    engines["order"] = order.ctypes.data + np.arange(len(engines)) * order.strides[0]
     calls = np.zeros(places, CALL)
     calls["next"] = np.r_[1:places, -1]
     replicas = np.zeros(fleet, REPLICA)
@@ -103,7 +103,7 @@ def _leave_behind(t: float, p: Any, x: Any) -> None:
     if p.teacher_kind == CONTINUOUS:
         for e in range(p.engines):
             engine = engine_at(x.engines, e)
-            if engine.first >= 0:
+            if engine.queued > 0:
                 oldest = min(oldest, call_at(x.calls, engine.first).offered)
     x.backlog_s = t - oldest
     past = t - x.filled_at

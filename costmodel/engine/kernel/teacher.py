@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from costmodel.engine.kernel.api_teacher import begin_call, give_up, slot_event, wait_for_slot
-from costmodel.engine.kernel.calls import CLOSED, NO_SLOT, NO_TIME, OK, call_at, turn_away
+from costmodel.engine.kernel.calls import CLOSED, NO_SLOT, NO_TIME, OK, TOO_LONG, call_at, turn_away
 from costmodel.engine.kernel.compiled import compiled
 from costmodel.engine.kernel.events import event_at, pop
 from costmodel.engine.kernel.guard import is_closed, limit
-from costmodel.engine.kernel.hosted_teacher import join, step_end
+from costmodel.engine.kernel.hosted_teacher import blocks_of, join, step_end
 from costmodel.engine.kernel.layout import CONTINUOUS, SLOTS
 from costmodel.engine.kernel.tally import row_at, there
 
@@ -67,12 +67,15 @@ def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any)
     if slot < 0:
         return NO_SLOT
     call = call_at(x.calls, slot)
-    x.free = call.next
     call.arrived, call.offered, call.deadline = request.arrived, t, deadline
     call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
     least = 1 if p.teacher_kind == CONTINUOUS else 0  # a classifier's API writes nothing
     call.written = max(least, int(request.output + 0.5))
-    call.doubt = request.doubt
+    if p.teacher_kind == CONTINUOUS and blocks_of(call.read + call.written - 1, p) > p.kv_blocks:
+        return TOO_LONG
+    x.free = call.next
+    call.computed = call.generated = call.blocks = call.shared = call.started = call.chunk = 0
+    call.doubt, call.first_token = request.doubt, 0.0
     call.tries, call.next, call.billed_read, call.billed_written = 0, -1, 0, 0
     call.audit, call.wrong, call.bare, call.row = shadow, 0, 0, request.row
     x.offered = slot

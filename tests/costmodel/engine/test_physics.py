@@ -15,8 +15,9 @@ from costmodel.inputs.workload import DAY_S, Bursts, Lengths, Workload
 REASONS = (
     "escalation_budget", "teacher_deadline", "teacher_busy", "teacher_throttled",
     "teacher_unavailable", "teacher_timeout", "breaker_open", "retry_budget",
+    "teacher_rejected",
 )  # fmt: skip
-NOT_SENT = ("escalation_budget", "teacher_deadline")
+NOT_SENT = ("escalation_budget", "teacher_deadline", "teacher_rejected")
 BIN = 1 / 128
 """Relative width of a cell of the latency histogram."""
 

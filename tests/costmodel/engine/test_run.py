@@ -310,11 +310,12 @@ def test_hosted_teacher_batches_and_respects_its_cache():
     """With room for one request the engine serves one at a time; with room for all, together."""
     policy = Policy(escalation_rate=1, audit_rate=0, deadline_s=1e6)
     stays = []
-    for tokens in (101.0, 1e6):
+    same = Workload(per_second=20, tokens=Lengths(mean=40))
+    for tokens in (112.0, 1e6):
         teacher = HostedTeacher(
             kv_tokens=tokens, step_s=0.01, output_tokens=Lengths(mean=4), timeout_s=1e6
         )
-        run = simulate(scenario(policy=policy, teacher=teacher), 1)
+        run = simulate(scenario(workload=same, policy=policy, teacher=teacher), 1)
         assert run.counts["teacher"] == run.counts["requests"]
         stays.append(run.stages["teacher"].mean_s)
     assert stays[0] > 2 * stays[1]
