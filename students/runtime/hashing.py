@@ -1,13 +1,14 @@
 """Hashed n-grams of a text: the same compiled code makes training features and serves.
 
-A text is lower-cased, cut at `CHARACTERS` characters and read as UTF-8. A word is a run of ASCII
-letters, digits and non-ASCII bytes. Its features are the word, the pair with the word before it,
-and its character n-grams (characters, not bytes) with one space on each side. Each is hashed
+A text is cut at `CHARACTERS` characters, folded (`folded`) and read as UTF-8. A word is a run of
+ASCII letters, digits and non-ASCII bytes. Its features are the word, the pair with the word before
+it, and its character n-grams (characters, not bytes) with one space on each side. Each is hashed
 (FNV-1a, then a finaliser, so that low bits are good) into one of `buckets` buckets.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,10 @@ CHARACTERS = 16_384
 
 NO_GRAMS = CHARACTERS + 3
 """As `shortest`, beside a `longest` of 1: words and pairs alone."""
+
+_PLAIN = (
+    {ord(c): "'" for c in "‘’‚‛"} | {ord(c): '"' for c in "“”„‟"} | {ord(c): "-" for c in "‐‒–—−"}
+)
 
 UInt8 = npt.NDArray[np.uint8]
 Int32 = npt.NDArray[np.int32]
@@ -43,9 +48,20 @@ _FLOATS = {"fastmath": {"contract", "reassoc", "nsz"}}
 """What lets the compiler use SIMD; equal input still gives equal bits."""
 
 
-def pack(texts: Sequence[str]) -> tuple[UInt8, Int64]:
-    """Lay texts end to end: bytes and N + 1 offsets. Lone surrogates and NULs are just bytes."""
-    encoded = [t[:CHARACTERS].lower().encode("utf-8", "surrogatepass") for t in texts]
+def folded(text: str) -> str:
+    """Write alike what reads alike: case, full width, ligatures, composed marks, quotes, dashes."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    return text.lower()
+
+
+def pack(texts: Sequence[str], *, fold: bool = True) -> tuple[UInt8, Int64]:
+    """Lay texts end to end: bytes and N + 1 offsets. Lone surrogates and NULs are just bytes.
+
+    `fold` False changes the case only, as students of older releases read.
+    """
+    spell = folded if fold else str.lower
+    encoded = [spell(t[:CHARACTERS]).encode("utf-8", "surrogatepass") for t in texts]
     offsets = np.zeros(len(encoded) + 1, np.int64)
     total = 0
     for i, e in enumerate(encoded, 1):

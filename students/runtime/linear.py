@@ -36,6 +36,7 @@ class LinearWeights:
         rows: (rows, stride), K columns of logits, then the squared weight of the feature.
         bias: (K,).
         terms: what a repeated feature counts.
+        folded: whether texts are folded (`hashing.folded`), or their case alone.
 
     Raises:
         BadBundle: the arrays do not fit each other: using them would read foreign memory.
@@ -47,6 +48,7 @@ class LinearWeights:
     rows: Float32
     bias: Float32
     terms: Terms = "counts"
+    folded: bool = True
 
     def __post_init__(self) -> None:
         buckets, k = self.slots.size, self.bias.size
@@ -88,7 +90,7 @@ class LinearWeights:
 
     def logits(self, texts: Sequence[str]) -> Float32:
         """Return logits (N, K); each text is computed on its own."""
-        data, offsets = hashing.pack(texts)
+        data, offsets = hashing.pack(texts, fold=self.folded)
         out = np.empty((len(texts), self.bias.size), np.float32)
         hashing.logits(
             data, offsets, self.shortest, self.longest, self.slots, self.rows, self.bias,
@@ -98,7 +100,12 @@ class LinearWeights:
 
     def config(self) -> dict[str, JsonValue]:
         """What the manifest has to keep beside the arrays."""
-        return {"shortest": self.shortest, "longest": self.longest, "terms": self.terms}
+        return {
+            "shortest": self.shortest,
+            "longest": self.longest,
+            "terms": self.terms,
+            "folded": self.folded,
+        }
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays as safetensors stores them."""
@@ -108,7 +115,7 @@ class LinearWeights:
     def from_tensors(
         cls, tensors: Mapping[str, npt.NDArray[np.generic]], config: Mapping[str, object]
     ) -> LinearWeights:
-        """Rebuild from what `tensors` and `config` gave; older bundles count every occurrence.
+        """Rebuild from what `tensors` and `config` gave; older ones count occurrences, unfolded.
 
         Raises:
             BadBundle: something is missing or does not fit.
@@ -126,7 +133,8 @@ class LinearWeights:
                 f"the linear weights count terms {terms!r}, this version knows "
                 f"{' and '.join(get_args(Terms))}; update raisehand or distil again"
             )
-        return cls(shortest, longest, slots, rows, bias, cast("Terms", terms))
+        fold = config.get("folded", False) is True
+        return cls(shortest, longest, slots, rows, bias, cast("Terms", terms), fold)
 
 
 class LinearStudent:

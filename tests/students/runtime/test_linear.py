@@ -56,8 +56,12 @@ def test_an_older_bundle_counts_occurrences_and_an_unknown_count_is_refused(weig
     """The manifest says how terms count; one that does not was made before there was a choice."""
     config = weights.config()
     older = LinearWeights.from_tensors(weights.tensors(), {**config, "terms": "counts"})
+    assert older.folded
     config.pop("terms")
-    assert LinearWeights.from_tensors(weights.tensors(), config).terms == older.terms == "counts"
+    config.pop("folded")
+    oldest = LinearWeights.from_tensors(weights.tensors(), config)
+    assert oldest.terms == older.terms == "counts"
+    assert not oldest.folded
     with pytest.raises(BadBundle, match="'cubic', this version knows counts and sublinear"):
         LinearWeights.from_tensors(weights.tensors(), {**config, "terms": "cubic"})
 
