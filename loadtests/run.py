@@ -32,7 +32,7 @@ from loadtests.verdict.conclusion import (
     versions,
 )
 from loadtests.verdict.drift import drift_of
-from loadtests.verdict.knee import find_knee
+from loadtests.verdict.knee import KneeSearch
 from loadtests.verdict.null_check import check_generator
 
 OUT = Console(stderr=True)
@@ -85,17 +85,43 @@ def _so_far(reports: list[LoadReport]) -> str:
 
 
 def find(wanted: Wanted, spec: LoadSpec) -> bool:
-    """Search the knee, show and write it; return whether there is one."""
+    """Search the knee, show and write it; return whether there is one and it is the server's.
+
+    Raises:
+        GeneratorFailed, KeyboardInterrupt: after what was found until then was written.
+    """
+    from loadtests.report.knee_page import knee_page
+
+    files.check(wanted.outputs)
 
     def run(each: LoadSpec) -> LoadReport:
+        # At each rate: the null check where the generator's limit is not known to be enough.
+        null = _null_check(wanted, each) if not limit.may_claim(each) else None
         with terminal.progress_bar(each) as progress:
-            return run_load(each, wanted.slo, progress=progress)
+            return _doubted(run_load(each, wanted.slo, progress=progress), null)
 
-    knee = find_knee(spec, run, past=wanted.past, told=terminal.show_probe)
+    search = KneeSearch(
+        spec,
+        run,
+        slo=wanted.slo,
+        repeats=wanted.confirm,
+        most_runs=wanted.most_runs,
+        past=wanted.past,
+        told=terminal.show_probe,
+    )
+    knee = search.find()
     terminal.show_knee(knee)
-    if "json" in wanted.outputs:
-        files.write(wanted.outputs["json"], knee.model_dump_json(indent=2) + "\n")
-    return knee.rate is not None and not knee.limited_by_generator
+    about = f"{wanted.scenario.name}: {spec.arrivals} arrivals on {spec.surface} of {spec.url}."
+    forms: dict[str, Callable[[], str]] = {
+        "json": lambda: knee.model_dump_json(indent=2) + "\n",
+        "html": lambda: knee_page(knee, about).html(),
+    }
+    for name, form in forms.items():
+        if name in wanted.outputs:
+            files.write(wanted.outputs[name], form())
+    if search.broken_off is not None:
+        raise search.broken_off
+    return knee.rate is not None and knee.ended_by == "tolerance"
 
 
 def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
@@ -192,15 +218,12 @@ def _null_check(wanted: Wanted, spec: LoadSpec) -> NullCheck | None:
 
 def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
     """Believe no generator that failed the null check, or that is near its limit without one."""
-    if null is not None:
-        doubt = None if null.passed else null.words
-    else:
-        doubt = None if limit.may_claim(report.spec) else limit.refusal(report.spec)
-    if doubt is None:
+    if null is None:
+        return limit.trusted(report)
+    if null.passed:
         return report
-    return report.model_copy(
-        update={"valid": False, "invalid_reasons": (*report.invalid_reasons, doubt)}
-    )
+    reasons = (*report.invalid_reasons, null.words)
+    return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
 
 
 def _conclude(

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from loadtests.report.figures_of_run import LoadReport
 
 TEXTS = 2000
-BACK_OFF = 0.93
-"""A rate that held once and not in every repeat is above the limit."""
 
 
 @click.command(name="harness", epilog="Example: raisehand bench harness --json")
@@ -36,7 +34,7 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     from loadtests.report.terminal import show_probe
     from loadtests.verdict.conclusion import versions
     from loadtests.verdict.generator_limit import CLAIM_SHARE, remember
-    from loadtests.verdict.knee import find_knee
+    from loadtests.verdict.knee import KneeSearch
     from loadtests.verdict.null_check import null_server
     from loadtests.verdict.slo import Slo
 
@@ -57,31 +55,23 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
         def run(each: LoadSpec) -> LoadReport:
             return run_load(each, Slo(max_failure_rate=0))
 
-        knee = find_knee(spec, run, told=show_probe)
-        if knee.rate is None:
+        found = KneeSearch(spec, run, repeats=runs, told=show_probe).find()
+        if found.rate is None:
             raise click.ClickException(
-                f"even {start:g} rps could not be sent on time on this machine now: "
-                f"{knee.probes[0].why}"
+                f"no rate from {start:g} rps downwards could be sent on time in {runs} repeats on "
+                f"this machine now: {found.probes[0].why}"
             )
-        rate, tried = knee.rate, 1
-        while True:
-            again = [run(spec.model_copy(update={"rate": rate, "seed": k})) for k in range(runs)]
-            if all(report.passed for report in again):
-                break
-            if rate * BACK_OFF < start:
-                raise click.ClickException(
-                    f"no rate above {start:g} rps held in {runs} repeats; the machine is too noisy"
-                )
-            rate, tried = rate * BACK_OFF, tried + 1
+        rate = found.rate
+        again = [p for p in found.probes if p.passed and p.rate == rate]
     remember(rate)
     figures = {
         "rps_per_core": round(rate, 1),
         "claim_limit_rps": round(CLAIM_SHARE * rate, 1),
-        "send_lag_p99_ms": [report.send_lag_ms.p99 for report in again],
-        "generator_cpu": [round(report.generator_cpu, 3) for report in again],
-        "runs_that_held": f"{runs} of {runs}",
-        "held_once_rps": round(knee.rate, 1),
-        "rates_repeated": tried,
+        "send_lag_p99_ms": [probe.send_lag_p99_ms for probe in again],
+        "generator_cpu": [round(probe.generator_cpu or 0.0, 3) for probe in again],
+        "runs_that_held": f"{found.confirmed} of {runs}",
+        "held_once_rps": round(max(p.rate for p in found.probes if p.passed), 1),
+        "ended_by": found.ended_by,
         "seconds": seconds,
         "versions": versions(),
     }

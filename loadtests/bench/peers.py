@@ -245,17 +245,16 @@ def _answers(port: int) -> bool:
 def _search(spec: LoadSpec, p99_ms: float) -> Knee:
     from loadtests.generator.workers import run_load
     from loadtests.report.terminal import show_probe
-    from loadtests.verdict.knee import find_knee
+    from loadtests.verdict.generator_limit import trusted
+    from loadtests.verdict.knee import KneeSearch
     from loadtests.verdict.slo import Slo
 
     slo = Slo(latency_ms={"all": {"p99": p99_ms}})
 
     def run(each: LoadSpec) -> LoadReport:
-        # Long enough for the thousand answers that a p99 needs.
-        duration_s = max(each.duration_s, 1200 / each.rate)
-        return run_load(each.model_copy(update={"duration_s": duration_s}), slo)
+        return trusted(run_load(each, slo))
 
-    return find_knee(spec, run, told=show_probe)
+    return KneeSearch(spec, run, slo=slo, told=show_probe).find()
 
 
 def _row(found: Knee, ours: Knee, does: str) -> dict[str, Any]:
@@ -263,5 +262,7 @@ def _row(found: Knee, ours: Knee, does: str) -> dict[str, Any]:
         "does": does,
         "knee_rps": found.rate and round(found.rate, 1),
         "limited_by_generator": found.limited_by_generator,
+        "ended_by": found.ended_by,
+        "confirmed": found.confirmed,
         "ratio": round(ours.rate / found.rate, 2) if ours.rate and found.rate else None,
     }

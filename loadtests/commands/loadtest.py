@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 SHAPES = ("steady", "step", "spike", "square", "ramp", "diurnal")
+"""`--stages` is a shape of its own."""
 
 
 def _options(*groups: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -60,6 +61,7 @@ TRAFFIC = _options(
     click.option("--trace", type=PATH, help="replay: CSV with TIMESTAMP and ContextTokens."),
     click.option("--shape", type=click.Choice(SHAPES), help="How the rate moves."),
     click.option("--factor", type=float, help="shape: to this multiple of the rate."),
+    click.option("--stages", help="A shape of your own: seconds:factor,…, e.g. 10:5,20:5,10:1."),
     click.option("--duration", "duration_s", type=float, help="Seconds that are measured."),
     click.option("--warmup", "warmup_s", type=float, help="Seconds before, not measured."),
     click.option("--repeats", type=click.IntRange(1), help="Runs, each with the next seed."),
@@ -82,6 +84,8 @@ LIMITS = _options(
 WHAT = _options(
     click.option("--knee", is_flag=True, help="Search the highest rate that keeps the SLO."),
     click.option("--past", multiple=True, type=float, help="With --knee: also this multiple."),
+    click.option("--confirm", type=click.IntRange(1), help="With --knee: runs that must hold; 3."),
+    click.option("--most-runs", type=click.IntRange(1), help="With --knee: at most; 40."),
     click.option("--fit", is_flag=True, help="Measure the profile that predictions start from."),
     click.option("--fit-at", multiple=True, type=float, help="With --fit: rates to measure at."),
     click.option("--profile", type=PATH, help="Predict from this; default: in the work_dir."),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Floats = npt.NDArray[np.float64]
 PIECES = 256
@@ -18,16 +18,25 @@ class Shape(BaseModel):
 
     steady · step: × `factor` from `at_s` on · spike: × `factor` for `length_s` from `at_s` on ·
     square: 1 and `factor` in turn, each for half of `period_s` · ramp: straight from 1 to
-    `factor` · diurnal: a business day, mean 1, squeezed into the test.
+    `factor` · diurnal: a business day, mean 1, squeezed into the test · stages: from 1 in
+    straight lines through (seconds, factor) pairs; the last factor stays.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["steady", "step", "spike", "square", "ramp", "diurnal"] = "steady"
+    kind: Literal["steady", "step", "spike", "square", "ramp", "diurnal", "stages"] = "steady"
     factor: Annotated[float, Field(gt=0, le=1000)] = 10.0
     at_s: Annotated[float, Field(ge=0)] = 5.0
     length_s: Annotated[float, Field(gt=0)] = 10.0
     period_s: Annotated[float, Field(gt=0)] = 10.0
+    stages: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = ()
+    """Seconds of each stage and the factor at its end."""
+
+    @model_validator(mode="after")
+    def _stages_with_kind(self) -> Self:
+        if (self.kind == "stages") != bool(self.stages):
+            raise ValueError("kind stages and stages belong together; give both or neither")
+        return self
 
     def points(self, duration_s: float) -> tuple[Floats, Floats]:
         """Return instants (M,), ascending from 0 to `duration_s`, and factors (M,) joined by lines.
@@ -73,6 +82,13 @@ class Shape(BaseModel):
             return np.repeat(edges, 2)[1:-1], np.repeat(levels, 2)
         if self.kind == "ramp":
             return np.array([0.0, duration_s]), np.array([1.0, f])
+        if self.kind == "stages":
+            ends = np.cumsum([seconds for seconds, _ in self.stages])
+            at_ends = np.r_[0.0, ends, max(duration_s, float(ends[-1]))]
+            levels = np.r_[1.0, [level for _, level in self.stages], self.stages[-1][1]]
+            inside = at_ends < duration_s
+            last = np.interp(duration_s, at_ends, levels)
+            return np.r_[at_ends[inside], duration_s], np.r_[levels[inside], last]
         if self.kind == "diurnal":
             from costmodel.inputs.workload import BUSINESS_DAY
 

@@ -22,7 +22,7 @@ TEACHER: Mapping[str, Any] = {"latency_ms": 120, "latency_sigma": 0.5}
 PATIENCE_S = 5.0
 """A client waits so much longer than the router does for its teacher."""
 MODES: Mapping[str, frozenset[str]] = {
-    "knee": frozenset({"json_path"}),
+    "knee": frozenset({"json_path", "html_path"}),
     "fit": frozenset(),
     "predict_only": frozenset({"json_path"}),
 }
@@ -51,6 +51,9 @@ class Wanted:
     repeats: int = 1
     knee: bool = False
     past: tuple[float, ...] = ()
+    confirm: int = 3
+    """Runs that have to hold at the knee."""
+    most_runs: int = 40
     fit: bool = False
     fit_at: tuple[float, ...] = FITTED_RATES
     predict_only: bool = False
@@ -136,6 +139,8 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
             "own_teacher",
             "knee",
             "past",
+            "confirm",
+            "most_runs",
             "fit",
             "fit_at",
             "predict_only",
@@ -187,13 +192,14 @@ def _belong_together(chosen: Mapping[str, Any]) -> None:
     Raises:
         BadLoadSpec: an option without the one it belongs to, or a rate or multiple of 0 or less.
     """
-    for option, owner in (("past", "knee"), ("fit_at", "fit")):
+    owners = {"past": "knee", "confirm": "knee", "most_runs": "knee", "fit_at": "fit"}
+    for option, owner in owners.items():
         if option not in chosen:
             continue
         flag = _flag(option)
         if not chosen.get(owner):
             raise BadLoadSpec(f"{flag} belongs to --{owner}; give both or neither")
-        if any(not value > 0 for value in chosen[option]):
+        if isinstance(chosen[option], tuple) and any(not value > 0 for value in chosen[option]):
             found = ", ".join(f"{value:g}" for value in chosen[option])
             raise BadLoadSpec(f"{flag} must be greater than 0 (found {found})")
 
@@ -229,6 +235,12 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
     shape = dict(load.get("shape") or {})
     if "shape" in left:
         shape = {"kind": left.pop("shape")}
+    if "stages" in left:
+        if shape:
+            raise BadLoadSpec(
+                "--stages is a shape of its own; leave out --shape, or the scenario's"
+            )
+        shape = {"kind": "stages", "stages": _stages(left.pop("stages"))}
     if "factor" in left:
         shape["factor"] = left.pop("factor")
     if "factor" in shape and shape.get("kind", "steady") == "steady":
@@ -241,3 +253,21 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
     if "inputs" not in load:
         raise BadLoadSpec("there are no inputs; give --inputs data.csv, or --task")
     return load
+
+
+def _stages(written: str) -> list[tuple[float, float]]:
+    """Read `10:5,20:5`: seconds and the factor at their end.
+
+    Raises:
+        BadLoadSpec: a stage is not two numbers.
+    """
+    stages = []
+    for part in written.split(","):
+        seconds, _, factor = part.partition(":")
+        try:
+            stages.append((float(seconds), float(factor)))
+        except ValueError:
+            raise BadLoadSpec(
+                f"--stages: {part!r} is not seconds:factor; write e.g. 10:5,20:5,10:1"
+            ) from None
+    return stages

@@ -176,7 +176,7 @@ def show_prediction(prediction: Prediction, console: Console | None = None) -> N
 
 def show_probe(probe: Probe) -> None:
     """Print one rate of a search, on stderr."""
-    verdict = "holds" if probe.passed else f"does not hold: {probe.why}"
+    verdict = f"holds (seed {probe.seed})" if probe.passed else f"does not hold: {probe.why}"
     Console(stderr=True).print(f"{probe.rate:.0f} rps {verdict}")
 
 
@@ -184,11 +184,15 @@ def show_knee(knee: Knee, console: Console | None = None) -> None:
     """Print the knee and what happens past it."""
     out = console or Console()
     if knee.rate is None:
-        out.print(f"Even {knee.probes[0].rate:g} rps did not hold: {knee.probes[0].why}")
+        lowest = f"{knee.probes[0].rate:g} rps did not hold: {knee.probes[0].why}; "
+        out.print(f"There is no knee: {lowest if knee.probes else ''}{knee.words}")
         return
-    out.print(f"The knee is at {knee.rate:.0f} requests per second.")
+    out.print(
+        f"The knee is at {knee.rate:.0f} requests per second, held in {knee.confirmed} runs; "
+        f"{knee.words}."
+    )
     if knee.limited_by_generator:
-        out.print("[red]It is the generator's limit, not the server's:[/] use more processes.")
+        out.print("[red]It is the generator's limit, not the server's.[/]")
     for probe in knee.past:
         out.print(
             f"At {probe.rate:.0f} rps, {probe.rate / knee.rate:.1f} times the knee: goodput "

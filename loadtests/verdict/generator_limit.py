@@ -11,9 +11,13 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadtests.inputs.spec import LoadSpec
 from loadtests.verdict.conclusion import versions
+
+if TYPE_CHECKING:
+    from loadtests.report.figures_of_run import LoadReport
 
 CLAIM_SHARE = 0.7
 ASSUMED_RPS = 1000.0
@@ -39,6 +43,14 @@ def refusal(spec: LoadSpec) -> str:
         f"{CLAIM_SHARE:.0%} of the {whose} sends on time here: use more --processes, or measure "
         "the limit with raisehand bench harness"
     )
+
+
+def trusted(report: LoadReport) -> LoadReport:
+    """Return the report, as INVALID where more was asked of the generator than it may claim."""
+    if may_claim(report.spec):
+        return report
+    reasons = (*report.invalid_reasons, refusal(report.spec))
+    return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
 
 
 def remembered() -> float | None:

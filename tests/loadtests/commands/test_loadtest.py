@@ -22,6 +22,8 @@ REFUSED = {
     "factor": "shape.factor: Input should be greater than 0",
     "duration_s": "duration_s: Input should be greater than 0",
     "repeats": "0 is not in the range x>=1",
+    "confirm": "0 is not in the range x>=1",
+    "most_runs": "0 is not in the range x>=1",
     "timeout_s": "timeout_s: Input should be greater than 0",
     "deadline_ms": "deadline_ms: Input should be greater than 0",
     "processes": "processes: Input should be greater than or equal to 1",
@@ -84,6 +86,7 @@ def test_a_flag_that_says_no_was_given():
     ("options", "words"),
     [
         (("--past", "2"), "--past belongs to --knee"),
+        (("--confirm", "2"), "--confirm belongs to --knee"),
         (("--factor", "3"), "give --shape"),
         (("--cv", "2"), "give --arrivals gamma"),
     ],
@@ -103,7 +106,7 @@ def test_an_output_is_written_or_refused(mode, output, tmp_path):
     (tmp_path / "task.yaml").write_text(TASK)
     line = ("--task", str(tmp_path / "task.yaml"), mode, output, "2")
     name = output.removeprefix("--")
-    if output == "--json" and mode != "--fit":
+    if (output == "--json" and mode != "--fit") or (output, mode) == ("--html", "--knee"):
         assert str(wanted(*line).outputs[name]) == "2"
         return
     with pytest.raises(BadLoadSpec, match=f"{output} is of a load test and {mode} makes none"):

@@ -1,5 +1,6 @@
 """Scenario, task and options become one load test."""
 
+import numpy as np
 import pytest
 import yaml
 
@@ -131,7 +132,7 @@ def test_the_teacher_of_a_run_is_named(task):
     """A profile is believed of the teacher that it was fitted on, and of no other."""
     plain = wanted_of({"task": task})
     assert plain.teacher == wanted_of({"task": task, "scenario": "peak"}).teacher
-    others = [{"scenario": "smoke"}, {"own_teacher": True}, {"url": "http://127.0.0.1:1"}]
+    others = [{"scenario": "teacher-outage"}, {"own_teacher": True}, {"url": "http://127.0.0.1:1"}]
     names = {wanted_of({"task": task, **other}).teacher for other in others}
     assert len(names | {plain.teacher}) == 4
 
@@ -143,3 +144,50 @@ def test_a_client_outwaits_the_router(task):
     task.write_text(yaml.safe_dump(content))
     assert wanted_of({"task": task}).spec().timeout_s == 20
     assert wanted_of({"task": task, "timeout_s": 3.0}).spec().timeout_s == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "promise"),
+    [
+        ("hard-flood", lambda slo: slo.max_escalation_rate and slo.min_good_share),
+        ("teacher-outage", lambda slo: slo.max_degraded_rate and slo.worst_interval_ms["student"]),
+        ("peak", lambda slo: slo.latency_ms["all"]),
+        ("burst", lambda slo: slo.latency_ms["all"] and slo.min_good_share),
+    ],
+)
+def test_a_scenario_limits_what_its_words_promise(name, promise):
+    """What the description says is held is a limit, not a hope."""
+    assert promise(read_scenario(name).slo)
+
+
+def test_smoke_has_the_teacher_that_a_profile_is_fitted_on():
+    """README's own fit, predict, run fits one teacher."""
+    from loadtests.inputs.request import TEACHER
+
+    assert read_scenario("smoke").teacher == TEACHER
+
+
+def test_stages_of_ones_own():
+    """Up in 10 s, level for 20, down in 10, and level to the end."""
+    wanted = wanted_of(
+        {"url": "http://127.0.0.1:1", "inputs": "x", "stages": "10:5,20:5,10:1", "duration_s": 50}
+    )
+    shape = wanted.spec().shape
+    at, factors = shape.points(50)
+    assert np.interp([0, 5, 10, 30, 35, 40, 50], at, factors) == pytest.approx(
+        [1, 3, 5, 5, 3, 1, 1], abs=0.05
+    )
+    assert shape.mean_factor(50) == pytest.approx((30 + 100 + 30 + 10) / 50, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"stages": "10"}, "'10' is not seconds:factor"),
+        ({"stages": "10:2", "shape": "step"}, "--stages is a shape of its own"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(more, words):
+    """One sentence with an example."""
+    with pytest.raises(BadLoadSpec, match=words):
+        wanted_of({"url": "http://127.0.0.1:1", "inputs": "x", **more})

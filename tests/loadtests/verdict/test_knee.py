@@ -2,15 +2,22 @@
 
 import pytest
 
+from loadtests.errors import GeneratorFailed
 from loadtests.generator.tallies import Outcome, Tally
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import report_of
-from loadtests.verdict.knee import find_knee
+from loadtests.report.knee_page import knee_page
+from loadtests.verdict.knee import KneeSearch
 from loadtests.verdict.slo import Slo
 
 SPEC = LoadSpec(
     url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=5, shape={"kind": "ramp"}
 )
+
+
+def find_knee(spec, run, **how):
+    """One search, confirmed by a single run unless the test asks for more."""
+    return KneeSearch(spec, run, **{"repeats": 1, **how}).find()
 
 
 def server(limit_rps, generator_rps=1e9):
@@ -52,12 +59,101 @@ def test_past_the_knee_goodput_is_measured():
     assert [probe.goodput_rps for probe in knee.past] == pytest.approx([437] * 3, rel=0.01)
 
 
-def test_server_that_never_holds_has_no_knee():
-    """When even the first rate fails there is no knee, and one probe says why."""
+def test_the_knee_is_below_the_first_rate_too():
+    """Started at twice its limit the search goes down before it goes up."""
     run, _ = server(50)
     knee = find_knee(SPEC, run)
-    assert knee.rate is None
-    assert "failure rate was 50.00%" in knee.probes[0].why
+    assert 50 / 1.06 <= knee.rate <= 50
+    assert knee.ended_by == "tolerance"
+
+
+def test_server_that_never_holds_has_no_knee():
+    """When no rate down to a thousandth of the first holds, there is no knee, and it is said."""
+    run, _ = server(0)
+    knee = find_knee(SPEC, run)
+    assert (knee.rate, knee.ended_by) == (None, "nothing held")
+    assert knee.probes[0].rate == pytest.approx(100 / 1024)
+    assert "NO KNEE" in knee_page(knee, "x").html()
+
+
+def test_a_search_from_far_below_arrives():
+    """From 1 to 30,000 requests a second: bracketed by doubling, then to 5 %, as promised."""
+    run, _ = counting(30_000)
+    knee = find_knee(SPEC.model_copy(update={"rate": 1}), run)
+    assert 30_000 / 1.06 <= knee.rate <= 30_000
+    assert knee.ended_by == "tolerance"
+
+
+def test_a_budget_that_is_used_up_is_told():
+    """Ten runs from 1 rps do not reach 30,000: the knee says that it is none."""
+    run, seen = counting(30_000)
+    knee = find_knee(SPEC.model_copy(update={"rate": 1}), run, most_runs=10)
+    assert len(seen) == 10
+    assert knee.rate == 512
+    assert knee.ended_by == "budget"
+    assert "raise --most-runs" in knee.words
+
+
+def counting(limit_rps):
+    """Like `server`, with 500 requests at any rate."""
+    run, seen = server(limit_rps)
+
+    def short(spec):
+        return run(spec.model_copy(update={"duration_s": 500 / spec.rate}))
+
+    return short, seen
+
+
+def test_a_rate_that_held_once_is_not_the_knee():
+    """Above 380 it holds with one seed alone: the knee is where three seeds hold."""
+    steady, _ = server(437)
+    lucky, _ = server(380)
+
+    def run(spec):
+        return (steady if spec.seed == 0 else lucky)(spec)
+
+    knee = find_knee(SPEC, run, repeats=3)
+    assert 380 * 0.9 <= knee.rate <= 380
+    assert knee.confirmed == 3
+    assert knee.ended_by == "tolerance"
+
+
+def test_probes_last_long_enough_for_their_limits():
+    """A p99 needs a thousand answers: at 20 rps that is over a minute, and no probe lasts a day."""
+    run, seen = server(1000)
+    slo = Slo(latency_ms={"all": {"p99": 100}})
+    find_knee(SPEC.model_copy(update={"rate": 20}), run, slo=slo, most_runs=3)
+    assert [spec.duration_s for spec in seen] == pytest.approx([65, 32.5, 16.25])
+    seen.clear()
+    find_knee(SPEC.model_copy(update={"rate": 0.1}), run, slo=slo, most_runs=1)
+    assert seen[0].duration_s == 120
+
+
+def test_a_search_that_is_cut_short_keeps_its_probes():
+    """A generator that dies at the fifth run: what held until then is the knee, marked."""
+    whole, seen = server(437)
+
+    def run(spec):
+        if len(seen) == 4:
+            raise GeneratorFailed("it died")
+        return whole(spec)
+
+    search = KneeSearch(SPEC, run)
+    knee = search.find()
+    assert isinstance(search.broken_off, GeneratorFailed)
+    assert (knee.rate, knee.ended_by) == (400, "interrupted") or knee.rate > 300
+    assert len(knee.probes) == 4
+
+
+def test_the_page_draws_the_curve_and_says_why_it_ended():
+    """The knee is the largest word; every probe is in the table."""
+    run, _ = server(437)
+    knee = find_knee(SPEC, run, past=(2,))
+    html = knee_page(knee, "A server.").html()
+    assert f"<b>{knee.rate:,.0f} requests per second</b>" in html
+    assert "did not hold" in html
+    assert html.count("<svg") >= 1
+    assert html.count("<tr>") >= len(knee.probes) + 2
 
 
 def test_generator_s_limit_is_not_the_server_s():
