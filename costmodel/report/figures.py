@@ -6,6 +6,7 @@ Colours are readable on light and on dark paper; black becomes the page's ink.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from costmodel.bill.projection import Projection
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 TEACHER, STUDENT, IDLE, AUDIT, OTHER = "#4f6fd8", "#1f9e78", "#8fcfb8", "#d9902f", "#9a7fd1"
 _COLOURS = {
     "teacher, every request": TEACHER,
-    "teacher, escalations": TEACHER,
+    "teacher, escalations": "#7d55c7",
     "teacher, audits": AUDIT,
     "teacher, retried and cancelled": "#c4566b",
     "student": STUDENT,
@@ -38,16 +39,20 @@ _COLOURS = {
     "refused requests": "#8c4a5a",
     "decision API, every request": "#8a94a3",
 }
+NARROW = 4.2
+"""Inches: text of 10 points is 12 pixels high where this fills a phone."""
 _MONTHS_SHOWN = 12.0
 _FEW = 12
 """Points that may have a marker each."""
 
 
-def new_figure(width: float = 7.2, height: float = 4.0) -> tuple[Figure, Axes]:
-    """An empty figure with light axes, without matplotlib's global state."""
+def new_figure(
+    width: float = 7.2, height: float = 4.0, *, narrow: bool = False
+) -> tuple[Figure, Axes]:
+    """An empty figure with light axes, without matplotlib's global state; narrow for a phone."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(NARROW if narrow else width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, axis="y", alpha=0.25)
@@ -55,14 +60,14 @@ def new_figure(width: float = 7.2, height: float = 4.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def cost_by_rail_figure(projection: Projection) -> Figure:
+def cost_by_rail_figure(projection: Projection, *, narrow: bool = False) -> Figure:
     """One bar per rail, stacked by line of the bill, with the month's total at its end."""
-    return rails_figure(projection.rails)
+    return rails_figure(projection.rails, narrow=narrow)
 
 
-def rails_figure(rails: Sequence[Rail]) -> Figure:
+def rails_figure(rails: Sequence[Rail], *, narrow: bool = False) -> Figure:
     """The same for any rails."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     seen: set[str] = set()
     for row, rail in enumerate(rails):
         left = 0.0
@@ -74,20 +79,21 @@ def rails_figure(rails: Sequence[Rail]) -> Figure:
         axes.annotate(
             usd(rail.usd_per_month), (left, row), (5, 0), textcoords="offset points", va="center"
         )
-    axes.set_yticks(range(len(rails)), [RAILS[rail.name] for rail in rails])
+    axes.set_yticks(range(len(rails)), [_name(RAILS[rail.name], narrow=narrow) for rail in rails])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.margins(x=0.16)
+    axes.margins(x=0.3 if narrow else 0.16)
+    axes.locator_params(axis="x", nbins=3 if narrow else 7)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     axes.set_xlabel("US dollars per month of 730 hours")
-    axes.legend(frameon=False, fontsize="small", loc="best")
+    figure.legend(frameon=False, fontsize="small", loc="outside lower left", ncols=1 + (not narrow))
     return figure
 
 
-def break_even_figure(projection: Projection) -> Figure:
+def break_even_figure(projection: Projection, *, narrow: bool = False) -> Figure:
     """Cumulative cost of teacher-only and of the cascade, one-off cost and interval included."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     teacher = float(projection.rail("teacher_only").usd_per_month)
     cascade = float(projection.rail("cascade").usd_per_month)
     paid = float(projection.break_even.one_off_usd)
@@ -107,7 +113,7 @@ def break_even_figure(projection: Projection) -> Figure:
         linewidth=0,
         label="95 % interval",
     )
-    if months is not None:
+    if months is not None and paid:
         point = (months.mid * scale, teacher * months.mid)
         axes.plot(*point, "o", color="black")
         words = f"earned back on {projection.break_even.date}"
@@ -121,9 +127,9 @@ def break_even_figure(projection: Projection) -> Figure:
     return figure
 
 
-def compared_figure(studies: Sequence[Study]) -> Figure:
+def compared_figure(studies: Sequence[Study], *, narrow: bool = False) -> Figure:
     """Cost of each answer against its agreement; what does not work is hollow."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     for one in studies:
         at = (100 * one.mean(lambda run: run.agreement), float(one.bill.cascade))
         works = one.verdict.works
@@ -137,9 +143,9 @@ def compared_figure(studies: Sequence[Study]) -> Figure:
     return figure
 
 
-def year_figure(months: Sequence[MonthOfYear]) -> Figure:
+def year_figure(months: Sequence[MonthOfYear], *, narrow: bool = False) -> Figure:
     """Cash since the beginning against asking only the teacher."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     axes.plot(
         [m.number for m in months], [m.cash for m in months], "o-", color=STUDENT, label="cash"
     )
@@ -150,9 +156,9 @@ def year_figure(months: Sequence[MonthOfYear]) -> Figure:
     return figure
 
 
-def tornado_figure(uncertain: Uncertain) -> Figure:
+def tornado_figure(uncertain: Uncertain, *, narrow: bool = False) -> Figure:
     """The month's saving with each input at its P10 and at its P90, widest bar on top."""
-    figure, axes = new_figure(height=max(2.2, 0.9 + 0.5 * len(uncertain.tornado)))
+    figure, axes = new_figure(height=max(2.2, 0.9 + 0.5 * len(uncertain.tornado)), narrow=narrow)
     middle = uncertain.saving_usd.p50
     for row, swing in enumerate(uncertain.tornado):
         for end, value, colour in (
@@ -166,20 +172,22 @@ def tornado_figure(uncertain: Uncertain) -> Figure:
                 va="center", ha="left" if side > 0 else "right", fontsize="small",
             )  # fmt: skip
     axes.axvline(middle, color="black", linewidth=0.8)
-    names = [INPUTS[swing.input] for swing in uncertain.tornado]
+    names = [_name(INPUTS[swing.input], narrow=narrow) for swing in uncertain.tornado]
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.margins(x=0.15)
-    axes.locator_params(axis="x", nbins=5)
+    axes.margins(x=0.25 if narrow else 0.15)
+    axes.locator_params(axis="x", nbins=2 if narrow else 5)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-    axes.set_xlabel("saving per month; green: input at its P10, blue: at its P90")
+    axes.set_xlabel("saving per month; green: input at P10, blue: at P90")
     return figure
 
 
-def pareto_figure(points: Sequence[ParetoPoint], chosen: ParetoPoint) -> Figure:
+def pareto_figure(
+    points: Sequence[ParetoPoint], chosen: ParetoPoint, *, narrow: bool = False
+) -> Figure:
     """Cost against agreement over thresholds, with the point that was chosen."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     axes.plot(
         [100 * p.agreement for p in points],
         [100 * p.cost_ratio for p in points],
@@ -228,7 +236,7 @@ def _spread(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
     return kept
 
 
-def day_figure(result: Result) -> Figure:
+def day_figure(result: Result, *, narrow: bool = False) -> Figure:
     """Traffic, latency and utilisation over the simulated time."""
     from matplotlib.figure import Figure
 
@@ -238,7 +246,7 @@ def day_figure(result: Result) -> Figure:
     if result.seconds < 2 * 3600:
         scale, unit = 60.0, "minutes"
     at = [(w.start_s + w.seconds / 2) / scale for w in windows]
-    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    figure = Figure(figsize=(NARROW if narrow else 7.2, 5.4), layout="constrained")
     rate, latency, busy = figure.subplots(3, 1, sharex=True)
     rate.plot(at, [w.counts["requests"] / w.seconds for w in windows], color="black", label="all")
     rate.plot(
@@ -269,6 +277,11 @@ def day_figure(result: Result) -> Figure:
     rate.set_ylim(bottom=0)
     busy.set_ylim(bottom=0)
     return figure
+
+
+def _name(words: str, *, narrow: bool) -> str:
+    """A row's name, on two lines where there is little room."""
+    return "\n".join(wrap(words, 16)) if narrow else words
 
 
 def _slots(result: Result) -> int:

@@ -15,7 +15,7 @@ from costmodel.report.figures import (
     pareto_figure,
     tornado_figure,
 )
-from costmodel.report.page import Headline, Page
+from costmodel.report.page import Headline, Page, figure_html
 from costmodel.report.paid import paid_tables
 from costmodel.report.tables import (
     Table,
@@ -80,12 +80,41 @@ def money_tables(
     return (found, bill, *paid, *others, doubts(uncertain), limits(uncertain), stated)
 
 
+def chart_blocks(deployment: Deployment, projection: Projection) -> dict[str, str]:
+    """The figures that follow every control of the what-if page, by name, as HTML."""
+    bills = ", ".join(
+        f"{rail.name.replace('_', ' ')} {usd(rail.usd_per_month)}" for rail in projection.rails
+    )
+    found = {
+        "rails": figure_html(
+            lambda narrow: cost_by_rail_figure(projection, narrow=narrow),
+            f"Monthly bill by rail: {bills}.",
+            "rails",
+        )
+    }
+    points = pareto_points(projection, deployment.risk_coverage)
+    if len(points) > 1:
+        here = ParetoPoint(
+            float("nan"),
+            projection.escalation.mid,
+            projection.agreement.mid,
+            projection.cost_ratio.mid,
+        )
+        found["pareto"] = figure_html(
+            lambda narrow: pareto_figure(points, here, narrow=narrow),
+            f"Chosen: {percent(here.agreement, 2)} agreement at {percent(here.cost_ratio)} of the "
+            "teacher's cost.",
+            "pareto",
+        )
+    return found
+
+
 def add_doubts(
     page: Page, deployment: Deployment, projection: Projection, uncertain: Uncertain
 ) -> None:
     """The tornado, and cost against quality with the certified threshold."""
     page.figure(
-        tornado_figure(uncertain),
+        lambda narrow: tornado_figure(uncertain, narrow=narrow),
         "What moves the saving",
         "Widest first: " + ", ".join(INPUTS[swing.input] for swing in uncertain.tornado) + ".",
     )
@@ -99,7 +128,7 @@ def add_doubts(
             projection.cost_ratio.mid,
         )
         page.figure(
-            pareto_figure(points, here),
+            lambda narrow: pareto_figure(points, here, narrow=narrow),
             "Cost against quality",
             f"Chosen: {percent(here.agreement, 2)} agreement at {percent(here.cost_ratio)} of the "
             "teacher's cost.",
@@ -112,12 +141,14 @@ def add_figures(page: Page, projection: Projection) -> None:
         f"{rail.name.replace('_', ' ')} {usd(rail.usd_per_month)}" for rail in projection.rails
     )
     page.figure(
-        cost_by_rail_figure(projection), "The bill by rail", f"Monthly bill by rail: {bills}."
+        lambda narrow: cost_by_rail_figure(projection, narrow=narrow),
+        "The bill by rail",
+        f"Monthly bill by rail: {bills}.",
     )
     date = projection.break_even.date
     when = f"earned back on {date}" if date else "never earned back at this traffic"
     page.figure(
-        break_even_figure(projection),
+        lambda narrow: break_even_figure(projection, narrow=narrow),
         "Break-even",
         f"Cumulative cost of teacher-only and cascade; the one-off cost is {when}.",
     )

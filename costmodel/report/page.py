@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from html import escape as escaped
 from typing import TYPE_CHECKING, Literal, Self
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Tone = Literal["plain", "good", "bad"]
 
 _NUMBER = re.compile(r"^[-+−±≤≥<>~≈$€ ]*\d[\d,.]*\s*(%|×|[kKMG]?)(\s*[\w/µ·]+)?$")
+_ADDRESS = re.compile(r"(https://[^\s)\"<>]+[^\s)\"<>.,;:])")
 _MISSING = {"", "–", "-", "—", "n/a"}
 _MATPLOTLIB_IDS = re.compile(r' id="(?:figure|axes|patch|text|line2d|matplotlib\.axis|xtick|ytick|'
                              r'legend|PathCollection|LineCollection|FillBetweenPolyCollection|'
@@ -41,18 +43,25 @@ class _Heading:
     text: str
     kind: str = "heading"
 
+    @property
+    def named(self) -> str:
+        """What the list of contents says."""
+        return self.text
+
 
 @dataclass(frozen=True, slots=True)
 class _Paragraph:
     text: str
     tone: Tone
     kind: str = "paragraph"
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Headlines:
     items: tuple[Headline, ...]
     kind: str = "headlines"
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class _Verdict:
     text: str
     tone: Tone
     kind: str = "verdict"
+    named: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +81,22 @@ class _Table:
     right: tuple[bool, ...]
     kind: str = "table"
 
+    @property
+    def named(self) -> str:
+        """What the list of contents says."""
+        return self.caption
+
 
 @dataclass(frozen=True, slots=True)
 class _Figure:
     caption: str
     svg: str
     kind: str = "figure"
+
+    @property
+    def named(self) -> str:
+        """What the list of contents says."""
+        return self.caption
 
 
 class Page:
@@ -123,9 +143,12 @@ class Page:
         self._blocks.append(_Table(caption, tuple(headers), cells, right))
         return self
 
-    def figure(self, figure: Figure, caption: str, alt: str) -> Self:
-        """Add a matplotlib figure as inline SVG; `alt` says in words what it shows."""
-        self._blocks.append(_Figure(caption, _svg(figure, alt, salt=str(len(self._blocks)))))
+    def figure(self, figure: Figure | Drawn, caption: str, alt: str) -> Self:
+        """Add a matplotlib figure as inline SVG; `alt` says in words what it shows.
+
+        A figure that can be drawn narrow, too, is readable on a phone.
+        """
+        self._blocks.append(_Figure(caption, figure_html(figure, alt, str(len(self._blocks)))))
         return self
 
     def html(self) -> str:
@@ -134,17 +157,40 @@ class Page:
         return template.render(title=self.title, subtitle=self.subtitle, blocks=self._blocks)
 
 
+Drawn = Callable[[bool], "Figure"]
+"""A figure, drawn narrow for a phone or wide."""
+
+
+def figure_html(figure: Figure | Drawn, alt: str, salt: str) -> str:
+    """A figure as inline SVG, twice where it can be narrow: the reader's width shows one."""
+    if not callable(figure):
+        return _svg(figure, alt, salt)
+    wide, narrow = _svg(figure(False), alt, salt), _svg(figure(True), alt, f"{salt}n")
+    return f'<div class="chart-wide">{wide}</div><div class="chart-narrow">{narrow}</div>'
+
+
+def linked(text: str) -> str:
+    """Text as HTML, escaped, whose web addresses can be followed."""
+    # The apostrophe is written as everywhere else on the page.
+    parts = (escaped(part, quote=True).replace("&#x27;", "&#39;") for part in _ADDRESS.split(text))
+    return "".join(
+        f'<a href="{part}">{part}</a>' if k % 2 else part for k, part in enumerate(parts)
+    )
+
+
 def environment() -> Environment:
     """The templates of this package; everything that is put into them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    found = Environment(
         loader=PackageLoader("costmodel.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["linked"] = linked
+    return found
 
 
 def _cell(value: object) -> str:

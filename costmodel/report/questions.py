@@ -82,7 +82,11 @@ def compare_page(studies: Sequence[Study]) -> Page:
         f"{one.scenario.name}: {usd(one.bill.cascade)} a month at "
         f"{percent(one.mean(lambda run: run.agreement), 2)}" for one in studies
     )  # fmt: skip
-    page.figure(compared_figure(studies), "Cost against agreement", f"{words}.")
+    page.figure(
+        lambda narrow: compared_figure(studies, narrow=narrow),
+        "Cost against agreement",
+        f"{words}.",
+    )
     for table in compare_tables(studies):
         page.table(table.headers, table.rows, table.caption)
     return page
@@ -115,7 +119,9 @@ def year_page(name: str, months: Sequence[MonthOfYear], sentence: str) -> Page:
     page = Page(f"{len(months)} months of “{name}”", "Closed form, months of 730 hours")
     page.paragraph(sentence, "good" if months[-1].cash > 0 else "bad")
     words = f"Cash after {len(months)} months: {usd(months[-1].cash)}."
-    page.figure(year_figure(months), "Cash since the beginning", words)
+    page.figure(
+        lambda narrow: year_figure(months, narrow=narrow), "Cash since the beginning", words
+    )
     table = year_table(months)
     page.table(table.headers, table.rows, table.caption)
     return page

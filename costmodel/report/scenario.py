@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from costmodel.bill.simulated import failures_of
 from costmodel.plan.spread import records, spread
@@ -17,7 +16,7 @@ from costmodel.report.figures import (
     rails_figure,
     tornado_figure,
 )
-from costmodel.report.page import Headline, Page
+from costmodel.report.page import Drawn, Headline, Page
 from costmodel.report.paid import paid_json, paid_tables
 from costmodel.report.spread import seeds_table
 from costmodel.report.tables import (
@@ -36,9 +35,6 @@ from costmodel.report.tables import (
     usd,
 )
 from costmodel.uncertainty.draws import INPUTS
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def study_tables(study: Study) -> tuple[Table, ...]:
@@ -255,18 +251,22 @@ def study_page(studies: Sequence[Study]) -> Page:
     return page
 
 
-def study_figures(study: Study) -> dict[str, tuple[Figure, str, str]]:
+def study_figures(study: Study) -> dict[str, tuple[Drawn, str, str]]:
     """Every figure by name: the figure, its caption, and what it shows in words."""
     rails = ", ".join(f"{RAILS[r.name]} {usd(r.usd_per_month)}" for r in study.bill.rails)
-    found = {
-        "rails": (rails_figure(study.bill.rails), "The bill by rail", f"Monthly bill: {rails}."),
+    found: dict[str, tuple[Drawn, str, str]] = {
+        "rails": (
+            lambda narrow: rails_figure(study.bill.rails, narrow=narrow),
+            "The bill by rail",
+            f"Monthly bill: {rails}.",
+        ),
         "break-even": (
-            break_even_figure(study.projection),
+            lambda narrow: break_even_figure(study.projection, narrow=narrow),
             "Break-even",
             "Cumulative cost of teacher-only and of the cascade.",
         ),
         "tornado": (
-            tornado_figure(study.uncertain),
+            lambda narrow: tornado_figure(study.uncertain, narrow=narrow),
             "What moves the saving",
             "Widest first: " + ", ".join(INPUTS[s.input] for s in study.uncertain.tornado) + ".",
         ),
@@ -274,13 +274,13 @@ def study_figures(study: Study) -> dict[str, tuple[Figure, str, str]]:
     if study.pareto:
         chosen = chosen_point(study)
         found["pareto"] = (
-            pareto_figure(study.pareto, chosen),
+            lambda narrow: pareto_figure(study.pareto, chosen, narrow=narrow),
             "Cost against quality",
             f"Chosen: {percent(chosen.agreement, 2)} agreement at {percent(chosen.cost_ratio)} of "
             "the teacher's cost.",
         )
     found["day"] = (
-        day_figure(study.result),
+        lambda narrow: day_figure(study.result, narrow=narrow),
         "Traffic, latency and utilisation",
         f"p99 of all answers {ms(study.result.routes['all'].p99_s)}; student busy "
         f"{percent(study.result.student_utilisation)} on average.",
@@ -297,7 +297,7 @@ def write_figures(study: Study, folder: Path) -> list[Path]:
     for name, (figure, _, _) in study_figures(study).items():
         path = folder / f"{name}.svg"
         with mpl.rc_context({"svg.hashsalt": name}):
-            figure.savefig(path, facecolor="white", metadata={"Date": None})
+            figure(False).savefig(path, facecolor="white", metadata={"Date": None})
         written.append(path)
     return written
 

@@ -10,8 +10,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+import yaml
 
 from costmodel.bill.baselines import UsdBand
 from costmodel.bill.feasibility import (
@@ -28,7 +31,7 @@ from costmodel.inputs.deployment import Deployment
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import DAY_S
 from costmodel.plan.pareto import ParetoPoint, pareto_points
-from costmodel.report.tables import ms, percent, usd
+from costmodel.report.tables import ms, percent, savings, usd
 from costmodel.uncertainty.draws import quantify
 from costmodel.web.sliders import moved, sliders_of
 from costmodel.whatif import project_deployment, verdict, verdict_of
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from costmodel.bill.simulated import MonthBill
     from costmodel.engine.result import Result
 
+SCRIPT = Path(__file__).with_name("page.js")
 SIMULATED_REQUESTS = 400_000
 """Enough for a p99 within a percent or so, few enough for an answer within two seconds."""
 NOTHING = 1e-9
@@ -60,12 +64,15 @@ class WhatIf:
     seed: int = 0
 
     def respond(self, path: str, query: str) -> Response:
-        """Answer `/`, `/project`, `/simulate` or `/report`; a bad query is one sentence, 400."""
+        """Answer the page, its script and what it asks for; a bad query is one sentence, 400."""
         pages = {
             "": self._page,
             "project": self._project,
+            "charts": self._charts,
             "simulate": self._simulate,
             "report": self._report,
+            "scenario.yaml": self._scenario,
+            "figures.csv": self._figures,
         }
         page = pages.get(path.strip("/").rpartition("/")[2])
         if page is None:
@@ -88,9 +95,32 @@ class WhatIf:
                 subtitle=f"Bundle {bundle}; closed form at once, the simulator right after; "
                 "a month has 730 hours",
                 sliders=sliders_of(self.deployment),
+                script=SCRIPT.read_text(encoding="utf-8"),
             )
         )
         return Response(200, "text/html; charset=utf-8", text.encode())
+
+    def _charts(self, query: Mapping[str, str]) -> Response:
+        """The report's own figures: one way to draw them."""
+        from costmodel.report.money import chart_blocks
+
+        deployment = moved(self.deployment, query)
+        projection = project_deployment(deployment)
+        return _json(chart_blocks(deployment, projection))
+
+    def _scenario(self, query: Mapping[str, str]) -> Response:
+        """What the simulator is asked, as a file that `raisehand whatif` takes."""
+        scenario = scenario_of(moved(self.deployment, query))
+        raw = scenario.model_dump(mode="json", exclude_unset=True)
+        text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+        return Response(200, "application/yaml; charset=utf-8", text.encode())
+
+    def _figures(self, query: Mapping[str, str]) -> Response:
+        from costmodel.report.export import csv_of
+        from costmodel.report.tasks import place_records, places
+
+        rows = place_records(places(moved(self.deployment, query), {}))
+        return Response(200, "text/csv; charset=utf-8", csv_of(rows).encode())
 
     def _project(self, query: Mapping[str, str]) -> Response:
         deployment = moved(self.deployment, query)
@@ -103,6 +133,7 @@ class WhatIf:
                 **shown(found),
                 "feasibility": feasible_deployment(deployment, projection).model_dump(mode="json"),
                 "projection": projection.model_dump(mode="json"),
+                "savings": [row[:5] for row in savings(projection).rows],
                 "pareto": [{**asdict(point), "certified": point is certified} for point in points],
             }
         )
@@ -287,7 +318,14 @@ def make_server(app: WhatIf, port: int) -> Any:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
-            reply = app.respond(address.path, address.query)
+            named = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            # Another name that leads here is a page elsewhere that wants to read this one.
+            if named not in ("127.0.0.1", "localhost"):
+                reply = _json({"error": "this page answers to 127.0.0.1 and localhost only"}, 421)
+            elif address.path == "/favicon.ico":
+                reply = Response(204, "image/x-icon", b"")
+            else:
+                reply = app.respond(address.path, address.query)
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))

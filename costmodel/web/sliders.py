@@ -18,12 +18,24 @@ _FIELDS = {
     "per_day": "traffic.requests_per_day",
     "audit_rate": "audit_rate",
     "machines": "student.min_machines",
+    "peak": "fleet.peak_to_mean",
+    "latency": "teacher.latency_s",
+    "concurrency": "teacher.max_concurrency",
+    "escalated_factor": "usage.escalated_factor",
+    "wrong_usd": "cost_of_wrong_answer",
+    "once_usd": "one_off.other_usd",
 }
+WHOLE = ("machines", "concurrency")
+SLACK = 1e-9
+"""By how much rounding may miss the end of a range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slider:
-    """One control: which field it sets and between what; a `log` one moves in powers of ten."""
+    """One control: which field it sets and between what; a `log` one moves in powers of ten.
+
+    The number box shows `factor` times the field's value, in `unit`.
+    """
 
     name: str
     label: str
@@ -33,31 +45,94 @@ class Slider:
     value: float
     scale: str = "linear"
     unit: str = ""
+    factor: float = 1.0
+
+    def _meant(self, at: float) -> float:
+        return 10**at if self.scale == "log" else at
+
+    @property
+    def shown(self) -> float:
+        """The value as its number box shows it."""
+        value = float(f"{self._meant(self.value):.6g}")
+        return int(value) if value == int(value) else value
+
+    @property
+    def least(self) -> float:
+        """The lowest value, as shown."""
+        return float(f"{self._meant(self.low):.4g}")
+
+    @property
+    def most(self) -> float:
+        """The highest value, as shown."""
+        return float(f"{self._meant(self.high):.4g}")
+
+    @property
+    def box_step(self) -> str:
+        """What the number box may hold: whole numbers where only they mean something."""
+        return "1" if self.name in WHOLE else "any"
+
+    def check(self, value: float) -> None:
+        """Refuse what the control could not show.
+
+        Raises:
+            BadProjection: it is outside the range, or no whole number.
+        """
+        shown = value * self.factor
+        if not self.least * (1 - SLACK) <= shown <= self.most * (1 + SLACK):
+            least, most = self.least / self.factor, self.most / self.factor
+            raise BadProjection(f"{self.name} is {value:g}; it goes from {least:g} to {most:g}")
+        if self.name in WHOLE and value != round(value):
+            raise BadProjection(f"{self.name} is {value:g}; a whole number is needed")
 
 
 def sliders_of(deployment: Deployment) -> tuple[Slider, ...]:
     """The controls, each at what the files say."""
     now = deployment
     day = math.log10(now.traffic.requests_per_day)
-    found = [
-        Slider("per_day", "Requests a day", 2, max(9, day), 0.001, round(day, 3), "log"),
-        Slider("audit_rate", "Audited, of kept answers", 0, 0.2, 0.001, now.audit_rate),
-        Slider("machines", "Student machines kept", 1, 32, 1, now.student.min_machines),
-    ]
+    found = [_log("per_day", "Requests a day", min(2, day), max(9, day), day)]
     if now.curve:
         least, most = min(now.curve)[0], max(now.curve)[0]
         chosen = now.certified_threshold
         value = round(least if chosen is None or chosen > 1 else chosen, 4)
-        found.insert(
-            1, Slider("threshold", "Threshold of confidence", round(least, 4), round(most, 4),
-                      0.0001, value)
+        found.append(
+            Slider("threshold", "Threshold of confidence", round(least, 4), round(most, 4),
+                   0.001, value)
+        )  # fmt: skip
+    audits = 100 * now.audit_rate
+    found += [
+        Slider("audit_rate", "Audited, of kept answers", 0, max(20, audits), 0.1, audits,
+               unit="%", factor=100),
+        _whole("machines", "Student machines kept", 64, now.student.min_machines),
+        Slider("peak", "Busiest moment over the mean", 1, max(20, now.fleet.peak_to_mean), 0.1,
+               now.fleet.peak_to_mean),
+        Slider("latency", "Teacher's mean latency", 0.05, max(20, now.teacher.mean_latency_s),
+               0.05, now.teacher.mean_latency_s, unit="s"),
+        _whole("concurrency", "Teacher calls at once", 512, now.teacher.max_concurrency),
+    ]  # fmt: skip
+    if now.usage is not None:
+        longer = now.usage.escalated_factor
+        found.append(
+            Slider("escalated_factor", "Escalated request over the mean one",
+                   min(0.2, longer), max(5, longer), 0.05, longer)
         )  # fmt: skip
     for name, label, price in _prices(deployment):
-        at = round(math.log10(price), 3)
-        found.append(
-            Slider(name, label, round(at - 1.5, 3), round(at + 1.5, 3), 0.001, at, "log", " $")
-        )
+        at = math.log10(price)
+        found.append(_log(name, label, at - 1.5, at + 1.5, at, "$"))
+    wrong, once = now.cost_of_wrong_answer, float(now.one_off.other_usd)
+    found += [
+        Slider("wrong_usd", "Cost of a wrong answer", 0, max(1, wrong), 0.005, wrong, unit="$"),
+        Slider("once_usd", "Paid once beside labels", 0, max(200_000, once), 500, once, unit="$"),
+    ]
     return tuple(found)
+
+
+def _log(name: str, label: str, low: float, high: float, at: float, unit: str = "") -> Slider:
+    """Steps of a twentieth of a power of ten: an arrow key moves the amount by 12 %."""
+    return Slider(name, label, low, high, 0.05, at, "log", unit)
+
+
+def _whole(name: str, label: str, most: int, now: int) -> Slider:
+    return Slider(name, label, 1, max(most, now), 1, now)
 
 
 def moved(deployment: Deployment, query: Mapping[str, str]) -> Deployment:
@@ -66,7 +141,7 @@ def moved(deployment: Deployment, query: Mapping[str, str]) -> Deployment:
     Raises:
         BadProjection: a name is no slider, or a value no number that the field allows.
     """
-    known = {slider.name for slider in sliders_of(deployment)}
+    known = {slider.name: slider for slider in sliders_of(deployment)}
     values: dict[str, float] = {}
     for name, text in query.items():
         if name not in known:
@@ -77,8 +152,9 @@ def moved(deployment: Deployment, query: Mapping[str, str]) -> Deployment:
             raise BadProjection(f"{name} is {text!r}; a number is needed") from None
         if not math.isfinite(values[name]):
             raise BadProjection(f"{name} is {text}; a finite number is needed")
+        known[name].check(values[name])
     changes = {
-        _FIELDS[name]: round(value) if name == "machines" else value
+        _FIELDS[name]: round(value) if name in WHOLE else value
         for name, value in values.items()
         if name in _FIELDS
     }

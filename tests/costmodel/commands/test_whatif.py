@@ -54,7 +54,7 @@ def test_html_is_one_page(task_file, tmp_path):
     page = tmp_path / "reports" / "money.html"
     assert _run("--task", task_file, "--html", page).exit_code == 0
     html = page.read_text()
-    assert html.count("<svg") == 4
+    assert html.count("<svg") == 8
     assert "earned back" in html
     assert "cheap decision API" in html
 

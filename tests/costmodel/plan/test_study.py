@@ -93,7 +93,7 @@ def test_teacher_limits_show_as_the_difference_to_the_average():
 def test_report_holds_every_figure_and_table(example):
     """The page has the six plots and every table of the terminal."""
     html = study_page([example]).html()
-    assert html.count("<svg") == 5
+    assert html.count("<svg") == 10
     for table in study_tables(example):
         assert table.caption.split(" (")[0].replace("'", "&#39;")[:30] in html
         assert {len(row) for row in table.rows} <= {len(table.headers)}

@@ -99,13 +99,14 @@ def test_two_different_figures_share_no_id():
 def test_numbers_are_right_aligned(cell, right):
     """A column of numbers, amounts or shares is right-aligned; words and dates are not."""
     html = Page("T").table(["h"], [[cell], [None]]).html()
-    assert right == ('<td class="right">' in html)
+    assert right == ('<th scope="row" class="right">' in html)
 
 
 def test_numbers_get_thousands_separators_and_missing_a_dash():
     """Cells are written for people."""
     html = Page("T").table(["a", "b", "c"], [[1_234_567, None, Decimal("1234.50")]]).html()
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == ["1,234,567", "–", "1,234.50"]
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", html)
+    assert cells[3:] == ["1,234,567", "–", "1,234.50"]
 
 
 def test_a_row_of_the_wrong_length_is_refused():

@@ -1,13 +1,19 @@
 """The what-if page: every answer is the projection's, every bad address one sentence."""
 
+import csv
 import json
+import re
+import shutil
+import subprocess
 import threading
+import urllib.error
 import urllib.request
 
 import pytest
 
+from costmodel.inputs.scenario import load
 from costmodel.inputs.taskfile import read_deployment
-from costmodel.web.server import WhatIf, make_server, scenario_of
+from costmodel.web.server import SCRIPT, WhatIf, make_server, scenario_of
 from costmodel.web.sliders import sliders_of
 from costmodel.whatif import project_deployment
 
@@ -27,8 +33,11 @@ def test_page_has_a_slider_for_everything_that_matters(app):
     """Traffic, threshold, audits, machines and prices can be moved, from what the files say."""
     html = app.respond("/", "").body.decode()
     for name in ("per_day", "threshold", "audit_rate", "machines", "input_price", "output_price",
-                 "machine_price"):  # fmt: skip
-        assert f'id="{name}"' in html
+                 "machine_price", "peak", "latency", "concurrency", "escalated_factor",
+                 "wrong_usd", "once_usd"):  # fmt: skip
+        assert f'<input type="number" id="{name}"' in html
+        assert f'<input type="range" id="{name}-range" aria-label=' in html
+        assert f'<label for="{name}"' in html
     assert "src=" not in html
     assert "https://" not in html
 
@@ -80,7 +89,7 @@ def test_a_small_move_of_any_slider_moves_every_baseline_a_little(plain_task):
     app = WhatIf(read_deployment(plain_task[1], changes=changes))
     base = project_deployment(app.deployment)
     for slider in sliders_of(app.deployment):
-        at = 10**slider.value if slider.scale == "log" else slider.value
+        at = slider.shown / slider.factor
         if slider.step == 1:
             continue
         for factor in (0.999, 1.001):
@@ -90,6 +99,74 @@ def test_a_small_move_of_any_slider_moves_every_baseline_a_little(plain_task):
                 assert after["usd_per_month"] == pytest.approx(
                     float(before.usd_per_month), rel=0.003
                 ), (slider.name, before.name)
+
+
+def test_a_box_shows_the_value_and_its_slider_the_same_place(app):
+    """What is shown is what the files say, in its unit; its place is between the ends."""
+    for one in sliders_of(app.deployment):
+        assert one.low <= one.value <= one.high, one.name
+        assert one.least <= one.shown <= one.most, one.name
+        one.check(one.shown / one.factor)
+    by_name = {one.name: one for one in sliders_of(app.deployment)}
+    assert (by_name["audit_rate"].shown, by_name["audit_rate"].unit) == (1.0, "%")
+    assert by_name["per_day"].shown == app.deployment.traffic.requests_per_day
+    assert by_name["machine_price"].unit == "$"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [("audit_rate=0.9", "it goes from 0 to 0.2"), ("per_day=1e12", "to 1e\\+09"),
+     ("machines=2.6", "a whole number"), ("input_price=500", "it goes from"),
+     ("latency=-1", "it goes from")],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["project", "charts", "simulate", "report", "scenario.yaml"])
+def test_what_a_control_cannot_show_no_address_takes(app, path, query, words):
+    """One range for the page and for everything behind it; outside, the range is said."""
+    status, got = _ask(app, path, query)
+    assert status == 400
+    assert re.search(words, got["error"])
+
+
+def test_what_is_shown_can_be_taken_away(app, tmp_path):
+    """The scenario runs by the command, the figures are the page's; both follow the controls."""
+    reply = app.respond("scenario.yaml", "per_day=2e6")
+    path = tmp_path / "scenario.yaml"
+    path.write_bytes(reply.body)
+    assert load(path).workload.per_day == 2e6
+    rows = list(
+        csv.DictReader(app.respond("figures.csv", "per_day=2e6").body.decode().splitlines())
+    )
+    _, got = _ask(app, "project", "per_day=2e6")
+    assert float(rows[0]["saving_usd"]) == pytest.approx(
+        got["projection"]["savings"]["mid"], abs=0.01
+    )
+
+
+def test_the_charts_are_the_reports(app):
+    """One way to draw: each is there wide and narrow, with what it shows in words."""
+    _, charts = _ask(app, "charts", "per_day=2e6")
+    assert set(charts) == {"rails", "pareto"}
+    for html in charts.values():
+        assert html.count('role="img" aria-label="') == 2
+        assert "chart-narrow" in html
+
+
+def test_without_javascript_there_is_no_blank_frame(app):
+    """Figures and tables are hidden until they are filled; a sentence leads to the report."""
+    html = app.respond("/", "").body.decode()
+    assert "<noscript>" in html
+    assert 'href="report"' in html
+    for opened in re.findall(r"<(?:figure|section)[^>]*>", html):
+        assert "hidden" in opened
+
+
+def test_the_script_is_a_file_that_parses():
+    """Node reads it as it is; nothing in it ends the page's script early."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node is installed")
+    subprocess.run([node, "--check", SCRIPT], check=True)
+    assert "</script" not in SCRIPT.read_text(encoding="utf-8")
 
 
 def test_threshold_slider_spans_the_curve_in_whatever_order_it_was_written(app):
@@ -120,10 +197,10 @@ def test_mounted_below_a_prefix_it_answers_the_same(app):
     [
         ("per_day=abc", "per_day is 'abc'; a number is needed"),
         ("per_day=nan", "finite"),
-        ("per_day=-1", "traffic.requests_per_day"),
+        ("per_day=-1", "per_day is -1; it goes from 100 to 1e+09"),
         ("colour=red", "there is no slider 'colour'"),
         ("audit_rate=2", "audit_rate"),
-        ("machines=0", "min_machines"),
+        ("machines=0", "machines is 0; it goes from 1 to 64"),
     ],
 )
 @pytest.mark.parametrize("path", ["project", "simulate", "report"])
@@ -143,7 +220,7 @@ def test_report_is_the_money_page(app):
     """The printable report shows the settings of the sliders."""
     html = app.respond("report", "per_day=1e6").body.decode()
     assert "1,000,000" in html
-    assert html.count("<svg") == 4
+    assert html.count("<svg") == 8
 
 
 def test_simulated_month_agrees_with_the_closed_form(app):
@@ -214,11 +291,25 @@ def test_over_http_on_loopback(app):
 
 
 @pytest.mark.e2e
+def test_another_name_for_this_machine_is_refused(app):
+    """A page elsewhere whose name leads here cannot read the bill; a missing icon is no error."""
+    server = make_server(app, 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    here = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        asked = urllib.request.Request(f"{here}/project", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(asked)
+        assert caught.value.code == 421
+        with urllib.request.urlopen(f"{here}/favicon.ico") as reply:
+            assert reply.status == 204
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 def test_in_a_browser(app, tmp_path):
     """Headless Chromium runs the page: the headline and the simulated row appear."""
-    import shutil
-    import subprocess
-
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no chromium is installed")
@@ -236,6 +327,7 @@ def test_in_a_browser(app, tmp_path):
         server.shutdown()
         server.server_close()
     assert "saved a month" in done.stdout
-    assert "2.00 M" in done.stdout
+    assert 'aria-valuetext="2,000,000"' in done.stdout
+    assert done.stdout.count('<svg role="img"') == 4
     assert "It pays against the price given" in done.stdout
     assert "p50 / p99, all answers" in done.stdout
