@@ -95,6 +95,13 @@ def service(study: Study) -> Table:
         ("teacher busy", percent(result.teacher_utilisation)),
         ("calls throttled by the teacher", f"{result.counts['calls_throttled']:,}"),
     ]
+    if result.scenario.teacher.kind == "hosted":
+        first, gap = result.stages["first_token"], result.stages["token_gap"]
+        rows += [
+            ("p50 / p99, first token of the teacher", f"{ms(first.p50_s)} / {ms(first.p99_s)}"),
+            ("p50 / p99, between its tokens", f"{ms(gap.p50_s)} / {ms(gap.p99_s)}"),
+            ("calls preempted", f"{result.counts['preemptions']:,}"),
+        ]
     return Table("Service over the simulated time", ("", "value"), tuple(rows))
 
 
@@ -219,6 +226,7 @@ def study_json(study: Study) -> dict[str, object]:
         },
         "counts": {name: sum(run.counts[name] for run in study.results) for name in result.counts},
         "latency_s": {name: asdict(route) for name, route in result.routes.items()},
+        "stages_s": {name: asdict(stage) for name, stage in result.stages.items()},
         "pareto": [asdict(point) for point in study.pareto],
         "uncertain": study.uncertain.model_dump(mode="json"),
         "projection": study.projection.model_dump(mode="json"),

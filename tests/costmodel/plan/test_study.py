@@ -15,7 +15,7 @@ from costmodel.inputs.scenario import Scenario, load
 from costmodel.plan.spread import spread
 from costmodel.plan.study import Study, chosen_point, compare, study
 from costmodel.report.export import csv_text
-from costmodel.report.scenario import study_json, study_page, study_tables
+from costmodel.report.scenario import service, study_json, study_page, study_tables
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scenarios" / "ten-million-a-day.yaml"
 
@@ -228,3 +228,15 @@ def test_the_command_runs_three_seeds_and_says_so():
     assert got["spread"]["p99_s"]["lowest"] <= got["spread"]["p99_s"]["mean"]
     alone = CliRunner().invoke(whatif, [*words, "--seeds", "1", "--markdown"]).stdout
     assert "seed 0 alone: its chances are in no band" in alone
+
+
+def test_a_hosted_teacher_says_when_its_first_token_comes():
+    """First token and token gap stand in the table and in JSON; an API's stages are empty."""
+    one = study(load(EXAMPLE.with_name("burst.yaml"), {"days": 0.01}))
+    rows = dict(service(one).rows)
+    assert "ms" in rows["p50 / p99, first token of the teacher"]
+    stages = study_json(one)["stages_s"]
+    assert 0 < stages["token_gap"]["p50_s"] < stages["first_token"]["p50_s"]
+    api = study(load(EXAMPLE, {"days": 0.01}))
+    assert "p50 / p99, between its tokens" not in dict(service(api).rows)
+    assert study_json(api)["stages_s"]["first_token"]["n"] == 0
