@@ -69,7 +69,7 @@ def _price(task):
 
 
 async def _flood(made, server, n=120):
-    """Unsure texts of all lengths under every fault in turn; some callers leave half way."""
+    """Unsure texts of all lengths under every fault in turn; some calls are cancelled half way."""
     rng = random.Random(11)
     faults = itertools.cycle([f for f in Fault if f not in _LEFT_OUT])
     texts = [f"maybe {i} " + "word " * rng.randrange(1, 60) for i in range(n)]
@@ -101,7 +101,8 @@ async def test_escalations_reconcile_to_the_token(rig, make_task, server):
     assert (sums.input_tokens, sums.output_tokens) == (server.billed_input, server.billed_output)
     assert sums.teacher_usd == USD_PER_TOKEN * (server.billed_input + server.billed_output)
     reasons = Counter(entry.reason.value for entry in made.ledger.entries)
-    assert {"client_gone", "teacher_timeout", "teacher_garbled", "low_confidence"} <= set(reasons)
+    assert {"router_stopped", "teacher_timeout", "teacher_garbled"} <= set(reasons)
+    assert "low_confidence" in reasons
     assert sums.attempts > sum(reasons.values())
     assert sums.attempts == sum(server.seen.values())
 

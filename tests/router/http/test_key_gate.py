@@ -9,6 +9,7 @@ from router.http.key_gate import KeyGate
 from router.keys.ring import SCOPE_KEY, KeyRing, KeySpec, sha256_of
 from router.keys.spending import SpendingLedger
 from router.ledger.entry import MemoryLedger
+from router.policy import Route
 from router.testing import sample_entry
 
 SECRET = "rh-canary-7f3a9"
@@ -123,5 +124,5 @@ async def test_money_is_counted_when_it_is_booked():
     ledger = SpendingLedger(MemoryLedger(), door.ring)
     ledger.append(sample_entry(teacher_usd=Decimal("0.01")))
     assert (await door(headers=GOOD))[0] == 200
-    ledger.append(sample_entry(teacher_usd=Decimal("0.01"), client="team-a"))
+    ledger.append(sample_entry(route=Route.TEACHER, teacher_usd=Decimal("0.01"), client="team-a"))
     assert (await door(headers=GOOD))[0] == 429
