@@ -238,6 +238,8 @@ def _conclude(
         scenario=wanted.scenario.name,
         about=wanted.scenario.about.strip(),
         at=moment(),
+        target=wanted.target,
+        teacher=wanted.teacher,
         planned_runs=wanted.repeats,
         report=middle,
         repeats=tuple(map(Repeat.of, reports)) if wanted.repeats > 1 else (),

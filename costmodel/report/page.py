@@ -7,6 +7,7 @@ reader's light or dark setting. The same calls give the same bytes.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,12 @@ def _cell(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float | Decimal):
-        return f"{value:,.4g}" if isinstance(value, float) else f"{value:,f}"
+        if isinstance(value, Decimal):
+            return f"{value:,f}"
+        # Four digits, and never an exponent: nobody reads 1.5e+04 as fifteen seconds.
+        if abs(value) >= 1000 or not math.isfinite(value):
+            return f"{value:,.0f}"
+        return f"{Decimal(f'{value:.4g}'):f}"
     return str(value)
 
 

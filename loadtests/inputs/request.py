@@ -69,6 +69,14 @@ class Wanted:
         return load_spec(url=url or NOWHERE, **self.load)
 
     @property
+    def target(self) -> str:
+        """Name what is loaded."""
+        if self.url is not None:
+            return self.url
+        assert self.task is not None
+        return f"a router with task {self.task.name}, bundle {self.bundle or 'latest'}"
+
+    @property
     def teacher(self) -> str:
         """Name the teacher that answers: a profile is of one."""
         if self.url is not None:

@@ -23,7 +23,8 @@ def page_of(conclusion: Conclusion) -> Page:
     page = Page(
         f"Load test: {conclusion.scenario}",
         f"{conclusion.about} {report.spec.rate:g} rps, {report.spec.arrivals} arrivals, "
-        f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}.",
+        f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}. "
+        f"Measured at {conclusion.at}.",
     )
     _verdict(page, conclusion)
     _latency(page, report)
@@ -102,7 +103,7 @@ def _latency(page: Page, report: LoadReport) -> None:
     page.table(
         headers,
         [_row(route, latency) for route, latency in report.latency_ms.items() if latency.n],
-        "Milliseconds from the scheduled instant. In `all`, a failed request is later than any.",
+        "Milliseconds from the scheduled instant. In all, a failed request is later than any.",
     )
     if report.cdf_ms:
         page.figure(
@@ -116,7 +117,7 @@ def _latency(page: Page, report: LoadReport) -> None:
     if report.stages_ms:
         page.figure(
             figures.stages(report),
-            "Where the time goes, as the server says (Server-Timing); `rest` is HTTP, network and "
+            "Where the time goes, as the server says (Server-Timing); rest is HTTP, network and "
             "waiting to be sent.",
             "Stages of an answer.",
         )
@@ -159,12 +160,20 @@ def _prediction(page: Page, conclusion: Conclusion) -> None:
 def _conditions(page: Page, conclusion: Conclusion) -> None:
     report = conclusion.report
     page.heading("Conditions")
+    spec = report.spec
     rows: list[tuple[str, object]] = [
+        ("measured at", conclusion.at),
+        ("target", conclusion.target or spec.url),
+        ("teacher", conclusion.teacher or "not told"),
+        ("in flight at most, a process", str(spec.concurrency)),
+        ("generator processes", str(spec.processes)),
+        ("time-out, s", f"{spec.timeout_s:g}"),
+        ("warm-up, s", f"{spec.warmup_s:g}"),
         ("send lag p99, ms", report.send_lag_ms.p99),
-        ("generator, share of a core", report.generator_cpu),
+        ("generator, of a core", f"{report.generator_cpu:.1%}"),
         ("distinct inputs", report.distinct_inputs),
         ("sent again, the idle connection had died", report.reopened),
-        ("cost, USD", report.cost_usd),
+        ("cost, USD", f"{report.cost_usd:.6f}"),
         ("unpriced answers", report.unpriced),
         ("seed", str(report.spec.seed)),
     ]

@@ -93,7 +93,7 @@ def stages(report: LoadReport) -> Figure:
         values = [getattr(report.stages_ms[stage], name) or 0.0 for stage in names]
         axes.barh([k + offset for k in range(len(names))], values, 0.38, label=name, color=colour)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xscale("log")
+    axes.set_xlim(left=0)
     axes.set_xlabel("ms")
     axes.legend(frameon=False)
     return figure

@@ -102,7 +102,7 @@ def show(report: LoadReport, console: Console | None = None) -> None:
         out.print("failed: " + ", ".join(f"{kind} {n}" for kind, n in report.failures.items()))
     priced = report.succeeded - report.unpriced
     if priced:
-        out.print(f"cost ${report.cost_usd:f} for {priced} priced answers")
+        out.print(f"cost ${report.cost_usd:.6f} for {priced} priced answers")
     out.print(
         f"generator: send lag p99 {_ms(report.send_lag_ms.p99)} ms, "
         f"{report.generator_cpu:.0%} of a core"

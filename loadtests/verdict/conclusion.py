@@ -104,6 +104,10 @@ class Conclusion(BaseModel):
     scenario: str
     about: str
     at: str
+    target: str = ""
+    """The URL, or the task and bundle that were served."""
+    teacher: str = ""
+    """Who answered what the student passed on."""
     planned_runs: int = 1
     """Fewer were made where the test ended before its time."""
     report: LoadReport

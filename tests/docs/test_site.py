@@ -24,6 +24,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     pages = [page.read_text("utf-8") for page in (tmp_path / "site").rglob("*.html")]
     assert len(pages) > 15
+    reports = {page.stem for page in (tmp_path / "site" / "reports").glob("*.html")}
+    assert reports == {path.stem for path in (ROOT / "docs" / "reports").glob("*.json")} != set()
     loads = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', "".join(pages))
     assert [address for address in loads if "raisehand" not in address] == []
 

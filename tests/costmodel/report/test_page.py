@@ -119,3 +119,13 @@ def test_same_calls_same_bytes():
     """A report can be compared with yesterday's by its hash."""
     first = Page("T").figure(_figure(), "C", "a").html()
     assert Page("T").figure(_figure(), "C", "a").html() == first
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(15002.8, "15,003"), (0.00001234, "0.00001234"), (0.5, "0.5"), (3.14159, "3.142"), (0.0, "0")],
+)
+def test_no_figure_is_shown_with_an_exponent(value, shown):
+    """Fifteen seconds are 15,003 ms, not 1.5e+04, and the column stays right-aligned."""
+    html = Page("x", "y").table(("a",), [(value,)], "").html()
+    assert f">{shown}<" in html
