@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """A longer text is a 400: reading time grows with the raw text, whatever the student keeps."""
     max_items: int = Field(default=64, ge=1)
     """Texts in one /v1/classify request."""
+    max_connections: int = Field(default=10_000, ge=1)
+    """Open in one process; one more is closed at once. Fewer where it may open fewer files."""
     head_timeout_s: float = Field(default=10.0, gt=0)
     """A connection whose request line and headers are not there by then is closed."""
     body_timeout_s: float = Field(default=10.0, gt=0)

@@ -107,6 +107,10 @@ class HttpConnection(asyncio.Protocol):
         """Start to wait for the first head."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._state.connections.add(self)  # type: ignore[arg-type]  # it asks for `shutdown` alone
+        if len(self._state.connections) > self._settings.max_connections:
+            self._desk.shut_out()
+            self.give_up()
+            return
         self._within(self._settings.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:

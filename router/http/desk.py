@@ -40,6 +40,10 @@ class Desk:
             return given.decode("ascii")
         return next(self._ids)
 
+    def shut_out(self) -> None:
+        """Count a connection that nobody listened to."""
+        self._turned_away("too_many_connections")
+
     def apology(self, fault: BaseException, error_body: ErrorBody, request_id: str) -> Reply | None:
         """Count and word what went wrong; None when nobody is there to read it."""
         if isinstance(fault, ClientGone):

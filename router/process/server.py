@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import signal
 import socket
 import threading
@@ -36,6 +37,8 @@ from router.settings import Settings
 from router.telemetry.metrics import Reading
 
 BACKLOG = 2_048
+OWN_DESCRIPTORS = 200
+"""Files, and connections to teachers, that clients must leave room for."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -192,6 +195,20 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
+def within_descriptors(settings: Settings) -> Settings:
+    """Allow as many connections as this process may open files, a few for itself aside.
+
+    The soft limit is raised to the hard one first: it is there for programs that use `select`.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return settings
+    most = max(1, hard - OWN_DESCRIPTORS)
+    return settings.model_copy(update={"max_connections": min(settings.max_connections, most)})
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens there; a name that is not known reaches none.
 
@@ -224,7 +241,7 @@ def serve(
 
     An application that is wrapped (in spans) sees every request that is not too much.
     """
-    settings = service.settings
+    settings = within_descriptors(service.settings)
     express = express_lane(service, answers=isinstance(app, RouterApp))
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
     config = uvicorn.Config(

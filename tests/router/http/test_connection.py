@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from router.process.server import Admin, bind
+from router.http.loopback import Loopback
+from router.process.server import Admin, bind, within_descriptors
 from router.settings import Settings
 
 SETTINGS = Settings(
@@ -410,3 +411,26 @@ async def test_after_each_answer_the_next_client_of_a_connection_is_served(port)
     reply = await _said(port, asked + b"GET /healthz" + CLOSING)
     statuses = [int(part[:3]) for part in reply.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [400, 404, 405, 200]
+
+
+async def test_one_connection_too_many_is_closed_at_once(rig):
+    """It keeps none of those that are there from being answered, and its place is free again."""
+    made = await rig(settings=Settings(max_connections=2))
+    server = Loopback(made.app, made.service.settings)
+    first, second, third = (server.connect() for _ in range(3))
+    assert [client.closed for client in (first, second, third)] == [False, False, True]
+    third.hang_up()
+    first.hang_up()
+    fourth = server.connect()
+    fourth.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    await fourth.until_idle()
+    assert fourth.received.startswith(b"HTTP/1.1 200")
+
+
+def test_connections_leave_room_for_the_files_of_the_process():
+    """However many may be asked for, fewer are open than the process may open files."""
+    allowed = within_descriptors(Settings(max_connections=10**9)).max_connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft == hard
+    assert allowed < hard or hard == resource.RLIM_INFINITY
+    assert within_descriptors(Settings(max_connections=5)).max_connections == 5
