@@ -91,7 +91,7 @@ def _student(family: str, minilm: Path) -> dict[str, object]:
     """
     if family == "linear":
         return {"family": family}
-    if family == "frozen":
+    if family in ("frozen", "blend"):
         return {"family": family, "encoder_path": str(minilm)}
     chosen = {"temperatures": [2], "hard_weights": [0], "epochs": 12}
     return {"family": family, "encoder_path": str(minilm), **chosen}
@@ -125,7 +125,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--own-rows", action="store_true", help="the student also learns from the teacher's rows"
     )
-    parser.add_argument("--student", default="linear", help="linear, frozen, encoder or auto")
+    families = "linear, frozen, blend, encoder or auto"
+    parser.add_argument("--student", default="linear", help=families)
     given = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     given.cache = given.cache.resolve()
