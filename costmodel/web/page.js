@@ -11,7 +11,9 @@ const rangeOf = box => byId(box.id + "-range");
 const toRange = (box, shown) => box.dataset.scale === "log" ? Math.log10(shown) : shown;
 const fromRange = (box, at) => box.dataset.scale === "log" ? 10 ** at : at;
 const NUMBER = /^[−$\d][\d,.]*(%| m?s)?( \/ [\d,.]+(%| m?s))?$/;
-const once = got => [got.one_off_usd ? got.date || "never" : "nothing", "one-off cost earned back", `${money(got.one_off_usd)} paid once`];
+const once = got => got.one_off_usd
+  ? [got.date || "never", "one-off cost earned back", `${money(got.one_off_usd)} paid once`]
+  : ["nothing", "to earn back", "nothing is stated as paid once"];
 const rounded = x => +x.toPrecision(3);
 const money = x => {
   const digits = Math.abs(x) >= 1000 ? 0 : 2;

@@ -1,0 +1,51 @@
+"""Tables on a terminal of 80 columns: no word is broken."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from costmodel.report.tables import Table
+from costmodel.report.terminal import print_tables
+
+WIDE = Table(
+    "Side by side",
+    ("scenario", "cascade per month", "saving", "of teacher", "escalated", "agreement", "p99",
+     "degraded or refused", "verdict"),
+    (
+        ("student.replicas=2,policy.threshold=0.8", "$24,636", "$232,361", "9.6%", "8.03%",
+         "97.06%", "926 ms", "0.00%", "pays"),
+        ("student.replicas=4,policy.threshold=0.8", "$25,000", "−$1,000", "9.7%", "8.03%",
+         "97.06%", "920 ms", "0.00%", "does not pay"),
+    ),
+)  # fmt: skip
+
+
+def _printed(table: Table, width: int) -> str:
+    target = io.StringIO()
+    print_tables(Console(file=target, width=width), [table])
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_no_word_is_broken(width):
+    """Every figure's name and every cell can be found as it is, on any width of a terminal."""
+    shown = _printed(WIDE, width)
+    words = {
+        word for cells in (WIDE.headers[1:], *WIDE.rows) for cell in cells for word in cell.split()
+    }
+    assert words <= set(shown.split())
+
+
+def test_a_table_that_fits_stays_a_table():
+    """On a wide terminal each row is one line."""
+    lines = [line for line in _printed(WIDE, 200).splitlines() if "replicas=2" in line]
+    assert len(lines) == 1
+    assert "$24,636" in lines[0]
+    assert "does not pay" in lines[0] or "pays" in lines[0]
+
+
+def test_prose_beside_a_name_is_wrapped_and_no_card():
+    """A unit price's words may be long: two columns stay two columns."""
+    price = Table("Unit prices", ("who", "price"), (("teacher", "a " * 200),))
+    assert "price" in _printed(price, 80).splitlines()[1]
