@@ -1,6 +1,7 @@
 """Every command reads the same files the same way, or refuses them with the same sentence."""
 # ruff: noqa: E501 - a file a line
 
+import asyncio
 import bz2
 import gzip
 import json
@@ -21,7 +22,11 @@ from router.cli import main
 from students.bench.students import read_texts
 from students.errors import BadInputs
 from students.label.inputs import read_inputs
+from students.label.labelling import label_inputs
+from students.label.record import load_labels, make_record, save_labels
+from students.label.split import split_inputs
 from students.task import load_task
+from students.testing import ScriptedTeacher
 
 LABELS = ["billing", "technical", "1", "true"]
 TEXT = "I was charged twice"
@@ -222,11 +227,27 @@ def _write(folder, name, content, fields):
 
 
 def _label(task):
-    """What `raisehand label` asks about; distil and evaluate read what it wrote."""
+    """What `raisehand label` asks about."""
     read = load_task(task)
     inputs = read_inputs(read.inputs, read.schema_)
     gold = [LABELS[i] if i >= 0 else "" for i in inputs.gold]
     return list(zip(inputs.texts, gold, strict=True))
+
+
+def _distill(task):
+    """What `raisehand distill` and `raisehand evaluate` read: what label asked and wrote down."""
+    read = load_task(task)
+    inputs = read_inputs(read.inputs, read.schema_)
+    teacher = ScriptedTeacher(read.schema_, (0.1, 0.2, 0.3, 0.4))
+    labelling = asyncio.run(
+        label_inputs(inputs, teacher, read, read.work_dir / "replies.sqlite", repeats=0)
+    )
+    splits = split_inputs(inputs.take(labelling.rows))
+    save_labels(read.work_dir, labelling.labelled, make_record(read, inputs, labelling, splits, 0))
+    labelled, _ = load_labels(read.work_dir)
+    assert set(labelled.teacher.tolist()) == {3}
+    gold = [LABELS[i] if i >= 0 else "" for i in labelled.gold]
+    return list(zip(labelled.texts, gold, strict=True))
 
 
 def _loadtest_of_task(task):
@@ -255,6 +276,7 @@ def _loadtest_of_options(task):
 
 COMMANDS = {
     "label": _label,
+    "distill, evaluate": _distill,
     "loadtest --task": _loadtest_of_task,
     "loadtest --inputs": _loadtest_of_options,
 }
