@@ -22,7 +22,7 @@ DEGRADED = "degraded"
 """Route of the student's answer to a question that should have gone to the teacher."""
 MAX_INTERVALS = 240
 _COUNTERS = ("scheduled", "sent", "finished", "good", "dropped")
-_HISTOGRAMS = ("failed_latency", "first_token", "token_gap")
+_HISTOGRAMS = ("failed_latency", "first_token", "token_gap", "per_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,17 @@ class Outcome:
     body_bytes: int = 0
     """Of the reply."""
 
+    @property
+    def tokens(self) -> int:
+        """Words of a stream; 0 for an answer that is none."""
+        return 0 if self.first_token_s is None else 1 + len(self.token_gaps_s)
+
+    @property
+    def per_token_s(self) -> float | None:
+        """Mean seconds a token after the first; None where there is no second one."""
+        gaps = self.token_gaps_s
+        return sum(gaps) / len(gaps) if gaps else None
+
     def sample(self) -> dict[str, object]:
         """Return the JSON line that `samples` files hold."""
         return {
@@ -67,6 +78,17 @@ class Outcome:
             "stages_ms": {stage: round(1000 * seconds, 4) for stage, seconds in self.stages},
             "status": self.status,
             "failure": self.failure,
+            **self._of_stream(),
+        }
+
+    def _of_stream(self) -> dict[str, object]:
+        if self.first_token_s is None:
+            return {}
+        per_token_s = self.per_token_s
+        return {
+            "first_token_ms": round(1000 * self.first_token_s, 4),
+            "per_token_ms": None if per_token_s is None else round(1000 * per_token_s, 4),
+            "tokens": self.tokens,
         }
 
 
@@ -99,6 +121,10 @@ class Tally:
     """Seconds by stage of the answer, and `rest`: HTTP, network, waiting to be sent."""
     first_token: Histogram = field(default_factory=Histogram)
     token_gap: Histogram = field(default_factory=Histogram)
+    per_token: Histogram = field(default_factory=Histogram)
+    """Mean seconds a token after the first, by stream."""
+    tokens: int = 0
+    """Words of the streams, as the server sent them."""
     decisions: Counter[str] = field(default_factory=Counter)
     """`route reason` → answers."""
     usd: dict[int, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
@@ -168,6 +194,9 @@ class Tally:
             self.stages["rest"].record(rest)
         if outcome.first_token_s is not None:
             self.first_token.record(outcome.first_token_s)
+            self.tokens += outcome.tokens
+        if outcome.per_token_s is not None:
+            self.per_token.record(outcome.per_token_s)
         for gap in outcome.token_gaps_s:
             self.token_gap.record(gap)
 
@@ -190,6 +219,7 @@ class Tally:
             self.usd[interval] += usd
         self.unpriced += other.unpriced
         self.reopened += other.reopened
+        self.tokens += other.tokens
         self.unmeasured_sent += other.unmeasured_sent
         self.unmeasured_usd += other.unmeasured_usd
         for interval, share in other.cpu.items():
@@ -214,6 +244,7 @@ class Tally:
             "usd": {interval: str(usd) for interval, usd in self.usd.items()},
             "unpriced": self.unpriced,
             "reopened": self.reopened,
+            "tokens": self.tokens,
             "unmeasured_sent": self.unmeasured_sent,
             "unmeasured_usd": str(self.unmeasured_usd),
             "cpu": self.cpu,
@@ -243,6 +274,7 @@ class Tally:
             tally.usd[int(interval)] = Decimal(usd)
         tally.unpriced = content["unpriced"]
         tally.reopened = content["reopened"]
+        tally.tokens = content["tokens"]
         tally.unmeasured_sent = content["unmeasured_sent"]
         tally.unmeasured_usd = Decimal(content["unmeasured_usd"])
         tally.cpu = {int(k): float(v) for k, v in content["cpu"].items()}

@@ -112,6 +112,10 @@ class LoadReport(BaseModel):
     """From Server-Timing; `rest` is what no stage explains: HTTP, network, waiting to be sent."""
     first_token_ms: Latency
     token_gap_ms: Latency
+    per_token_ms: Latency | None = None
+    """Mean milliseconds a token after the first, by stream."""
+    tokens_per_s: float | None = None
+    """Words of all streams per second of the window; None where nothing was streamed."""
     cdf_ms: Mapping[str, tuple[tuple[float, float], ...]]
     """By route: (milliseconds, share of the answers up to them)."""
     routes: Mapping[str, int]
@@ -149,6 +153,14 @@ class LoadReport(BaseModel):
     def measured_s(self) -> float:
         """Seconds of the window that were measured."""
         return self.spec.duration_s if self.cut is None else self.cut.measured_s
+
+    @property
+    def streams_ms(self) -> dict[str, Latency]:
+        """Latencies within streams, by what they are called in tables."""
+        found = {"first token": self.first_token_ms, "token gap": self.token_gap_ms}
+        if self.per_token_ms is not None:
+            found["per token"] = self.per_token_ms
+        return {name: latency for name, latency in found.items() if latency.n}
 
     @property
     def failure_rate(self) -> float:
@@ -210,6 +222,8 @@ def report_of(
         stages_ms={stage: Latency.of(h) for stage, h in tally.stages.items()},
         first_token_ms=Latency.of(tally.first_token),
         token_gap_ms=Latency.of(tally.token_gap),
+        per_token_ms=Latency.of(tally.per_token),
+        tokens_per_s=tally.tokens / measured_s if tally.tokens else None,
         cdf_ms={
             route: tuple((round(1000 * at, 4), share) for at, share in histogram.cdf())
             for route, histogram in sorted(by_route.items())
@@ -303,11 +317,13 @@ def _measured(report: LoadReport, tally: Tally) -> Measured:
         good_share=report.good / report.scheduled if report.scheduled else 0.0,
         escalation_rate=report.escalation_rate,
         degraded_rate=report.routes.get(DEGRADED, 0) / answered if answered else None,
+        tokens_per_s=report.tokens_per_s,
         usd_per_1k=float(report.cost_usd) / priced * 1000 if priced else None,
         latency={
             **report.latency_ms,
             "first_token": report.first_token_ms,
             "token_gap": report.token_gap_ms,
+            **({"per_token": report.per_token_ms} if report.per_token_ms else {}),
         },
         worst=lambda route, name: _worst(tally, route, name),
     )

@@ -111,9 +111,13 @@ def _latency(page: Page, report: LoadReport) -> None:
             "Share of the answers up to each latency.",
             "Cumulative latency by route.",
         )
-    if report.first_token_ms.n:
-        rows = [("first token", report.first_token_ms), ("between tokens", report.token_gap_ms)]
-        page.table(headers, [_row(name, latency) for name, latency in rows if latency.n], "Streams")
+    if report.streams_ms:
+        rows = [_row(name, latency) for name, latency in report.streams_ms.items()]
+        page.table(
+            headers,
+            rows,
+            f"Streams, ms; {report.tokens_per_s or 0:.1f} tokens per second together.",
+        )
     if report.stages_ms:
         page.figure(
             figures.stages(report),

@@ -100,6 +100,8 @@ def show(report: LoadReport, console: Console | None = None) -> None:
         out.print("why: " + ", ".join(f"{why} {n}" for why, n in report.reasons.items()))
     if report.failures:
         out.print("failed: " + ", ".join(f"{kind} {n}" for kind, n in report.failures.items()))
+    if report.tokens_per_s is not None:
+        out.print(f"{report.tokens_per_s:.1f} tokens per second")
     priced = report.succeeded - report.unpriced
     if priced:
         out.print(f"cost ${report.cost_usd:.6f} for {priced} priced answers")
@@ -121,8 +123,7 @@ def _latencies(report: LoadReport) -> Table:
     table = Table(title="milliseconds from the scheduled instant", title_justify="left")
     for name in ("route", "n", *QUANTILES):
         table.add_column(name, justify="left" if name == "route" else "right")
-    streamed = {"first token": report.first_token_ms, "token gap": report.token_gap_ms}
-    for route, latency in {**report.latency_ms, **streamed}.items():
+    for route, latency in {**report.latency_ms, **report.streams_ms}.items():
         if latency.n:
             values = (latency.at(name) for name in QUANTILES)
             table.add_row(route, str(latency.n), *(_ms(value) for value in values))

@@ -19,7 +19,7 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
-"""By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`)."""
+"""By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`, `per_token`)."""
 
 
 class Slo(BaseModel):
@@ -40,6 +40,8 @@ class Slo(BaseModel):
     max_escalation_rate: Share | None = None
     max_degraded_rate: Share | None = None
     """Of the valid answers: the student's where the teacher should have spoken."""
+    min_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Streams: words of all of them together."""
     max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 
@@ -76,6 +78,7 @@ class Measured:
     escalation_rate: float | None
     degraded_rate: float | None
     usd_per_1k: float | None
+    tokens_per_s: float | None
     latency: Mapping[str, Latency]
     worst: Callable[[str, Percentile], tuple[float, int, float | None] | None]
     """The worst stretch for a route and percentile: first second, n and milliseconds."""
@@ -97,6 +100,16 @@ def judge(slo: Slo, found: Measured) -> Iterator[Check]:
         yield _most("escalation rate", slo.max_escalation_rate, found.escalation_rate)
     if slo.max_degraded_rate is not None:
         yield _most("degraded rate", slo.max_degraded_rate, found.degraded_rate)
+    if slo.min_tokens_per_s is not None:
+        found_tokens = found.tokens_per_s or 0.0
+        yield Check(
+            name="tokens per second",
+            limit=slo.min_tokens_per_s,
+            found=found.tokens_per_s,
+            passed=found_tokens >= slo.min_tokens_per_s,
+            words=f"{found_tokens:.1f} tokens per second were streamed; at least "
+            f"{slo.min_tokens_per_s:g} must be",
+        )
     if slo.max_usd_per_1k is not None:
         yield _most("USD per 1,000", slo.max_usd_per_1k, found.usd_per_1k, "{:.4f}")
     for route, limits in slo.latency_ms.items():

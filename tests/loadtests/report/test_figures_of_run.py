@@ -1,14 +1,17 @@
 """A run's figures and whether it counts."""
 
+import io
 import json
 from decimal import Decimal
 
 import pytest
+from rich.console import Console
 
 from loadtests.generator.histogram import Histogram
 from loadtests.generator.tallies import Outcome, Tally, interval_s
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import LoadReport, report_of
+from loadtests.report.terminal import show
 from loadtests.verdict.slo import Slo
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=20)
@@ -257,3 +260,28 @@ def test_failures_break_an_interval_of_all():
     assert "from 3 s on, so many requests failed" in check.words.replace(":", ",").replace(
         ",,", ","
     )
+
+
+def test_streams_are_counted_by_token():
+    """Four words a stream, 10 ms apart after 50: tokens a second, per token, limits and samples."""
+    stream = {"first_token_s": 0.05, "token_gaps_s": (0.01, 0.01, 0.01), "latency_s": 0.08}
+    outcomes = [outcome(i, **stream) for i in range(2000)]
+    slo = Slo(
+        latency_ms={"first_token": {"p99": 60}, "per_token": {"p99": 5}}, min_tokens_per_s=401
+    )
+    report = report_of(SPEC, tally_of(outcomes), slo)
+    assert report.tokens_per_s == pytest.approx(400)
+    assert report.streams_ms["per token"].p99 == pytest.approx(10, rel=0.01)
+    assert {check.name: check.passed for check in report.checks[1:]} == {
+        "tokens per second": False,
+        "first_token p99": True,
+        "per_token p99": False,
+    }
+    sample = outcomes[0].sample()
+    assert (sample["first_token_ms"], sample["per_token_ms"], sample["tokens"]) == (50.0, 10.0, 4)
+    assert "tokens" not in outcome(0).sample()
+    console = Console(file=io.StringIO(), width=120)
+    show(report, console)
+    said = console.file.getvalue()
+    assert "400.0 tokens per second" in said
+    assert "first token" in said
