@@ -181,6 +181,7 @@ def asking_of(api: ApiTeacher) -> Fields:
         }  # fmt: skip
     return {
         "few_wait": 1,
+        "hedge": rules.hedge,
         "retry_jitter_s": rules.retry_jitter_s,
         "retry_ratio": rules.retry_ratio,
         "retry_reserve": rules.retry_reserve,

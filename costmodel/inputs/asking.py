@@ -39,5 +39,7 @@ class Asking(BaseModel):
     """Never fewer slots than one of so many."""
     retry_after_most_s: NotNegative = 60.0
     """A Retry-After is obeyed up to here."""
+    hedge: bool = False
+    """Whether a call that is slower than 95 % of the recent ones is asked a second time, beside."""
     audits_of: int = Field(default=4, ge=1)
     """At most one of so many slots' worth of audits at once."""

@@ -11,6 +11,7 @@ import numpy as np
 from costmodel.engine.kernel.calls import (
     CLOSED,
     FAILED,
+    GONE,
     LATE,
     NO_RETRY,
     OK,
@@ -20,8 +21,10 @@ from costmodel.engine.kernel.calls import (
     bill,
     call_at,
     expire,
+    free_place,
     leave,
     patience,
+    settle,
     waited,
 )
 from costmodel.engine.kernel.chance import noise, uniform
@@ -34,6 +37,7 @@ from costmodel.engine.kernel.guard import (
     limit,
     pay_in,
     pays_retry,
+    slow_s,
     spares,
 )
 from costmodel.engine.kernel.layout import R_FAIL, R_GUARD, R_TEACHER
@@ -88,14 +92,15 @@ def _attempt(slot: int, t: float, p: Any, x: Any) -> None:
     that would have been written: the safe side.
     """
     call = call_at(x.calls, slot)
-    call.tries += 1
+    payer = call if call.parent < 0 else call_at(x.calls, call.parent)
+    payer.tries += 1
     call.began = t
     accepted = accepts(t, call.read + call.written, p, x)
     end = t + service_s(accepted, call.read, call.written, p, x)
     late = end > call.deadline
     if accepted:
         failed = fails(p, x) and not late
-        bill(call, 0 if failed else call.written, failed, late, x)
+        bill(payer, 0 if failed else call.written, failed, late, x)
         call.status = FAILED if failed else OK
     else:
         call.status = REJECTED
@@ -104,6 +109,10 @@ def _attempt(slot: int, t: float, p: Any, x: Any) -> None:
         end = call.deadline
         call.status = LATE
     x.pending = schedule(x, x.events, x.pending, t, end, slot)
+    if payer.tries == 1:
+        slow = t + slow_s(p, x)
+        if slow < end:
+            x.pending = schedule(x, x.events, x.pending, t, slow, x.places + slot)
 
 
 # --- slots -----------------------------------------------------------------------------------
@@ -192,25 +201,120 @@ def _judge(call: Any, t: float, p: Any, x: Any) -> None:
 
 
 @compiled
+def _free_slot(t: float, p: Any, x: Any) -> None:
+    occupy(t, -1, p, x)
+    fill_slots(t, p, x)
+
+
+@compiled
+def _retries(call: Any, slot: int, t: float, p: Any, x: Any) -> int:
+    """Ask once more if that is wanted and paid for (RETRY), or say how the call ends."""
+    status = call.status
+    if status not in (FAILED, REJECTED) or (p.max_attempts < 2 and call.hedged == 0):
+        return status
+    pause = p.retry_jitter_s * uniform(x, R_GUARD)
+    if (
+        call.tries > 1
+        or t + pause + max(0.0, _asked_to_wait(status, p)) + x.usual_s >= call.deadline
+    ):
+        return status
+    if not pays_retry(x):
+        return NO_RETRY
+    end = t + (max(0.0, _asked_to_wait(status, p)) + pause)
+    x.pending = schedule(x, x.events, x.pending, t, end, slot)
+    return RETRY
+
+
+@compiled
+def _asked_to_wait(status: int, p: Any) -> float:
+    return p.retry_after_s if status == REJECTED else 0.0
+
+
+@compiled
 def slot_event(slot: int, t: float, p: Any, x: Any) -> None:
     """An attempt ended, or the pause before the next one did."""
     call = call_at(x.calls, slot)
+    if call.status == GONE:
+        free_place(slot, x)
+        return
     if call.status == RETRY:
         _attempt(slot, t, p, x)
         return
     _judge(call, t, p, x)
-    status = call.status
-    if status in (FAILED, REJECTED) and call.tries < p.max_attempts:
-        pause = p.retry_jitter_s * uniform(x, R_GUARD)
-        if status == REJECTED and p.retry_after_s > 0.0:
-            pause += p.retry_after_s
-        if t + pause + x.usual_s < call.deadline:
-            if pays_retry(x):
-                call.status = RETRY
-                x.pending = schedule(x, x.events, x.pending, t, t + pause, slot)
-                return
-            status = NO_RETRY
-    there(t, -1, x)
-    occupy(t, -1, p, x)
-    leave(slot, t, status, p, x)
-    fill_slots(t, p, x)
+    if call.parent >= 0:
+        _end_hedge(slot, t, p, x)
+    elif call.child >= 0 and call.status != OK:
+        call.stranded = 1  # its second attempt may still answer
+    else:
+        if call.child >= 0:
+            _cancel(call.child, t, p, x)
+        end = call.status if call.tries > 1 and call.hedged == 0 else _retries(call, slot, t, p, x)
+        if end == RETRY:
+            call.status = RETRY
+        else:
+            there(t, -1, x)
+            leave(slot, t, end, p, x)
+            _free_slot(t, p, x)
+
+
+# --- hedging ---------------------------------------------------------------------------------
+
+
+@compiled
+def hedge_event(slot: int, t: float, p: Any, x: Any) -> None:
+    """A first attempt is slow: a second one beside it, if there is a slot and it is paid for."""
+    if x.busy >= limit(x) or x.free < 0 or not pays_retry(x):
+        return
+    call, second = call_at(x.calls, slot), x.free
+    child = call_at(x.calls, second)
+    x.free = child.next
+    child.arrived, child.offered, child.deadline = call.arrived, call.offered, call.deadline
+    child.read, child.written, child.audit, child.row = (
+        call.read,
+        call.written,
+        call.audit,
+        call.row,
+    )
+    child.parent, child.child, child.next = slot, -1, -1
+    call.child, call.hedged = second, 1
+    occupy(t, 1, p, x)
+    _attempt(second, t, p, x)
+
+
+@compiled
+def _cancel(slot: int, t: float, p: Any, x: Any) -> None:
+    """Break the other attempt off: it is billed in full, as nobody knows how far it was."""
+    other = call_at(x.calls, slot)
+    payer = other if other.parent < 0 else call_at(x.calls, other.parent)
+    if other.status == REJECTED:
+        bill(payer, other.written, False, True, x)
+    elif other.status == FAILED:
+        payer.billed_written += other.written
+        row_at(x.rows, payer.row).output_tokens += other.written
+    other.status = GONE
+    if other.parent >= 0:
+        _free_slot(t, p, x)
+
+
+@compiled
+def _end_hedge(slot: int, t: float, p: Any, x: Any) -> None:
+    """The second attempt ended: the call with it, if it answered or the first one has failed."""
+    child = call_at(x.calls, slot)
+    status, first = child.status, child.parent
+    call = call_at(x.calls, first)
+    call.child = -1
+    free_place(slot, x)
+    _free_slot(t, p, x)
+    if status == OK:
+        there(t, -1, x)
+        settle(first, t, OK, p, x)
+        if call.stranded == 1:
+            free_place(first, x)
+        else:
+            _cancel(first, t, p, x)
+        _free_slot(t, p, x)
+    elif call.stranded == 1:
+        end = _retries(call, first, t, p, x)
+        there(t, -1, x)
+        leave(first, t, end, p, x)
+        _free_slot(t, p, x)

@@ -30,10 +30,11 @@ from costmodel.engine.kernel.tally import (
     NO_TIME,
     NO_BUDGET,
     TOO_LONG,
-) = range(12)
+    GONE,
+) = range(13)
 """How a call ends, or why it is not made: answered, past its deadline, failed, 429, (pausing before
 the retry), no slot, Retry-After obeyed, spared by the router, no retry left, no time, no budget,
-longer than the engine's cache."""
+longer than the engine's cache, (cancelled: its event comes for nothing)."""
 call_at = record_of(CALL)
 _entry_at = record_of(LOG)
 
@@ -114,8 +115,22 @@ def bill(call: Any, written: int, failed: bool, cancelled: bool, x: Any) -> None
 
 
 @compiled
+def free_place(slot: int, x: Any) -> None:
+    """A place may be used by the next call."""
+    call_at(x.calls, slot).next = x.free
+    x.free = slot
+
+
+@compiled
 def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
     """End one call at time t and free its place."""
+    settle(slot, t, status, p, x)
+    free_place(slot, x)
+
+
+@compiled
+def settle(slot: int, t: float, status: int, p: Any, x: Any) -> None:
+    """Count how one call ended at time t."""
     call = call_at(x.calls, slot)
     row = call.row
     r = row_at(x.rows, row)
@@ -139,8 +154,6 @@ def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
         entry = _note(call, t, status, call.audit, x)
         entry.first_token = call.first_token
         entry.tries, entry.read, entry.written = call.tries, call.billed_read, call.billed_written
-    call.next = x.free
-    x.free = slot
 
 
 @compiled

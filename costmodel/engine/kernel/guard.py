@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from costmodel.engine.kernel.chance import uniform
 from costmodel.engine.kernel.compiled import compiled, record_of
-from costmodel.engine.kernel.layout import R_GUARD, SENT, WANTED, WANTED_MOST, WINDOW
+from costmodel.engine.kernel.layout import R_GUARD, RECENT_MOST, SENT, WANTED, WANTED_MOST, WINDOW
 
+INF = np.inf
 _sent_at = record_of(SENT)
 _wanted_at = record_of(WANTED)
 
@@ -23,6 +26,25 @@ _wanted_at = record_of(WANTED)
 def limit(x: Any) -> int:
     """Slots that may be used now."""
     return max(1, int(x.slots))
+
+
+@compiled
+def _remember(last: int, n: int, place: int, most: int, value: float) -> None:
+    """Overwrite the oldest of the last n values at a place, and keep them in order as well."""
+    newest = _wanted_at(last, place)
+    at = n
+    if n == most:
+        at = 0
+        while _wanted_at(last, at).ordered != newest.value:
+            at += 1
+        while at < n - 1:
+            _wanted_at(last, at).ordered = _wanted_at(last, at + 1).ordered
+            at += 1
+    while at > 0 and _wanted_at(last, at - 1).ordered > value:
+        _wanted_at(last, at).ordered = _wanted_at(last, at - 1).ordered
+        at -= 1
+    _wanted_at(last, at).ordered = value
+    newest.value = value
 
 
 # --- the throttle ----------------------------------------------------------------------------
@@ -67,6 +89,10 @@ def learn(
     if answered:
         x.answers += 1
         x.usual_s += max(_LEARNING_RATE, 1.0 / x.answers) * (seconds - x.usual_s)
+        if p.hedge == 1:
+            _remember(x.recent, x.recent_n, x.recent_next, RECENT_MOST, seconds)
+            x.recent_n = min(RECENT_MOST, x.recent_n + 1)
+            x.recent_next = (x.recent_next + 1) % RECENT_MOST
     if late and allowed_s < 2.0 * x.usual_s:
         return
     _count_sent(t, 1, 1 if answered else 0, p, x)
@@ -92,6 +118,14 @@ def is_closed(t: float, x: Any) -> bool:
     return x.closed_until - t > 0.0
 
 
+@compiled
+def slow_s(p: Any, x: Any) -> float:
+    """Seconds that 95 % of the recent answers stayed within; for ever while there are too few."""
+    if p.hedge == 0 or x.recent_n < 20:
+        return INF
+    return _wanted_at(x.recent, int(0.95 * x.recent_n)).ordered
+
+
 # --- budgets ---------------------------------------------------------------------------------
 
 
@@ -111,29 +145,6 @@ def pays_retry(x: Any) -> bool:
 
 
 @compiled
-def _remember(t: float, value: float, x: Any) -> None:
-    """Put one escalation that was wanted among the last, and its value in order."""
-    n = x.wanted_n
-    newest = _wanted_at(x.wanted, x.wanted_next)
-    place = n
-    if n == WANTED_MOST:
-        place = 0
-        while _wanted_at(x.wanted, place).ordered != newest.value:
-            place += 1
-        while place < n - 1:
-            _wanted_at(x.wanted, place).ordered = _wanted_at(x.wanted, place + 1).ordered
-            place += 1
-    else:
-        x.wanted_n += 1
-    while place > 0 and _wanted_at(x.wanted, place - 1).ordered > value:
-        _wanted_at(x.wanted, place).ordered = _wanted_at(x.wanted, place - 1).ordered
-        place -= 1
-    _wanted_at(x.wanted, place).ordered = value
-    newest.at, newest.value = t, value
-    x.wanted_next = (x.wanted_next + 1) % WANTED_MOST
-
-
-@compiled
 def _cutoff(t: float, p: Any, x: Any) -> float:
     """The value at and above which the recent demand is affordable."""
     n = x.wanted_n
@@ -150,7 +161,10 @@ def _cutoff(t: float, p: Any, x: Any) -> float:
 @compiled
 def within_budget(t: float, value: float, p: Any, x: Any) -> bool:
     """Spend one escalation, or say no: below half, only those of highest value are allowed."""
-    _remember(t, value, x)
+    _remember(x.wanted, x.wanted_n, x.wanted_next, WANTED_MOST, value)
+    _wanted_at(x.wanted, x.wanted_next).at = t
+    x.wanted_n = min(WANTED_MOST, x.wanted_n + 1)
+    x.wanted_next = (x.wanted_next + 1) % WANTED_MOST
     x.budget_left = min(p.budget_burst, x.budget_left + (t - x.budget_at) * p.budget_per_s)
     x.budget_at = t
     fill = x.budget_left / p.budget_burst

@@ -41,7 +41,7 @@ _WHOLE = (
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
     "max_attempts", "pending_limit", "engines", "max_running", "abort", "throttle_least",
     "least_slots", "audits_most", "few_wait", "kv_blocks", "block_tokens", "prefix_tokens",
-    "step_tokens",
+    "step_tokens", "hedge",
 )  # fmt: skip
 _REAL = (
     # traffic
@@ -177,6 +177,8 @@ CALL = np.dtype(
         ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
         ("computed", "i8"), ("generated", "i8"), ("chunk", "i8"), ("blocks", "i8"),
         ("shared", "i8"), ("started", "i8"), ("first_token", "f8"), ("last_token", "f8"),
+        # of a hedged call: its second attempt, and of that one: whose it is; -1 for none
+        ("child", "i8"), ("parent", "i8"), ("hedged", "i8"), ("stranded", "i8"),
         ("began", "f8"), ("doubt", "f8"), ("billed_read", "i8"), ("billed_written", "i8"),
     ]
 )  # fmt: skip
@@ -186,6 +188,8 @@ WINDOW = 10
 WANTED = np.dtype([("at", "f8"), ("value", "f8"), ("ordered", "f8")])
 """The last WANTED_MOST escalations and their values; and these in order."""
 WANTED_MOST = 512
+RECENT_MOST = 100
+"""Times of answers that tell what is slow; laid out as WANTED."""
 LOG = np.dtype(
     [
         ("arrived", "f8"), ("left", "f8"), ("status", "i8"), ("tries", "i8"), ("read", "i8"),
@@ -202,7 +206,8 @@ ENGINE = np.dtype(
     ]
 )  # fmt: skip
 MANY = ("tables", "rng", "queue", "batch", "replicas", "done", "calls", "events", "engines",
-        "rows", "latency", "stages", "sent", "wanted", "log")  # fmt: skip
+        "rows", "latency", "stages", "sent", "wanted",
+        "recent", "log")  # fmt: skip
 """What there is many of: the state holds the address of each."""
 METER = np.dtype([("at", "f8"), ("row", "i8"), ("row_end", "f8")])
 """Up to where the busy seconds of one side are booked."""
@@ -225,7 +230,8 @@ STATE = np.dtype(
         ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
         # the router's guard
         ("slots", "f8"), ("retries", "f8"), ("closed_until", "f8"), ("usual_s", "f8"),
-        ("answers", "i8"), ("log_n", "i8"), ("logged", "i8"),
+        ("answers", "i8"), ("recent_n", "i8"), ("recent_next", "i8"),
+        ("log_n", "i8"), ("logged", "i8"),
         # Little's law, over the whole run, warm-up included: seconds summed over customers, and,
         # accounted separately, the area under the number present
         ("here", "i8"), ("here_at", "f8"), ("student_area", "f8"), ("student_sum", "f8"),

@@ -17,6 +17,7 @@ from costmodel.engine.kernel.layout import (
     CONTINUOUS,
     ENGINE,
     EVENT,
+    RECENT_MOST,
     REPLICA,
     REQUEST,
     SENT,
@@ -66,9 +67,10 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         "tables": told.tables, "rng": streams(seed), "queue": queue,
         "batch": np.zeros((fleet, int(p["max_batch"])), REQUEST), "replicas": replicas,
         "done": np.zeros(fleet + 1, EVENT), "calls": calls,
-        "events": np.zeros(places + len(engines) + 1, EVENT), "engines": engines,
+        "events": np.zeros(2 * places + len(engines) + 1, EVENT), "engines": engines,
         "rows": stats.rows, "latency": stats.latency, "stages": stats.stages,
-        "sent": np.zeros(WINDOW, SENT), "wanted": np.zeros(WANTED_MOST, WANTED), "log": stats.log,
+        "sent": np.zeros(WINDOW, SENT), "wanted": np.zeros(WANTED_MOST, WANTED),
+        "recent": np.zeros(RECENT_MOST, WANTED), "log": stats.log,
     }  # fmt: skip
     for name, array in many.items():
         x[name] = array.ctypes.data

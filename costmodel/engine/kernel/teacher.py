@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from costmodel.engine.kernel.api_teacher import begin_call, give_up, slot_event, wait_for_slot
+from costmodel.engine.kernel.api_teacher import (
+    begin_call,
+    give_up,
+    hedge_event,
+    slot_event,
+    wait_for_slot,
+)
 from costmodel.engine.kernel.calls import CLOSED, NO_SLOT, NO_TIME, OK, TOO_LONG, call_at, turn_away
 from costmodel.engine.kernel.compiled import compiled
 from costmodel.engine.kernel.events import event_at, pop
@@ -22,6 +28,8 @@ def advance(until: float, p: Any, x: Any) -> None:
         x.pending = pop(x.events, x.pending)
         if who < x.places:
             slot_event(who, t, p, x)
+        elif p.teacher_kind == SLOTS:
+            hedge_event(who - x.places, t, p, x)
         else:
             step_end(who - x.places, t, p, x)
 
@@ -76,6 +84,7 @@ def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any)
     x.free = call.next
     call.computed = call.generated = call.blocks = call.shared = call.started = call.chunk = 0
     call.doubt, call.first_token = request.doubt, 0.0
+    call.child, call.parent, call.hedged, call.stranded = -1, -1, 0, 0
     call.tries, call.next, call.billed_read, call.billed_written = 0, -1, 0, 0
     call.audit, call.wrong, call.bare, call.row = shadow, 0, 0, request.row
     x.offered = slot
