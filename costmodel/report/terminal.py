@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-GAP = 2
+GAP = 3
 """Columns of space between two of a table's."""
 
 
@@ -27,14 +27,22 @@ def print_tables(console: Console, tables: Sequence[Table]) -> None:
 
     for table in tables:
         console.print(Text(table.caption, style="bold"))
-        if not _fits(table, console.width):
+        # Two columns are a name and prose: prose may break anywhere.
+        prose = len(table.headers) < 3
+        widths = None if prose else _widths(table, console.width)
+        if widths is None and not prose:
             _print_cards(console, table)
             continue
         shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for k, header in enumerate(table.headers):
             right = is_numeric([row[k] for row in table.rows])
 
-            shown.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+            shown.add_column(
+                Text(header),
+                justify="right" if right else "left",
+                overflow="fold",
+                width=widths[k] if widths else None,
+            )
         for row in table.rows:
             # Text, not markup: a price's words may hold square brackets.
             shown.add_row(*(Text(cell) for cell in row))
@@ -42,13 +50,21 @@ def print_tables(console: Console, tables: Sequence[Table]) -> None:
         console.print()
 
 
-def _fits(table: Table, width: int) -> bool:
-    """Whether no word of it has to be broken; two columns always may: they are words and prose."""
-    columns = zip(table.headers, *table.rows, strict=True)
-    words = [
-        max(len(word) for cell in column for word in (cell.split() or [""])) for column in columns
-    ]
-    return len(words) <= 2 or sum(words) + GAP * (len(words) - 1) <= width
+def _widths(table: Table, room: int) -> list[int] | None:
+    """Of each column, so that no word is broken; None: there is no room for that.
+
+    Each has its longest word; what is left goes to those that wrap, the first one first.
+    """
+    columns = list(zip(table.headers, *table.rows, strict=True))
+    widths = [max(len(word) for cell in one for word in (cell.split() or [""])) for one in columns]
+    left = room - sum(widths) - GAP * len(widths)
+    if left < 0:
+        return None
+    for k, one in enumerate(columns):
+        more = min(max(map(len, one)) - widths[k], left)
+        widths[k] += more
+        left -= more
+    return widths
 
 
 def _print_cards(console: Console, table: Table) -> None:
