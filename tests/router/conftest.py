@@ -379,8 +379,8 @@ def serve(folder):
 
     def start(*arguments, at=folder, uds=None, **environment):
         command = [sys.executable, "-c", "from router.cli import run; run()", "serve"]
-        command += ["--task", str(at / "task.yaml"), *arguments]
         command += ["--port", "0"] if uds is None else ["--uds", str(uds)]
+        command += ["--task", str(at / "task.yaml"), *arguments]
         process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
