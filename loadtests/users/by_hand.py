@@ -19,7 +19,7 @@ from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import Cut, LoadReport, report_of
 from loadtests.users.open_loop import RequestFailed
-from loadtests.users.run import is_answered
+from loadtests.users.run import SETTLE_S, is_answered
 from loadtests.verdict.slo import Slo
 
 AHEAD_S = 0.5
@@ -28,6 +28,8 @@ AHEAD_S = 0.5
 
 class LocalRun:
     """A test in this very process."""
+
+    settle_s = SETTLE_S
 
     def __init__(self, environment: Any, spec: LoadSpec, slo: Slo, schedule: Schedule) -> None:
         self._environment, self.spec, self._slo = environment, spec, slo

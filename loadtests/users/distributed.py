@@ -20,7 +20,7 @@ from loadtests.inputs.rows import Row, rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.figures_of_run import Cut, LoadReport, report_of
 from loadtests.users.by_hand import AHEAD_S, empty_tally, show_drop
-from loadtests.users.run import DRAIN_S, is_answered
+from loadtests.users.run import DRAIN_S, SETTLE_S, is_answered
 from loadtests.verdict.slo import Slo
 
 SHARE, PING, PONG = "raisehand-share", "raisehand-ping", "raisehand-pong"
@@ -34,6 +34,7 @@ class MasterRun:
     """The test as the master conducts it; it sends no requests itself."""
 
     session: Session
+    settle_s = SETTLE_S
 
     def __init__(self, environment: Any, spec: LoadSpec, slo: Slo, schedule: Schedule) -> None:
         self._runner, self.spec, self._slo = environment.runner, spec, slo
@@ -41,6 +42,8 @@ class MasterRun:
         self._workers = sorted(client.id for client in self._runner.clients.ready)
         self._ready: set[str] = set()
         self._done: set[str] = set()
+        self._settled: set[str] = set()
+        """Workers whose own statistics, too, have come after they were done."""
         self._started_at: float | None = None
         rows = rows_of(spec)
         for k, client_id in enumerate(self._workers):
@@ -55,7 +58,7 @@ class MasterRun:
     @property
     def is_over(self) -> bool:
         """Whether every worker is done, or one of them is lost."""
-        if self._done.issuperset(self._workers):
+        if self._settled.issuperset(self._workers):
             return True
         if self._runner.worker_count < len(self._workers):
             self._tally.troubles.add(
@@ -76,6 +79,11 @@ class MasterRun:
         """Take in what a worker counted."""
         self._tally.add(Tally.load(content))
 
+    def on_report(self, client_id: str) -> None:
+        """Notice one of Locust's own reports: it sends them every three seconds."""
+        if client_id in self._done:
+            self._settled.add(client_id)
+
     def on_done(self, client_id: str) -> None:
         """Count a worker that has sent and reported everything."""
         self._done.add(client_id)
@@ -93,6 +101,8 @@ class MasterRun:
 
 class WorkerRun:
     """The test as a worker takes part in it."""
+
+    settle_s = SETTLE_S
 
     def __init__(self, environment: Any, share: Any) -> None:
         self._environment, self._runner = environment, environment.runner

@@ -14,7 +14,7 @@ from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.inputs.rows import rows_of
-from loadtests.users.run import is_answered
+from loadtests.users.run import SETTLE_S, is_answered
 
 TICK_S = 0.1
 """How soon a worker notices that the test is to end."""
@@ -39,6 +39,7 @@ class PlannedRun:
         self.session = Session(self.spec, rows_of(self.spec), schedule, samples)
         self.session.prepare(self.spec.surface)
         self.is_over = False
+        self.settle_s = SETTLE_S if self.spec.locust else 0.0
         environment.events.spawning_complete.add_listener(self._begin)
 
     @property

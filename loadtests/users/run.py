@@ -14,6 +14,8 @@ class Run(Protocol):
 
     spec: LoadSpec
     session: Session
+    settle_s: float
+    """Seconds that Locust has to bring its own files up to date, after the test is over."""
 
     @property
     def users(self) -> int:
@@ -47,5 +49,7 @@ def is_answered(session: Session) -> bool:
     return session.flying == 0 or time.monotonic() > late
 
 
+SETTLE_S = 1.5
+"""Locust writes its CSV once a second, and not at the end."""
 DRAIN_S = 10.0
 """Every request ends at its time-out; a starved machine may need longer to notice."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from locust import LoadTestShape
 
 from loadtests.users.run import users_wanted
@@ -14,14 +16,27 @@ class ScheduleShape(LoadTestShape):  # type: ignore[misc]  # locust is untyped
     `--trace`) are the schedule's: a shape of users could not move an open loop.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._over_at: float | None = None
+
+    def reset_time(self) -> None:
+        """Begin anew: the web UI starts one test after the other."""
+        super().reset_time()
+        self._over_at = None
+
     def tick(self) -> tuple[int, float] | None:
-        """Return the users; None when the test is over."""
+        """Return the users; None when the test is over and Locust's files have its last second."""
         environment = self.runner.environment
         run = environment.open_loop_run
         if run is None:  # Locust asks for the users before it says that the test starts
             users = users_wanted(environment)
             return users, float(users)
-        return None if run.is_over else (run.users, float(run.users))
+        if run.is_over and self._over_at is None:
+            self._over_at = time.monotonic()
+        if self._over_at is not None and time.monotonic() - self._over_at >= run.settle_s:
+            return None
+        return run.users, float(run.users)
 
 
 class ClosedLoopShape(LoadTestShape):  # type: ignore[misc]

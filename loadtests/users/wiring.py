@@ -172,9 +172,12 @@ def _hear_workers(environment: Any) -> None:
             environment.open_loop_run.on_part(msg.data[distributed.PART])
             environment.open_loop_run.on_done(msg.node_id)
 
-    def on_report(data: dict[str, Any], **_: Any) -> None:
+    def on_report(client_id: str, data: dict[str, Any], **_: Any) -> None:
         # What a worker says of a test that has been judged is in no figure.
-        if distributed.PART in data and environment.open_loop_run is not None:
+        if environment.open_loop_run is None:
+            return
+        environment.open_loop_run.on_report(client_id)
+        if distributed.PART in data:
             environment.open_loop_run.on_part(data[distributed.PART])
 
     runner.register_message(distributed.PING, on_ping)
