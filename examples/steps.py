@@ -67,7 +67,7 @@ def fine_tune_once(
     import numpy as np
 
     from students.commands.bars import Bars
-    from students.distill.finetune import finetune_classifier
+    from students.train.finetune import finetune_classifier
 
     console.print(
         f"Fine-tuning MiniLM (22.7 M parameters) on {len(texts):,} gold rows: the stand-in "

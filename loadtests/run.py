@@ -8,7 +8,6 @@ from collections.abc import Callable
 from rich.console import Console
 
 from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
-from loadtests.generator.workers import run_load
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.spec import LoadSpec
 from loadtests.predict.prediction import (
@@ -34,6 +33,7 @@ from loadtests.verdict.conclusion import (
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.knee import KneeSearch
 from loadtests.verdict.null_check import check_generator
+from loadtests.workers.workers import run_load
 
 OUT = Console(stderr=True)
 

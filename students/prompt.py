@@ -77,6 +77,8 @@ class Template:
 
     def __init__(self, prompt: Prompt) -> None:
         self._system = prompt.system
+        self._bare_system = prompt.system.strip()
+        self._messages = 2 if prompt.system else 1
         self._before, self._after = prompt.user.split("{text}")
 
     def match(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -85,12 +87,7 @@ class Template:
         Content may be a string or a list of text parts, and `developer` counts as `system`. Blank
         space around a message is not looked at: clients and templates add and take a newline.
         """
-        if len(messages) != (2 if self._system else 1):
-            return None
-        if self._system and (
-            messages[0].get("role") not in ("system", "developer")
-            or (content_of(messages[0].get("content")) or "").strip() != self._system.strip()
-        ):
+        if len(messages) != self._messages or (self._system and not self._begins(messages[0])):
             return None
         said = content_of(messages[-1].get("content"))
         if messages[-1].get("role") != "user" or said is None:
@@ -99,6 +96,12 @@ class Template:
         if exactly is not None:
             return exactly
         return _between(said.strip(), self._before.lstrip(), self._after.rstrip())
+
+    def _begins(self, message: Mapping[str, Any]) -> bool:
+        if message.get("role") not in ("system", "developer"):
+            return False
+        said = message.get("content")
+        return said == self._system or (content_of(said) or "").strip() == self._bare_system
 
 
 def _between(said: str, before: str, after: str) -> str | None:

@@ -16,7 +16,7 @@ from costmodel.bill.projection import Projection
 from costmodel.bill.teacher_load import WHY_UNANSWERED, teacher_load
 from costmodel.inputs.deployment import Deployment
 from costmodel.inputs.limits import Limits, Promise
-from costmodel.uncertainty.intervals import binomial_interval
+from costmodel.intervals import binomial_interval
 
 if TYPE_CHECKING:
     from costmodel.engine.result import Result

@@ -30,9 +30,9 @@ from costmodel.bill.month import Month, OwnTeacher, Unit
 from costmodel.bill.rails import Rail
 from costmodel.errors import BadProjection
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
+from costmodel.intervals import binomial_interval
 from costmodel.money.pricebook import mean_cost, processed
 from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, now
-from costmodel.uncertainty.intervals import binomial_interval
 
 
 class Projection(BaseModel):

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from costmodel.engine.kernel import layout
-from costmodel.engine.kernel.layout import Floats
 from costmodel.errors import BadScenario
 from costmodel.inputs.fleet import Noise
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Quality, Scenario
+from costmodel.kernel import layout
+from costmodel.kernel.layout import Floats
 
 Fields = dict[str, float | Floats]
 """Named scalars and tables for `layout.tell`."""

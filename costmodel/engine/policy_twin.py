@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from costmodel.engine.kernel import decision
+from costmodel.kernel import decision
 
 WORDS: dict[int, tuple[bool, str]] = {
     decision.KEEP: (False, "confident"),

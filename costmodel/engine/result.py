@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from costmodel.engine.kernel import layout
-from costmodel.engine.kernel.layout import Floats, Stats
 from costmodel.inputs.scenario import Scenario
+from costmodel.kernel import layout
+from costmodel.kernel.layout import Floats, Stats
 
 ROUTES = ("student", "teacher", "degraded")
 

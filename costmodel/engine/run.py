@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.engine.fields import Fields, policy_of, student_of, teacher_of
-from costmodel.engine.kernel import layout
-from costmodel.engine.kernel.loop import run as play
 from costmodel.engine.replications import Replications
 from costmodel.engine.result import Result, result_of
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import NO_BURSTS, WINDOW_S, traffic
+from costmodel.kernel import layout
+from costmodel.kernel.loop import run as play
 
 Progress = Callable[[int], None]
 """Called now and then with the number of requests simulated so far."""

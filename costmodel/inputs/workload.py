@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from costmodel.engine.kernel import layout
-from costmodel.engine.kernel.layout import TAIL_FROM, TAIL_LOWEST, TAIL_STEPS
 from costmodel.errors import BadScenario, BadTable
 from costmodel.inputs.tables.read import read_table
 from costmodel.inputs.tables.times import seconds_of
+from costmodel.kernel import layout
+from costmodel.kernel.layout import TAIL_FROM, TAIL_LOWEST, TAIL_STEPS
 
 Floats = npt.NDArray[np.float64]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -317,7 +317,7 @@ def arrivals(
     workload: Workload, *, seed: int, duration_s: float, output: Lengths | None = None
 ) -> Iterator[Arrival]:
     """Yield the arrivals of a workload in time order, the same as the simulator's for this seed."""
-    from costmodel.engine.kernel.arrivals import Drawer
+    from costmodel.kernel.arrivals import Drawer
 
     drawer = Drawer(layout.tell(traffic(workload, until_s=duration_s, output=output)), seed)
     block = np.empty((1024, 4))

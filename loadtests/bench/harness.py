@@ -29,7 +29,6 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     request is sent and answered. It is remembered for this machine: a load test that asks more than
     70 % of it of one process is INVALID.
     """
-    from loadtests.generator.workers import run_load
     from loadtests.inputs.spec import LoadSpec
     from loadtests.report.terminal import show_probe
     from loadtests.verdict.conclusion import versions
@@ -37,6 +36,7 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     from loadtests.verdict.knee import KneeSearch
     from loadtests.verdict.null_check import null_server
     from loadtests.verdict.slo import Slo
+    from loadtests.workers.workers import run_load
 
     with tempfile.TemporaryDirectory() as folder, null_server() as url:
         inputs = Path(folder) / "texts.csv"

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from loadtests.generator.cores import Cores
     from loadtests.inputs.spec import LoadSpec
     from loadtests.report.figures_of_run import LoadReport
     from loadtests.verdict.knee import Knee
+    from loadtests.workers.cores import Cores
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "loadtests" / "peers"
 """In a checkout; they run in the peers' environment, which has no raisehand in it."""
@@ -115,11 +115,11 @@ def peers(
     bundle with a fake teacher that answers at once. A knee that the generator reached before the
     server is marked.
     """
-    from loadtests.generator.cores import own_cores
     from loadtests.inputs.spec import LoadSpec
     from loadtests.inputs.stack import running_stack
     from loadtests.inputs.taskfile import read_task
     from loadtests.verdict.conclusion import versions
+    from loadtests.workers.cores import own_cores
 
     read = read_task(task)
     inputs = read.inside(read.inputs.path)
@@ -243,11 +243,11 @@ def _answers(port: int) -> bool:
 
 
 def _search(spec: LoadSpec, p99_ms: float) -> Knee:
-    from loadtests.generator.workers import run_load
     from loadtests.report.terminal import show_probe
     from loadtests.verdict.generator_limit import trusted
     from loadtests.verdict.knee import KneeSearch
     from loadtests.verdict.slo import Slo
+    from loadtests.workers.workers import run_load
 
     slo = Slo(latency_ms={"all": {"p99": p99_ms}})
 

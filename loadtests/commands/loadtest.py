@@ -140,8 +140,8 @@ def given(context: click.Context) -> dict[str, Any]:
 
 
 def _carry_out(wanted: Wanted) -> bool:
-    from loadtests.generator.cores import own_cores
     from loadtests.inputs.stack import running_stack
+    from loadtests.workers.cores import own_cores
 
     with contextlib.ExitStack() as running:
         stack = None

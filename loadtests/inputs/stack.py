@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from loadtests.errors import BadLoadSpec, DeadTarget
-from loadtests.generator.cores import Cores
 from loadtests.inputs.taskfile import LoadTask
+from loadtests.workers.cores import Cores
 
 STARTUP_S = 120.0
 

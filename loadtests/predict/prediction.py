@@ -24,13 +24,13 @@ from costmodel.inputs.workload import Lengths, Trace, Workload
 from loadtests.errors import BadLoadSpec, GeneratorFailed
 from loadtests.generator.schedule import lay_out
 from loadtests.generator.shape import Shape
-from loadtests.generator.workers import Progress, run_load
 from loadtests.inputs.difficulty import divide
 from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.taskfile import LoadTask
 from loadtests.report.figures_of_run import LoadReport
 from loadtests.verdict.conclusion import Line
+from loadtests.workers.workers import Progress, run_load
 
 FITTED_S = 25.0
 

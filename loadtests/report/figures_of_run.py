@@ -9,13 +9,13 @@ from decimal import Decimal
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.generator.histogram import Histogram
-from loadtests.generator.own_cpu import Usage
 from loadtests.generator.tallies import DEGRADED, Tally
 from loadtests.inputs.spec import LoadSpec
 from loadtests.report.latency import Latency, milliseconds, percentile, stretches, total
 from loadtests.verdict.percentiles import MIN_SAMPLES, Percentile
 from loadtests.verdict.slo import Check, Measured, Slo, judge
 from loadtests.verdict.validity import broken_rules
+from loadtests.workers.own_cpu import Usage
 
 DEFAULT_SLO = Slo()
 

@@ -13,7 +13,6 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from loadtests.generator.workers import Progress
 from loadtests.inputs.spec import LoadSpec
 from loadtests.predict.prediction import Prediction
 from loadtests.report.figures_of_run import LoadReport
@@ -21,6 +20,7 @@ from loadtests.verdict.conclusion import Conclusion, Line, Repeat, Verdict
 from loadtests.verdict.drift import TELLING_S
 from loadtests.verdict.knee import Knee, Probe
 from loadtests.verdict.percentiles import QUANTILES
+from loadtests.workers.workers import Progress
 
 
 @contextlib.contextmanager

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from loadtests.errors import DeadTarget
-from loadtests.generator.workers import run_load
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.stack import free_port
 from loadtests.verdict.conclusion import NullCheck
 from loadtests.verdict.generator_limit import peak_rps
+from loadtests.workers.workers import run_load
 
 HEADROOM = 1.5
 """Holding at 1.5 times a rate shows that the rate is no more than 67 % of the limit."""

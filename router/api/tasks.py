@@ -25,13 +25,13 @@ from router.http.hot_route import Call
 from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
 from router.pipeline import Pipeline
-from router.process.worker_share import Share
 from router.promise.audit import Watch
 from router.request import Ask
 from router.settings import Settings
 from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Reading
+from router.worker_share import Share
 from students.task import Task
 
 ReadKeys = Callable[[], Sequence[KeySpec]]

@@ -110,7 +110,7 @@ async def _measure(
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(1, context, _own, (core, bundle)) as pool,
-        python_subject("router.bench.target", core, "--bundle", str(bundle)) as router,
+        python_subject("router.bench.servers.target", core, "--bundle", str(bundle)) as router,
     ):
         for _ in range(runs + 1):
             for size in BATCHES:
@@ -177,7 +177,7 @@ async def _labels_that_differ(
 def _own(core: int, bundle: Path) -> None:
     """Load the bundle into this process, on one core."""
     global _student
-    from router.bench.target import load
+    from router.bench.servers.target import load
 
     os.sched_setaffinity(0, {core})
     os.environ["OMP_NUM_THREADS"] = "1"

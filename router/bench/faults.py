@@ -96,7 +96,7 @@ async def _measure(
             *("--teacher", f"http://127.0.0.1:{teacher.port}"),
             *("--threshold", str(threshold), "--ledger", str(ledger)),
         )
-        with python_subject("router.bench.target", core, *arguments) as router:
+        with python_subject("router.bench.servers.target", core, *arguments) as router:
             felt = {name: Felt() for name in (HEALTHY, *FAULTS)}
             for run in range(runs + 1):
                 for fault in FAULTS:
@@ -246,7 +246,7 @@ async def _metrics(port: int) -> str:
 
 
 class _Teacher:
-    """A running `router.bench.teacher`."""
+    """A running `router.bench.servers.teacher`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         import json
@@ -268,7 +268,7 @@ class _Teacher:
 
 @contextmanager
 def _teacher(core: int) -> Iterator[_Teacher]:
-    command = ["taskset", "-c", str(core), sys.executable, "-m", "router.bench.teacher"]
+    command = ["taskset", "-c", str(core), sys.executable, "-m", "router.bench.servers.teacher"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )

@@ -12,7 +12,7 @@ from router.bench.process import Subject, command_subject, free_port, python_sub
 @contextmanager
 def peer_router(executable: Path, core: int, client_core: int) -> Iterator[Subject]:
     """Run the peer on `core`; its mock upstream shares the generator's core."""
-    with python_subject("router.bench.upstream", client_core) as upstream:
+    with python_subject("router.bench.servers.upstream", client_core) as upstream:
         port = free_port()
         command = [
             str(executable),

@@ -84,8 +84,8 @@ async def _measure(
 
     with ExitStack() as stack:
         subjects = {
-            "router": stack.enter_context(python_subject("router.bench.target", core)),
-            "bare": stack.enter_context(python_subject("router.bench.bare", core)),
+            "router": stack.enter_context(python_subject("router.bench.servers.target", core)),
+            "bare": stack.enter_context(python_subject("router.bench.servers.bare", core)),
         }
         if peer.exists():
             subjects["peer"] = stack.enter_context(peer_router(peer, core, client_core))

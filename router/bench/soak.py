@@ -79,7 +79,9 @@ def soak(
     from router.bench.process import python_subject, take_client_core
 
     take_client_core(core, client_core)
-    with python_subject("router.bench.target", core, "--threshold", str(threshold)) as subject:
+    with python_subject(
+        "router.bench.servers.target", core, "--threshold", str(threshold)
+    ) as subject:
         samples = uvloop.run(_load(subject, minutes * 60.0, rate))
     report = judge(samples) | {"minutes": minutes, "rate": rate}
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))

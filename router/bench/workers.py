@@ -80,7 +80,9 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
             subjects.append(
                 [
                     stack.enter_context(
-                        python_subject("router.bench.target", core, "--port", str(port), *options)
+                        python_subject(
+                            "router.bench.servers.target", core, "--port", str(port), *options
+                        )
                     )
                     for core in group
                 ]

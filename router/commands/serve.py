@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from router.http.edge import App
     from router.process.compose import LoadStudent
     from router.process.server import Admin
-    from router.process.worker_share import Share
     from router.settings import Settings
+    from router.worker_share import Share
     from students.runtime.bundle import Bundle
     from students.runtime.protocol import Student
     from students.task import Task
@@ -50,8 +50,8 @@ class Options:
     @property
     def share(self) -> Share | None:
         """Which worker this process is; None when it is alone."""
-        from router.process.worker_share import Share
         from router.settings import WORKER_FOLDER
+        from router.worker_share import Share
 
         if self.worker is None:
             return None
@@ -204,9 +204,9 @@ def _supervise(options: Options, settings: Settings) -> None:
 
     from router.process.admin_fanout import Operators
     from router.process.server import bind
-    from router.process.worker_share import Share
     from router.process.workers import Workers
     from router.telemetry.logs import configure_logs
+    from router.worker_share import Share
     from students.task import load_task
 
     with ExitStack() as stack:
@@ -238,6 +238,7 @@ def _serve(options: Options, settings: Settings) -> None:
     """Serve in this process: alone, or as one of several workers."""
     import asyncio
 
+    from router.http.tracing import Traced, open_provider
     from router.keys.ring import load_keys
     from router.process.app import create_app
     from router.process.compose import build_service, check_teachers
@@ -246,7 +247,6 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.process.server import serve as serve_app
     from router.process.unix_socket import bind_unix
     from router.telemetry.logs import configure_logs
-    from router.telemetry.tracing import Traced, open_provider
     from students.task import load_task
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are keys to read again

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from router.http.head import Head
+from router.http.wire.head import Head
 
 ANY = "*"
 MAX_AGE_S = 600

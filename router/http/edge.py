@@ -14,7 +14,7 @@ from router.clock import Client, Clock
 from router.errors import BadRequest, ClientGone, WrongMethod
 from router.http.desk import Desk, reply_fields
 from router.http.hot_route import Call, HotRoute, Reply
-from router.http.unreadable import cause_of
+from router.http.wire.unreadable import cause_of
 from router.keys.ring import SCOPE_KEY
 
 Message = MutableMapping[str, Any]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
 from router.errors import Unavailable
-from router.http.head import Head
-from router.http.incoming import Request
+from router.http.wire.head import Head
+from router.http.wire.incoming import Request
 
 Message = MutableMapping[str, Any]
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\0]*")

@@ -21,7 +21,7 @@ from router.clock import Client, Clock
 from router.http.admission import Admission, ready_refusal
 from router.http.desk import Desk, reply_fields
 from router.http.hot_route import Call, HotRoute, Single
-from router.http.incoming import Request
+from router.http.wire.incoming import Request
 from router.keys.ring import KeyRing
 from router.request import Answer
 

@@ -9,10 +9,10 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from router.http.connection import HttpConnection, Lane
 from router.http.cors import Cors
 from router.http.desk import Desk
-from router.http.head import Heads
+from router.http.wire.connection import HttpConnection, Lane
+from router.http.wire.head import Heads
 from router.settings import Settings
 
 

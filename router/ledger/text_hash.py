@@ -7,7 +7,7 @@ nothing.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -19,14 +19,21 @@ SECRET_BYTES = 32
 
 
 class TextHash:
-    """HMAC-SHA-256 with the installation's secret; without one, with one of this process."""
+    """BLAKE2b keyed with the installation's secret (RFC 7693); without one, with this process's.
+
+    A quarter of HMAC-SHA-256's time, and each row of the ledger has one.
+    """
 
     def __init__(self, secret: bytes | None = None) -> None:
-        self._secret = secret or secrets.token_bytes(SECRET_BYTES)
+        self._keyed = hashlib.blake2b(
+            key=secret or secrets.token_bytes(SECRET_BYTES), digest_size=32
+        )
 
     def __call__(self, text: str) -> str:
         """Return the hash of a text, in hex."""
-        return hmac.digest(self._secret, text.encode(), "sha256").hex()
+        digest = self._keyed.copy()
+        digest.update(text.encode())
+        return digest.hexdigest()
 
 
 def open_text_hash(folder: Path) -> TextHash:

@@ -28,7 +28,6 @@ from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.pipeline import Pipeline
-from router.process.worker_share import FALSE_ALARM, Share
 from router.promise.audit import AUDITS, Auditor, open_watch
 from router.settings import Settings
 from router.student.batcher import Batcher
@@ -37,6 +36,7 @@ from router.teacher.budget import EscalationBudget
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
+from router.worker_share import FALSE_ALARM, Share
 from students.errors import TeacherError
 from students.runtime.bundle import Bundle, find_bundle
 from students.runtime.load import load_student

@@ -26,12 +26,12 @@ import uvicorn
 from router.api.tasks import Service
 from router.errors import BadSettings
 from router.http.admission import Admission
-from router.http.connection import HttpConnection
 from router.http.cors import Cors
 from router.http.desk import Desk
 from router.http.edge import App
-from router.http.head import Heads
 from router.http.lane import Express
+from router.http.wire.connection import HttpConnection
+from router.http.wire.head import Heads
 from router.process.app import RouterApp, hot_routes
 from router.settings import Settings
 from router.telemetry.metrics import Reading

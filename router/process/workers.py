@@ -20,8 +20,8 @@ from types import FrameType
 from router.errors import BadSettings
 from router.process.lifeline import Lifeline
 from router.process.server import bind
-from router.process.worker_share import Share
 from router.settings import WORKER_FOLDER
+from router.worker_share import Share
 
 POLL_S = 0.1
 START_S = 5.0

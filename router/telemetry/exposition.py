@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from router.process.worker_share import Share
+from router.worker_share import Share
 
 READ_S = 1.0
 """A worker that does not answer within this is shown as down."""

@@ -56,10 +56,10 @@ class Outcome:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool) -> None:
     """Distil each family on several seeds; report escalation, agreement, speed and time."""
-    from students.distill.profiling import machine
     from students.label.record import load_labels
     from students.task import load_task
     from students.teachers.protocol import TeacherDescriptor
+    from students.train.profiling import machine
 
     task = load_task(task_path)
     labelled, record = load_labels(task.work_dir)

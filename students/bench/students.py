@@ -95,9 +95,9 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     """Distil `rows` labels with the default settings, then time it on one core."""
     import numpy as np
 
-    from students.distill.linear import LinearRecipe, train_linear
     from students.runtime.linear import LinearStudent
     from students.task import StudentSection
+    from students.train.linear import LinearRecipe, train_linear
 
     data, section = made_up(rows), StudentSection()
     split = rows * 85 // 100
@@ -151,11 +151,11 @@ def _encoders(model: Path, texts: Sequence[str], rounds: int) -> dict[str, objec
 
 def make_bundles(model: Path, texts: Sequence[str], folder: Path) -> tuple[Bundle, Bundle]:
     """Put the weights, with a new head of 77 labels, into a torch bundle and an int8 bundle."""
-    from students.distill.encoder import TrainedEncoder, load_base, save_encoder
     from students.distill.export import export_int8
     from students.labels import LabelSchema
     from students.runtime.bundle import MANIFEST, Bundle, Manifest, hash_files
     from students.teachers.protocol import TeacherDescriptor
+    from students.train.encoder import TrainedEncoder, load_base, save_encoder
 
     network, tokenizer, pad_id = load_base(model, CLASSES, seed=0)
     plain, int8 = folder / "plain", folder / "int8"
@@ -251,7 +251,7 @@ def read_texts(path: Path, column: str, n: int) -> tuple[str, ...]:
 
 
 def _machine() -> str:
-    from students.distill.profiling import machine
+    from students.train.profiling import machine
 
     return machine()
 

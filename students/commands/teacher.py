@@ -60,8 +60,8 @@ def teacher(
     import uvicorn
 
     from students.task import load_task
-    from students.teachers.local import LocalClassifier
-    from students.teachers.local_app import create_app
+    from students.teachers.owned.app import create_app
+    from students.teachers.owned.classifier import LocalClassifier
 
     if until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()

@@ -29,9 +29,9 @@ from students.distill.judge import (
     outcome_of,
     validation_rows,
 )
-from students.distill.linear import LinearRecipe, train_linear
-from students.distill.progress import Progress
 from students.label.labelled import LabelledSet
+from students.train.linear import LinearRecipe, train_linear
+from students.train.progress import Progress
 
 Float32 = npt.NDArray[np.float32]
 

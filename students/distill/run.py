@@ -24,7 +24,6 @@ from students.certify.evaluation import evaluate
 from students.certify.scoring import share
 from students.certify.uses import USES_FILE, row_ids, take_use
 from students.confidence import softmax
-from students.distill.profiling import profile_student
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs, NotCertifiable
 from students.label.labelled import MOST_UNUSABLE, LabelledSet
@@ -36,6 +35,7 @@ from students.runtime.probes import probe
 from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
+from students.train.profiling import profile_student
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is."""

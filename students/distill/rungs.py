@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from students.distill.blend import blend
-from students.distill.frozen import HeadRecipe, frozen_logits, train_frozen_student
 from students.distill.judge import Outcome, Pool, drawn, outcome_of
-from students.distill.linear import LinearRecipe, train_linear
-from students.distill.progress import Progress
+from students.train.blend import blend
+from students.train.frozen import HeadRecipe, frozen_logits, train_frozen_student
+from students.train.linear import LinearRecipe, train_linear
+from students.train.progress import Progress
 
 FROZEN, BLEND = "frozen", "blend"
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from students.distill.progress import Progress
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Family, Trial
 from students.runtime.load import LINEAR_WEIGHTS, WEIGHTS
 from students.task import StudentSection
+from students.train.progress import Progress
 
 if TYPE_CHECKING:
-    from students.distill.encoder import TrainedEncoder
     from students.runtime.linear import LinearWeights
+    from students.train.encoder import TrainedEncoder
 
 ENCODER_EPOCHS = 8
 
@@ -71,7 +71,7 @@ def train_student(
 def _linear(
     train: LabelledSet, validation: LabelledSet, section: StudentSection, progress: Progress
 ) -> tuple[LinearWeights, tuple[Trial, ...]]:
-    from students.distill.linear import LinearRecipe, train_linear
+    from students.train.linear import LinearRecipe, train_linear
 
     recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
     return train_linear(
@@ -88,8 +88,8 @@ def _encoder(
     progress: Progress,
     checkpoints: Path | None,
 ) -> TrainedEncoder:
-    from students.distill.encoder import train_encoder_student
-    from students.distill.training import Recipe
+    from students.train.encoder import train_encoder_student
+    from students.train.training import Recipe
 
     return train_encoder_student(
         train,
@@ -112,7 +112,7 @@ def _frozen(
     progress: Progress,
     checkpoints: Path | None,
 ) -> TrainedEncoder:
-    from students.distill.frozen import HeadRecipe, train_frozen_student
+    from students.train.frozen import HeadRecipe, train_frozen_student
 
     if checkpoints is None:
         raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
@@ -140,8 +140,8 @@ def _blend(
     checkpoints: Path | None,
 ) -> Trained:
     """Train both parts, then choose their weight."""
-    from students.distill.blend import blend
-    from students.distill.encoder import logits_of
+    from students.train.blend import blend
+    from students.train.encoder import logits_of
 
     weights, trials = _linear(train, validation, section, lambda done, of: progress(done, 2 * of))
     with_it = section.blend_with
@@ -180,7 +180,7 @@ def _of_linear(weights: LinearWeights, trials: tuple[Trial, ...], name: str = WE
 
 
 def _of_encoder(trained: TrainedEncoder, base: Path, family: str) -> Trained:
-    from students.distill.encoder import save_encoder
+    from students.train.encoder import save_encoder
 
     config: dict[str, JsonValue] = {
         "max_length": trained.max_length,

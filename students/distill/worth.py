@@ -9,9 +9,9 @@ from costmodel.bill.baselines import UsdBand
 from costmodel.bill.machines import Fleet, TeacherFleet, rented
 from costmodel.bill.month import Month, OwnTeacher, Unit
 from costmodel.inputs.assumptions import Operation
+from costmodel.intervals import binomial_interval
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import MachinePrice, now
-from costmodel.uncertainty.intervals import binomial_interval
 from students.certificate import LEAST_KEPT
 from students.distill.run import Distilled
 from students.errors import BadTask

@@ -29,7 +29,7 @@ def make_teacher(task: Task, *, orders: Sequence[bool] | None = None) -> Teacher
 
         return ClassifyTeacher(task)
     if mode == "local":
-        from students.teachers.process import LocalTeacher
+        from students.teachers.owned.process import LocalTeacher
 
         return LocalTeacher(task)
     if mode == "decisions":

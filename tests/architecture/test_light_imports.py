@@ -48,4 +48,4 @@ def test_linear_student_is_distilled_without_torch():
     """Who distils or ablates a linear student does not wait for torch."""
     loaded = _heavy_modules_after("import students.distill.run, students.distill.ablation")
     assert "torch" not in loaded
-    assert _heavy_modules_after("import students.distill.linear") == ["numba"]
+    assert _heavy_modules_after("import students.train.linear") == ["numba"]

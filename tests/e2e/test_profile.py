@@ -18,7 +18,15 @@ RAISEHAND = Path(sys.executable).with_name("raisehand")
 @pytest.fixture
 def router():
     """A router process on a free port with a random linear student that escalates about 10 %."""
-    command = [sys.executable, "-m", "router.bench.target", "--port", "0", "--threshold", "0.088"]
+    command = [
+        sys.executable,
+        "-m",
+        "router.bench.servers.target",
+        "--port",
+        "0",
+        "--threshold",
+        "0.088",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def api():
     """A real router on a loopback port, described by itself."""
-    with python_subject("router.bench.target", 0) as subject:
+    with python_subject("router.bench.servers.target", 0) as subject:
         yield schemathesis.openapi.from_url(f"http://127.0.0.1:{subject.port}/openapi.json")
 
 

@@ -8,14 +8,14 @@ import random
 import numpy as np
 import pytest
 
-from costmodel.engine.kernel import calls, layout
-from costmodel.engine.kernel.api_teacher import accepts, fails, service_s
-from costmodel.engine.kernel.chance import uniform
 from costmodel.engine.run import _plan, log_calls, simulate
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.kernel import calls, layout
+from costmodel.kernel.chance import uniform
+from costmodel.kernel.teachers.api_teacher import accepts, fails, service_s
 from costmodel.money.pricing import TokenUsage
 from router.policy import Reason
 from router.promise.audit import AUDIT_PRIORITY

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from costmodel.engine.kernel import calls
 from costmodel.engine.run import log_calls, simulate
 from costmodel.inputs.fleet import StudentFleet
 from costmodel.inputs.scenario import HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.kernel import calls
 
 
 @dataclass

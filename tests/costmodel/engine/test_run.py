@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from costmodel.engine.fields import confidence_curve
-from costmodel.engine.kernel.layout import BINS
-from costmodel.engine.kernel.tally import bin_of
 from costmodel.engine.replications import interval
 from costmodel.engine.result import quantile
 from costmodel.engine.run import simulate, simulate_many
@@ -25,6 +23,8 @@ from costmodel.inputs.scenario import (
     vary,
 )
 from costmodel.inputs.workload import BUSINESS_DAY, Bursts, Lengths, Workload, arrivals
+from costmodel.kernel.layout import BINS
+from costmodel.kernel.tally import bin_of
 
 HOUR = 1 / 24
 

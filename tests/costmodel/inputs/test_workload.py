@@ -7,8 +7,6 @@ import pytest
 from pydantic import ValidationError
 from scipy.special import ndtr
 
-from costmodel.engine.kernel import layout
-from costmodel.engine.kernel.chance import length_at
 from costmodel.errors import BadScenario
 from costmodel.inputs.workload import (
     BUSINESS_DAY,
@@ -19,6 +17,8 @@ from costmodel.inputs.workload import (
     arrivals,
     read_trace,
 )
+from costmodel.kernel import layout
+from costmodel.kernel.chance import length_at
 
 
 def times(workload, duration_s, seed=3):

@@ -4,11 +4,11 @@ import pytest
 
 from loadtests.errors import BadLoadSpec
 from loadtests.generator.tallies import Outcome, Tally
-from loadtests.generator.workers import run_load
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.report.figures_of_run import Cut, report_of
 from loadtests.verdict.abort import Abandoned, Lookout, lost
 from loadtests.verdict.slo import Slo
+from loadtests.workers.workers import run_load
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=100, abort="lost")
 

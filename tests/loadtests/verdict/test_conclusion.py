@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtests.generator.own_cpu import Usage
 from loadtests.generator.tallies import Outcome, Tally
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.scenario import LoadScenario
@@ -21,6 +20,7 @@ from loadtests.run import write
 from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, versions
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.slo import Slo
+from loadtests.workers.own_cpu import Usage
 
 READ = LoadScenario(name="peak", about="", load={})
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=50, duration_s=40)

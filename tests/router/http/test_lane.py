@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from router.http.head import Heads
-from router.http.incoming import Incoming
 from router.http.lane import FRESH_S, SLICE
+from router.http.wire.head import Heads
+from router.http.wire.incoming import Incoming
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.server import Admin, bind, express_lane
 from router.settings import Settings

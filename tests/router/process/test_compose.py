@@ -12,9 +12,9 @@ from router.keys.ring import KeySpec, sha256_of
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Route
 from router.process.compose import build_service, check_teachers, load_model
-from router.process.worker_share import Share
 from router.settings import Settings
 from router.testing import sample_entry
+from router.worker_share import Share
 from students.certificate import Certificate
 from students.runtime.bundle import Manifest, draft, hash_files, publish
 from students.task import Task, load_task

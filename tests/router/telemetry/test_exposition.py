@@ -10,10 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router.errors import BadSettings
 from router.keys.ring import KeySpec
-from router.process.worker_share import Share
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics
 from router.testing import sample_entry
+from router.worker_share import Share
 
 
 def samples(text, name):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from costmodel.bill.baselines import UsdBand
+from costmodel.intervals import binomial_interval
 from costmodel.money.pricing import PriceSpec
-from costmodel.uncertainty.intervals import binomial_interval
 from students.certify.certify import certify
 from students.distill.ladder import Rung, _int8_may_pay, choose, climb
 from students.distill.worth import bill_of, saves_nothing

@@ -184,7 +184,7 @@ def smollm(tmp_path_factory):
 
 async def test_classify_gives_the_models_own_probabilities(classifier, tmp_path):
     """Mode A: vLLM's soft labels are those of the same weights in torch, batched, with a bill."""
-    from students.teachers.local import LocalClassifier
+    from students.teachers.owned.classifier import LocalClassifier
 
     own = LocalClassifier(classifier).answer(TEXTS)
     with _serving(classifier, tmp_path / "minilm.log", "--dtype", "float32") as url:

@@ -1,0 +1,1 @@
+"""The teacher in the event loop: an API with a limit, machines of one's own, a hosted engine."""

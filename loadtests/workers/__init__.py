@@ -1,0 +1,1 @@
+"""The processes that send: started, pinned, watched, ended."""

@@ -1,0 +1,1 @@
+"""What the benches run the router against, and what they run beside it."""

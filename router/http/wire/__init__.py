@@ -1,0 +1,1 @@
+"""From bytes to whole messages and back: heads, bodies, encodings, connections."""

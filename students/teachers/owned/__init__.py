@@ -1,0 +1,1 @@
+"""A classifier of one's own as a teacher: loaded, served, started and stopped."""

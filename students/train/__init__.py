@@ -1,0 +1,1 @@
+"""One trainer for each family of student: soft labels in, files of a bundle out."""

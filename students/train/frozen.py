@@ -1,0 +1,232 @@
+"""Train a head on a frozen encoder: embed each text once, then learn in seconds.
+
+The vectors are kept, so that another promise, more labels or another head cost no forward pass.
+What comes out is an encoder student like any other: encoder and head in one file, with the same
+runtime, exports and probes.
+
+Door to torch: import this module only inside the functions that train.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+
+from students.certify.calibration import calibrated_kl
+from students.label.labelled import LabelledSet
+from students.runtime.bundle import Trial
+from students.runtime.network import new_head
+from students.train.embedding import embed, fingerprint, opened
+from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
+from students.train.profiling import one_core
+from students.train.progress import Progress
+from students.train.training import distillation_loss
+
+Float32 = npt.NDArray[np.float32]
+
+MOST_EPOCHS = 200
+"""Never reached: training stops when the validation KL does."""
+TRIAL_STEPS = 200
+"""Steps after which settings are compared; the best is trained to its end."""
+PATIENCE = 6
+WORTH_IT = 1e-4
+"""Nats of validation KL below which an epoch has learnt nothing."""
+HIDDEN = 512
+BATCH = 128
+LR = 1e-3
+WEIGHT_DECAY = 1e-2
+DROPOUTS = (0.0, 0.3)
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """How a head is trained.
+
+    Attributes:
+        hidden: width of the hidden layer; 0 is a linear head.
+        temperature: T of the soft loss.
+        hard_weight: lambda of the hard cross-entropy.
+        dropout: share of the vector, and of the hidden layer, left out in a step.
+        epochs: most passes; None trains until the validation KL has stopped falling.
+        seed: of the weights, of shuffling and of dropout.
+    """
+
+    hidden: int = HIDDEN
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+    dropout: float = 0.0
+    epochs: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Vectors:
+    """Standardised vectors (N, W) and the teacher's probabilities (N, K)."""
+
+    train: torch.Tensor
+    targets: torch.Tensor
+    validation: torch.Tensor
+    teacher: Float32
+
+
+def train_frozen_student(
+    train: LabelledSet,
+    validation: LabelledSet,
+    base: Path,
+    recipe: HeadRecipe,
+    temperatures: Sequence[float] = (1.0,),
+    hard_weights: Sequence[float] = (0.0,),
+    *,
+    cache: Path,
+    progress: Progress | None = None,
+) -> TrainedEncoder:
+    """Embed with the encoder at `base` and train the head that is best on the validation rows.
+
+    The hidden head is tried with every T, a linear one with the best of them; the better of the two
+    then with every lambda and with dropout. All are compared after a few epochs, and the best is
+    trained to its end.
+
+    Args:
+        train: rows to learn.
+        validation: rows that choose the setting and when to stop.
+        base: local Hugging Face folder; nothing is downloaded.
+        recipe: epochs and seed; the rest is searched.
+        temperatures: T to try.
+        hard_weights: lambda to try.
+        cache: folder in which vectors are kept.
+        progress: called with (texts embedded, texts in all).
+
+    Raises:
+        BadTask: there is no encoder at `base`.
+        BadInputs: the cache cannot be used.
+    """
+    network, tokenizer, pad_id = load_base(base, len(train.schema), recipe.seed)
+    longest = longest_of(network)
+    encode = tokenizing(tokenizer, longest)
+    texts = [*train.texts, *validation.texts]
+    with opened(cache, fingerprint(network, tokenizer.to_str(), longest)) as kept:
+        vectors = embed(network, encode, texts, pad_id, kept, progress)
+    mean, scale = _standard(vectors[: len(train)])
+    standard = torch.from_numpy((vectors - mean) / scale)
+    rows = _Vectors(
+        standard[: len(train)],
+        torch.from_numpy(train.probabilities),
+        standard[len(train) :],
+        validation.probabilities,
+    )
+    # A second thread would wait at the end of each small product for longer than it computes.
+    with one_core():
+        head, trials = _search(rows, recipe, temperatures, hard_weights)
+    network.head = _folded(head, mean, scale)
+    return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials)
+
+
+def frozen_logits(trained: TrainedEncoder, texts: Sequence[str], cache: Path) -> Float32:
+    """Return the logits (N, K) of a head on a frozen encoder, from the vectors that are kept."""
+    network, longest = trained.network, trained.max_length
+    encode = tokenizing(Tokenizer.from_str(trained.tokenizer_json), longest)
+    with opened(cache, fingerprint(network, trained.tokenizer_json, longest)) as kept:
+        vectors = embed(network, encode, texts, trained.pad_id, kept)
+    with torch.inference_mode():
+        logits: Float32 = network.head(torch.from_numpy(vectors)).numpy()
+    return logits
+
+
+def _standard(vectors: Float32) -> tuple[Float32, Float32]:
+    """Return mean and deviation (W,) of the training vectors; a constant dimension scales by 1."""
+    deviation = vectors.std(axis=0)
+    return vectors.mean(axis=0), np.where(deviation > 1e-6, deviation, 1.0).astype(np.float32)
+
+
+def _search(
+    rows: _Vectors, recipe: HeadRecipe, temperatures: Sequence[float], hard_weights: Sequence[float]
+) -> tuple[nn.Module, tuple[Trial, ...]]:
+    tried: dict[HeadRecipe, Trial] = {}
+    epochs = -(-TRIAL_STEPS * BATCH // len(rows.train))
+
+    def best(settings: Iterator[HeadRecipe]) -> HeadRecipe:
+        for setting in settings:
+            if setting not in tried:
+                tried[setting] = _fit(rows, replace(setting, epochs=epochs))[1]
+        return min(tried, key=lambda setting: tried[setting].kl)
+
+    lam = hard_weights[0]
+    chosen = best(
+        replace(recipe, temperature=1.0 if lam >= 1 else t, hard_weight=lam) for t in temperatures
+    )
+    chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
+    chosen = best(replace(chosen, hard_weight=w) for w in hard_weights)
+    chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
+    head, trial = _fit(rows, replace(chosen, epochs=recipe.epochs))
+    others = sorted((t for s, t in tried.items() if s != chosen), key=lambda t: t.kl)
+    return head, (trial, *others)
+
+
+def _fit(rows: _Vectors, recipe: HeadRecipe) -> tuple[nn.Module, Trial]:
+    """Train one head with early stopping on the validation KL; return the best epoch's."""
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng(recipe.seed)
+    head = new_head(rows.train.shape[1], recipe.hidden, rows.targets.shape[1])
+    drop = nn.Dropout(recipe.dropout)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+    best, best_kl, best_epoch, agreement = copy.deepcopy(head.state_dict()), math.inf, 0, 0.0
+    most = recipe.epochs or MOST_EPOCHS
+    for epoch in range(1, most + 1):
+        order = torch.from_numpy(rng.permutation(len(rows.train)))
+        for batch in torch.split(order, BATCH):
+            logits = _dropped(head, drop, rows.train[batch])
+            loss = distillation_loss(
+                logits, rows.targets[batch], recipe.temperature, recipe.hard_weight
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.inference_mode():
+            held_out = head(rows.validation).numpy()
+        kl = calibrated_kl(held_out, rows.teacher)
+        if kl < best_kl - WORTH_IT:
+            best, best_kl, best_epoch = copy.deepcopy(head.state_dict()), kl, epoch
+            agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
+        elif epoch - best_epoch >= PATIENCE:
+            break
+        elif epoch - best_epoch == PATIENCE // 2:
+            for group in optimizer.param_groups:
+                group["lr"] *= 0.3
+    head.load_state_dict(best)
+    return head, Trial(
+        temperature=recipe.temperature,
+        hard_weight=recipe.hard_weight,
+        kl=best_kl,
+        agreement=agreement,
+        epochs=best_epoch,
+    )
+
+
+def _dropped(head: nn.Module, drop: nn.Dropout, vectors: torch.Tensor) -> torch.Tensor:
+    """Apply the head with dropout before each of its layers."""
+    hidden = drop(vectors)
+    if isinstance(head, nn.Sequential):
+        first, activation, last = head
+        hidden = drop(activation(first(hidden)))
+        head = last
+    logits: torch.Tensor = head(hidden)
+    return logits
+
+
+def _folded(head: nn.Module, mean: Float32, scale: Float32) -> nn.Module:
+    """Move the standardisation into the head's first layer: W (x - m) / s + b."""
+    first: Any = head[0] if isinstance(head, nn.Sequential) else head
+    with torch.no_grad():
+        first.weight /= torch.from_numpy(scale)
+        first.bias -= first.weight @ torch.from_numpy(mean)
+    return head

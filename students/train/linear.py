@@ -1,0 +1,199 @@
+"""Train the linear student: hashed n-grams, a table of logits, the teacher's soft labels."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+import numpy.typing as npt
+
+from students.certify.calibration import calibrated_kl
+from students.label.labelled import LabelledSet
+from students.runtime.bundle import Trial
+from students.runtime.linear import LinearWeights
+from students.train.progress import Progress
+from students.train.table import Bags, Lesson, Table
+from students.train.vocabulary import READINGS, Reading, Vocabulary
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+SHRINK = 0.3
+LEAST_NATS = 1e-5
+"""A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
+USUAL_EPOCHS = 20
+"""For the progress that is shown only: how many there will be is not known."""
+
+
+@dataclass(frozen=True)
+class LinearRecipe:
+    """How a linear student is trained.
+
+    Attributes:
+        reading: how a text becomes a vector.
+        temperature: T of the soft loss.
+        hard_weight: lambda of the hard cross-entropy.
+        l2: strength of the penalty l2 / 2 |W|^2 beside the loss summed over the training texts,
+            scikit-learn's 1 / C; the bias is free.
+        epochs: most passes over the rows; None: as many as there is something to learn.
+        patience: epochs in a row in which the validation KL gains less than `least_gain` in all
+            before it stops; each that gains nothing goes back to the best weights and shrinks the
+            rate.
+        least_gain: share of the KL; below `LEAST_NATS` it does not count either.
+        batch_size: rows of a step.
+        lr: learning rate of Adagrad.
+        seed: of shuffling.
+    """
+
+    reading: Reading = READINGS[0]
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+    l2: float = 0.0
+    epochs: int | None = None
+    patience: int = 3
+    least_gain: float = 0.002
+    batch_size: int = 64
+    lr: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    train: Bags
+    targets: Float32
+    validation: Bags
+    teacher: Float32
+
+
+def train_linear(
+    train: LabelledSet,
+    validation: LabelledSet,
+    recipe: LinearRecipe,
+    temperatures: Sequence[float] = (1.0,),
+    hard_weights: Sequence[float] = (0.0,),
+    l2: Sequence[float] = (0.0,),
+    readings: Sequence[Reading] = READINGS,
+    progress: Progress | None = None,
+) -> tuple[LinearWeights, tuple[Trial, ...]]:
+    """Train one student for each setting and keep the one of least validation KL.
+
+    T, reading, L2 and lambda are chosen one after the other, each with the best of those before
+    it and the first of those after it: all crossed would take many times as long.
+
+    Returns:
+        The best weights, and every trial, the best first.
+    """
+    search = _Search(train, validation, progress)
+    search.total = 1 + sum(len(v) - 1 for v in (temperatures, readings, l2, hard_weights))
+    best = replace(recipe, reading=readings[0], l2=l2[0], hard_weight=hard_weights[0])
+    best = search.best(replace(best, temperature=t) for t in temperatures)
+    best = search.best(replace(best, reading=r) for r in readings)
+    best = search.best(replace(best, l2=strength) for strength in l2)
+    search.best(replace(best, hard_weight=w) for w in hard_weights)
+    return search.weights, tuple(sorted(search.tried.values(), key=lambda trial: trial.kl))
+
+
+class _Search:
+    """Trains settings side by side, a core each, and remembers the weights of the best alone."""
+
+    def __init__(
+        self, train: LabelledSet, validation: LabelledSet, progress: Progress | None
+    ) -> None:
+        self.tried: dict[LinearRecipe, Trial] = {}
+        self.total = 0
+        self.weights: LinearWeights
+        self._train, self._validation = train, validation
+        self._progress = progress
+        self._done: dict[LinearRecipe, float] = {}
+        self._reading: Reading | None = None
+        self._read: tuple[Vocabulary, _Rows]
+
+    def best(self, settings: Iterable[LinearRecipe]) -> LinearRecipe:
+        """Train those that are new; return the best of all so far."""
+        # With lambda = 1 nothing is soft, so T does not matter.
+        plain = (replace(s, temperature=1.0) if s.hard_weight >= 1 else s for s in settings)
+        new = [s for s in dict.fromkeys(plain) if s not in self.tried]
+        for reading in dict.fromkeys(s.reading for s in new):
+            self._side_by_side([s for s in new if s.reading == reading])
+        return min(self.tried, key=lambda setting: self.tried[setting].kl)
+
+    def _side_by_side(self, settings: Sequence[LinearRecipe]) -> None:
+        self._keep_read(settings[0].reading)
+        with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
+            for setting, (trial, weights) in zip(
+                settings, pool.map(self._one, settings), strict=True
+            ):
+                if trial.kl < min((one.kl for one in self.tried.values()), default=math.inf):
+                    self.weights = weights
+                self.tried[setting] = trial
+
+    def _one(self, setting: LinearRecipe) -> tuple[Trial, LinearWeights]:
+        def report(share: float) -> None:
+            self._done[setting] = share
+            if self._progress:
+                self._progress(round(100 * sum(self._done.values())), 100 * self.total)
+
+        vocabulary, rows = self._read
+        table, bias, trial = _fit(rows, vocabulary, setting, report)
+        report(1.0)
+        return trial, vocabulary.weights(table, bias)
+
+    def _keep_read(self, reading: Reading) -> None:
+        """Read the texts, unless they are read so; vectors of one reading only are ever held."""
+        if self._reading == reading:
+            return
+        if self._reading is not None:
+            del self._read
+        vocabulary = Vocabulary.of(self._train.texts, reading)
+        rows = _Rows(
+            vocabulary.bags(self._train.texts),
+            self._train.probabilities,
+            vocabulary.bags(self._validation.texts),
+            self._validation.probabilities,
+        )
+        self._reading, self._read = reading, (vocabulary, rows)
+
+
+def _fit(
+    rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, report: Callable[[float], None]
+) -> tuple[Float32, Float32, Trial]:
+    """Train until the validation KL has hardly fallen for `patience` epochs; return the best."""
+    ridge = vocabulary.ridge(len(rows.targets), recipe.l2, recipe.batch_size)
+    table = Table(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
+    lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
+    rng = np.random.default_rng(recipe.seed)
+    best, best_kl, best_epoch = table.weight.copy(), math.inf, 0
+    mark, marked, agreement = math.inf, 0, 0.0
+    for epoch in count(1) if recipe.epochs is None else range(1, recipe.epochs + 1):
+        table.learn(rows.train, lesson, rng.permutation(len(rows.targets)), recipe.batch_size)
+        held_out = table.logits(rows.validation)
+        kl = calibrated_kl(held_out, rows.teacher)
+        report(epoch / (epoch + USUAL_EPOCHS))
+        if kl < best_kl:
+            best, best_kl, best_epoch = table.weight.copy(), kl, epoch
+            agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
+        else:
+            # Overshot: back to the best and on in smaller steps.
+            table.weight = best.copy()
+            table.rate *= SHRINK
+        if best_kl < min(mark * (1 - recipe.least_gain), mark - LEAST_NATS):
+            mark, marked = best_kl, epoch
+        elif epoch - marked >= recipe.patience:
+            break
+    trial = Trial(
+        temperature=recipe.temperature,
+        hard_weight=recipe.hard_weight,
+        l2=recipe.l2,
+        terms=recipe.reading.terms,
+        least_texts=recipe.reading.least_texts,
+        kl=best_kl,
+        agreement=agreement,
+        epochs=best_epoch,
+    )
+    return best[:-1], best[-1], trial

@@ -1,0 +1,210 @@
+"""A logit of each class for each feature, learnt with Adagrad from a teacher's soft labels.
+
+An epoch is one compiled call: the gradient of the distillation loss has a closed form, and a step
+reads and moves only the rows that its batch meets. The gradient of the others is zero, which leaves
+them as they are, and going over all of them would take most of the time.
+
+The kernels release the GIL, so several tables learn side by side, a core each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from students.runtime.hashing import compiled
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+_ONE = np.float32(1.0)
+_TINY = np.float32(1e-10)
+_LEAST_SUM = 1e-30
+_ROWS_AT_ONCE = 1 << 14
+_FLOATS = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+"""What lets the compiler use SIMD; equal input still gives equal bits."""
+
+
+class Bags(NamedTuple):
+    """Features of N texts, end to end.
+
+    Attributes:
+        features: (M,), rows of the table; a row may come several times in a text.
+        shares: (M,), how much of each feature a text has.
+        offsets: (N + 1,), where each text begins.
+    """
+
+    features: Int32
+    shares: Float32
+    offsets: Int64
+
+    @classmethod
+    def joined(cls, parts: Sequence[Bags]) -> Bags:
+        """Lay the texts of all parts end to end."""
+        begin = np.cumsum([0] + [part.features.size for part in parts])
+        offsets = [part.offsets[:-1] + at for part, at in zip(parts, begin[:-1], strict=True)]
+        return cls(
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.shares for part in parts]),
+            np.concatenate([*offsets, begin[-1:]]),
+        )
+
+
+class Lesson(NamedTuple):
+    """What the teacher says of N texts, as the gradient of the distillation loss needs it.
+
+    The loss is `students.train.training.distillation_loss`. With q_T = softmax(z / T), p_T the
+    softened teacher, y its answer and m the label mass, its gradient at the logits z of a text is
+
+        m / sum(m of the batch) ((1 - lambda) T (q_T - p_T) + lambda (q_1 - e_y)).
+
+    Attributes:
+        aim: (N, K), the part that no student changes: (1 - lambda) T p_T + lambda e_y.
+        mass: (N,), m.
+        temperature: T.
+        hard_weight: lambda.
+    """
+
+    aim: Float32
+    mass: Float32
+    temperature: np.float32
+    hard_weight: np.float32
+
+    @classmethod
+    def of(cls, teacher: Float32, temperature: float, hard_weight: float) -> Lesson:
+        """Prepare the teacher's probabilities (N, K), whose rows may sum to less than 1.
+
+        What the teacher rules out stays ruled out: p^(1/T) of 0 is 0 at any T.
+        """
+        aim = np.empty(teacher.shape, np.float32)
+        for start in range(0, len(teacher), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            powered = np.asarray(teacher[rows], np.float64) ** (1.0 / temperature)
+            softened = powered / np.maximum(powered.sum(axis=1, keepdims=True), _LEAST_SUM)
+            aim[rows] = (1 - hard_weight) * temperature * softened
+        aim[np.arange(len(teacher)), teacher.argmax(axis=1)] += np.float32(hard_weight)
+        return cls(aim, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))
+
+
+class Table:
+    """The logits of each feature, all 0 before it learns.
+
+    Adagrad (Duchi et al. 2011), because a rare feature keeps a large step for when it is seen.
+
+    Attributes:
+        weight: (rows, K).
+        rate: learning rate; may be changed between epochs.
+        ridge: (rows,), L2: times the weight, what a step adds to the gradient of a row it meets.
+    """
+
+    def __init__(self, rows: int, classes: int, rate: float, ridge: Float32 | None = None) -> None:
+        self.weight: Float32 = np.zeros((rows, classes), np.float32)
+        self.rate = rate
+        self.ridge = np.zeros(rows, np.float32) if ridge is None else ridge
+        self._squares = np.zeros_like(self.weight)
+
+    def logits(self, texts: Bags) -> Float32:
+        """Return the logits (N, K) of N texts."""
+        out = np.empty((texts.offsets.size - 1, self.weight.shape[1]), np.float32)
+        _logits(self.weight, texts, out)
+        return out
+
+    def learn(self, texts: Bags, lesson: Lesson, order: Int64, batch_size: int) -> None:
+        """Make one step for every `batch_size` of the texts, in the given order."""
+        rate = np.float32(self.rate)
+        _learn(
+            self.weight, self._squares, self.ridge, rate, texts, lesson, order, batch_size
+        )  # fmt: skip
+
+
+@compiled(**_FLOATS)
+def _logits(weight: Float32, texts: Bags, out: Float32) -> None:
+    for text in range(out.shape[0]):
+        _text_logits(weight, texts, text, out[text])
+
+
+@compiled(**_FLOATS)
+def _learn(
+    weight: Float32,
+    squares: Float32,
+    ridge: Float32,
+    rate: np.float32,
+    texts: Bags,
+    lesson: Lesson,
+    order: Int64,
+    batch_size: int,
+) -> None:
+    rows, classes = weight.shape
+    # The rows that a batch meets, in the order of meeting; each one's place there; its gradient.
+    met = np.empty(rows, np.int32)
+    place = np.full(rows, -1, np.int32)
+    gradients = np.empty((rows, classes), np.float32)
+    logits = np.empty(classes, np.float32)
+    slope = np.empty(classes, np.float32)
+    for start in range(0, order.size, batch_size):
+        batch = order[start : start + batch_size]
+        mass = max(lesson.mass[batch].sum(), _TINY)
+        found = 0
+        for text in batch:
+            _text_logits(weight, texts, text, logits)
+            text_slope(logits, lesson, text, slope)
+            for m in range(texts.offsets[text], texts.offsets[text + 1]):
+                row = texts.features[m]
+                if place[row] < 0:
+                    place[row] = found
+                    met[found] = row
+                    gradients[found] = 0.0
+                    found += 1
+                _add(gradients[place[row]], texts.shares[m] * (lesson.mass[text] / mass), slope)
+        for n in range(found):
+            row = met[n]
+            place[row] = -1
+            _add(gradients[n], ridge[row], weight[row])
+            _step(weight[row], squares[row], gradients[n], rate)
+
+
+@compiled(**_FLOATS)
+def _text_logits(weight: Float32, texts: Bags, text: int, out: Float32) -> None:
+    out[:] = 0.0
+    for m in range(texts.offsets[text], texts.offsets[text + 1]):
+        _add(out, texts.shares[m], weight[texts.features[m]])
+
+
+@compiled(**_FLOATS)
+def text_slope(logits: Float32, lesson: Lesson, text: int, out: Float32) -> None:
+    """Write the gradient of a text's loss, before its label mass, to `out` (K,).
+
+    The logits (K,) are spent: they may come out changed.
+    """
+    _softmax(logits, lesson.temperature, out)
+    soft = (_ONE - lesson.hard_weight) * lesson.temperature
+    for k in range(out.size):
+        out[k] = soft * out[k] - lesson.aim[text, k]
+    if lesson.hard_weight > 0:
+        _softmax(logits, _ONE, logits)
+        _add(out, lesson.hard_weight, logits)
+
+
+@compiled(**_FLOATS)
+def _softmax(logits: Float32, temperature: np.float32, out: Float32) -> None:
+    top = logits.max()
+    for k in range(out.size):
+        out[k] = np.exp((logits[k] - top) / temperature)
+    out /= out.sum()
+
+
+@compiled(**_FLOATS)
+def _add(total: Float32, times: np.float32, what: Float32) -> None:
+    for k in range(total.size):
+        total[k] += times * what[k]
+
+
+@compiled(**_FLOATS)
+def _step(weight: Float32, squares: Float32, gradient: Float32, rate: np.float32) -> None:
+    for k in range(weight.size):
+        squares[k] += gradient[k] * gradient[k]
+        weight[k] -= rate * gradient[k] / (np.sqrt(squares[k]) + _TINY)
