@@ -59,7 +59,7 @@ def fine_tune_once(
     key = digest(
         [list(texts), list(gold), epochs, lr, max_length],
         sha256(minilm / "model.safetensors"),
-        *(sha256(ROOT / "students/distill" / name) for name in ("finetune.py", "training.py")),
+        *(sha256(ROOT / "students/train" / name) for name in ("finetune.py", "training.py")),
     )
     folder = cache / f"teacher-{key}"
     if folder.exists():

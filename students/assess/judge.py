@@ -25,7 +25,7 @@ from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, PriceSpec, To
 from costmodel.whatif import project_deployment
 from students.assess.jobs import Job, answer_of
 from students.assess.pii import mask
-from students.distill.run import Distilled, distill, prove, take_parts
+from students.distill.run import Distilled, bill_of, distill, prove, take_parts
 from students.errors import BadInputs
 from students.label.inputs import read_inputs
 from students.label.labelled import LabelledSet
@@ -33,9 +33,8 @@ from students.label.record import Agreement, LabellingRecord, TeacherIdentity, U
 from students.label.split import split_inputs
 from students.labels import NO_LABEL
 from students.prompt import prompt_sha256
-from students.runtime.bundle import LabellingBill, draft
+from students.runtime.bundle import draft
 from students.task import StudentSection, Task, load_task
-from students.teachers.protocol import TeacherDescriptor
 from students.wording import bare
 
 LEAST_ROWS = 600
@@ -176,20 +175,7 @@ def judge(
     task = _write(job, money, folder, max(promises), masked if masking else None)
     labelled, splits, record = _labels(job, task, masked if masking else None)
     save_labels(task.work_dir, labelled, record)
-    bill = LabellingBill(
-        n=record.n,
-        usd=record.usd,
-        price=record.price,
-        self_agreement_n=record.self_agreement.n,
-        self_agreement_agreed=record.self_agreement.agreed,
-        labels_sha256=record.labels_sha256,
-        rows=record.rows,
-        sampling=record.sampling,
-    )
-    who = record.teacher
-    teacher = TeacherDescriptor(
-        who.mode, who.model, who.revision, who.prompt_sha256, who.parameters
-    )
+    teacher, bill = record.teacher.descriptor, bill_of(record)
     try:
         first = distill(task, labelled, splits, teacher=teacher, labelling=bill, report=report)
     except BadInputs as error:  # e.g. all texts are copies of one template

@@ -58,15 +58,11 @@ def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool)
     """Distil each family on several seeds; report escalation, agreement, speed and time."""
     from students.label.record import load_labels
     from students.task import load_task
-    from students.teachers.protocol import TeacherDescriptor
     from students.train.profiling import machine
 
     task = load_task(task_path)
     labelled, record = load_labels(task.work_dir)
-    who = record.teacher
-    teacher = TeacherDescriptor(
-        who.mode, who.model, who.revision, who.prompt_sha256, who.parameters
-    )
+    teacher = record.teacher.descriptor
     splits = record.split_rows()
     found: dict[str, list[Outcome]] = {}
     for family in families or FAMILIES:
@@ -82,7 +78,7 @@ def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool)
             )
     shown = {
         "task": task.name,
-        "teacher": who.model,
+        "teacher": teacher.model,
         "promise": task.promise.model_dump(mode="json"),
         "rows": {name: len(rows) for name, rows in splits.items()},
         "seeds": seeds,

@@ -78,12 +78,10 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
 
     from students.commands.bars import Bars
     from students.distill.ladder import climb
+    from students.distill.run import bill_of
     from students.label.record import load_labels
-    from students.runtime.bundle import LabellingBill
-    from students.teachers.protocol import TeacherDescriptor
 
     labelled, record = load_labels(labels_dir)
-    who = record.teacher
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
@@ -105,19 +103,8 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
             task,
             labelled,
             record.split_rows(),
-            teacher=TeacherDescriptor(
-                who.mode, who.model, who.revision, who.prompt_sha256, who.parameters
-            ),
-            labelling=LabellingBill(
-                n=record.n,
-                usd=record.usd,
-                price=record.price,
-                self_agreement_n=record.self_agreement.n,
-                self_agreement_agreed=record.self_agreement.agreed,
-                labels_sha256=record.labels_sha256,
-                rows=record.rows,
-                sampling=record.sampling,
-            ),
+            teacher=record.teacher.descriptor,
+            labelling=bill_of(record),
             report=report,
         )
 

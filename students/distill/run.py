@@ -27,6 +27,7 @@ from students.confidence import softmax
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs, NotCertifiable
 from students.label.labelled import MOST_UNUSABLE, LabelledSet
+from students.label.record import LabellingRecord
 from students.label.split import LEARNT, unlike
 from students.labels import NO_LABEL
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
@@ -105,6 +106,20 @@ def distill(
         manifest = _describe(task, trained, folder, teacher, labelling, clock)
         manifest = manifest.model_copy(update={"training_s": time.perf_counter() - start})
         return prove(task, manifest, folder, part, report, clock)
+
+
+def bill_of(record: LabellingRecord) -> LabellingBill:
+    """What a bundle says of the labels it was made from."""
+    return LabellingBill(
+        n=record.n,
+        usd=record.usd,
+        price=record.price,
+        self_agreement_n=record.self_agreement.n,
+        self_agreement_agreed=record.self_agreement.agreed,
+        labels_sha256=record.labels_sha256,
+        rows=record.rows,
+        sampling=record.sampling,
+    )
 
 
 def prove(

@@ -20,6 +20,7 @@ from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling
 from students.label.summary import count_labels
 from students.task import Sampling, Task
+from students.teachers.protocol import TeacherDescriptor
 
 LABELS_FILE = "labels.npz"
 RECORD_FILE = "labels.json"
@@ -39,6 +40,13 @@ class TeacherIdentity(_Part):
     parameters: str
     terms: str = ""
     """The provider's terms on training with its outputs, as the user read them."""
+
+    @property
+    def descriptor(self) -> TeacherDescriptor:
+        """What is part of cache keys and certificates."""
+        return TeacherDescriptor(
+            self.mode, self.model, self.revision, self.prompt_sha256, self.parameters
+        )
 
 
 class Usage(_Part):
