@@ -148,6 +148,9 @@ def distill_if_changed(task: Path) -> None:
     if not done.exists() or done.read_text(encoding="utf-8") != key:
         raisehand("distill", "--task", str(task))
         done.write_text(key, encoding="utf-8")
+    else:
+        say(["distill", "--task", str(task)])
+        console.print("Kept from an earlier run: labels, task and code are the same.")
 
 
 def _options() -> Options:

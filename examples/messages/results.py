@@ -346,7 +346,9 @@ def _rows(results: Results) -> dict[str, list[tuple[str, str]]]:
 
 def _milliseconds(latency: dict[str, float | None], name: str) -> str:
     p50, p99 = latency[f"{name}_p50"], latency[f"{name}_p99"]
-    return "nobody" if p50 is None or p99 is None else f"{p50:.1f} · {p99:.1f} ms"
+    if p50 is None:
+        return "too few answers"
+    return f"{p50:.1f} · " + ("too few for a p99" if p99 is None else f"{p99:.1f} ms")
 
 
 def _screen(results: Results, console: Console) -> None:

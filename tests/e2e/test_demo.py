@@ -46,7 +46,7 @@ def test_demo_json_carries_every_figure(demo):
         },
         "cost_per_1k_usd": {"teacher_only", "student_only", "cascade"},
         "monthly_savings_usd": {"low", "mid", "high"},
-        "latency_ms": {"student_p50", "student_p99", "escalated_p50", "escalated_p99"},
+        "latency_ms": {"student_p50", "escalated_p50"},  # a p99 takes a thousand answers
         "load": {"offered_rps", "achieved_rps", "failures"},
     }  # fmt: skip
     for section, names in expected.items():
