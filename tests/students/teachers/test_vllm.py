@@ -226,10 +226,12 @@ LISTING = {"system": "Choose.\n{labels}", "user": "Text: {text}"}
     ],
 )
 async def test_chat_gives_a_distribution_and_a_bill(smollm, tmp_path, teacher, requests):
-    """Mode C: words, both orders, letters and 77 labels in two levels are read from logprobs."""
+    """Mode C: words, both orders, letters and 77 labels in two levels are read from logprobs.
+
+    So small a model may begin a sentence instead of naming a label: that is said, not read.
+    """
     task = _task(tmp_path, smollm, **teacher)
     asker = make_teacher(task)
-    await asker.check()
     replies = [(await asker.label([text]))[0] for text in TEXTS]
     await asker.aclose()
     for reply in replies:
@@ -239,7 +241,8 @@ async def test_chat_gives_a_distribution_and_a_bill(smollm, tmp_path, teacher, r
         assert 1 <= reply.usage.requests <= requests
         assert reply.usage.output_tokens == reply.usage.requests
         assert reply.usage.input_tokens > 10
-        assert reply.wording.casefold() in task.answers
+        named = reply.wording.casefold() in task.answers
+        assert named if d.label is not None else "no label" in reply.fault
     assert len({reply.distribution.probabilities for reply in replies}) == len(TEXTS)
 
 
