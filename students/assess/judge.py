@@ -163,10 +163,13 @@ def judge(
     Args:
         job: the calls.
         money: from `money_of`.
-        folder: gets task.yaml, inputs.parquet and .raisehand; replaced where it is from before.
+        folder: gets task.yaml, inputs.parquet and .raisehand. Looks at its rows stay counted.
         promises: agreements to certify; each is one look at the calibration rows.
         masking: mask what names a person before anything is stored.
         report: progress.
+
+    Raises:
+        BadInputs: the folder holds another task.
     """
     why_not = job.why_not or _too_small(job, money)
     if why_not is not None or money.spec is None:
@@ -230,8 +233,7 @@ def _write(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     labels = list(job.labels.values())
     usable = [call for call in job.latest if job.text_of(call)]
     texts = [_clean(job.text_of(call), masked) for call in usable]
@@ -240,7 +242,6 @@ def _write(
     columns: dict[str, Any] = {"text": texts, "answer": [answer_of(call) for call in usable]}
     if dated:
         columns["time"] = times
-    pq.write_table(pa.table(columns), folder / "inputs.parquet")
     assert money.spec is not None
     content = {
         "name": job.name,
@@ -262,7 +263,14 @@ def _write(
         "traffic": {"requests_per_day": round(money.per_day, 1)},
     }
     path = folder / "task.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), "utf-8")
+    written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    if path.exists() and path.read_text("utf-8") != written:
+        raise BadInputs(
+            f"{path} exists and is another task: of another log, another promise, or edited since; "
+            "give another --out"
+        )
+    path.write_text(written, "utf-8")
+    pq.write_table(pa.table(columns), folder / "inputs.parquet")
     return load_task(path)
 
 

@@ -120,6 +120,20 @@ def test_one_screen_and_a_page(log, tmp_path):
     assert "src=" not in page
 
 
+def test_a_task_that_was_edited_is_not_overwritten(told, log):
+    """Nor are the looks at its rows forgotten; the same log again is the same task."""
+    folder = told[1] / _job(told, TICKETS)["name"]
+    task, looks = folder / "task.yaml", folder / ".raisehand" / "certificates.jsonl"
+    before = looks.read_bytes()
+    command = [str(log), "--out", str(told[1]), "--job", "sort", "--json"]
+    assert CliRunner().invoke(assess, command).exit_code == 0
+    assert looks.read_bytes().startswith(before)
+    task.write_text(task.read_text("utf-8") + "# mine\n", "utf-8")
+    refused = CliRunner().invoke(assess, command)
+    assert "is another task" in str(refused.exception)
+    assert task.read_text("utf-8").endswith("# mine\n")
+
+
 def test_a_prompt_without_a_system_message_is_found_by_its_words():
     """Also where the text comes first and the instruction last."""
     calls = [LoggedCall("", f"Say the mood of: t{i}", "good", "m") for i in range(60)]
