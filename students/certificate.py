@@ -119,7 +119,7 @@ class Certificate(BaseModel):
         )
 
 
-class Refusal(BaseModel):
+class NoCertificate(BaseModel):
     """Why nothing (or next to nothing) is certified, and what would help: no proof of anything."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -150,7 +150,7 @@ class Refusal(BaseModel):
     usd_needed: Decimal | None = None
     """What these inputs would cost at this teacher's price so far; None if unknown."""
 
-    def in_inputs(self, calibration_share: float, usd_per_label: Decimal | None) -> Refusal:
+    def in_inputs(self, calibration_share: float, usd_per_label: Decimal | None) -> NoCertificate:
         """Return it with how many inputs are to be added, and what they would cost.
 
         Args:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 
 if TYPE_CHECKING:
-    from students.certificate import Refusal
+    from students.certificate import NoCertificate
 
 
 class StudentsError(Exception):
@@ -64,7 +64,7 @@ class NotCertifiable(StudentsError):
 
     exit_code = 3
 
-    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
+    def __init__(self, message: str, refusal: NoCertificate | None = None) -> None:
         super().__init__(message)
         self.refusal = refusal
 

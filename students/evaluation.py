@@ -17,7 +17,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Share(_Part):
+class CountedShare(_Part):
     """A count out of n and its exact (Clopper-Pearson) two-sided 95 % interval."""
 
     count: int
@@ -27,7 +27,7 @@ class Share(_Part):
     high: float
 
 
-class Interval(_Part):
+class IntervalEstimate(_Part):
     """An estimate with a 95 % interval."""
 
     estimate: float
@@ -40,7 +40,7 @@ class Interval(_Part):
         return self.low > 0 or self.high < 0
 
 
-class Quality(_Part):
+class GoldFigures(_Part):
     """Against gold; None without gold. Macro-F1 is over the classes that occur in gold."""
 
     accuracy: float | None = None
@@ -55,8 +55,8 @@ class Paired(_Part):
     """
 
     n: int
-    accuracy: Interval
-    macro_f1: Interval
+    accuracy: IntervalEstimate
+    macro_f1: IntervalEstimate
     only_first: int
     only_second: int
     p_value: float
@@ -124,7 +124,7 @@ class ReliabilityBin(_Part):
     low: float
     high: float
     mean_confidence: float
-    agreement: Share
+    agreement: CountedShare
 
 
 class ClassRow(_Part):
@@ -139,7 +139,7 @@ class ClassRow(_Part):
     f1: float
     escalation: float | None
     """Share of the teacher's rows of this label that escalate."""
-    missed: Share | None
+    missed: CountedShare | None
     """Of the teacher's rows of this label: kept, and answered otherwise."""
     teacher_gold_f1: float | None = None
     student_gold_f1: float | None = None
@@ -171,9 +171,9 @@ class Unlike(_Part):
     expect of what is new. None where there is no such row.
     """
 
-    agreement: Share | None
-    cascade_agreement: Share | None
-    escalation: Share | None
+    agreement: CountedShare | None
+    cascade_agreement: CountedShare | None
+    escalation: CountedShare | None
 
 
 class Evaluation(_Part):
@@ -187,24 +187,24 @@ class Evaluation(_Part):
     promised_agreement: float
     thresholds: tuple[float, ...]
 
-    teacher: Quality
-    student: Quality
-    cascade: Quality
-    majority: Quality
+    teacher: GoldFigures
+    student: GoldFigures
+    cascade: GoldFigures
+    majority: GoldFigures
     """Always answering the most frequent gold label."""
     teacher_minus_student: Paired | None
     teacher_minus_cascade: Paired | None
 
-    agreement: Share
+    agreement: CountedShare
     """Student = teacher when the student answers everything."""
-    kept_agreement: Share | None
+    kept_agreement: CountedShare | None
     """Student = teacher among the answers that the student keeps; None when it keeps none."""
-    cascade_agreement: Share
+    cascade_agreement: CountedShare
     """Answer = teacher over all traffic: escalated answers agree by definition."""
-    escalation: Share
+    escalation: CountedShare
     unlike: Unlike | None = None
     """The same on texts unlike anything that was learnt from; None in older bundles."""
-    self_agreement: Share | None = None
+    self_agreement: CountedShare | None = None
     """Teacher = teacher, asked twice: the ceiling of agreement."""
 
     probabilities: Probabilities

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from students.certificate import Certificate, ClassPromise
-from students.evaluation import Evaluation, Interval, Paired, Quality, Share
+from students.evaluation import CountedShare, Evaluation, GoldFigures, IntervalEstimate, Paired
 
 Row = tuple[str, str, str]
 """Block, metric, value."""
 
 
-def share_words(share: Share) -> str:
+def share_words(share: CountedShare) -> str:
     """A rate with its exact interval and its counts."""
     return f"{share.rate:.2%} [{share.low:.2%}, {share.high:.2%}] ({share.count:,} of {share.n:,})"
 
@@ -187,12 +187,12 @@ def _class_rows(e: Evaluation, one: ClassPromise) -> list[Row]:
     ]
 
 
-def _quality_words(quality: Quality, n: int) -> str:
+def _quality_words(quality: GoldFigures, n: int) -> str:
     if quality.accuracy is None or quality.macro_f1 is None:
         return "no gold labels: only agreement is known"
     return f"{quality.accuracy:.4f} · {quality.macro_f1:.4f} (n = {n:,})"
 
 
-def _interval_words(interval: Interval) -> str:
+def _interval_words(interval: IntervalEstimate) -> str:
     verdict = "" if interval.excludes_zero else ", not told apart"
     return f"{interval.estimate:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]{verdict}"

@@ -68,7 +68,7 @@ def _words(name: str, own: PriceList) -> str:
 def _print(rows: list[MachineRow], today: date) -> None:
     from rich.console import Console
 
-    from costmodel.report.tables import Table
+    from costmodel.report.tables import PageTable
     from costmodel.report.terminal import print_tables
 
     sources = sorted({row.source for row in rows})
@@ -83,7 +83,7 @@ def _print(rows: list[MachineRow], today: date) -> None:
         for row in rows
     )
     headers = ("name", "$/hour", "hardware", "checked", "source")
-    print_tables(Console(), [Table("Hourly prices", headers, cells)])
+    print_tables(Console(), [PageTable("Hourly prices", headers, cells)])
     for number, source in enumerate(sources, 1):
         click.echo(f"[{number}] {source}")
     click.echo(

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from costmodel.report.tables import Table
+    from costmodel.report.tables import PageTable
 
 FILE = click.Path(path_type=Path)
 
 
-def show(tables: Sequence[Table], *, as_markdown: bool = False) -> None:
+def show(tables: Sequence[PageTable], *, as_markdown: bool = False) -> None:
     """Print tables on the terminal, or as Markdown."""
     from rich.console import Console
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from costmodel.bill.verdict import Verdict
     from costmodel.inputs.deployment import Deployment
     from costmodel.plan.study import Study
-    from costmodel.report.tables import Table
+    from costmodel.report.tables import PageTable
 
 _COLOURS = {"good": "green", "plain": None, "bad": "red"}
 
@@ -275,7 +275,7 @@ def _exit(verdicts: Sequence[Verdict]) -> None:
 
 
 def _print(
-    tables: Sequence[Table], found: Verdict, warnings: Sequence[str], *, as_markdown: bool
+    tables: Sequence[PageTable], found: Verdict, warnings: Sequence[str], *, as_markdown: bool
 ) -> None:
     if as_markdown:
         parts = [found.sentence, *(f"Warning: {one}" for one in warnings)]

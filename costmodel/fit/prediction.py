@@ -246,7 +246,7 @@ def fit(
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class LoadPrediction:
     """What a load will see: means over seeds with 95 % intervals of one run as long as asked."""
 
     per_second: Interval
@@ -271,7 +271,7 @@ def predict(
     seeds: Sequence[int] = range(12),
     *,
     felt_per_s: float | None = None,
-) -> Prediction:
+) -> LoadPrediction:
     """Simulate a load on a measured router.
 
     Args:
@@ -297,7 +297,7 @@ def predict(
 
     prices = [_usd_per_1k(profile, result) for result in results]
     known = [price for price in prices if price is not None]
-    return Prediction(
+    return LoadPrediction(
         **{figure: over(figure) for figure in _FIGURES},
         usd_per_1k=interval(known) if len(known) == len(prices) else None,
         extrapolated=workload.rates(duration_s).max()

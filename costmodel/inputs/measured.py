@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from costmodel.errors import BadScenario
 from costmodel.inputs.changes import first_fault
 from costmodel.inputs.profile import StudentProfile
-from costmodel.queueing.roofline import Model, gpu_named, step_fields
+from costmodel.queueing.roofline import DecoderShape, gpu_named, step_fields
 
 
 def from_profile(profile: StudentProfile) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def with_roofline(teacher: dict[str, Any], path: Path) -> dict[str, Any]:
     shape = dict(teacher.pop("roofline") or {})
     gpu = gpu_named(str(shape.pop("gpu", None)))
     try:
-        return {**step_fields(gpu, Model.model_validate(shape)), **teacher}
+        return {**step_fields(gpu, DecoderShape.model_validate(shape)), **teacher}
     except ValidationError as error:
         raise BadScenario(f"{path}: teacher.roofline.{first_fault(error)}") from error
 

@@ -196,7 +196,7 @@ class HostedTeacher(TeacherBase):
     noise: Noise = Noise()
 
 
-class OneOff(_Section):
+class OneOffSection(_Section):
     """What is paid once, or once for each student."""
 
     labelled_texts: int = Field(default=0, ge=0)
@@ -226,7 +226,7 @@ class Scenario(_Section):
     teacher: Annotated[ApiTeacher | HostedTeacher, Field(discriminator="kind")] = ApiTeacher()
     baselines: dict[str, PriceSpec] = {}
     """Other APIs that could do the job alone: the cheap rails of the bill."""
-    one_off: OneOff = OneOff()
+    one_off: OneOffSection = OneOffSection()
     promise: Promise | None = None
     """What was promised to those who read the answers; None: nothing was."""
     limits: Limits = Limits()

@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SizeBand:
     """The requests between two sizes, as shares of all requests and of their tokens."""
 
     above: int
@@ -42,11 +42,11 @@ class Sizes:
         ones = np.ones(read.size)
         return cls(read, ones if written is None else written, ones if weight is None else weight)
 
-    def parts(self, mean_read: float, starts: Sequence[int]) -> tuple[Part, ...]:
+    def parts(self, mean_read: float, starts: Sequence[int]) -> tuple[SizeBand, ...]:
         """Cut the requests at input sizes, where the mean of all is `mean_read` tokens."""
         all_read = float((self.weight * self.read).sum())
         if not all_read:
-            return (Part(0, Decimal(1), Decimal(1), Decimal(1)),)
+            return (SizeBand(0, Decimal(1), Decimal(1), Decimal(1)),)
         size = self.read * (mean_read * float(self.weight.sum()) / all_read)
         edges = [-np.inf, *sorted(set(starts)), np.inf]
         found = []
@@ -56,7 +56,7 @@ class Sizes:
                 Decimal(repr(_share(inside, self.weight, values)))
                 for values in (None, self.read, self.written)
             ]
-            found.append(Part(max(int(low), 0) if np.isfinite(low) else 0, *shares))
+            found.append(SizeBand(max(int(low), 0) if np.isfinite(low) else 0, *shares))
         return tuple(part for part in found if part.requests)
 
 

@@ -59,7 +59,7 @@ GPUS = {
 }
 
 
-class Model(BaseModel):
+class DecoderShape(BaseModel):
     """The shape of a dense decoder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,7 +93,7 @@ def gpu_named(name: str) -> Gpu:
     return GPUS[name]
 
 
-def step_fields(gpu: Gpu, model: Model) -> dict[str, float]:
+def step_fields(gpu: Gpu, model: DecoderShape) -> dict[str, float]:
     """Step times and cache of one replica on one GPU, by their names in a hosted teacher.
 
     Raises:

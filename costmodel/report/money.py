@@ -18,7 +18,7 @@ from costmodel.report.figures import (
 from costmodel.report.page import Headline, Page, figure_html
 from costmodel.report.paid import paid_tables
 from costmodel.report.tables import (
-    Table,
+    PageTable,
     doubt_words,
     doubts,
     failure_costs,
@@ -54,7 +54,7 @@ def money_page(deployment: Deployment, projection: Projection, uncertain: Uncert
 
 def money_tables(
     deployment: Deployment, projection: Projection, uncertain: Uncertain
-) -> tuple[Table, ...]:
+) -> tuple[PageTable, ...]:
     """Every table of the page, for a terminal too."""
     rows = [
         ("doubts", doubt_words(deployment.doubt)),
@@ -73,7 +73,7 @@ def money_tables(
                 f"full batches: {profile.texts_per_s:,.0f} ({profile.machine})",
             )
         )
-    stated = Table("Stated, not counted", ("", "value"), tuple(rows))
+    stated = PageTable("Stated, not counted", ("", "value"), tuple(rows))
     found = judgement(feasible_deployment(deployment, projection))
     bill, *others = projection_tables(projection)
     paid = paid_tables(projection.rails, deployment.prices)

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 from costmodel.bill.rails import Rail
 from costmodel.money.pricelist import PriceList
-from costmodel.report.tables import RAILS, Table
+from costmodel.report.tables import RAILS, PageTable
 
 
-def paid_tables(rails: Sequence[Rail], own: PriceList | None) -> tuple[Table, ...]:
+def paid_tables(rails: Sequence[Rail], own: PriceList | None) -> tuple[PageTable, ...]:
     """One table where a price list says a currency or a tax; none otherwise."""
     if own is None or own.paid_in is None:
         return ()
@@ -18,7 +18,7 @@ def paid_tables(rails: Sequence[Rail], own: PriceList | None) -> tuple[Table, ..
     rows = tuple(
         (RAILS[rail.name], f"{own.in_currency(rail.usd_per_month):,.2f} {code}") for rail in rails
     )
-    return (Table(f"As paid: {own.paid_in}", ("rail", "per month"), rows),)
+    return (PageTable(f"As paid: {own.paid_in}", ("rail", "per month"), rows),)
 
 
 def paid_json(rails: Sequence[Rail], own: PriceList | None) -> dict[str, object] | None:

@@ -10,10 +10,10 @@ from costmodel.plan.study import Study
 from costmodel.plan.year import MonthOfYear
 from costmodel.report.figures import compared_figure, year_figure
 from costmodel.report.page import Page
-from costmodel.report.tables import Table, ms, percent, usd
+from costmodel.report.tables import PageTable, ms, percent, usd
 
 
-def compare_tables(studies: Sequence[Study]) -> tuple[Table, ...]:
+def compare_tables(studies: Sequence[Study]) -> tuple[PageTable, ...]:
     """Side by side, where they cross, and for each what it changes against the first."""
     best = efficient(studies)
     rows = tuple(
@@ -32,11 +32,11 @@ def compare_tables(studies: Sequence[Study]) -> tuple[Table, ...]:
     )
     headers = ("scenario", "cascade per month", "teacher only", "saving", "agreement", "p99",
                "degraded or refused", "of these", "verdict")  # fmt: skip
-    table = Table("Side by side (cost, agreement and p99: what nothing beats)", headers, rows)
+    table = PageTable("Side by side (cost, agreement and p99: what nothing beats)", headers, rows)
     return (table, _crossing_table(studies), *_diffs(studies))
 
 
-def _crossing_table(studies: Sequence[Study]) -> Table:
+def _crossing_table(studies: Sequence[Study]) -> PageTable:
     rows = tuple(
         (
             one.what,
@@ -47,14 +47,14 @@ def _crossing_table(studies: Sequence[Study]) -> Table:
         for one in crossings(studies)
     )
     first = studies[0].scenario.name
-    return Table(
+    return PageTable(
         f"Where each costs the same as {first} (closed form, whole machines)",
         ("what", "beside", "cost the same at", "costs less above it, or always"),
         rows,
     )
 
 
-def _diffs(studies: Sequence[Study]) -> list[Table]:
+def _diffs(studies: Sequence[Study]) -> list[PageTable]:
     found = []
     first = studies[0]
     for other in studies[1:]:
@@ -66,11 +66,11 @@ def _diffs(studies: Sequence[Study]) -> list[Table]:
         )
         names = f"{first.scenario.name} → {other.scenario.name}"
         headers = ("line", "before", "after", "moved by")
-        found.append(Table(f"Which line moved: {names}", headers, tuple(rows)))
+        found.append(PageTable(f"Which line moved: {names}", headers, tuple(rows)))
         fields = changed_fields(first.scenario, other.scenario)
         if fields:
             caption = f"What the files say differently: {names}"
-            found.append(Table(caption, ("field", "before", "after"), tuple(fields)))
+            found.append(PageTable(caption, ("field", "before", "after"), tuple(fields)))
     return found
 
 
@@ -92,7 +92,7 @@ def compare_page(studies: Sequence[Study]) -> Page:
     return page
 
 
-def year_table(months: Sequence[MonthOfYear]) -> Table:
+def year_table(months: Sequence[MonthOfYear]) -> PageTable:
     """Month by month, with the cash since the beginning."""
     rows = tuple(
         (
@@ -106,7 +106,7 @@ def year_table(months: Sequence[MonthOfYear]) -> Table:
         )
         for one in months
     )
-    return Table(
+    return PageTable(
         "Month by month (closed form; negative cash: not yet earned back)",
         ("month", "requests", "teacher only", "cascade", "saving", "cash since the start",
          "present value"),
@@ -127,7 +127,7 @@ def year_page(name: str, months: Sequence[MonthOfYear], sentence: str) -> Page:
     return page
 
 
-def forecast_table(rows: Sequence[Compared]) -> Table:
+def forecast_table(rows: Sequence[Compared]) -> PageTable:
     """What was projected beside what the ledger has."""
 
     def shown(value: float, unit: str) -> str:
@@ -137,7 +137,7 @@ def forecast_table(rows: Sequence[Compared]) -> Table:
             f"{value:,.0f}"
         )  # fmt: skip
 
-    return Table(
+    return PageTable(
         "Forecast and actual over the ledger's own time",
         ("line", "forecast", "actual", "off by"),
         tuple(

@@ -21,7 +21,7 @@ from costmodel.report.paid import paid_json, paid_tables
 from costmodel.report.spread import seeds_table
 from costmodel.report.tables import (
     RAILS,
-    Table,
+    PageTable,
     break_even,
     doubt_words,
     doubts,
@@ -37,7 +37,7 @@ from costmodel.report.tables import (
 from costmodel.uncertainty.draws import INPUTS
 
 
-def study_tables(study: Study) -> tuple[Table, ...]:
+def study_tables(study: Study) -> tuple[PageTable, ...]:
     """Everything a study says, from the bill to the unit prices."""
     cascade = next(rail for rail in study.bill.rails if rail.name == "cascade")
     return (
@@ -57,7 +57,7 @@ def study_tables(study: Study) -> tuple[Table, ...]:
     )
 
 
-def savings(study: Study) -> Table:
+def savings(study: Study) -> PageTable:
     """Signed savings against everything else one could do."""
     rows = [
         (
@@ -70,7 +70,7 @@ def savings(study: Study) -> Table:
         )
         for one in study.savings
     ]
-    return Table(
+    return PageTable(
         "Monthly saving of the cascade (negative: it costs more); P10 and P90 from "
         f"{study.uncertain.draws:,} draws",
         ("against", "costs per month", "P10", "saving", "P90", "share"),
@@ -78,7 +78,7 @@ def savings(study: Study) -> Table:
     )
 
 
-def service(study: Study) -> Table:
+def service(study: Study) -> PageTable:
     """What users see: over all arrivals, refusals included; of the first seed."""
     result = study.result
     everyone, student, teacher = (result.routes[name] for name in ("all", "student", "teacher"))
@@ -102,10 +102,10 @@ def service(study: Study) -> Table:
             ("p50 / p99, between its tokens", f"{ms(gap.p50_s)} / {ms(gap.p99_s)}"),
             ("calls preempted", f"{result.counts['preemptions']:,}"),
         ]
-    return Table("Service over the simulated time", ("", "value"), tuple(rows))
+    return PageTable("Service over the simulated time", ("", "value"), tuple(rows))
 
 
-def averages(study: Study) -> Table:
+def averages(study: Study) -> PageTable:
     """The simulated bill beside the closed form that knows only means."""
     closed = study.projection
     rows = []
@@ -120,14 +120,14 @@ def averages(study: Study) -> Table:
                 percent(simulated / mean - 1, 2),
             )
         )
-    return Table(
+    return PageTable(
         "Simulated month beside the closed form: what averages hide",
         ("rail", "simulated", "closed form", "difference"),
         tuple(rows),
     )
 
 
-def assumptions(study: Study) -> Table:
+def assumptions(study: Study) -> PageTable:
     """What the figures rest on."""
     scenario, result = study.scenario, study.result
     policy = scenario.policy
@@ -159,10 +159,10 @@ def assumptions(study: Study) -> Table:
         ),
         ("doubts", doubt_words(scenario.doubt)),
     ]  # fmt: skip
-    return Table("Assumptions", ("", "value"), tuple(rows))
+    return PageTable("Assumptions", ("", "value"), tuple(rows))
 
 
-def unit_prices(study: Study) -> Table:
+def unit_prices(study: Study) -> PageTable:
     """Every unit price in words."""
     rows = [
         ("teacher", study.projection.unit_prices["teacher"]),
@@ -170,10 +170,10 @@ def unit_prices(study: Study) -> Table:
         ("teacher, best known terms", study.projection.baselines[1].words),
         *((name, price.words) for name, price in study.prices.baselines.items()),
     ]
-    return Table("Unit prices", ("who", "price"), tuple(rows))
+    return PageTable("Unit prices", ("who", "price"), tuple(rows))
 
 
-def comparison(studies: Sequence[Study]) -> Table:
+def comparison(studies: Sequence[Study]) -> PageTable:
     """One row per scenario of a sweep."""
     rows = [
         (
@@ -189,7 +189,7 @@ def comparison(studies: Sequence[Study]) -> Table:
         )
         for one in studies
     ]
-    return Table(
+    return PageTable(
         "Scenarios side by side, same traffic",
         ("scenario", "cascade per month", "saving", "of teacher", "escalated", "agreement",
          "p99", "degraded or refused", "verdict"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from costmodel.plan.spread import SPREAD, spread
 from costmodel.plan.study import Study
-from costmodel.report.tables import Table, ms, percent, usd
+from costmodel.report.tables import PageTable, ms, percent, usd
 
 
-def seeds_table(study: Study) -> tuple[Table, ...]:
+def seeds_table(study: Study) -> tuple[PageTable, ...]:
     """How far chance moves each figure: one run is no result."""
     if len(study.results) < 2:
         return ()
@@ -16,7 +16,7 @@ def seeds_table(study: Study) -> tuple[Table, ...]:
         for name, values in spread(study).items()
     ]
     caption = f"Over {len(study.results)} seeds: the same scenario, other chances"
-    return (Table(caption, ("", "mean", "lowest", "highest"), tuple(rows)),)
+    return (PageTable(caption, ("", "mean", "lowest", "highest"), tuple(rows)),)
 
 
 def _figure(name: str, value: float) -> str:

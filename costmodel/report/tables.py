@@ -26,7 +26,7 @@ RAILS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """A caption, headers, and rows of text that are as wide as the headers."""
 
     caption: str
@@ -64,7 +64,7 @@ def span(months: float) -> str:
     return f"{hours / 24:,.1f} days" if months < 2 else f"{months:,.1f} months"
 
 
-def projection_tables(projection: Projection) -> tuple[Table, ...]:
+def projection_tables(projection: Projection) -> tuple[PageTable, ...]:
     """Everything a projection says, from the headline to the unit prices."""
     return (
         bill_by_rail(projection),
@@ -76,7 +76,7 @@ def projection_tables(projection: Projection) -> tuple[Table, ...]:
     )
 
 
-def judgement(found: Feasibility) -> Table:
+def judgement(found: Feasibility) -> PageTable:
     """What users get, beside what may fail and what was promised."""
     limits, promise, band = found.limits, found.promise, found.agreement
     rows = [
@@ -113,7 +113,9 @@ def judgement(found: Feasibility) -> Table:
     how = "closed form, at the mean rate"
     if found.requests is not None:
         how = f"{found.requests:,} simulated requests, {found.escalations:,} escalations"
-    return Table(f"Does it answer, and as promised? ({how})", ("", "found", "limit"), tuple(rows))
+    return PageTable(
+        f"Does it answer, and as promised? ({how})", ("", "found", "limit"), tuple(rows)
+    )
 
 
 def failure_costs(failures: Failures, requests: Decimal, saving: Decimal) -> tuple[str, str]:
@@ -132,12 +134,12 @@ def failure_costs(failures: Failures, requests: Decimal, saving: Decimal) -> tup
     return "cost of failure", said
 
 
-def bill_by_rail(projection: Projection) -> Table:
+def bill_by_rail(projection: Projection) -> PageTable:
     """What a month and 1,000 requests cost on each rail."""
     return rails_table(projection.rails)
 
 
-def rails_table(rails: Sequence[Rail]) -> Table:
+def rails_table(rails: Sequence[Rail]) -> PageTable:
     """The same for any rails."""
     rows = [
         (
@@ -148,25 +150,25 @@ def rails_table(rails: Sequence[Rail]) -> Table:
         )
         for rail in rails
     ]
-    return Table(
+    return PageTable(
         "Bill by rail (a month is 730 hours)",
         ("rail", "per 1,000 requests", "per month", "of teacher only"),
         tuple(rows),
     )
 
 
-def cascade_lines(projection: Projection) -> Table:
+def cascade_lines(projection: Projection) -> PageTable:
     """The cascade's month, line by line."""
     return lines_table(projection.rail("cascade").lines)
 
 
-def lines_table(lines: Sequence[Line]) -> Table:
+def lines_table(lines: Sequence[Line]) -> PageTable:
     """The same for any lines."""
     rows = [(line.name, usd(line.usd), line.detail) for line in lines]
-    return Table("The cascade, line by line", ("line", "per month", "how"), tuple(rows))
+    return PageTable("The cascade, line by line", ("line", "per month", "how"), tuple(rows))
 
 
-def savings(projection: Projection) -> Table:
+def savings(projection: Projection) -> PageTable:
     """Signed savings against every baseline."""
     rows = [
         (
@@ -179,7 +181,7 @@ def savings(projection: Projection) -> Table:
         )
         for baseline in projection.baselines
     ]
-    return Table(
+    return PageTable(
         f"Monthly saving of the cascade, with the 95 % interval that {projection.n:,} evaluated "
         "rows give (negative: it costs more)",
         ("against", "costs per month", "saving, low", "saving", "saving, high", "share"),
@@ -187,7 +189,7 @@ def savings(projection: Projection) -> Table:
     )
 
 
-def break_even(projection: Projection) -> Table:
+def break_even(projection: Projection) -> PageTable:
     """When labelling and training are earned back."""
     got = projection.break_even
     if got.months is None:
@@ -211,10 +213,10 @@ def break_even(projection: Projection) -> Table:
     ]
     if got.not_counted:
         rows.insert(1, ("not counted: nobody stated", ", ".join(got.not_counted)))
-    return Table("Break-even", ("", "value"), tuple(rows))
+    return PageTable("Break-even", ("", "value"), tuple(rows))
 
 
-def assumptions(projection: Projection) -> Table:
+def assumptions(projection: Projection) -> PageTable:
     """What the figures rest on."""
     e, agreement = projection.escalation, projection.agreement
     student, kept = projection.student, projection.kept_agreement
@@ -241,7 +243,7 @@ def assumptions(projection: Projection) -> Table:
         *_machine_rows("teacher, asked everything", projection.teacher_machines),
         *_machine_rows("teacher, asked what escalates", projection.asked_machines),
     ]
-    return Table("Assumptions", ("", "value"), tuple(rows))
+    return PageTable("Assumptions", ("", "value"), tuple(rows))
 
 
 def _machine_rows(who: str, bill: MachineBill | None) -> list[tuple[str, str]]:
@@ -257,16 +259,16 @@ def _machine_rows(who: str, bill: MachineBill | None) -> list[tuple[str, str]]:
     ]
 
 
-def unit_prices(projection: Projection) -> Table:
+def unit_prices(projection: Projection) -> PageTable:
     """Every unit price in words."""
     rows = [(name.replace("_", " "), words) for name, words in projection.unit_prices.items()]
     for baseline in projection.baselines:
         if baseline.name == "teacher_best_terms":
             rows.append(("teacher, best known terms", baseline.words))
-    return Table("Unit prices", ("who", "price"), tuple(rows))
+    return PageTable("Unit prices", ("who", "price"), tuple(rows))
 
 
-def doubts(uncertain: Uncertain) -> Table:
+def doubts(uncertain: Uncertain) -> PageTable:
     """What moves the saving."""
     rows = [
         (
@@ -277,7 +279,7 @@ def doubts(uncertain: Uncertain) -> Table:
         )
         for swing in uncertain.tornado
     ]
-    return Table(
+    return PageTable(
         "What moves the saving (each input alone, others as projected; prices, lengths and "
         "traffic are factors)",
         ("input", "P10 to P90", "saving at P10", "saving at P90"),
@@ -285,14 +287,14 @@ def doubts(uncertain: Uncertain) -> Table:
     )
 
 
-def limits(uncertain: Uncertain) -> Table:
+def limits(uncertain: Uncertain) -> PageTable:
     """What would have to be true for the cascade not to pay."""
     rows = []
     for one in uncertain.limits:
         beyond = "no value does that" if one.limit is None else _side(one.now, one.limit)
         chance = percent(one.probability, 2) if one.limit is not None else "–"
         rows.append((INPUTS[one.input], f"{one.now:.4g}", beyond, chance))
-    return Table(
+    return PageTable(
         "What would have to be true for this not to pay (against the teacher as priced); overall "
         f"probability of a loss {percent(uncertain.probability_of_loss, 2)}",
         ("input", "now", "saving is 0 at", "share of draws beyond"),
@@ -300,7 +302,7 @@ def limits(uncertain: Uncertain) -> Table:
     )
 
 
-def markdown(tables: Sequence[Table]) -> str:
+def markdown(tables: Sequence[PageTable]) -> str:
     """The tables as GitHub Markdown."""
     parts = []
     for table in tables:

@@ -10,7 +10,7 @@ from typing import Any
 from costmodel.bill.projection import Projection
 from costmodel.bill.verdict import Verdict
 from costmodel.inputs.deployment import Deployment, with_changes
-from costmodel.report.tables import Table, percent, usd
+from costmodel.report.tables import PageTable, percent, usd
 from costmodel.whatif import project_deployment, verdict
 
 
@@ -40,7 +40,7 @@ def places(base: Deployment, axes: Mapping[str, Sequence[Any]]) -> list[Place]:
     return found
 
 
-def places_table(found: Sequence[Place]) -> Table:
+def places_table(found: Sequence[Place]) -> PageTable:
     """One row for each place."""
     rows = tuple(
         (
@@ -54,7 +54,7 @@ def places_table(found: Sequence[Place]) -> Table:
         )
         for one in found
     )
-    return Table(
+    return PageTable(
         "The task side by side",
         ("with", "cascade per month", "saving", "of teacher", "escalated", "agreement", "verdict"),
         rows,

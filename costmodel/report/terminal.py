@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.report.page import is_numeric
-from costmodel.report.tables import Table
+from costmodel.report.tables import PageTable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ GAP = 3
 """Columns of space between two of a table's."""
 
 
-def print_tables(console: Console, tables: Sequence[Table]) -> None:
+def print_tables(console: Console, tables: Sequence[PageTable]) -> None:
     """Print each table under its caption; columns of numbers are right-aligned.
 
     Where the terminal is so narrow that words would break, each row becomes a card.
@@ -50,7 +50,7 @@ def print_tables(console: Console, tables: Sequence[Table]) -> None:
         console.print()
 
 
-def _widths(table: Table, room: int) -> list[int] | None:
+def _widths(table: PageTable, room: int) -> list[int] | None:
     """Of each column, so that no word is broken; None: there is no room for that.
 
     Each has its longest word; what is left goes to those that wrap, the first one first.
@@ -67,7 +67,7 @@ def _widths(table: Table, room: int) -> list[int] | None:
     return widths
 
 
-def _print_cards(console: Console, table: Table) -> None:
+def _print_cards(console: Console, table: PageTable) -> None:
     """One card for each row: its first cell, then each other cell beside its header."""
     from rich.text import Text
 

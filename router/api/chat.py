@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from router.api.answer_shape import Shape
-from router.api.chat_question import NoQuestion, Question, Questions
+from router.api.chat_question import ChatQuestion, ChatQuestions, NoQuestion
 from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
@@ -63,7 +63,7 @@ class Chat:
         self._wall = wall
         self._encode = msgspec.json.Encoder().encode
         self._decode_envelope = msgspec.json.Decoder(ChatEnvelope).decode
-        self._questions = Questions(_tasks(service), service.fault_of)
+        self._questions = ChatQuestions(_tasks(service), service.fault_of)
         self._by_model = self._questions.by_model
 
     async def __call__(self, call: Call) -> Reply | None:
@@ -73,7 +73,7 @@ class Chat:
             Refusal: the body is wrong or nobody could answer.
         """
         found = self._questions.read(call.body)
-        if isinstance(found, Question):
+        if isinstance(found, ChatQuestion):
             return await self._single(call, found).answer()
         await self._pass_on(call, found)
         return None
@@ -85,13 +85,13 @@ class Chat:
             Refusal: a header, the text or a field is wrong.
         """
         found = self._questions.read(call.body)
-        return self._single(call, found) if isinstance(found, Question) else None
+        return self._single(call, found) if isinstance(found, ChatQuestion) else None
 
-    def _single(self, call: Call, question: Question) -> Single:
+    def _single(self, call: Call, question: ChatQuestion) -> Single:
         ask = self._service.ask(call, question.text, SURFACE, *limits_in(call))
         return Single(question.served.pipeline, ask, partial(self._word, call, question))
 
-    def _word(self, call: Call, question: Question, answer: Answer) -> Reply:
+    def _word(self, call: Call, question: ChatQuestion, answer: Answer) -> Reply:
         words, finish = question.served.words, "stop"
         if answer.reason is Reason.TEACHER_REFUSED:
             said = ChatMessage(content=None, refusal=answer.wording)

@@ -16,7 +16,7 @@ from students.prompt import Template
 from students.task import Task
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
+class ChatQuestion(msgspec.Struct, frozen=True, gc=False):
     """A chat completion that asks for a task's label of a text."""
 
     served: Served
@@ -43,7 +43,7 @@ class NoQuestion(msgspec.Struct, frozen=True, gc=False):
         return f"{self.why} {self.field}".strip()
 
 
-class Questions:
+class ChatQuestions:
     """Recognises the questions of some tasks.
 
     Args:
@@ -65,7 +65,7 @@ class Questions:
             for name in {served.task.name, served.task.teacher.model}:
                 self.by_model.setdefault(name, []).append(served)
 
-    def read(self, body: bytes) -> Question | NoQuestion:
+    def read(self, body: bytes) -> ChatQuestion | NoQuestion:
         """Recognise a body.
 
         Raises:
@@ -78,7 +78,7 @@ class Questions:
         except (ValueError, RecursionError):
             return NoQuestion("unreadable")
 
-    def _read_slowly(self, body: bytes) -> Question | NoQuestion:
+    def _read_slowly(self, body: bytes) -> ChatQuestion | NoQuestion:
         """Leave out what says nothing, and find what stands against the rest."""
         try:
             given = msgspec.json.decode(body)
@@ -108,16 +108,16 @@ class Questions:
                 return found
             raise BadRequest(f"The body is not taken: {error}.") from None
 
-    def _match(self, request: ChatRequest) -> Question | NoQuestion:
+    def _match(self, request: ChatRequest) -> ChatQuestion | NoQuestion:
         found = NoQuestion("model")
         for served in self.by_model.get(request.model, ()):
             one = self._match_task(request, served)
-            if isinstance(one, Question):
+            if isinstance(one, ChatQuestion):
                 return one
             found = one
         return found
 
-    def _match_task(self, request: ChatRequest, served: Served) -> Question | NoQuestion:
+    def _match_task(self, request: ChatRequest, served: Served) -> ChatQuestion | NoQuestion:
         task = served.task
         if request.logprobs:
             return NoQuestion("field", "logprobs")
@@ -137,7 +137,7 @@ class Questions:
             return NoQuestion("field", str(other_shape))
         if served.passthrough is not None and self._fault_of(text) is not None:
             return NoQuestion("text")
-        return Question(served, text, request, shape)
+        return ChatQuestion(served, text, request, shape)
 
 
 def _type_of(tasks: Iterable[Task]) -> type[ChatRequest]:

@@ -29,7 +29,7 @@ _HELP = (
 )
 
 
-class Question(Struct):
+class OptionsQuestion(Struct):
     """A choice among the options that `criteria` names."""
 
     type: str
@@ -42,7 +42,7 @@ class SystemOneRequest(Struct):
 
     model: str
     state: str
-    questions: dict[str, Question]
+    questions: dict[str, OptionsQuestion]
     student_only: Any = msgspec.UNSET
     """Refused: a teacher is what it forbids, and might be asked."""
 

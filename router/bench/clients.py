@@ -16,7 +16,7 @@ Clients = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
-class Measured:
+class ClientFigures:
     """Closed-loop runs of one server on one core."""
 
     rps: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ async def compare(
     seconds: float,
 ) -> dict[str, Any]:
     """Measure every server with every client, in turns, and lay out what the first client saw."""
-    measured = {way: {name: Measured() for name in subjects} for way in Way}
+    measured = {way: {name: ClientFigures() for name in subjects} for way in Way}
     for _ in range(runs + 1):
         for way, servers in measured.items():
             for name, subject in subjects.items():
@@ -66,7 +66,7 @@ async def compare(
 
 async def _ask(
     subject: Subject,
-    measured: Measured,
+    measured: ClientFigures,
     requests: Sequence[bytes],
     connections: int,
     seconds: float,
@@ -80,7 +80,7 @@ async def _ask(
     measured.add(tally, {name: after[name] - before[name] for name in after})
 
 
-def _side_by_side(servers: Mapping[str, Measured]) -> dict[str, Any]:
+def _side_by_side(servers: Mapping[str, ClientFigures]) -> dict[str, Any]:
     ours = servers["router"]
     return {
         "rps": {name: median(one.rps) for name, one in servers.items()},
@@ -94,7 +94,9 @@ def _side_by_side(servers: Mapping[str, Measured]) -> dict[str, Any]:
     }
 
 
-def _first(measured: Mapping[str, Measured], seconds: float, connections: int) -> dict[str, Any]:
+def _first(
+    measured: Mapping[str, ClientFigures], seconds: float, connections: int
+) -> dict[str, Any]:
     ours, bare = measured["router"], measured["bare"]
     report: dict[str, Any] = {
         "rps": median(ours.rps),

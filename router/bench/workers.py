@@ -32,7 +32,7 @@ SIZES = (1, 16, 64)
 
 
 @dataclass(frozen=True)
-class Run:
+class PairsRun:
     """One measurement of all the pairs together."""
 
     rps: float
@@ -87,7 +87,7 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
                     for core in group
                 ]
             )
-        rounds: list[list[Run]] = []
+        rounds: list[list[PairsRun]] = []
         loops: list[list[float]] = []
         for _ in range(runs + 1):
             rounds.append(
@@ -125,7 +125,7 @@ def _pairs(
     cores: Sequence[int],
     seconds: float,
     connections: int,
-) -> Run:
+) -> PairsRun:
     """Load each subject's port from that subject's core."""
     before = [sum(s.cpu_seconds().values()) for s in subjects]
     driving = [
@@ -136,7 +136,7 @@ def _pairs(
     used = sum(sum(s.cpu_seconds().values()) for s in subjects) - sum(before)
     answered = sum(good for good, _, _ in counts)
     lasted = max(took for _, _, took in counts)
-    return Run(
+    return PairsRun(
         rps=sum(good / took for good, _, took in counts),
         cpu_us=used / answered * 1e6,
         busy=used / (lasted * len(subjects)),

@@ -99,7 +99,7 @@ class Engine:
                 writer.write(wire.frame(wire.Refused(str(error))))
                 return
             writer.write(wire.frame(wire.Opened(loaded.tokens)))
-            while isinstance(question := await _read(reader), wire.Ask):
+            while isinstance(question := await _read(reader), wire.EngineRequest):
                 writer.write(wire.frame(await _answer(loaded.batcher, question.texts)))
                 await writer.drain()
         except (EOFError, ConnectionError, ValueError, msgspec.DecodeError):
@@ -199,7 +199,7 @@ async def _answer(batcher: Batcher, texts: Sequence[str]) -> wire.Message:
     predictions = [one.prediction for one in scored]
     if None in predictions or not predictions:
         return wire.Failed("the student failed on a text" if predictions else "no texts were sent")
-    return wire.Told(
+    return wire.EngineAnswer(
         [p.label for p in predictions],  # type: ignore[union-attr]
         [p.confidence for p in predictions],  # type: ignore[union-attr]
         np.concatenate([p.probabilities for p in predictions]).tobytes(),  # type: ignore[union-attr]

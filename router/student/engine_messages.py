@@ -39,13 +39,13 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     words: str
 
 
-class Ask(msgspec.Struct, frozen=True, tag=True):
+class EngineRequest(msgspec.Struct, frozen=True, tag=True):
     """Answer these texts."""
 
     texts: list[str]
 
 
-class Told(msgspec.Struct, frozen=True, tag=True):
+class EngineAnswer(msgspec.Struct, frozen=True, tag=True):
     """One answer for each text. `probabilities` is float32 of shape (N, K), row by row."""
 
     labels: list[int]
@@ -59,7 +59,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     fault: str
 
 
-Message = Open | Opened | Refused | Ask | Told | Failed
+Message = Open | Opened | Refused | EngineRequest | EngineAnswer | Failed
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

@@ -65,10 +65,10 @@ class RemoteStudent:
         Raises:
             EngineGone: nothing was predicted.
         """
-        question = wire.Ask(list(texts))
+        question = wire.EngineRequest(list(texts))
         with self._lock:
             reply = self._ask(question)
-        if not isinstance(reply, wire.Told):
+        if not isinstance(reply, wire.EngineAnswer):
             raise EngineGone(
                 reply.fault if isinstance(reply, wire.Failed) else type(reply).__name__
             )
@@ -79,7 +79,7 @@ class RemoteStudent:
         """Estimate one token for every four characters, and no more than the bundle reads."""
         return min(len(text) // 4 + 1, self._tokens)
 
-    def _ask(self, question: wire.Ask) -> wire.Message:
+    def _ask(self, question: wire.EngineRequest) -> wire.Message:
         try:
             if self._connection is not None:
                 try:

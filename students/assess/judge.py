@@ -29,7 +29,13 @@ from students.distill.run import Distilled, bill_of, distill, prove, take_parts
 from students.errors import BadInputs
 from students.label.inputs import read_inputs
 from students.label.labelled import LabelledSet
-from students.label.record import Agreement, LabellingRecord, TeacherIdentity, Usage, save_labels
+from students.label.record import (
+    Agreement,
+    LabellingRecord,
+    LabelUsage,
+    TeacherIdentity,
+    save_labels,
+)
 from students.label.split import split_inputs
 from students.labels import NO_LABEL
 from students.prompt import prompt_sha256
@@ -47,7 +53,7 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Money:
+class TeacherCost:
     """What a job costs at its teacher.
 
     Attributes:
@@ -71,7 +77,7 @@ class Money:
 
 
 @dataclass(frozen=True)
-class Kept:
+class AtPromise:
     """What one promise would do."""
 
     agreement: float
@@ -85,14 +91,14 @@ class Judged:
     """One job, and why nothing was trained for it or what came of it."""
 
     job: Job
-    money: Money
+    money: TeacherCost
     folder: Path | None
     why_not: str | None
-    kept: tuple[Kept, ...] = ()
+    kept: tuple[AtPromise, ...] = ()
     masked: tuple[tuple[str, int], ...] = ()
 
     @property
-    def best(self) -> Kept | None:
+    def best(self) -> AtPromise | None:
         """The certified promise that saves most for sure; None where none saves anything."""
         sure = [k for k in self.kept if k.projection and k.projection.savings.low > 0]
         return max(
@@ -109,7 +115,7 @@ class Judged:
         return "idle" if any(k.projection for k in self.kept) else "refused"
 
 
-def money_of(job: Job, days: float, sampled: float, given: PriceSpec | None) -> Money:
+def money_of(job: Job, days: float, sampled: float, given: PriceSpec | None) -> TeacherCost:
     """Price a job: by the price given, by list where the log agrees with it, else by the log.
 
     Args:
@@ -136,20 +142,20 @@ def money_of(job: Job, days: float, sampled: float, given: PriceSpec | None) -> 
         mean = float(price.cost(usage, now()).usd) / len(calls)
         same = mean_logged is None or abs(mean - mean_logged) <= _SAME_PRICE * mean_logged
         if given or same:
-            return Money(spec, price.words, mean, per_day)
+            return TeacherCost(spec, price.words, mean, per_day)
     if mean_logged is not None and read + wrote:
         each = Decimal(
             repr(round(sum(logged) / len(logged) * len(calls) / (read + wrote) * 1e6, 6))
         )
         spec = PriceSpec(usd_per_mtok_input=each, usd_per_mtok_output=each)
         words = f"as the log was billed: ${each} per million tokens, read or written"
-        return Money(spec, words, mean_logged, per_day)
-    return Money(None, "nobody knows the price", mean_logged, per_day)
+        return TeacherCost(spec, words, mean_logged, per_day)
+    return TeacherCost(None, "nobody knows the price", mean_logged, per_day)
 
 
 def judge(
     job: Job,
-    money: Money,
+    money: TeacherCost,
     folder: Path,
     promises: Sequence[float],
     *,
@@ -199,7 +205,7 @@ def judge(
     return Judged(job, money, folder, None, tuple(kept), tuple(masked.items()))
 
 
-def _too_small(job: Job, money: Money) -> str | None:
+def _too_small(job: Job, money: TeacherCost) -> str | None:
     machines = machines_usd_per_month()
     if money.usd_per_month is not None and money.usd_per_month < machines:
         return (
@@ -227,7 +233,7 @@ def _listed(model: str) -> list[PriceSpec]:
 
 
 def _write(
-    job: Job, money: Money, folder: Path, agreement: float, masked: Counter[str] | None
+    job: Job, money: TeacherCost, folder: Path, agreement: float, masked: Counter[str] | None
 ) -> Task:
     """Write the task file and its inputs."""
     import pyarrow as pa
@@ -313,7 +319,7 @@ def _labels(
     )
     splits = split_inputs(inputs)
     calls = job.latest
-    usage = Usage(
+    usage = LabelUsage(
         input_tokens=sum(c.input_tokens for c in calls),
         output_tokens=sum(c.output_tokens for c in calls),
         cached_input_tokens=sum(c.cached_tokens for c in calls),
@@ -357,10 +363,10 @@ def _labels(
     return labelled, splits, record
 
 
-def _kept(task: Task, agreement: float, distilled: Distilled) -> Kept:
+def _kept(task: Task, agreement: float, distilled: Distilled) -> AtPromise:
     if distilled.refusal is not None:
-        return Kept(agreement, distilled, None)
+        return AtPromise(agreement, distilled, None)
     path = task.work_dir.parent / "task.yaml"
-    return Kept(
+    return AtPromise(
         agreement, distilled, project_deployment(read_deployment(path, distilled.bundle.id))
     )

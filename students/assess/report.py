@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from costmodel.bill.baselines import BASELINES
 from costmodel.report.tables import percent, usd
 from students.assess.jobs import LEAST_CALLS
-from students.assess.judge import Judged, Kept
+from students.assess.judge import AtPromise, Judged
 from students.assess.log import Log
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def sentences(one: Judged) -> list[str]:
     return said
 
 
-def _sentence(kept: Kept) -> str:
+def _sentence(kept: AtPromise) -> str:
     if kept.projection is None:
         refusal = kept.distilled.refusal
         return f"At {percent(kept.agreement)}: {refusal.statement if refusal else ''}."
@@ -97,7 +97,7 @@ def _sentence(kept: Kept) -> str:
     )
 
 
-def _kept_share(kept: Kept) -> float:
+def _kept_share(kept: AtPromise) -> float:
     evaluation = kept.distilled.bundle.manifest.evaluation
     return 1 - evaluation.escalation.rate if evaluation else 0.0
 
@@ -134,7 +134,7 @@ def _job_json(one: Judged) -> dict[str, Any]:
     }
 
 
-def _kept_json(kept: Kept) -> dict[str, Any]:
+def _kept_json(kept: AtPromise) -> dict[str, Any]:
     import json
 
     manifest = kept.distilled.bundle.manifest

@@ -34,7 +34,7 @@ FIGURES = ("agrees_alone", "escalated", "system_agreement", "system_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class RungFigures:
     """One student on the N test rows, and what it took."""
 
     rows: Floats
@@ -64,7 +64,7 @@ def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool)
     labelled, record = load_labels(task.work_dir)
     teacher = record.teacher.descriptor
     splits = record.split_rows()
-    found: dict[str, list[Outcome]] = {}
+    found: dict[str, list[RungFigures]] = {}
     for family in families or FAMILIES:
         found[family] = []
         for seed in range(seeds):
@@ -96,7 +96,7 @@ def measure(
     teacher: TeacherDescriptor,
     family: str,
     seed: int,
-) -> Outcome:
+) -> RungFigures:
     """Distil one student, certify it on a first look, and answer the test rows with it."""
     from students.distill.run import distill
     from students.task import StudentSection
@@ -125,7 +125,7 @@ def _drawn(
     return {**splits, "validation": pool[:size], "train": pool[size:]}
 
 
-def _outcome(done: Distilled, test: LabelledSet, cpu_s: float) -> Outcome:
+def _outcome(done: Distilled, test: LabelledSet, cpu_s: float) -> RungFigures:
     from students.distill.run import answer
     from students.runtime.load import load_student
 
@@ -138,7 +138,7 @@ def _outcome(done: Distilled, test: LabelledSet, cpu_s: float) -> Outcome:
         right = np.where(kept, said.labels, test.teacher) == test.gold
         columns.append(np.where(test.gold >= 0, right, np.nan))
     certificate, profile = manifest.certificate, manifest.profile
-    return Outcome(
+    return RungFigures(
         np.stack(columns, axis=1).astype(float),
         certificate is not None,
         1 - certificate.coverage if certificate else 1.0,
@@ -148,7 +148,7 @@ def _outcome(done: Distilled, test: LabelledSet, cpu_s: float) -> Outcome:
     )
 
 
-def summary(found: Mapping[str, Sequence[Outcome]]) -> list[dict[str, object]]:
+def summary(found: Mapping[str, Sequence[RungFigures]]) -> list[dict[str, object]]:
     """Return means with 95 % intervals over seeds and test rows, each beside the rung before."""
     shown: list[dict[str, object]] = []
     before: Floats | None = None

@@ -23,7 +23,7 @@ OTHERS = 30_000
 
 
 @dataclass(frozen=True, eq=False)
-class Traffic:
+class SimulatedTraffic:
     """P texts, how often they come, and how often a student is wrong on them.
 
     Attributes:
@@ -80,7 +80,7 @@ class SimulatedStudent:
         wrong[texts] = False
         return SimulatedStudent(self.confidence, wrong)
 
-    def says(self, traffic: Traffic) -> Ints:
+    def says(self, traffic: SimulatedTraffic) -> Ints:
         """Its label of each text: the other one where it is wrong."""
         return traffic.teacher ^ self.wrong
 
@@ -106,7 +106,7 @@ def templated(
     wrong: float,
     elsewhere: float,
     changed: Callable[[Floats], Floats] = steady,
-) -> Traffic:
+) -> SimulatedTraffic:
     """One template with another number each time, that is a share of the traffic (as it is now)."""
     count = OTHERS // 4 if share else 0
     texts = [f"Your parcel {number} was sent from depot {number % 97}" for number in range(count)]
@@ -117,7 +117,7 @@ def templated(
     return _traffic(texts + _others(OTHERS), before, now, changed, chance)
 
 
-def copied(share: float, texts: int, wrong: int, elsewhere: float) -> Traffic:
+def copied(share: float, texts: int, wrong: int, elsewhere: float) -> SimulatedTraffic:
     """Some texts come again and again, and a student is wrong on so many of them, surely."""
     often = [f"Copy {_word(number)} of the daily report" for number in range(texts)]
     law = np.append(np.full(texts, share / texts), np.full(OTHERS, (1 - share) / OTHERS))
@@ -125,7 +125,9 @@ def copied(share: float, texts: int, wrong: int, elsewhere: float) -> Traffic:
     return _traffic(often + _others(OTHERS), law, law, steady, chance)
 
 
-def customers(count: int, large: float, rows: int, wrong: float, elsewhere: float) -> Traffic:
+def customers(
+    count: int, large: float, rows: int, wrong: float, elsewhere: float
+) -> SimulatedTraffic:
     """Each customer comes as often as any other, a share of them with many texts that go together.
 
     A student is wrong on all texts of a large customer or on none.
@@ -145,9 +147,9 @@ def _traffic(
     changed: Callable[[Floats], Floats],
     wrong: Floats,
     group: Ints | None = None,
-) -> Traffic:
+) -> SimulatedTraffic:
     teacher = np.arange(len(texts)) % 2
-    return Traffic(tuple(texts), teacher, group, early, late, changed, wrong.astype(float))
+    return SimulatedTraffic(tuple(texts), teacher, group, early, late, changed, wrong.astype(float))
 
 
 def _others(count: int) -> list[str]:

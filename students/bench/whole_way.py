@@ -21,7 +21,7 @@ from students.bench.traffic import (
     Ints,
     Law,
     SimulatedStudent,
-    Traffic,
+    SimulatedTraffic,
     copied,
     customers,
     half_way,
@@ -77,7 +77,7 @@ class Pile:
     """
 
     name: str
-    traffic: Traffic
+    traffic: SimulatedTraffic
     columns: tuple[str, ...] = ()
     learns: bool = False
     looks: int = 1

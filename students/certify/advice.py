@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from students.certificate import Refusal
+from students.certificate import NoCertificate
 from students.certify.binomial import rows_to_prove, upper_bound
 from students.certify.thresholds import OVERALL, Grid, Rows
 from students.task import PromiseSection
@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 
 def system_outlook(
     rows: Rows, promise: PromiseSection, delta: float, name: str = OVERALL
-) -> Refusal:
+) -> NoCertificate:
     """Describe the promise over all traffic, or on what the teacher calls `name`."""
     overall = name == OVERALL
     agreement = promise.agreement if overall else promise.per_class[name].agreement
@@ -38,7 +38,7 @@ def system_outlook(
     # Rows of one class come at the rate at which the teacher gives it.
     rate = max(n, 1) / rows.confidence.size
     surest = int(wrong[0]) if kept.size else 0
-    return Refusal(
+    return NoCertificate(
         promise=promise.promise,
         confidence=promise.confidence,
         agreement=agreement,
@@ -53,7 +53,7 @@ def system_outlook(
     )
 
 
-def strict_outlook(rows: Rows, promise: PromiseSection, delta: float, grid: Grid) -> Refusal:
+def strict_outlook(rows: Rows, promise: PromiseSection, delta: float, grid: Grid) -> NoCertificate:
     """Describe the promise on the answers kept."""
     n, alpha, disagree = rows.confidence.size, promise.alpha, rows.disagree
     accepted = rows.confidence[None, :] >= grid.thresholds[:, None]
@@ -64,7 +64,7 @@ def strict_outlook(rows: Rows, promise: PromiseSection, delta: float, grid: Grid
     bounds = upper_bound(wrong, kept, delta)
     best = int(np.argmin(bounds)) if kept.size else None
     raw = float(disagree.mean())
-    return Refusal(
+    return NoCertificate(
         promise=promise.promise,
         confidence=promise.confidence,
         agreement=promise.agreement,

@@ -40,7 +40,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from students.certificate import LEAST_KEPT, Refusal
+from students.certificate import LEAST_KEPT, NoCertificate
 from students.certify.advice import strict_outlook, system_outlook
 from students.certify.binomial import allowed_disagreements, upper_bound
 from students.certify.thresholds import (
@@ -97,7 +97,7 @@ class Certified:
     method: str
     delta_spent: float
     per_class: tuple[ClassCertified, ...] = ()
-    outlook: Refusal | None = None
+    outlook: NoCertificate | None = None
 
 
 def spent(delta: float, use: int) -> float:
@@ -223,5 +223,5 @@ def _certified(
     )
 
 
-def _refused(refusal: Refusal) -> NotCertifiable:
+def _refused(refusal: NoCertificate) -> NotCertifiable:
     return NotCertifiable(refusal.statement, refusal)

@@ -20,12 +20,12 @@ from students.errors import BadInputs
 from students.evaluation import (
     ClassRow,
     Confusion,
+    CountedShare,
     CurvePoint,
     Evaluation,
+    GoldFigures,
     LabelMass,
     Paired,
-    Quality,
-    Share,
     Suspect,
     Unlike,
 )
@@ -50,7 +50,7 @@ def evaluate(
     promise: PromiseSection,
     *,
     unlike: Bools | None = None,
-    self_agreement: Share | None = None,
+    self_agreement: CountedShare | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Measure everything at the deployed thresholds.
@@ -155,7 +155,7 @@ def risk_coverage(confidence: Floats, agree: Bools) -> tuple[CurvePoint, ...]:
 
 
 def _unlike(agree: Bools, kept: Bools) -> Unlike:
-    def of(rows: Bools) -> Share | None:
+    def of(rows: Bools) -> CountedShare | None:
         return share(int(rows.sum()), rows.size) if rows.size else None
 
     return Unlike(agreement=of(agree), cascade_agreement=of(agree | ~kept), escalation=of(~kept))
@@ -166,13 +166,13 @@ def _allowed(promise: PromiseSection, n: int) -> Floats:
     return promise.alpha * (np.full(n, n) if promise.promise == "system" else kept)
 
 
-def _quality(gold: Ints, answer: Ints) -> Quality:
+def _quality(gold: Ints, answer: Ints) -> GoldFigures:
     if gold.size == 0:
-        return Quality()
+        return GoldFigures()
     from sklearn.metrics import f1_score
 
     macro = f1_score(gold, answer, labels=np.unique(gold), average="macro", zero_division=0)
-    return Quality(accuracy=float((gold == answer).mean()), macro_f1=float(macro))
+    return GoldFigures(accuracy=float((gold == answer).mean()), macro_f1=float(macro))
 
 
 def _majority(gold: Ints) -> Ints:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from students.evaluation import Interval, Paired
+from students.evaluation import IntervalEstimate, Paired
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -55,6 +55,6 @@ def _macro_f1(weights: Floats, gold: Ints, answer: Ints) -> Floats:
     return mean
 
 
-def _interval(values: Floats) -> Interval:
+def _interval(values: Floats) -> IntervalEstimate:
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Interval(estimate=float(values[0]), low=float(low), high=float(high))
+    return IntervalEstimate(estimate=float(values[0]), low=float(low), high=float(high))

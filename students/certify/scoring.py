@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from students.evaluation import Probabilities, Ranking, ReliabilityBin, Share
+from students.evaluation import CountedShare, Probabilities, Ranking, ReliabilityBin
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -20,10 +20,10 @@ NULL_DRAWS = 500
 TINY = 1e-12
 
 
-def share(count: int, n: int) -> Share:
+def share(count: int, n: int) -> CountedShare:
     """Count out of n with its exact two-sided 95 % interval; n is at least 1."""
     low, high = exact_band(np.array([count]), np.array([n]))
-    return Share(count=count, n=n, rate=count / n, low=float(low[0]), high=float(high[0]))
+    return CountedShare(count=count, n=n, rate=count / n, low=float(low[0]), high=float(high[0]))
 
 
 def exact_band(count: Ints, n: Ints) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from students.commands.bars import Bars
     from students.distill.ablation import Ablation, Rungs
-    from students.distill.judge import Outcome, Pool
+    from students.distill.judge import JudgedAnswers, Pool
     from students.label.labelled import LabelledSet
     from students.task import Task
 
@@ -134,7 +134,7 @@ def _rungs(task: Task, pool: Pool, bars: Bars) -> Rungs:
 
 def _finished(
     task: Task, bundle_ids: Sequence[str], labelled: LabelledSet, rows: list[int]
-) -> dict[str, Outcome]:
+) -> dict[str, JudgedAnswers]:
     """Answer the test rows with each bundle as the router would."""
     from students.commands.evaluate import check_test_rows
     from students.distill.judge import judged

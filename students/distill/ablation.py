@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 
 from students.distill.judge import (
     Judge,
-    Measured,
-    Outcome,
+    JudgedAnswers,
     Pool,
+    SettingFigures,
     drawn,
     outcome_of,
     validation_rows,
@@ -39,7 +39,9 @@ SOFT, HARD, BOTH, GOLD, BASELINE = (
     "soft", "hard", "soft + hard", "gold", "TF-IDF + LR on answers",
 )  # fmt: skip
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
-Rungs = Callable[[LinearRecipe, Sequence[int], int], Mapping[str, Mapping[int, list[Outcome]]]]
+Rungs = Callable[
+    [LinearRecipe, Sequence[int], int], Mapping[str, Mapping[int, list[JudgedAnswers]]]
+]
 """Outcomes by student and number of labels, one for each seed, of (recipe, numbers, seeds)."""
 BUDGETS = (100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -52,23 +54,23 @@ class Arm(_Part):
     """One kind of target, or one student, and its paired differences: this − the other."""
 
     name: str
-    measured: Measured
-    minus_hard: Measured | None
-    minus_baseline: Measured | None
+    measured: SettingFigures
+    minus_hard: SettingFigures | None
+    minus_baseline: SettingFigures | None
 
 
-class Point(_Part):
+class AblationPoint(_Part):
     """One setting of a curve."""
 
     x: float
-    measured: Measured
+    measured: SettingFigures
 
 
 class Curve(_Part):
     """One student by the number of teacher labels."""
 
     name: str
-    points: tuple[Point, ...]
+    points: tuple[AblationPoint, ...]
 
 
 class Ablation(_Part):
@@ -86,9 +88,9 @@ class Ablation(_Part):
     l2: tuple[float, ...]
     """Strengths of the L2 penalty that every training chose from by its validation KL."""
     arms: tuple[Arm, ...]
-    budgets: tuple[Point, ...]
+    budgets: tuple[AblationPoint, ...]
     """Soft student by the number of teacher labels that it is trained on."""
-    temperatures: tuple[Point, ...]
+    temperatures: tuple[AblationPoint, ...]
     rungs: tuple[Curve, ...] = ()
     """Other students by the same budgets, the linear one first; empty where none was asked for."""
 
@@ -103,7 +105,7 @@ def ablate(
     budgets: Sequence[int] = BUDGETS,
     temperatures: Sequence[float] = TEMPERATURES,
     l2: Sequence[float] = (0.0,),
-    finished: Mapping[str, Outcome] | None = None,
+    finished: Mapping[str, JudgedAnswers] | None = None,
     others: Rungs | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Ablation:
@@ -135,7 +137,7 @@ def ablate(
     jobs = [(job, seed) for job in (*hot, *arms, *small) for seed in range(seeds)]
     done = 0
 
-    def run(one: tuple[tuple[str, str, float, int], int]) -> Outcome:
+    def run(one: tuple[tuple[str, str, float, int], int]) -> JudgedAnswers:
         nonlocal done
         (_, target, t, n), seed = one
         outcome = _train(pool, target, replace(base, temperature=t, seed=seed), n, l2)
@@ -157,8 +159,8 @@ def ablate(
     by_name |= {name: [one] * seeds for name, one in (finished or {}).items()}
     judge = Judge(pool.test, alpha, seeds)
 
-    def curve(outcomes: Mapping[Any, Sequence[Outcome]]) -> tuple[Point, ...]:
-        return tuple(Point(x=x, measured=judge.measure(got)) for x, got in outcomes.items())
+    def curve(outcomes: Mapping[Any, Sequence[JudgedAnswers]]) -> tuple[AblationPoint, ...]:
+        return tuple(AblationPoint(x=x, measured=judge.measure(got)) for x, got in outcomes.items())
 
     return Ablation(
         task=task,
@@ -196,7 +198,9 @@ def _temperature(
     return trials[0].temperature
 
 
-def _train(pool: Pool, target: str, recipe: LinearRecipe, n: int, l2: Sequence[float]) -> Outcome:
+def _train(
+    pool: Pool, target: str, recipe: LinearRecipe, n: int, l2: Sequence[float]
+) -> JudgedAnswers:
     train, validation = drawn(pool, recipe.seed, n)
     if target == BASELINE:
         return _baseline(pool, train)
@@ -207,7 +211,7 @@ def _train(pool: Pool, target: str, recipe: LinearRecipe, n: int, l2: Sequence[f
     return outcome_of(pool, weights.logits(pool.temperature.texts), weights.logits(pool.test.texts))
 
 
-def _baseline(pool: Pool, train: LabelledSet) -> Outcome:
+def _baseline(pool: Pool, train: LabelledSet) -> JudgedAnswers:
     """Word 1-2-grams, sublinear TF-IDF, logistic regression on the teacher's answers."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.report.page import Page
-from students.distill.ablation import SOFT, Ablation, Arm, Curve, Point
-from students.evaluation import Interval
+from students.distill.ablation import SOFT, Ablation, AblationPoint, Arm, Curve
+from students.evaluation import IntervalEstimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,7 @@ def verdict(ablation: Ablation) -> str:
     )
 
 
-def interval_words(interval: Interval | None) -> str:
+def interval_words(interval: IntervalEstimate | None) -> str:
     """An estimate with its 95 % interval."""
     if interval is None:
         return "–"
@@ -104,7 +104,7 @@ def ablation_page(ablation: Ablation) -> Page:
     return page
 
 
-def _curve(points: Sequence[Point], x: str, alpha: float) -> Figure:
+def _curve(points: Sequence[AblationPoint], x: str, alpha: float) -> Figure:
     lines = {
         "agreement, all answers": [(p.x, p.measured.agreement) for p in points],
         _promised(alpha): [(p.x, p.measured.coverage_at_promise) for p in points],
@@ -121,7 +121,7 @@ def _promised(alpha: float) -> str:
     return f"coverage at {1 - alpha:.1%} system agreement"
 
 
-def _plot(lines: Mapping[str, Sequence[tuple[float, Interval]]], x: str, y: str) -> Figure:
+def _plot(lines: Mapping[str, Sequence[tuple[float, IntervalEstimate]]], x: str, y: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")

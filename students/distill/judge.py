@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from students.certify.calibration import fit_temperature
 from students.confidence import confidence, softmax
-from students.evaluation import Interval
+from students.evaluation import IntervalEstimate
 from students.label.labelled import LabelledSet
 
 Float32 = npt.NDArray[np.float32]
@@ -28,23 +28,23 @@ METRICS = ("agreement", "coverage_at_promise", "kl", "accuracy", "macro_f1")
 GOLD_METRICS = ("accuracy", "macro_f1")
 
 
-class Measured(BaseModel):
+class SettingFigures(BaseModel):
     """Means over seeds on the test rows; the intervals resample seeds and test rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    agreement: Interval
-    coverage_at_promise: Interval
+    agreement: IntervalEstimate
+    coverage_at_promise: IntervalEstimate
     """Largest share kept while at most alpha of all rows are kept and disagree; after looking."""
-    kl: Interval
+    kl: IntervalEstimate
     """KL(teacher || student) in nats, after temperature scaling."""
-    accuracy: Interval | None
-    macro_f1: Interval | None
+    accuracy: IntervalEstimate | None
+    macro_f1: IntervalEstimate | None
     """These two against gold; None without gold."""
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class JudgedAnswers:
     """One student on the test rows: (N,) each."""
 
     agree: Bools
@@ -76,19 +76,19 @@ def drawn(pool: Pool, seed: int, n: int) -> tuple[LabelledSet, LabelledSet]:
     return pool.learn.take(order[held_out : held_out + n]), pool.learn.take(order[:few])
 
 
-def outcome_of(pool: Pool, tuning: Float32, logits: Float32) -> Outcome:
+def outcome_of(pool: Pool, tuning: Float32, logits: Float32) -> JudgedAnswers:
     """Judge the logits of the test rows, calibrated with those of the temperature rows."""
     t = fit_temperature(tuning, pool.temperature.probabilities)
     p = softmax(logits.astype(np.float64), t)
     return judged(pool.test, p, confidence(p))
 
 
-def judged(test: LabelledSet, p: Floats, sure: Floats) -> Outcome:
+def judged(test: LabelledSet, p: Floats, sure: Floats) -> JudgedAnswers:
     """Compare probabilities (N, K) and how sure each is (N,) with the teacher and with gold."""
     said, target = p.argmax(axis=1), test.probabilities
     share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
     kl = (share * (np.log(np.maximum(share, 1e-12)) - np.log(np.maximum(p, 1e-12)))).sum(axis=1)
-    return Outcome(
+    return JudgedAnswers(
         said == test.teacher,
         sure,
         kl,
@@ -129,14 +129,14 @@ class Judge:
         ]
 
     def measure(
-        self, outcomes: Sequence[Outcome], less: Sequence[Outcome] | None = None
-    ) -> Measured:
+        self, outcomes: Sequence[JudgedAnswers], less: Sequence[JudgedAnswers] | None = None
+    ) -> SettingFigures:
         """Means over seeds, or the paired difference to other outcomes."""
         values = self._cached(outcomes)
         if less is not None:
             values = values - self._cached(less)
         fields = {
-            name: Interval(
+            name: IntervalEstimate(
                 estimate=float(values[0, i]),
                 low=float(np.quantile(values[1:, i], 0.025)),
                 high=float(np.quantile(values[1:, i], 0.975)),
@@ -144,15 +144,15 @@ class Judge:
             for i, name in enumerate(METRICS)
             if name not in GOLD_METRICS or self._has_gold
         }
-        return Measured.model_validate(dict.fromkeys(GOLD_METRICS) | fields)
+        return SettingFigures.model_validate(dict.fromkeys(GOLD_METRICS) | fields)
 
-    def _cached(self, outcomes: Sequence[Outcome]) -> Floats:
+    def _cached(self, outcomes: Sequence[JudgedAnswers]) -> Floats:
         key = tuple(id(one) for one in outcomes)
         if key not in self._seen:
             self._seen[key] = self._values(outcomes)
         return self._seen[key]
 
-    def _values(self, outcomes: Sequence[Outcome]) -> Floats:
+    def _values(self, outcomes: Sequence[JudgedAnswers]) -> Floats:
         return np.array(
             [
                 np.mean([self._row(outcomes[int(s)], rows) for s in seeds], axis=0)
@@ -160,7 +160,7 @@ class Judge:
             ]
         )
 
-    def _row(self, one: Outcome, rows: npt.NDArray[np.int64]) -> tuple[float, ...]:
+    def _row(self, one: JudgedAnswers, rows: npt.NDArray[np.int64]) -> tuple[float, ...]:
         """The figures of `METRICS` on these rows."""
         agree = one.agree[rows]
         known = rows[self._gold[rows] >= 0]

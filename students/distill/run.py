@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.money.pricing import now
-from students.certificate import Certificate, ClassPromise, Refusal
+from students.certificate import Certificate, ClassPromise, NoCertificate
 from students.certify.calibration import fit_temperature, ranking_kind
 from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.evaluation import evaluate
@@ -55,12 +55,12 @@ class Distilled:
     """
 
     bundle: Bundle
-    refusal: Refusal | None = None
-    outlook: Refusal | None = None
+    refusal: NoCertificate | None = None
+    outlook: NoCertificate | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class StudentAnswers:
     """What the student says of N texts: (N, K), (N,), (N,)."""
 
     probabilities: npt.NDArray[np.float32]
@@ -161,12 +161,12 @@ def prove(
     return Distilled(bundle, None, outlook) if certificate else Distilled(bundle, outlook)
 
 
-def answer(student: Student, texts: Sequence[str]) -> Answers:
+def answer(student: Student, texts: Sequence[str]) -> StudentAnswers:
     """Ask the student as the router does, in batches."""
     predictions = [
         p for i in range(0, len(texts), BATCH) for p in student.predict(texts[i : i + BATCH])
     ]
-    return Answers(
+    return StudentAnswers(
         np.array([p.probabilities for p in predictions], np.float32).reshape(
             len(texts), len(student.schema)
         ),
@@ -267,7 +267,7 @@ def _certify(
     student: Student,
     part: Mapping[str, LabelledSet],
     clock: Callable[[], datetime],
-) -> tuple[Certificate | None, Refusal | None]:
+) -> tuple[Certificate | None, NoCertificate | None]:
     rows = part["calibration"]
     answers = [rows.schema.names[i] if i != NO_LABEL else "" for i in rows.teacher]
     looked_at = row_ids(rows.texts, answers)
@@ -295,8 +295,8 @@ def _certify(
 
 
 def _in_inputs(
-    outlook: Refusal | None, manifest: Manifest, part: Mapping[str, LabelledSet]
-) -> Refusal | None:
+    outlook: NoCertificate | None, manifest: Manifest, part: Mapping[str, LabelledSet]
+) -> NoCertificate | None:
     """Say calibration rows in inputs to add, and in dollars at what one has cost so far."""
     if outlook is None:
         return None

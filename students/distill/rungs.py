@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from students.distill.judge import Outcome, Pool, drawn, outcome_of
+from students.distill.judge import JudgedAnswers, Pool, drawn, outcome_of
 from students.train.blend import blend
 from students.train.frozen import HeadRecipe, frozen_logits, train_frozen_student
 from students.train.linear import LinearRecipe, train_linear
@@ -28,7 +28,7 @@ def encoder_rungs(
     temperatures: Sequence[float],
     l2: Sequence[float],
     progress: Progress = lambda done, total: None,
-) -> dict[str, dict[int, list[Outcome]]]:
+) -> dict[str, dict[int, list[JudgedAnswers]]]:
     """Train a head on a frozen encoder, and its blend with a linear student, on every budget.
 
     Args:
@@ -42,7 +42,7 @@ def encoder_rungs(
         l2: strengths that the linear part chooses from.
         progress: called with (students trained, students in all).
     """
-    found: dict[str, dict[int, list[Outcome]]] = {
+    found: dict[str, dict[int, list[JudgedAnswers]]] = {
         name: {n: [] for n in sizes} for name in (FROZEN, BLEND)
     }
     for done, (n, seed) in enumerate([(n, seed) for n in sizes for seed in range(seeds)], 1):

@@ -21,7 +21,7 @@ _AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedAnswer:
     """An answer as the cache gives it back; the raw reply stays on disk."""
 
     distribution: LabelDistribution
@@ -31,7 +31,7 @@ class Kept:
     """The teacher did not say what it consumed."""
 
 
-class Answers(MutableMapping[int, Kept]):
+class Answers(MutableMapping[int, CachedAnswer]):
     """What is known of `n` texts, by their row; memory is taken as rows are filled.
 
     Usage and cost are kept once for all answers that share them: there are few different ones.
@@ -59,11 +59,11 @@ class Answers(MutableMapping[int, Kept]):
     def __contains__(self, row: object) -> bool:
         return isinstance(row, int) and 0 <= row < self._there.size and bool(self._there[row])
 
-    def __getitem__(self, row: int) -> Kept:
+    def __getitem__(self, row: int) -> CachedAnswer:
         if row not in self:
             raise KeyError(row)
         usage, usd = self._known[self._bill[row]]
-        return Kept(
+        return CachedAnswer(
             LabelDistribution(
                 tuple(self._probabilities[row].tolist()),
                 float(self._other[row]),
@@ -75,7 +75,7 @@ class Answers(MutableMapping[int, Kept]):
             bool(self._estimated[row]),
         )
 
-    def __setitem__(self, row: int, kept: Kept) -> None:
+    def __setitem__(self, row: int, kept: CachedAnswer) -> None:
         said = kept.distribution
         if not self._probabilities.shape[1]:
             self._probabilities = np.empty((self._there.size, len(said.probabilities)))

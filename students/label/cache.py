@@ -16,7 +16,7 @@ import numpy as np
 
 from costmodel.money.pricing import TokenUsage
 from students.errors import BadInputs
-from students.label.answers import Answers, Kept
+from students.label.answers import Answers, CachedAnswer
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
@@ -114,7 +114,7 @@ class ReplyCache:
             position = wanted.get(key)
             if position is not None:
                 probabilities = tuple(np.frombuffer(p).tolist())
-                found[position] = Kept(
+                found[position] = CachedAnswer(
                     LabelDistribution(probabilities, other, bool(truncated), bool(refused)),
                     TokenUsage(tokens, written, cached),
                     Decimal(usd),

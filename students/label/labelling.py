@@ -26,7 +26,7 @@ from students.label.labelled import LabelledSet
 from students.label.patience import Patience
 from students.label.spending import Spending
 from students.label.split import asking_order
-from students.label.workers import Progress, Workers
+from students.label.workers import LabelWorkers, Progress
 from students.task import Task
 from students.teachers.bounds import usage_bound, usage_guess
 from students.teachers.protocol import Teacher, TeacherDescriptor
@@ -138,7 +138,7 @@ async def label_inputs(
         )
         # In random order: what there is when money or the teacher ends is a random sample.
         orders = asking_order(inputs, seed), sample
-        workers = Workers(
+        workers = LabelWorkers(
             inputs.texts,
             [[i for i in rows if i not in half] for rows, half in zip(orders, known, strict=True)],
             known,

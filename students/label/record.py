@@ -49,7 +49,7 @@ class TeacherIdentity(_Part):
         )
 
 
-class Usage(_Part):
+class LabelUsage(_Part):
     """Tokens and requests that all answers together consumed."""
 
     input_tokens: int
@@ -85,7 +85,7 @@ class LabellingRecord(_Part):
     """What this teacher cost in all, in earlier runs too, repeated questions included."""
     unconfirmed_usd: Decimal
     """At most this much more was billed, for calls that broke off or did not say what they took."""
-    usage: Usage
+    usage: LabelUsage
     price: str
     """The unit price in words."""
     asked: int
@@ -160,7 +160,7 @@ def make_record(
         answers=count_labels(labelled.schema, labelled.teacher),
         usd=usd,
         unconfirmed_usd=unconfirmed,
-        usage=Usage(**{name: getattr(usage, name) for name in Usage.model_fields}),
+        usage=LabelUsage(**{name: getattr(usage, name) for name in LabelUsage.model_fields}),
         price=labelling.price_words,
         asked=labelling.asked,
         cached=labelling.cached,

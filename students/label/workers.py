@@ -22,7 +22,7 @@ from students.errors import (
     TeacherTimeout,
     TeacherUnavailable,
 )
-from students.label.answers import Answers, Kept
+from students.label.answers import Answers, CachedAnswer
 from students.label.asking import Asker
 from students.label.cache import ReplyCache
 from students.label.labelled import MOST_UNUSABLE
@@ -56,7 +56,7 @@ class _Job:
     halved: int = 0
 
 
-class Workers:
+class LabelWorkers:
     """Ask about rows of `texts` until all are known or left out.
 
     Attributes:
@@ -189,7 +189,7 @@ class Workers:
         texts = [self._texts[i] for i in job.rows]
         self._cache.put(texts, replies, usd, self._clock(), job.repeat)
         for i, reply, cost in zip(job.rows, replies, usd, strict=True):
-            self._known[job.repeat][i] = Kept(
+            self._known[job.repeat][i] = CachedAnswer(
                 reply.distribution, reply.usage, cost, reply.estimated
             )
             if reply.distribution.label is None and not job.repeat:

@@ -17,8 +17,8 @@ from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
 from students.runtime.linear import LinearWeights
 from students.train.progress import Progress
-from students.train.table import Bags, Lesson, Table
-from students.train.vocabulary import READINGS, Reading, Vocabulary
+from students.train.table import Bags, FeatureTable, Lesson
+from students.train.vocabulary import READINGS, FeatureReading, Vocabulary
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -51,7 +51,7 @@ class LinearRecipe:
         seed: of shuffling.
     """
 
-    reading: Reading = READINGS[0]
+    reading: FeatureReading = READINGS[0]
     temperature: float = 1.0
     hard_weight: float = 0.0
     l2: float = 0.0
@@ -78,7 +78,7 @@ def train_linear(
     temperatures: Sequence[float] = (1.0,),
     hard_weights: Sequence[float] = (0.0,),
     l2: Sequence[float] = (0.0,),
-    readings: Sequence[Reading] = READINGS,
+    readings: Sequence[FeatureReading] = READINGS,
     progress: Progress | None = None,
 ) -> tuple[LinearWeights, tuple[Trial, ...]]:
     """Train one student for each setting and keep the one of least validation KL.
@@ -111,7 +111,7 @@ class _Search:
         self._train, self._validation = train, validation
         self._progress = progress
         self._done: dict[LinearRecipe, float] = {}
-        self._reading: Reading | None = None
+        self._reading: FeatureReading | None = None
         self._read: tuple[Vocabulary, _Rows]
 
     def best(self, settings: Iterable[LinearRecipe]) -> LinearRecipe:
@@ -144,7 +144,7 @@ class _Search:
         report(1.0)
         return trial, vocabulary.weights(table, bias)
 
-    def _keep_read(self, reading: Reading) -> None:
+    def _keep_read(self, reading: FeatureReading) -> None:
         """Read the texts, unless they are read so; vectors of one reading only are ever held."""
         if self._reading == reading:
             return
@@ -165,7 +165,7 @@ def _fit(
 ) -> tuple[Float32, Float32, Trial]:
     """Train until the validation KL has hardly fallen for `patience` epochs; return the best."""
     ridge = vocabulary.ridge(len(rows.targets), recipe.l2, recipe.batch_size)
-    table = Table(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
+    table = FeatureTable(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
     lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
     rng = np.random.default_rng(recipe.seed)
     best, best_kl, best_epoch = table.weight.copy(), math.inf, 0

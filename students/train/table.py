@@ -90,7 +90,7 @@ class Lesson(NamedTuple):
         return cls(aim, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))
 
 
-class Table:
+class FeatureTable:
     """The logits of each feature, all 0 before it learns.
 
     Adagrad (Duchi et al. 2011), because a rare feature keeps a large step for when it is seen.

@@ -26,7 +26,7 @@ TEXTS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
-class Reading:
+class FeatureReading:
     """Which features of a text count, and how much.
 
     Attributes:
@@ -46,7 +46,11 @@ class Reading:
     buckets: int = 1 << 18
 
 
-READINGS = (Reading(), Reading("sublinear"), Reading("sublinear", least_texts=1))
+READINGS = (
+    FeatureReading(),
+    FeatureReading("sublinear"),
+    FeatureReading("sublinear", least_texts=1),
+)
 """Those that the validation rows choose from."""
 
 
@@ -61,13 +65,13 @@ class Vocabulary:
         seen: (rows,), share of the training texts that have each row.
     """
 
-    reading: Reading
+    reading: FeatureReading
     slots: Int32
     weight: Float32
     seen: Float32
 
     @classmethod
-    def of(cls, texts: Sequence[str], reading: Reading) -> Vocabulary:
+    def of(cls, texts: Sequence[str], reading: FeatureReading) -> Vocabulary:
         """Keep the features seen in at least `least_texts` texts."""
         seen = sum((_seen(part, reading) for part in _parts(texts)), np.zeros(1, np.int64))
         kept = np.flatnonzero(seen >= reading.least_texts)
@@ -124,7 +128,7 @@ class Vocabulary:
         )
 
 
-def _hashed(texts: Sequence[str], reading: Reading) -> tuple[Int32, Int64]:
+def _hashed(texts: Sequence[str], reading: FeatureReading) -> tuple[Int32, Int64]:
     data, offsets = hashing.pack(texts)
     features, ends = hashing.bag(data, offsets, reading.shortest, reading.longest, reading.buckets)
     return features, ends
@@ -135,7 +139,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start : start + TEXTS_AT_ONCE]
 
 
-def _seen(texts: Sequence[str], reading: Reading) -> Int64:
+def _seen(texts: Sequence[str], reading: FeatureReading) -> Int64:
     """In how many of the texts each bucket occurs, (buckets,)."""
     features, offsets = _hashed(texts, reading)
     text = np.repeat(np.arange(len(texts)), np.diff(offsets))
@@ -143,7 +147,7 @@ def _seen(texts: Sequence[str], reading: Reading) -> Int64:
     return np.bincount(once % reading.buckets, minlength=reading.buckets).astype(np.int64)
 
 
-def _of_words(texts: Sequence[str], reading: Reading) -> npt.NDArray[np.bool_]:
+def _of_words(texts: Sequence[str], reading: FeatureReading) -> npt.NDArray[np.bool_]:
     """Whether a word or a pair of words falls into each bucket, (buckets,)."""
     found = np.zeros(reading.buckets, np.bool_)
     for part in _parts(texts):

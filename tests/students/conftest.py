@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from students.label.labelled import LabelledSet
-from students.label.record import Agreement, LabellingRecord, TeacherIdentity, Usage, save_labels
+from students.label.record import (
+    Agreement,
+    LabellingRecord,
+    LabelUsage,
+    TeacherIdentity,
+    save_labels,
+)
 from students.labels import LabelSchema
 from students.task import Task
 
@@ -59,7 +65,7 @@ def keep_labels():
             n=n,
             usd="0.5",
             unconfirmed_usd="0",
-            usage=Usage(input_tokens=n, output_tokens=n, cached_input_tokens=0, requests=n),
+            usage=LabelUsage(input_tokens=n, output_tokens=n, cached_input_tokens=0, requests=n),
             price="cheap",
             asked=n,
             cached=0,

@@ -9,7 +9,7 @@ from typing import Any
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.columns import no_column
-from costmodel.inputs.tables.table import Part
+from costmodel.inputs.tables.table import TablePart
 
 Features = Mapping[str, Any]
 """What the `datasets` library knows of columns, by name; of records by the names within."""
@@ -17,24 +17,24 @@ Arrow = Any
 """A table, column or type of pyarrow, which has no types for mypy."""
 
 
-def read_parquet(path: Path, names: Sequence[str]) -> Part:
+def read_parquet(path: Path, names: Sequence[str]) -> TablePart:
     """Read the named columns of a Parquet file, and no other."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         _require(path, file.schema_arrow, names)
         table = file.read(columns=list(names))
-    return Part(path, _columns(path, table, names, _hub_features(table.schema)))
+    return TablePart(path, _columns(path, table, names, _hub_features(table.schema)))
 
 
-def read_arrow(path: Path, names: Sequence[str]) -> Part:
+def read_arrow(path: Path, names: Sequence[str]) -> TablePart:
     """Read the named columns of an Arrow file, stream or Feather file."""
     table = _arrow_table(path)
     _require(path, table.schema, names)
-    return Part(path, _columns(path, table, names, _hub_features(table.schema)))
+    return TablePart(path, _columns(path, table, names, _hub_features(table.schema)))
 
 
-def read_saved(folder: Path, names: Sequence[str]) -> Part:
+def read_saved(folder: Path, names: Sequence[str]) -> TablePart:
     """Read what `datasets` saved: Arrow streams listed by state.json, label names by info.
 
     Raises:
@@ -57,7 +57,7 @@ def read_saved(folder: Path, names: Sequence[str]) -> Part:
     if picked := state.get("_indices_data_files"):
         rows = pa.concat_tables(_arrow_table(folder / file["filename"]) for file in picked)
         whole = whole.take(rows["indices"])
-    return Part(folder, _columns(folder, whole, names, info.get("features") or {}))
+    return TablePart(folder, _columns(folder, whole, names, info.get("features") or {}))
 
 
 def is_saved(folder: Path) -> bool:

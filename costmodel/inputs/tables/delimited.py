@@ -17,7 +17,7 @@ from typing import TextIO
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.columns import places_in
-from costmodel.inputs.tables.table import Part
+from costmodel.inputs.tables.table import TablePart
 
 _SNIFFED = ",;\t|"
 _IN_WORDS = {"tab": "\t", "\\t": "\t"}
@@ -27,7 +27,7 @@ _EXCEL = re.compile(r'"?sep=(.)"?\s*')
 
 def read_delimited(
     path: Path, stream: TextIO, names: Sequence[str], delimiter: str | None, usual: str
-) -> Part:
+) -> TablePart:
     """Read the named columns; without a delimiter by the one under which the header has them.
 
     `stream` keeps line ends as they are (newline=""); `usual` is tried first.
@@ -52,10 +52,10 @@ def read_delimited(
         starts.append(start)
         for column, place in zip(cells, places, strict=True):
             column.append(row[place])
-    return Part(path, dict(zip(names, cells, strict=True)), starts)
+    return TablePart(path, dict(zip(names, cells, strict=True)), starts)
 
 
-def read_lines(path: Path, stream: TextIO, names: Sequence[str]) -> Part:
+def read_lines(path: Path, stream: TextIO, names: Sequence[str]) -> TablePart:
     """Read a text a line; the one column has whatever name is asked for.
 
     Raises:
@@ -67,7 +67,7 @@ def read_lines(path: Path, stream: TextIO, names: Sequence[str]) -> Part:
             "a header"
         )
     texts = [line.rstrip("\n") for line in stream]
-    return Part(path, {names[0]: texts}, range(1, len(texts) + 1))
+    return TablePart(path, {names[0]: texts}, range(1, len(texts) + 1))
 
 
 def _first_line(stream: TextIO) -> tuple[str, int, str | None]:

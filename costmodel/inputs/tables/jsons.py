@@ -12,14 +12,14 @@ from typing import Any, TextIO
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.columns import MISSING, inside, leaves, no_column
-from costmodel.inputs.tables.table import Part
+from costmodel.inputs.tables.table import TablePart
 
 _LOOKED_AT = 100
 """Rows whose keys an error about a missing column lists."""
 _BLANKS = re.compile(r"\s*")
 
 
-def read_json(path: Path, stream: TextIO, names: Sequence[str]) -> Part:
+def read_json(path: Path, stream: TextIO, names: Sequence[str]) -> TablePart:
     """Read the named cells of each object; a key that a row lacks is an empty cell.
 
     Raises:
@@ -47,7 +47,7 @@ def read_json(path: Path, stream: TextIO, names: Sequence[str]) -> Part:
     for name in names:
         if starts and name not in found:
             raise no_column(path, name, keys)
-    return Part(path, dict(zip(names, cells, strict=True)), starts)
+    return TablePart(path, dict(zip(names, cells, strict=True)), starts)
 
 
 class _Doubled(ValueError):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables import columnar, decoding, delimited, jsons
-from costmodel.inputs.tables.table import Part, Table
+from costmodel.inputs.tables.table import Table, TablePart
 
 FORMATS = (
     ".csv, .tsv, .jsonl, .ndjson, .json, .txt (a text a line), each also compressed (.gz, .bz2, "
@@ -48,7 +48,7 @@ def read_table(
     return Table(tuple(_read_file(file, wanted, encoding, delimiter) for file in files))
 
 
-def _read_file(path: Path, names: list[str], encoding: str, delimiter: str | None) -> Part:
+def _read_file(path: Path, names: list[str], encoding: str, delimiter: str | None) -> TablePart:
     kind = _kind(path)
     if kind is None:
         raise BadTable(f"{path} is of no known kind; inputs are {FORMATS}")
@@ -57,7 +57,7 @@ def _read_file(path: Path, names: list[str], encoding: str, delimiter: str | Non
     return _guarded(path, lambda: _READERS[kind](path, names, encoding, delimiter))
 
 
-def _guarded(path: Path, read: Callable[[], Part]) -> Part:
+def _guarded(path: Path, read: Callable[[], TablePart]) -> TablePart:
     try:
         return read()
     except (OSError, ValueError, LookupError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -91,31 +91,31 @@ def _parts_of(folder: Path) -> list[Path]:
     return files
 
 
-def _delimited(path: Path, names: list[str], encoding: str, delimiter: str | None) -> Part:
+def _delimited(path: Path, names: list[str], encoding: str, delimiter: str | None) -> TablePart:
     usual = "\t" if _kind(path) == ".tsv" else ","
     with decoding.opened(path, encoding, newline="") as stream:
         return delimited.read_delimited(path, stream, names, delimiter, usual)
 
 
-def _lines(path: Path, names: list[str], encoding: str, _: str | None) -> Part:
+def _lines(path: Path, names: list[str], encoding: str, _: str | None) -> TablePart:
     with decoding.opened(path, encoding) as stream:
         return delimited.read_lines(path, stream, names)
 
 
-def _json(path: Path, names: list[str], encoding: str, _: str | None) -> Part:
+def _json(path: Path, names: list[str], encoding: str, _: str | None) -> TablePart:
     with decoding.opened(path, encoding) as stream:
         return jsons.read_json(path, stream, names)
 
 
-def _parquet(path: Path, names: list[str], *_: str | None) -> Part:
+def _parquet(path: Path, names: list[str], *_: str | None) -> TablePart:
     return columnar.read_parquet(path, names)
 
 
-def _arrow(path: Path, names: list[str], *_: str | None) -> Part:
+def _arrow(path: Path, names: list[str], *_: str | None) -> TablePart:
     return columnar.read_arrow(path, names)
 
 
-_READERS: dict[str, Callable[[Path, list[str], str, str | None], Part]] = {
+_READERS: dict[str, Callable[[Path, list[str], str, str | None], TablePart]] = {
     ".csv": _delimited,
     ".tsv": _delimited,
     ".txt": _lines,

@@ -15,7 +15,7 @@ from costmodel.errors import BadTable
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TablePart:
     """The rows of one file.
 
     Attributes:
@@ -42,7 +42,7 @@ class Part:
 class Table:
     """The rows of all parts, one after the other."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[TablePart, ...]
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -80,13 +80,13 @@ class Table:
         ]
 
 
-def _no_text(cell: object, name: str, part: Part, row: int) -> str:
+def _no_text(cell: object, name: str, part: TablePart, row: int) -> str:
     if _is_empty(cell):
         return ""
     raise BadTable(f"{part.place(row)}: column {name!r} holds {_kind(cell, name)}; text is needed")
 
 
-def _word(cell: object, name: str, part: Part, row: int) -> str:
+def _word(cell: object, name: str, part: TablePart, row: int) -> str:
     if _is_empty(cell):
         return ""
     if isinstance(cell, bool):

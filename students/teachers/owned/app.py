@@ -21,11 +21,11 @@ from starlette.responses import Response
 from students.errors import BadTask
 from students.prompt import match
 from students.task import Task
-from students.teachers.owned.classifier import Answer, LocalClassifier, Queue
+from students.teachers.owned.classifier import ClassScores, LocalClassifier, Queue
 from students.teachers.questions import Question, every_question
 
 
-class Refusal(Exception):
+class RefusedRequest(Exception):
     """A request this server does not serve, told in OpenAI's error shape."""
 
     def __init__(self, status: int, message: str, param: str | None = None) -> None:
@@ -33,7 +33,7 @@ class Refusal(Exception):
         self.status, self.message, self.param = status, message, param
 
 
-class ClassifyRequest(BaseModel):
+class TeacherClassifyRequest(BaseModel):
     """vLLM's ClassificationRequest, as far as text goes."""
 
     model_config = ConfigDict(extra="forbid")
@@ -47,7 +47,7 @@ class ClassifyRequest(BaseModel):
     request_id: str | None = None
 
 
-class ChatRequest(BaseModel):
+class TeacherChatRequest(BaseModel):
     """An OpenAI chat completion, as far as one word from a classifier can answer it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -95,7 +95,7 @@ def create_app(
         serving.cancel()
 
     app = FastAPI(title=name, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RefusedRequest, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
 
     @app.get("/health")
@@ -114,16 +114,16 @@ def create_app(
         return {"object": "list", "data": [card]}
 
     @app.post("/classify")
-    async def classify(request: ClassifyRequest) -> dict[str, Any]:
+    async def classify(request: TeacherClassifyRequest) -> dict[str, Any]:
         _require_model(request.model, name)
         texts = [request.input] if isinstance(request.input, str) else request.input
         if not texts:
-            raise Refusal(400, "input is empty; send at least one text", "input")
+            raise RefusedRequest(400, "input is empty; send at least one text", "input")
         answers = await queue.ask(texts)
         return _classification(answers, classifier.names, name, int(clock()))
 
     @app.post("/v1/chat/completions", response_model=None)
-    async def chat(request: ChatRequest) -> dict[str, Any] | StreamingResponse:
+    async def chat(request: TeacherChatRequest) -> dict[str, Any] | StreamingResponse:
         _require_model(request.model, name)
         text, question = _asked(questions, request)
         (answer,) = await queue.ask([text])
@@ -139,7 +139,12 @@ class _ChatReply:
     """One answer word with its logprobs, whole or as server-sent events."""
 
     def __init__(
-        self, answer: Answer, question: Question, name: str, created: int, request: ChatRequest
+        self,
+        answer: ClassScores,
+        question: Question,
+        name: str,
+        created: int,
+        request: TeacherChatRequest,
     ) -> None:
         self._head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": created, "model": name}
         self._request = request
@@ -197,7 +202,7 @@ def _token(word: str, probability: float) -> dict[str, Any]:
 
 
 def _classification(
-    answers: Sequence[Answer], names: Sequence[str], model: str, created: int
+    answers: Sequence[ClassScores], names: Sequence[str], model: str, created: int
 ) -> dict[str, Any]:
     tokens = sum(answer.tokens for answer in answers)
     data = [
@@ -238,29 +243,29 @@ def _questions(classifier: LocalClassifier, task: Task | None) -> list[Question]
     return every_question(task)
 
 
-def _asked(questions: Sequence[Question], request: ChatRequest) -> tuple[str, Question]:
+def _asked(questions: Sequence[Question], request: TeacherChatRequest) -> tuple[str, Question]:
     if not questions:
-        raise Refusal(400, "this server was started without --task, so it knows no prompt")
+        raise RefusedRequest(400, "this server was started without --task, so it knows no prompt")
     if request.top_logprobs and not request.logprobs:
-        raise Refusal(400, "top_logprobs needs logprobs: true", "top_logprobs")
+        raise RefusedRequest(400, "top_logprobs needs logprobs: true", "top_logprobs")
     for question in questions:
         text = match(question.prompt, request.messages)
         if text is not None:
             return text, question
-    raise Refusal(
+    raise RefusedRequest(
         400, "this is a classifier: it answers the prompt of its task and nothing else", "messages"
     )
 
 
 def _require_model(asked: str | None, name: str) -> None:
     if asked not in (None, name):
-        raise Refusal(
+        raise RefusedRequest(
             404, f"The model `{asked}` does not exist; this server has `{name}`.", "model"
         )
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RefusedRequest)
     return _error(error.status, error.message, error.param)
 
 

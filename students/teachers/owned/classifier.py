@@ -21,7 +21,7 @@ _MAX_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ClassScores:
     """Softmax over the classes, shape (K,), and the tokens that were read."""
 
     probabilities: Float32
@@ -71,7 +71,7 @@ class LocalClassifier:
         self._tokenizer = tokenizer
         self._device = device
 
-    def answer(self, texts: Sequence[str]) -> list[Answer]:
+    def answer(self, texts: Sequence[str]) -> list[ClassScores]:
         """Classify texts, in order. Longer ones are cut at `max_length` tokens.
 
         Rows are sorted by length and batched by padded tokens, so that a long text does not make
@@ -81,7 +81,7 @@ class LocalClassifier:
         shortened = [text[: 32 * self.max_length] for text in texts]
         encoded = self._tokenizer(shortened, truncation=True, max_length=self.max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        answers: list[Answer | None] = [None] * len(texts)
+        answers: list[ClassScores | None] = [None] * len(texts)
         for rows in _batches(lengths):
             padded = self._tokenizer.pad(
                 {key: [encoded[key][i] for i in rows] for key in encoded}, return_tensors="pt"
@@ -90,7 +90,7 @@ class LocalClassifier:
                 logits = self._model(**padded).logits.float()
                 probabilities = self._torch.softmax(logits, dim=-1).cpu().numpy()
             for i, p in zip(rows, probabilities, strict=True):
-                answers[i] = Answer(p, lengths[i])
+                answers[i] = ClassScores(p, lengths[i])
         return [answer for answer in answers if answer is not None]
 
 
@@ -100,14 +100,14 @@ class Queue:
     def __init__(self, classifier: LocalClassifier, max_texts: int = 256) -> None:
         self._classifier = classifier
         self._max_texts = max_texts
-        self._waiting: asyncio.Queue[tuple[Sequence[str], asyncio.Future[list[Answer]]]] = (
+        self._waiting: asyncio.Queue[tuple[Sequence[str], asyncio.Future[list[ClassScores]]]] = (
             asyncio.Queue()
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="teacher")
 
-    async def ask(self, texts: Sequence[str]) -> list[Answer]:
+    async def ask(self, texts: Sequence[str]) -> list[ClassScores]:
         """Return the answers to `texts`, in order."""
-        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[ClassScores]] = asyncio.get_running_loop().create_future()
         await self._waiting.put((texts, future))
         return await future
 

@@ -172,8 +172,8 @@ def test_tokens_of_other_labels_are_not_taken(task_file):
 
 def test_the_fields_read_here_are_those_that_are_written():
     """Manifest and labelling record really have the fields that money reads."""
-    from students.evaluation import CurvePoint, Evaluation, Share
-    from students.label.record import LabellingRecord, Usage
+    from students.evaluation import CountedShare, CurvePoint, Evaluation
+    from students.label.record import LabellingRecord, LabelUsage
     from students.runtime.bundle import LabellingBill, Manifest
 
     assert {"evaluation", "labelling", "training_s", "profile"} <= set(Manifest.model_fields)
@@ -181,10 +181,10 @@ def test_the_fields_read_here_are_those_that_are_written():
     assert {"n", "escalation", "cascade_agreement", "thresholds", "risk_coverage"} <= set(
         Evaluation.model_fields
     )
-    assert {"count", "n"} <= set(Share.model_fields)
+    assert {"count", "n"} <= set(CountedShare.model_fields)
     assert {"threshold", "kept", "disagreements"} <= set(CurvePoint.model_fields)
     assert {"labels_sha256", "usage"} <= set(LabellingRecord.model_fields)
-    assert {"input_tokens", "output_tokens", "requests"} <= set(Usage.model_fields)
+    assert {"input_tokens", "output_tokens", "requests"} <= set(LabelUsage.model_fields)
 
 
 def test_training_time_is_paid_like_a_student_machine(task_file):

@@ -4,7 +4,7 @@ import pytest
 
 from costmodel.errors import BadScenario
 from costmodel.inputs.scenario import HostedTeacher, load
-from costmodel.queueing.roofline import GPUS, Model, gpu_named, step_fields
+from costmodel.queueing.roofline import GPUS, DecoderShape, gpu_named, step_fields
 
 
 def hosted_teacher(gpu, model):
@@ -12,8 +12,8 @@ def hosted_teacher(gpu, model):
     return HostedTeacher(**step_fields(gpu, model))
 
 
-LLAMA_8B = Model(parameters=8.03e9, layers=32, kv_heads=8)
-LLAMA_70B = Model(parameters=70.55e9, layers=80, kv_heads=8)
+LLAMA_8B = DecoderShape(parameters=8.03e9, layers=32, kv_heads=8)
+LLAMA_70B = DecoderShape(parameters=70.55e9, layers=80, kv_heads=8)
 
 
 def test_shapes_have_their_known_bytes():

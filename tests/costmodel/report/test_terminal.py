@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from costmodel.report.tables import Table
+from costmodel.report.tables import PageTable
 from costmodel.report.terminal import print_tables
 
-WIDE = Table(
+WIDE = PageTable(
     "Side by side",
     ("scenario", "cascade per month", "saving", "of teacher", "escalated", "agreement", "p99",
      "degraded or refused", "verdict"),
@@ -21,13 +21,13 @@ WIDE = Table(
 )  # fmt: skip
 
 
-def _printed(table: Table, width: int) -> str:
+def _printed(table: PageTable, width: int) -> str:
     target = io.StringIO()
     print_tables(Console(file=target, width=width), [table])
     return target.getvalue()
 
 
-YEAR = Table(
+YEAR = PageTable(
     "Month by month",
     ("month", "requests", "teacher only", "cascade", "saving", "cash since the start",
      "present value"),
@@ -54,5 +54,5 @@ def test_a_table_that_fits_stays_a_table():
 
 def test_prose_beside_a_name_is_wrapped_and_no_card():
     """A unit price's words may be long: two columns stay two columns."""
-    price = Table("Unit prices", ("who", "price"), (("teacher", "a " * 200),))
+    price = PageTable("Unit prices", ("who", "price"), (("teacher", "a " * 200),))
     assert "price" in _printed(price, 80).splitlines()[1]

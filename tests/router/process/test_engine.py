@@ -264,7 +264,7 @@ def test_a_student_that_fails_on_everything_ends_the_process(broken, left):
         b"\x00",
         b"\xff\xff\xff\xff",
         b"\x00\x00\x00\x01\xc1",
-        wire.frame(wire.Ask(["x"])),
+        wire.frame(wire.EngineRequest(["x"])),
         b"GET / HTTP/1.1\r\n\r\n",
     ],
 )

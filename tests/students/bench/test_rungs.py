@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from students.bench.rungs import Outcome, rungs, summary
+from students.bench.rungs import RungFigures, rungs, summary
 from students.label.record import LABELS_FILE, RECORD_FILE
 
 
@@ -16,7 +16,7 @@ def _outcome(escalated, seed, n=500):
     out = rng.random(n) < escalated
     agree = rng.random(n) < 0.9
     rows = np.stack([agree, out, agree | out], axis=1).astype(float)
-    return Outcome(rows, True, escalated, 10.0 + seed, 20.0, 100.0)
+    return RungFigures(rows, True, escalated, 10.0 + seed, 20.0, 100.0)
 
 
 def test_a_rung_is_compared_with_the_one_before_in_pairs():

@@ -15,8 +15,8 @@ from students.label.labelled import LabelledSet
 from students.label.record import (
     Agreement,
     LabellingRecord,
+    LabelUsage,
     TeacherIdentity,
-    Usage,
     load_labels,
     save_labels,
 )
@@ -82,7 +82,7 @@ def write_labels(path, seed=0):
         n=n,
         usd=1,
         unconfirmed_usd=0,
-        usage=Usage(input_tokens=1, output_tokens=1, cached_input_tokens=0, requests=1),
+        usage=LabelUsage(input_tokens=1, output_tokens=1, cached_input_tokens=0, requests=1),
         price="a price",
         asked=n,
         cached=0,

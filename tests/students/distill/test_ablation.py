@@ -7,7 +7,7 @@ from students.distill.ablation import BASELINE, GOLD, HARD, SOFT, ablate
 from students.distill.ablation_page import ablation_page, verdict
 from students.distill.judge import (
     Judge,
-    Outcome,
+    JudgedAnswers,
     Pool,
     coverage_at_promise,
     drawn,
@@ -47,10 +47,10 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
     n = len(pool.test)
     rng = np.random.default_rng(0)
 
-    def outcome(rate: float, noise: np.ndarray) -> Outcome:
+    def outcome(rate: float, noise: np.ndarray) -> JudgedAnswers:
         agree = noise < rate
         said = np.where(agree, pool.test.teacher, 1 - pool.test.teacher)
-        return Outcome(agree, rng.random(n), rng.random(n), said)
+        return JudgedAnswers(agree, rng.random(n), rng.random(n), said)
 
     noise = [rng.random(n) for _ in range(3)]
     good, bad = [outcome(0.9, u) for u in noise], [outcome(0.8, u) for u in noise]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from costmodel.money.pricing import TokenUsage
-from students.label.answers import Answers, Kept
+from students.label.answers import Answers, CachedAnswer
 from students.labels import LabelDistribution, LabelSchema
 
 N, K = 200, 3
@@ -22,7 +22,7 @@ def _kept(rng):
     said = LabelDistribution(tuple(p.tolist()), float(1 - p.sum()), bool(rng.integers(2)))
     said = LabelDistribution.refusal(K) if kind == 2 else said
     usage = TokenUsage(int(rng.integers(50, 55)), 1, 3, cache_write_tokens=int(rng.integers(2)))
-    return Kept(said, usage, Decimal(usage.input_tokens) / 1000, bool(kind == 3))
+    return CachedAnswer(said, usage, Decimal(usage.input_tokens) / 1000, bool(kind == 3))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_an_answer_of_77_labels_takes_less_than_a_kilobyte():
     tracemalloc.start()
     answers = Answers(5000)
     for row in range(5000):
-        answers[row] = Kept(said, TokenUsage(50 + row % 20), Decimal(50 + row % 20) / 1000)
+        answers[row] = CachedAnswer(said, TokenUsage(50 + row % 20), Decimal(50 + row % 20) / 1000)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / 5000 < 700

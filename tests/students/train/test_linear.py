@@ -12,9 +12,9 @@ from students.certify.calibration import calibrated_kl
 from students.runtime.linear import LinearWeights
 from students.train import vocabulary
 from students.train.linear import LinearRecipe, train_linear
-from students.train.table import Bags, Lesson, Table, text_slope
+from students.train.table import Bags, FeatureTable, Lesson, text_slope
 from students.train.training import distillation_loss
-from students.train.vocabulary import READINGS, WORD_WEIGHT, Reading, Vocabulary
+from students.train.vocabulary import READINGS, WORD_WEIGHT, FeatureReading, Vocabulary
 
 CLASSES, ROWS, TEXTS = 5, 40, 50
 SETTINGS = [(1.0, 0.0), (4.0, 0.0), (2.0, 0.5), (1.0, 1.0)]
@@ -60,7 +60,10 @@ def test_gradient_is_that_of_autograd(temperature, hard_weight):
 def test_epochs_are_those_of_torch(temperature, hard_weight):
     """After some epochs the table is what torch's EmbeddingBag and Adagrad make of it."""
     bags, teacher = _bags(), _teacher()
-    table, lesson = Table(ROWS, CLASSES, rate=0.2), Lesson.of(teacher, temperature, hard_weight)
+    table, lesson = (
+        FeatureTable(ROWS, CLASSES, rate=0.2),
+        Lesson.of(teacher, temperature, hard_weight),
+    )
     twin = torch.nn.EmbeddingBag(ROWS, CLASSES, mode="sum", include_last_offset=True)
     torch.nn.init.zeros_(twin.weight)
     optimizer = torch.optim.Adagrad(twin.parameters(), lr=0.2)
@@ -93,7 +96,7 @@ def test_an_l2_step_is_that_of_autograd(temperature, hard_weight):
     ridge = np.append(rng.random(ROWS - 1), 0.0).astype(np.float32)
     before = rng.normal(size=(ROWS, CLASSES)).astype(np.float32)
     batch = np.arange(8)
-    table = Table(ROWS, CLASSES, rate=0.2, ridge=ridge)
+    table = FeatureTable(ROWS, CLASSES, rate=0.2, ridge=ridge)
     table.weight = before.copy()
     table.learn(bags, Lesson.of(teacher, temperature, hard_weight), batch, batch_size=8)
 
@@ -122,11 +125,11 @@ def test_l2_holds_rare_features_back():
     answer = np.where(rare, 1, often)
     teacher = (0.02 + 0.96 * np.eye(2)[answer]).astype(np.float32)
     seen = np.array([0.5, 0.5, 0.01, 0.99], np.float32)
-    vocabulary = Vocabulary(Reading(), np.empty(0, np.int32), np.ones(4, np.float32), seen)
+    vocabulary = Vocabulary(FeatureReading(), np.empty(0, np.int32), np.ones(4, np.float32), seen)
 
     def weight(l2):
         ridge = vocabulary.ridge(200, l2, 64)
-        table = Table(5, 2, rate=0.2, ridge=ridge)
+        table = FeatureTable(5, 2, rate=0.2, ridge=ridge)
         lesson, rng = Lesson.of(teacher, 1.0, 0.0), np.random.default_rng(0)
         for _ in range(100):
             table.learn(bags, lesson, rng.permutation(200), batch_size=64)
@@ -141,7 +144,7 @@ def test_l2_holds_rare_features_back():
 def test_l2_is_in_full_on_average():
     """Over many batches a row meets its ridge so often that a step has l2 / n; not the bias."""
     texts = ["card stolen"] * 50 + ["where is my money"] * 950
-    vocabulary = Vocabulary.of(texts, Reading())
+    vocabulary = Vocabulary.of(texts, FeatureReading())
     ridge = vocabulary.ridge(len(texts), 0.1, 16)
     assert ridge[-1] == 0
     row = int(np.flatnonzero(np.isclose(vocabulary.seen, 0.05))[0])
@@ -178,7 +181,7 @@ def test_training_ends_because_it_has_learnt_and_not_at_a_number_of_epochs():
 
 def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
     """A batch without any label mass leaves the table as it is, and finite."""
-    table = Table(ROWS, CLASSES, rate=0.2)
+    table = FeatureTable(ROWS, CLASSES, rate=0.2)
     lesson = Lesson.of(np.zeros((TEXTS, CLASSES), np.float32), 2.0, 0.5)
     table.learn(_bags(), lesson, np.arange(TEXTS), batch_size=8)
     assert not table.weight.any()
@@ -187,7 +190,7 @@ def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
 @pytest.mark.parametrize("terms", ["counts", "sublinear"])
 def test_a_text_is_its_known_features_and_the_bias(terms):
     """Shares have length 1; a text without any known feature has the bias alone."""
-    vocabulary = Vocabulary.of(["where is my card", "where is my money"], Reading(terms))
+    vocabulary = Vocabulary.of(["where is my card", "where is my money"], FeatureReading(terms))
     bags = vocabulary.bags(["where is my card", "", "?!", "ж"])
     known = bags.offsets[1] - 1
     assert known > 10
@@ -226,7 +229,7 @@ def test_serving_gives_the_logits_of_training(reading):
 def test_a_repeated_feature_counts_sublinearly():
     """A word said n times weighs 1 + ln n times a word said once, and words weigh more."""
     texts = ["ab cd"] * 3 + ["xy"]
-    vocabulary = Vocabulary.of(texts, Reading("sublinear"))
+    vocabulary = Vocabulary.of(texts, FeatureReading("sublinear"))
     once, often = (vocabulary.bags([text]) for text in ("ab cd", "ab, ab, ab. ab! cd"))
     shares = [dict(zip(b.features.tolist(), b.shares.tolist(), strict=True)) for b in (once, often)]
     assert set(shares[0]) <= set(shares[1])
