@@ -8,10 +8,12 @@ schedule.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 
+from loadtests.inputs.log import in_order, log_rate
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec
 
@@ -33,7 +35,13 @@ class Schedule:
 
 
 def lay_out(spec: LoadSpec, rows: list[Row]) -> Schedule:
-    """Fix the schedule of a whole test."""
+    """Fix the schedule of a whole test.
+
+    Raises:
+        BadRows: a log that does not go forward in time.
+    """
+    if spec.arrivals == "log":
+        return _as_logged(spec, rows)
     at, work = spec.shape.work(spec.duration_s)
     warmup = spec.warmup_s * spec.shape.points(spec.duration_s)[1][0]
     points, ranks = _steady(spec, warmup + float(work[-1]))
@@ -51,6 +59,20 @@ def lay_out(spec: LoadSpec, rows: list[Row]) -> Schedule:
         if spec.arrivals == "replay"
         else _in_turn(spec, rows, offsets[inside]),
     )
+
+
+def _as_logged(spec: LoadSpec, rows: list[Row]) -> Schedule:
+    """Send each row when it came, from the first on; the log begins anew a mean gap after its end.
+
+    The warm-up is the end of the log before.
+    """
+    order = np.argsort([row.at_s for row in rows], kind="stable")
+    since = in_order(rows) * (log_rate(rows) / spec.rate)
+    period = len(rows) / spec.rate
+    times = range(-ceil(spec.warmup_s / period), ceil(spec.duration_s / period))
+    offsets = np.concatenate([k * period + since for k in times])
+    inside = (offsets >= -spec.warmup_s) & (offsets < spec.duration_s)
+    return Schedule(offsets[inside], np.tile(order, len(times))[inside])
 
 
 def _steady(

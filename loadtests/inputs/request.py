@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.errors import BadLoadSpec
+from loadtests.inputs.log import NOWHERE, as_recorded
 from loadtests.inputs.scenario import LoadScenario, read_scenario, read_slo
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.inputs.taskfile import LoadTask, read_task
@@ -28,8 +29,6 @@ MODES: Mapping[str, frozenset[str]] = {
 }
 """What is done instead of a test, and what can be written of it."""
 OF_A_TEST = ("json_path", "html_path", "junit_path", "history", "samples", "repeats")
-NOWHERE = "http://127.0.0.1:9"
-"""A prediction needs no target; the spec wants a loopback URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +224,7 @@ def _slo_of(left: dict[str, Any], scenario: LoadScenario) -> Slo:
 
 def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None) -> dict[str, Any]:
     """Return the fields of LoadSpec: defaults, then the task's, the scenario's, the options'."""
-    load: dict[str, Any] = dict(DEFAULTS)
+    load: dict[str, Any] = {}
     if task is not None:
         prompt = task.teacher.prompt
         load.update(
@@ -260,7 +259,7 @@ def _load_of(left: dict[str, Any], scenario: LoadScenario, task: LoadTask | None
         raise BadLoadSpec("--cv is the variation of gamma gaps; give --arrivals gamma with it")
     if "inputs" not in load:
         raise BadLoadSpec("there are no inputs; give --inputs data.csv, or --task")
-    return load
+    return {**DEFAULTS, **as_recorded(load)}
 
 
 def _stages(written: str) -> list[tuple[float, float]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.read import read_table
+from costmodel.inputs.tables.table import Table
+from costmodel.inputs.tables.times import seconds_of
 from costmodel.inputs.tables.words import KnownWords
 from loadtests.errors import BadRows
 
@@ -22,6 +24,8 @@ class Row:
 
     index: int
     text: str
+    at_s: float = 0.0
+    """When it came, where the file is a log; seconds from any moment."""
 
 
 def rows_of(spec: LoadSpec) -> list[Row]:
@@ -31,18 +35,40 @@ def rows_of(spec: LoadSpec) -> list[Row]:
         BadRows: the file cannot be read as every command reads it, or has no text at all.
     """
     try:
-        table = read_table(
-            spec.inputs, [spec.text], encoding=spec.encoding, delimiter=spec.delimiter
-        )
+        columns = [spec.text] if spec.time is None else [spec.text, spec.time]
+        table = read_table(spec.inputs, columns, encoding=spec.encoding, delimiter=spec.delimiter)
         texts = table.texts(spec.text)
+        moments = [0.0] * len(texts) if spec.time is None else _moments(table, spec.time)
     except BadTable as error:
         raise BadRows(str(error)) from None
-    rows = [Row(index, text) for index, text in enumerate(texts) if text]
+    rows = [
+        Row(index, text, at_s)
+        for index, (text, at_s) in enumerate(zip(texts, moments, strict=True))
+        if text
+    ]
     if not rows:
         raise BadRows(
             f"{spec.inputs} holds no text in column {spec.text!r}; at least one row is needed"
         )
     return rows
+
+
+def _moments(table: Table, column: str) -> list[float]:
+    """Return when each row came, in seconds.
+
+    Raises:
+        BadRows: a word is no moment.
+    """
+    found = []
+    for row, word in enumerate(table.words(column)):
+        try:
+            found.append(seconds_of(word))
+        except ValueError:
+            raise BadRows(
+                f"{table.place(row)} has the time {word!r}; seconds or a date and time are needed, "
+                "e.g. 12.5 or 2026-11-29T08:00:00"
+            ) from None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

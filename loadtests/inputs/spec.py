@@ -58,11 +58,14 @@ class LoadSpec(BaseModel):
     """https: take any certificate. For a target of one's own alone."""
     rate: Positive
     """Requests per second, all processes together; `shape` multiplies it."""
-    arrivals: Literal["constant", "poisson", "gamma", "replay"] = "poisson"
+    arrivals: Literal["constant", "poisson", "gamma", "replay", "log"] = "poisson"
     cv: Annotated[float, Field(gt=0, le=20)] = 2.0
     """gamma: coefficient of variation of the gaps; 1 is Poisson, 2 is vLLM's burstiness 0.25."""
     trace: Path | None = None
     """replay: a CSV like the Azure LLM traces, stretched to `rate`."""
+    time: str | None = None
+    """log: column of the inputs that holds when each came, as seconds or as a date and time. The
+    inputs are sent in that order at those instants, stretched to `rate`."""
     shape: Shape = Shape()
     duration_s: Positive = 20.0
     warmup_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
@@ -121,6 +124,18 @@ class LoadSpec(BaseModel):
     def _trace_with_replay(self) -> Self:
         if (self.arrivals == "replay") != (self.trace is not None):
             raise ValueError("arrivals: replay and trace: belong together; give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _time_with_log(self) -> Self:
+        if (self.arrivals == "log") != (self.time is not None):
+            raise ValueError("arrivals: log and time: belong together; give both or neither")
+        if self.arrivals != "log":
+            return self
+        if self.shape.kind != "steady":
+            raise ValueError(f"a log has a shape of its own; leave out {self.shape.kind}")
+        if self.hard_share is not None:
+            raise ValueError("a log says which text comes when; leave out hard_share")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadtests.errors import BadLoadSpec
+from loadtests.inputs.log import as_recorded
 from loadtests.inputs.scenario import read_slo
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.verdict.slo import Slo, load_slo
@@ -16,7 +17,8 @@ WORDS: Mapping[str, str] = {
     "surface": "classify, chat, chat-stream, systemone or batch; --tags mixes several",
     "labels": "systemone: the options, with commas between",
     "rate": "Requests per second, all processes together",
-    "arrivals": "poisson, constant, gamma or replay",
+    "arrivals": "poisson, constant, gamma, replay or log",
+    "time": "log: column that holds when each input came",
     "duration_s": "Seconds that are measured",
     "warmup_s": "Seconds before, not measured",
     "concurrency": "Requests in flight per process before one is dropped",
@@ -47,7 +49,6 @@ def spec_of(options: Mapping[str, Any], host: str | None) -> LoadSpec:
     if not host:
         raise BadLoadSpec("there is no target; give --host, e.g. http://127.0.0.1:8080")
     given: dict[str, Any] = {name: options[name] for name in FIELDS if _is_given(options, name)}
-    given.setdefault("rate", 100.0)
     if "inputs" not in given:
         raise BadLoadSpec("there are no inputs; give --inputs data.csv")
     if "labels" in given:
@@ -55,7 +56,7 @@ def spec_of(options: Mapping[str, Any], host: str | None) -> LoadSpec:
     shape = {field: options[name] for name, field in SHAPE.items() if _is_given(options, name)}
     if shape:
         given["shape"] = shape
-    return load_spec(url=host, **given)
+    return load_spec(url=host, **{"rate": 100.0, **as_recorded(given)})
 
 
 def slo_of(options: Mapping[str, Any]) -> Slo:
