@@ -1,6 +1,8 @@
-"""Exact intervals of counted shares."""
+"""Intervals of counted shares: exact for one look, and valid however often one looks."""
 
 from __future__ import annotations
+
+import math
 
 from costmodel.errors import BadProjection
 
@@ -25,4 +27,39 @@ def binomial_interval(count: int, n: int, confidence: float = 0.95) -> tuple[flo
     tail = (1 - confidence) / 2
     low = 0.0 if count == 0 else float(betaincinv(count, n - count + 1, tail))
     high = 1.0 if count == n else float(betaincinv(count + 1, n - count, 1 - tail))
+    return low, high
+
+
+def confidence_sequence(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a proportion that holds at every n at once.
+
+    However often one looks, and whenever one stops, all the intervals together cover the truth with
+    probability `confidence`. The likelihood, mixed uniformly over rates, beside that of one rate is
+    a martingale at the true one: a rate is in the interval while it stays below 1 / (1 -
+    confidence) there (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021).
+
+    Args:
+        count: rows that had the property.
+        n: rows that were looked at; 0 says nothing and returns (0, 1).
+        confidence: of the whole sequence, in (0, 1).
+
+    Raises:
+        BadProjection: the counts cannot have happened.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import betaln, xlog1py, xlogy
+
+    if not 0 <= count <= n:
+        raise BadProjection(f"{count} of {n} rows cannot be a share; 0 ≤ count ≤ n is needed")
+    if n == 0:
+        return 0.0, 1.0
+    mixture = betaln(count + 1, n - count + 1)
+
+    def excess(rate: float) -> float:
+        of_rate = xlogy(count, rate) + xlog1py(n - count, -rate)
+        return float(mixture - of_rate + math.log(1.0 - confidence))
+
+    best, tiny = count / n, 1e-15
+    low = 0.0 if count == 0 or excess(tiny) < 0 else float(brentq(excess, tiny, best))
+    high = 1.0 if count == n or excess(1 - tiny) < 0 else float(brentq(excess, best, 1 - tiny))
     return low, high

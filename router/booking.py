@@ -139,4 +139,17 @@ class Booking:
             client=ask.key,
             estimated=bill.estimated,
             model=bill.model or bill.asked,
+            student_label=self._student_label(run),
+            teacher_label=self._teacher_label(run),
         )
+
+    def _student_label(self, run: Run) -> str | None:
+        if run.scored is None or not run.scored.usable:
+            return None
+        assert run.scored.prediction is not None, "what is usable"
+        return self._names[run.scored.prediction.label]
+
+    def _teacher_label(self, run: Run) -> str | None:
+        if run.taught is None:
+            return None
+        return "" if run.taught.label is None else self._names[run.taught.label]

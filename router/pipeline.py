@@ -201,7 +201,8 @@ class Pipeline:
                         bill=run.bill,
                         priority=run.ask.priority,
                     )
-                none = why_unusable(escalated.reply.distribution)
+                run.taught = escalated.reply.distribution
+                none = why_unusable(run.taught)
                 if none is None:
                     return self._in_its_words(run, scored, decision, escalated)
                 failed, words = none, escalated.reply.wording
@@ -245,9 +246,9 @@ class Pipeline:
                 bill=run.bill,
                 priority=AUDIT_PRIORITY,
             )
-            run.audited = True
+            run.audited, run.taught = True, asked.reply.distribution
             # No label is no agreement: calibration rows without a usable answer count so, too.
-            watch.audited(asked.reply.distribution.label != answer.label, run.propensity)
+            watch.audited(run.taught.label != answer.label, run.propensity)
         except EscalationFailed:
             assert self.auditor is not None
             self.auditor.lost += 1

@@ -14,7 +14,7 @@ from router.policy import Reason, Route
 from router.student.batcher import Scored
 from router.student.loaded import Model
 from router.teacher.bill import Bill
-from students.labels import FloatArray
+from students.labels import FloatArray, LabelDistribution
 
 FREE = Bill()
 """The bill of a request that never went to the teacher; nobody adds to it."""
@@ -73,4 +73,6 @@ class Run(msgspec.Struct, gc=False):
     asked_at: float = 0.0
     answered_at: float = 0.0
     audited: bool = False
+    taught: LabelDistribution | None = None
+    """What the teacher said, where it answered."""
     propensity: float = 0.0

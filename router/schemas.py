@@ -42,7 +42,8 @@ class Classified(Struct):
     confidence: float | None
     probabilities: dict[str, float]
     raisehand: Provenance
-    id: str | UnsetType = UNSET
+    id: str
+    """By which `/v1/feedback` names it: the request's id, and in a list its place behind a dot."""
     model: str | UnsetType = UNSET
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 import numpy as np
 
-from router.api.lists import answer_all
+from router.api.lists import answer_all, id_in_list
 from router.api.tasks import Served, Service
 from router.errors import BadRequest, Refusal
 from router.http.edge import parse
@@ -61,8 +61,8 @@ class Classify:
         ask = self._ask(call, request, text)
 
         def word(answer: Answer) -> Reply:
-            body = _classified(answer, served, request.top_k)
-            body.id, body.model = call.request_id, served.task.name
+            body = _classified(answer, served, request.top_k, call.request_id)
+            body.model = served.task.name
             return Reply(self._encode(body), fields=provenance_fields(answer))
 
         return Single(served.pipeline, ask, word)
@@ -82,8 +82,8 @@ class Classify:
         data = [
             _failed(outcome)
             if isinstance(outcome, Refusal)
-            else _classified(outcome, served, request.top_k)
-            for outcome in outcomes
+            else _classified(outcome, served, request.top_k, id_in_list(call, i))
+            for i, outcome in enumerate(outcomes)
         ]
         body = ClassifiedList(call.request_id, served.task.name, data)
         return Reply(self._encode(body), fields=provenance_fields_of_many(outcomes))
@@ -100,7 +100,7 @@ def _failed(refusal: Refusal) -> FailedItem:
     return FailedItem(ItemError(refusal.kind, str(refusal), refusal.reason or None))
 
 
-def _classified(answer: Answer, served: Served, top_k: int) -> Classified:
+def _classified(answer: Answer, served: Served, top_k: int, its_id: str) -> Classified:
     names = served.pipeline.schema.names
     p = answer.probabilities
     if top_k == 1:
@@ -108,4 +108,6 @@ def _classified(answer: Answer, served: Served, top_k: int) -> Classified:
     else:
         order = np.argsort(-np.asarray(p), kind="stable")[:top_k]
         probabilities = {names[k]: float(p[k]) for k in order}
-    return Classified(names[answer.label], answer.confidence, probabilities, provenance(answer))
+    return Classified(
+        names[answer.label], answer.confidence, probabilities, provenance(answer), its_id
+    )

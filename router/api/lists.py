@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from router.api.tasks import Served
 from router.errors import BadRequest, Overloaded, Refusal
 from router.http.hot_route import Call
@@ -35,7 +37,9 @@ async def answer_all(
         raise Overloaded("The student's queue has no room for the list; retry in a moment.")
     if call.key is not None:
         call.key.count(len(texts) - 1)  # one was counted when the request came
-    outcomes = await asyncio.gather(*(_outcome(served, ask_for, text) for text in texts))
+    outcomes = await asyncio.gather(
+        *(_outcome(served, ask_for, text, id_in_list(call, i)) for i, text in enumerate(texts))
+    )
     first = outcomes[0]
     if isinstance(first, Refusal) and not answers_in(outcomes):
         raise first
@@ -47,8 +51,14 @@ def answers_in(outcomes: Sequence[Answer | Refusal]) -> list[Answer]:
     return [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
 
 
-async def _outcome(served: Served, ask_for: AskFor, text: str) -> Answer | Refusal:
+def id_in_list(call: Call, index: int) -> str:
+    """Return the request id of one text of a list, by which feedback names it."""
+    return f"{call.request_id}.{index}"
+
+
+async def _outcome(served: Served, ask_for: AskFor, text: str, its_id: str) -> Answer | Refusal:
     try:
-        return await served.pipeline.answer(ask_for(text))
+        ask = msgspec.structs.replace(ask_for(text), request_id=its_id)
+        return await served.pipeline.answer(ask)
     except Refusal as refusal:
         return refusal

@@ -53,6 +53,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str = ""
     """Of the teacher: the one that answered, as its answer says, or that was asked; empty: the
     task's, or none."""
+    student_label: str | None = None
+    """What the student said, also where somebody else answered; None where it said nothing."""
+    teacher_label: str | None = None
+    """What the teacher said, for the client or in an audit; empty: it answered, and no label."""
 
 
 @dataclass(frozen=True, slots=True)

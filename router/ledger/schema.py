@@ -42,10 +42,18 @@ create table if not exists entries (
     client text not null,
     cached_input_tokens integer not null,
     estimated integer not null,
-    model text not null default ''
+    model text not null default '',
+    student_label text,
+    teacher_label text
 );
 create index if not exists entries_at on entries (at);
 """
+_NEWER = {
+    "model": "text not null default ''",
+    "student_label": "text",
+    "teacher_label": "text",
+}
+"""Columns that files of earlier versions lack."""
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -93,8 +101,10 @@ def prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
 
 def _add_what_is_new(connection: sqlite3.Connection) -> None:
     """Bring the rows of an older version up to this one."""
-    if "model" not in columns_of(connection):
-        connection.execute("alter table entries add column model text not null default ''")
+    known = columns_of(connection)
+    for name, kind in _NEWER.items():
+        if name not in known:
+            connection.execute(f"alter table entries add column {name} {kind}")
 
 
 def columns_of(connection: sqlite3.Connection) -> set[str]:

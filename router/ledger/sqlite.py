@@ -35,7 +35,7 @@ BATCH = 2_000
 """Entries of one transaction."""
 _ROWS = (256, 64, 16, 4, 1)
 """Rows of one statement. Every size is a program of its own that the connection keeps, up to half a
-megabyte large: with any size allowed, memory grew for hours. 23 columns each stay under SQLite's
+megabyte large: with any size allowed, memory grew for hours. 25 columns each stay under SQLite's
 32,766 parameters."""
 _ENVIRONMENT = (sqlite3.OperationalError, MemoryError)
 """Faults of the machine (locked, full, gone), not of an entry: worth another try."""

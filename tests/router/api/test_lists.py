@@ -30,6 +30,15 @@ async def test_one_that_gets_no_answer_has_its_error_in_its_place(rig, make_task
     assert Decimal(response.headers["x-raisehand-cost-usd"]) == round(booked, 12)
 
 
+async def test_each_text_has_an_id_of_its_own(rig):
+    """Answers of one request can be told apart later: in the body and in the ledger."""
+    made = await rig()
+    response = await made.post(PATH, {"text": ["help", "fine"]}, [(b"x-request-id", b"abc")])
+    ids = [item["id"] for item in response.json["data"]]
+    assert ids == sorted(entry.request_id for entry in made.ledger.entries) == ["abc.0", "abc.1"]
+    assert response.json["id"] == "abc"
+
+
 @pytest.mark.parametrize("bad", ["", "  ", "x" * 40_000])
 async def test_one_that_is_not_taken_has_its_error_in_its_place(rig, bad):
     """An empty line of a file fails nobody's batch."""

@@ -48,6 +48,8 @@ def test_an_entry_comes_back_as_it_went_in(path):
             input_tokens=31,
             output_tokens=2,
             cached_input_tokens=7,
+            student_label="calm",
+            teacher_label="",
         ),
     ]
     ledger = SqliteLedger(path)
@@ -404,3 +406,19 @@ def test_a_ledger_that_another_worker_is_making_is_waited_for(tmp_path):
     timer.start()
     SqliteLedger(path, connect=_impatient).close()
     timer.join()
+
+
+def test_a_file_without_the_newest_columns_is_read_and_brought_up(path):
+    """Rows of an earlier version say nothing of what it did not know, and new rows join them."""
+    ledger = SqliteLedger(path)
+    ledger.append(sample_entry(request_id="old"))
+    ledger.close()
+    with sqlite3.connect(path) as connection:
+        for name in ("student_label", "teacher_label", "model"):
+            connection.execute(f"alter table entries drop column {name}")
+    [old] = read_entries(path)
+    assert (old.student_label, old.teacher_label, old.model) == (None, None, "")
+    ledger = SqliteLedger(path)
+    ledger.append(sample_entry(request_id="new", student_label="calm"))
+    ledger.close()
+    assert [entry.student_label for entry in read_entries(path)] == [None, "calm"]

@@ -91,6 +91,25 @@ def test_audits_get_a_tenth_of_the_teachers_budget_unless_told(make_task):
     assert (usd(None), usd(5), usd(5, 2), usd(0)) == (None, Decimal("0.5"), 2, 0)
 
 
+async def test_both_sides_of_an_audit_are_booked(rig, task):
+    """What the student and the teacher said; no label is an empty word, nobody asked is None."""
+    made, _ = await audited(rig)
+    await made.pipeline.answer(ask("fine"))
+    await made.pipeline.answer(ask("maybe"))
+    made.pipeline.auditor = None
+    await made.pipeline.answer(ask("fine"))
+    await made.pipeline.close()
+    said = {(e.audited, e.student_label, e.teacher_label) for e in made.ledger.entries}
+    assert said == {
+        (True, "calm", "urgent"), (False, "calm", "urgent"), (False, "calm", None),
+    }  # fmt: skip
+    silent = ScriptedTeacher(task.schema_, LabelDistribution.refusal(2))
+    made, _ = await audited(rig, teacher=silent)
+    await made.pipeline.answer(ask("help"))
+    await made.pipeline.close()
+    assert made.ledger.entries[-1].teacher_label == ""
+
+
 async def test_a_disagreement_is_counted(rig):
     """The teacher calls everything urgent; the student's calm answer disagrees."""
     made, watch = await audited(rig)
