@@ -18,6 +18,8 @@ from students.runtime.bundle import Terms
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
 
 IN_PLACE_TOKENS = 1_024
 """Some 0.5 ms on one core, for 77 labels."""
@@ -90,8 +92,11 @@ class LinearWeights:
 
     def logits(self, texts: Sequence[str]) -> Float32:
         """Return logits (N, K); each text is computed on its own."""
-        data, offsets = hashing.pack(texts, fold=self.folded)
-        out = np.empty((len(texts), self.bias.size), np.float32)
+        return self.logits_of(*hashing.pack(texts, fold=self.folded))
+
+    def logits_of(self, data: UInt8, offsets: Int64) -> Float32:
+        """Return logits (N, K) of N texts that lie end to end, folded as `folded` says."""
+        out = np.empty((offsets.size - 1, self.bias.size), np.float32)
         hashing.logits(
             data, offsets, self.shortest, self.longest, self.slots, self.rows, self.bias,
             self.terms == "sublinear", out,
@@ -161,11 +166,22 @@ class LinearStudent:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Answer each text, in order; thread-safe, and free of the GIL while it computes."""
-        values = self._weights.logits(texts)
-        best = np.empty(len(texts), np.int64)
-        sure = np.empty(len(texts), np.float32)
-        hashing.answer(values, self._temperature, self._margin, best, sure)
+        packed = hashing.pack(texts, fold=self.folds)
+        values, best, sure = self.answer_packed(*packed)
         return list(map(Prediction, best.tolist(), sure.tolist(), values))
+
+    @property
+    def folds(self) -> bool:
+        """Whether texts are folded (`hashing.folded`) before they are read, or only lowered."""
+        return self._weights.folded
+
+    def answer_packed(self, data: UInt8, offsets: Int64) -> tuple[Float32, Int64, Float32]:
+        """Answer N texts that lie end to end: probabilities (N, K), labels and confidences (N,)."""
+        values = self._weights.logits_of(data, offsets)
+        best = np.empty(offsets.size - 1, np.int64)
+        sure = np.empty(offsets.size - 1, np.float32)
+        hashing.answer(values, self._temperature, self._margin, best, sure)
+        return values, best, sure
 
     def token_count(self, text: str) -> int:
         """One token for every four characters that are read, and at least one."""
