@@ -20,6 +20,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),
     "export": ("students.commands.export:export", "Encoder to int8 or ONNX, certified anew."),
+    "bundle": (
+        "students.commands.bundle:bundle",
+        "Share bundles by content: push, pull, list at any URL.",
+    ),
     "evaluate": (
         "students.commands.evaluate:evaluate",
         "Measure a bundle on rows never used before.",

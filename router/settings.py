@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     """/readyz fails when its own inference takes longer."""
     ledger_keep_days: int = Field(default=30, ge=0)
     """Rows of days that ended so long ago become sums of their day; 0 keeps all."""
+    bundle_store: str | None = None
+    """Where bundles are fetched from that are asked for by id and not here: any fsspec URL."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may ask from a browser, with blanks or commas between; `*` is any."""
     admin_token: SecretStr | None = None

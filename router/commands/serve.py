@@ -85,7 +85,11 @@ class Options:
     help="Task file; give it again for each further task.",
 )
 @click.option(
-    "--bundle", "bundles", multiple=True, help="Bundle id, one for each --task; default: latest."
+    "--bundle",
+    "bundles",
+    multiple=True,
+    help="Bundle id, one for each --task; fetched from RAISEHAND_BUNDLE_STORE when it is not here; "
+    "default: latest.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(

@@ -38,9 +38,10 @@ from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from router.worker_share import FALSE_ALARM, Share
 from students.errors import TeacherError
-from students.runtime.bundle import Bundle, find_bundle
+from students.runtime.bundle import Bundle
 from students.runtime.load import load_student
 from students.runtime.protocol import Student
+from students.runtime.store import obtain
 from students.task import Task
 from students.teachers import make_teacher
 
@@ -105,10 +106,10 @@ def load_model(
     """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
 
     Raises:
-        BadBundle: it is missing or altered.
+        BadBundle: it is missing or altered, or the store that may have it cannot be reached.
         BadSettings: it is not certified, or for other labels or another teacher.
     """
-    bundle = find_bundle(task.work_dir, bundle_id)
+    bundle = obtain(task.work_dir, bundle_id, settings.bundle_store)
     _check_fits(task, bundle)
     student = load(bundle)
     batcher = Batcher(

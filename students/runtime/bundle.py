@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from costmodel.inputs.profile import StudentProfile
 from students.certificate import NEVER, Certificate
@@ -35,6 +36,8 @@ from students.teachers.protocol import TeacherDescriptor
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
+ID_DIGITS = 12
+"""Hex digits of the manifest's sha256 that are a bundle's id."""
 
 Family = Literal["linear", "encoder", "encoder-int8", "encoder-onnx", "blend"]
 
@@ -109,6 +112,14 @@ class Manifest(_Part):
     versions: dict[str, str] = {}
     created: str
 
+    @field_validator("files")
+    @classmethod
+    def _are_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if Path(name).name != name or name in ("..", MANIFEST):
+                raise ValueError(f"{name!r} is outside itself or its manifest; distil again")
+        return files
+
     @property
     def artefact_sha256(self) -> str:
         """Fingerprint of all that decides an answer and its confidence; certificates name it."""
@@ -148,9 +159,14 @@ class Bundle:
     manifest: Manifest
 
     @cached_property
+    def digest(self) -> str:
+        """The manifest's sha256, in hex: it stands for every byte of the bundle."""
+        return _sha256(self.path / MANIFEST)
+
+    @property
     def id(self) -> str:
-        """12 hex digits of the manifest's sha256."""
-        return _id((self.path / MANIFEST).read_bytes())
+        """The beginning of the digest."""
+        return self.digest[:ID_DIGITS]
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -168,8 +184,6 @@ def read_bundle(path: Path) -> Bundle:
     except (OSError, ValidationError) as error:
         raise BadBundle(f"{path / MANIFEST} is not a bundle manifest: {_fault(error)}") from None
     for name, expected in manifest.files.items():
-        if Path(name).name != name:
-            raise BadBundle(f"{path} names the file {name!r} outside itself; distil again")
         found = _sha256(path / name)
         if found != expected:
             raise BadBundle(
@@ -222,18 +236,36 @@ def publish(folder: Path, manifest: Manifest) -> Bundle:
         BadBundle: the disk refused, or the manifest does not fit the files.
     """
     content = manifest.model_dump_json(indent=1).encode()
-    target = folder.parent / _id(content)
+    target = folder.parent / hashlib.sha256(content).hexdigest()[:ID_DIGITS]
     try:
         (folder / MANIFEST).write_bytes(content)
-        folder.chmod(0o755)
         read_bundle(folder)
         if target.exists():
             shutil.rmtree(target)
-        folder.rename(target)
-        name_latest(folder.parent, target.name)
     except OSError as error:
-        raise BadBundle(f"the bundle could not be written to {folder.parent}: {error}") from None
-    return read_bundle(target)
+        raise _unwritten(folder, error) from None
+    bundle = settle(folder)
+    name_latest(folder.parent, bundle.id)
+    return bundle
+
+
+def settle(folder: Path) -> Bundle:
+    """Check a whole draft, put it on the disk and give it its name: no half of it is ever seen.
+
+    Raises:
+        BadBundle: the disk refused, or the manifest does not fit the files.
+    """
+    drafted = read_bundle(folder)
+    target = folder.parent / drafted.id
+    try:
+        folder.chmod(0o755)
+        for path in (*folder.iterdir(), folder):
+            _sync(path)
+        folder.rename(target)
+        _sync(folder.parent)
+    except OSError as error:
+        raise _unwritten(folder, error) from None
+    return Bundle(target, drafted.manifest)
 
 
 def name_latest(bundles: Path, bundle_id: str) -> None:
@@ -256,17 +288,29 @@ def find_bundle(work_dir: Path, name: str | None = None) -> Bundle:
         except OSError:
             raise BadBundle(f"{bundles} holds no bundle yet; run `raisehand distill`") from None
         return read_bundle(bundles / name)
-    matches = sorted(
-        p.parent for p in bundles.glob(f"*/{MANIFEST}") if p.parent.name.startswith(name)
-    )
+    matches = bundles_named(work_dir, name)
     if not name or len(matches) != 1:
-        known = ", ".join(p.parent.name for p in sorted(bundles.glob(f"*/{MANIFEST}"))) or "none"
+        known = ", ".join(path.name for path in bundles_named(work_dir, "")) or "none"
         raise BadBundle(f"{len(matches)} bundles begin with {name!r}; there are {known}")
     return read_bundle(matches[0])
 
 
-def _id(manifest: bytes) -> str:
-    return hashlib.sha256(manifest).hexdigest()[:12]
+def bundles_named(work_dir: Path, name: str) -> list[Path]:
+    """Return the folders of the bundles here whose id begins so."""
+    found = (work_dir / "bundles").glob(f"*/{MANIFEST}")
+    return sorted(path.parent for path in found if path.parent.name.startswith(name))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritten(folder: Path, error: OSError) -> BadBundle:
+    return BadBundle(f"the bundle could not be written to {folder.parent}: {error}")
 
 
 def _sha256(path: Path) -> str:
