@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from costmodel.money.pricing import TokenUsage
@@ -15,6 +16,7 @@ from students.errors import (
     TeacherTimeout,
     TeacherUnavailable,
 )
+from students.label.cache import ReplyCache
 from students.label.patience import Patience
 from students.label.spending import Spending
 from students.teachers.protocol import Teacher, TeacherReply
@@ -33,6 +35,26 @@ _GRACE_S = 1.0
 """So that this time limit strikes and not the client's own."""
 
 Sleep = Callable[[float], Awaitable[None]]
+
+
+class CallBook:
+    """Writes each call down in the cache before it is made, so that a kill hides none."""
+
+    def __init__(self, cache: ReplyCache, clock: Callable[[], datetime]) -> None:
+        self._cache = cache
+        self._clock = clock
+
+    def asked(self, texts: Sequence[str], at_most: Decimal) -> None:
+        """A call is about to be made; an answer ends it where it is kept."""
+        self._cache.put_asked(texts, at_most, self._clock())
+
+    def broken(self, usd: Decimal, confirmed: bool) -> None:
+        """A call cost so much and gave no answer; unconfirmed: it may have cost so much."""
+        self._cache.put_broken(usd, confirmed, self._clock())
+
+    def returned(self, texts: Sequence[str]) -> None:
+        """A call ended without an answer."""
+        self._cache.put_returned(texts)
 
 
 class Throttle:
@@ -79,7 +101,7 @@ class Throttle:
 class Asker:
     """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
 
-    `broken` is told the bill of every call without an answer, and whether it is certain. `guess`
+    `book` is told of every call before it is made, and the bill of one without an answer. `guess`
     is what texts consume where the teacher does not say: that is billed, and what may have been
     billed beyond it, up to the reservation, stays unconfirmed.
     """
@@ -91,7 +113,7 @@ class Asker:
         throttle: Throttle,
         at_most: Callable[[Sequence[str]], TokenUsage],
         guess: Callable[[Sequence[str]], TokenUsage],
-        broken: Callable[[Decimal, bool], None],
+        book: CallBook,
         *,
         patience: Patience,
         rng: random.Random,
@@ -102,7 +124,7 @@ class Asker:
         self._throttle = throttle
         self._at_most = at_most
         self._guess = guess
-        self._broken = broken
+        self._book = book
         self._patience = patience
         self._rng = rng
         self._sleep = sleep
@@ -151,6 +173,7 @@ class Asker:
         reserved = await self._spending.reserve(self._at_most(texts))
         paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
         answered, said = False, True
+        self._book.asked(texts, reserved)
         try:
             asked = self._teacher.label(texts, timeout_s=self._patience.most_s + _GRACE_S)
             replies = await self._patience.wait(asyncio.ensure_future(asked))
@@ -167,11 +190,13 @@ class Asker:
             raise
         finally:
             if not answered and (paid is None or paid > 0):
-                self._broken(reserved if paid is None else paid, paid is not None)
+                self._book.broken(reserved if paid is None else paid, paid is not None)
             unsaid = Decimal(0)
             if paid is not None and not said:
                 unsaid = max(reserved - paid, Decimal(0))
-                self._broken(unsaid, False)
+                self._book.broken(unsaid, False)
+            if not answered:
+                self._book.returned(texts)
             await self._spending.settle(reserved, paid, unsaid)
 
     def _estimated(self, replies: list[TeacherReply], texts: Sequence[str]) -> list[TeacherReply]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,17 +42,50 @@ CREATE TABLE IF NOT EXISTS replies (
     raw TEXT NOT NULL,
     refused INTEGER NOT NULL DEFAULT 0,
     estimated INTEGER NOT NULL DEFAULT 0,
+    payer TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (teacher, text_sha256, repeat)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS broken_calls (
     teacher INTEGER NOT NULL REFERENCES teachers (id),
     usd TEXT NOT NULL,
     confirmed INTEGER NOT NULL,
-    asked_at TEXT NOT NULL
+    asked_at TEXT NOT NULL,
+    payer TEXT NOT NULL DEFAULT '',
+    keys BLOB NOT NULL DEFAULT x''
+);
+CREATE TABLE IF NOT EXISTS calls_in_flight (
+    teacher INTEGER NOT NULL REFERENCES teachers (id),
+    usd TEXT NOT NULL,
+    asked_at TEXT NOT NULL,
+    payer TEXT NOT NULL,
+    keys BLOB NOT NULL
 );
 """
-_ADDED = ("refused", "estimated")
+_ADDED = {
+    "replies": {"refused": "INTEGER", "estimated": "INTEGER", "payer": "TEXT"},
+    "broken_calls": {"payer": "TEXT", "keys": "BLOB"},
+}
 """Columns that files of older releases lack."""
+_NOTHING = {"INTEGER": "0", "TEXT": "''", "BLOB": "x''"}
+_READ = (
+    "probabilities, other, truncated, input_tokens, output_tokens, cached_input_tokens, usd, "
+    "refused, estimated"
+)
+_KEY_BYTES = 32
+_PAID_BY = "CASE ? WHEN '' THEN payer = '' ELSE substr(payer, 1, ?) = ? END"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenCall:
+    """A call that gave no answer.
+
+    `usd` is what it cost; unconfirmed: what it cost at most. `keys` are the `text_key`s of what was
+    asked, where that is known.
+    """
+
+    usd: Decimal
+    confirmed: bool
+    keys: tuple[bytes, ...] = ()
 
 
 class ReplyCache:
@@ -60,13 +95,20 @@ class ReplyCache:
     `put` is one transaction in write-ahead mode, so that a killed process loses nothing that it
     was told. One process at a time: two would ask, and pay, twice.
 
+    A call is written down before it is made: one that a kill cut off is found by whoever opens the
+    file next, and stands from then on among those that gave no answer and may have been billed.
+
+    Attributes:
+        payer: who asks now, beside each answer and call; empty: labelling.
+
     Raises:
         BadInputs: another process has it open, or the file is no cache.
     """
 
-    def __init__(self, path: Path, descriptor: TeacherDescriptor) -> None:
+    def __init__(self, path: Path, descriptor: TeacherDescriptor, payer: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.payer = payer
         canonical = json.dumps(astuple(descriptor))
         try:
             self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
@@ -77,6 +119,7 @@ class ReplyCache:
             self._db.execute("PRAGMA wal_autocheckpoint = 16384")
             self._db.executescript(_SCHEMA)
             self._add_columns()
+            self._find_lost()
             key = hashlib.sha256(canonical.encode()).digest()
             self._db.execute(
                 "INSERT OR IGNORE INTO teachers (sha256, descriptor) VALUES (?, ?)",
@@ -85,7 +128,8 @@ class ReplyCache:
             row = self._db.execute("SELECT id FROM teachers WHERE sha256 = ?", (key,)).fetchone()
         except sqlite3.OperationalError as error:
             raise BadInputs(
-                f"{path} cannot be opened ({error}); is another `raisehand label` running?"
+                f"{path} cannot be opened ({error}); is another `raisehand label` or `raisehand "
+                "batch` running?"
             ) from None
         except sqlite3.DatabaseError as error:
             raise BadInputs(f"{path} is no cache of answers ({error}); move it away") from None
@@ -93,38 +137,70 @@ class ReplyCache:
 
     def _add_columns(self) -> None:
         """Bring a file that an older release began up to date; its answers stay."""
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(replies)")}
-        for name in _ADDED:
-            if name not in there:
-                self._db.execute(
-                    f"ALTER TABLE replies ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0"
-                )
+        for table, columns in _ADDED.items():
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
+            for name, kind in columns.items():
+                if name not in there:
+                    self._db.execute(
+                        f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL "
+                        f"DEFAULT {_NOTHING[kind]}"
+                    )
+
+    def _find_lost(self) -> None:
+        """Move calls of a process that is no more to those that may have been billed."""
+        self._db.execute("BEGIN")
+        self._db.execute(
+            "INSERT INTO broken_calls SELECT teacher, usd, 0, asked_at, payer, keys "
+            "FROM calls_in_flight"
+        )
+        self._db.execute("DELETE FROM calls_in_flight")
+        self._db.execute("COMMIT")
 
     def read(self, texts: Sequence[str], repeat: int = 0) -> Answers:
-        """Return what is known, by position in `texts`."""
+        """Return what is known, by position in `texts`; free where another job paid for it."""
         wanted = {text_key(text): i for i, text in enumerate(texts)}
         found = Answers(len(texts))
         rows = self._db.execute(
-            "SELECT text_sha256, probabilities, other, truncated, input_tokens, output_tokens, "
-            "cached_input_tokens, usd, refused, estimated FROM replies "
-            "WHERE teacher = ? AND repeat = ?",
+            f"SELECT text_sha256, payer, {_READ} FROM replies WHERE teacher = ? AND repeat = ?",
             (self._teacher, repeat),
         )
-        for key, p, other, truncated, tokens, written, cached, usd, refused, estimated in rows:
+        for key, payer, *row in rows:
             position = wanted.get(key)
             if position is not None:
-                probabilities = tuple(np.frombuffer(p).tolist())
-                found[position] = CachedAnswer(
-                    LabelDistribution(probabilities, other, bool(truncated), bool(refused)),
-                    TokenUsage(tokens, written, cached),
-                    Decimal(usd),
-                    bool(estimated),
-                )
+                kept = _kept(row)
+                found[position] = replace(kept, usd=Decimal(0)) if payer else kept
         return found
 
-    def paid(self) -> Decimal:
-        """Return what this teacher's answers cost, whatever they were asked for."""
-        rows = self._db.execute("SELECT usd FROM replies WHERE teacher = ?", (self._teacher,))
+    def find(self, texts: Sequence[str]) -> tuple[Answers, dict[int, str]]:
+        """Return what is known of a few texts, and who paid for it, by position in `texts`.
+
+        As `read`, where the file holds many more answers than are asked for.
+        """
+        found, payers = Answers(len(texts)), {}
+        for i, text in enumerate(texts):
+            if row := self._row(text_key(text)):
+                found[i], payers[i] = _kept(row[1:]), str(row[0])
+        return found, payers
+
+    def _row(self, key: bytes) -> Sequence[Any] | None:
+        row: Sequence[Any] | None = self._db.execute(
+            f"SELECT payer, {_READ} FROM replies "
+            "WHERE teacher = ? AND text_sha256 = ? AND repeat = 0",
+            (self._teacher, key),
+        ).fetchone()
+        return row
+
+    def usage(self, key: bytes) -> TokenUsage | None:
+        """Return what asking about a text consumed, by its `text_key`; None where it is unknown."""
+        row = self._row(key)
+        return None if row is None else _kept(row[1:]).usage
+
+    def paid(self, payers: str = "") -> Decimal:
+        """Return what labelling paid, whatever for; or those whose names begin with `payers`."""
+        rows = self._db.execute(
+            f"SELECT usd FROM replies WHERE teacher = ? AND {_PAID_BY}",
+            (self._teacher, payers, len(payers), payers),
+        )
         return sum((Decimal(usd) for (usd,) in rows), Decimal(0))
 
     def any(self) -> bool:
@@ -162,14 +238,16 @@ class ReplyCache:
                 reply.raw,
                 int(reply.distribution.refused),
                 int(reply.estimated),
+                self.payer,
             )
             for text, reply, cost in zip(texts, replies, usd, strict=True)
         ]
         try:
             self._db.execute("BEGIN")
             self._db.executemany(
-                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 15)})", rows
+                f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 16)})", rows
             )
+            self._returned(texts)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
@@ -179,22 +257,55 @@ class ReplyCache:
                 "answers it cannot keep; free some space and run the same command again"
             ) from None
 
+    def put_asked(self, texts: Sequence[str], at_most: Decimal, at: datetime) -> None:
+        """Write down that a call is about to be made, and what it can cost."""
+        self._db.execute(
+            "INSERT INTO calls_in_flight VALUES (?, ?, ?, ?, ?)",
+            (self._teacher, str(at_most), at.isoformat(), self.payer, _keys(texts)),
+        )
+
+    def put_returned(self, texts: Sequence[str]) -> None:
+        """Write down that a call ended without an answer; `put` says the same of one with."""
+        self._returned(texts)
+
+    def _returned(self, texts: Sequence[str]) -> None:
+        self._db.execute("DELETE FROM calls_in_flight WHERE keys = ?", (_keys(texts),))
+
     def put_broken(self, usd: Decimal, confirmed: bool, at: datetime) -> None:
         """Remember the bill of a call that gave no answer; unconfirmed: it may have none."""
         self._db.execute(
-            "INSERT INTO broken_calls VALUES (?, ?, ?, ?)",
-            (self._teacher, str(usd), int(confirmed), at.isoformat()),
+            "INSERT INTO broken_calls VALUES (?, ?, ?, ?, ?, x'')",
+            (self._teacher, str(usd), int(confirmed), at.isoformat(), self.payer),
         )
 
-    def broken(self) -> tuple[Decimal, Decimal]:
+    def broken_calls(self, payers: str = "") -> list[BrokenCall]:
+        """Return calls without an answer: labelling's, or of those whose names begin so."""
+        rows = self._db.execute(
+            "SELECT usd, confirmed, keys FROM broken_calls "
+            f"WHERE teacher = ? AND {_PAID_BY} ORDER BY rowid",
+            (self._teacher, payers, len(payers), payers),
+        )
+        return [
+            BrokenCall(
+                Decimal(usd),
+                bool(confirmed),
+                tuple(keys[i : i + _KEY_BYTES] for i in range(0, len(keys), _KEY_BYTES)),
+            )
+            for usd, confirmed, keys in rows
+        ]
+
+    def broken(self, payers: str = "") -> tuple[Decimal, Decimal]:
         """Return what calls without an answer cost, and what they may have cost on top."""
         sums = [Decimal(0), Decimal(0)]
-        rows = self._db.execute(
-            "SELECT usd, confirmed FROM broken_calls WHERE teacher = ?", (self._teacher,)
-        )
-        for usd, confirmed in rows:
-            sums[0 if confirmed else 1] += Decimal(usd)
+        for call in self.broken_calls(payers):
+            sums[0 if call.confirmed else 1] += call.usd
         return sums[0], sums[1]
+
+    def sync(self) -> None:
+        """Return when all that was put is on the disk, whatever happens to the machine."""
+        log = self.path.with_name(self.path.name + "-wal")
+        with log.open("rb") as stream:
+            os.fsync(stream.fileno())
 
     def raw(self, text: str, repeat: int = 0) -> str | None:
         """Return the teacher's reply to one text as it came."""
@@ -218,3 +329,18 @@ class ReplyCache:
 def text_key(text: str) -> bytes:
     """Fingerprint of a text, also of one with lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _keys(texts: Sequence[str]) -> bytes:
+    return b"".join(map(text_key, texts))
+
+
+def _kept(row: Sequence[Any]) -> CachedAnswer:
+    """What the columns `_READ` say."""
+    p, other, truncated, tokens, written, cached, usd, refused, estimated = row
+    return CachedAnswer(
+        LabelDistribution(tuple(np.frombuffer(p).tolist()), other, bool(truncated), bool(refused)),
+        TokenUsage(tokens, written, cached),
+        Decimal(usd),
+        bool(estimated),
+    )

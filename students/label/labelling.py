@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from costmodel.money.pricing import Price, TokenUsage, now
 from students.label.answers import Answers
-from students.label.asking import Asker, Sleep, Throttle
+from students.label.asking import Asker, CallBook, Sleep, Throttle
 from students.label.cache import ReplyCache
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
@@ -131,7 +131,7 @@ async def label_inputs(
             Throttle(task.teacher.max_concurrency, timer, sleep),
             usage_bound(task),
             usage_guess(task),
-            lambda usd, confirmed: cache.put_broken(usd, confirmed, clock()),
+            CallBook(cache, clock),
             patience=Patience(task.teacher.timeout_s, timer),
             rng=random.Random(seed),
             sleep=sleep,
@@ -151,7 +151,7 @@ async def label_inputs(
         )
 
         def labelling() -> Labelling:
-            left = {i: why for i, why in workers.left.items() if i not in known[0]}
+            left = {i: str(why) for i, why in workers.left.items() if i not in known[0]}
             bill = spending.spent - other, other, spending.unconfirmed
             return _labelling(inputs, teacher, bill, price.words, known, left, before)
 

@@ -60,13 +60,15 @@ class LabelWorkers:
     """Ask about rows of `texts` until all are known or left out.
 
     Attributes:
-        left: rows that the teacher cannot be asked about, with the reason.
+        left: rows that the teacher cannot be asked about, with the last call's error.
 
     Args:
         texts: what is asked about, by row.
         todo: rows to ask about for the first time and again, in order.
         known: answers by row of the first and of the second asking; filled here.
         at_once: texts in a call, at most.
+        picky: end before more is paid where too many answers are none; else every text that can be
+            answered is, however few they are.
     """
 
     def __init__(
@@ -76,18 +78,20 @@ class LabelWorkers:
         known: Sequence[Answers],
         *,
         at_once: int,
+        picky: bool = True,
         cache: ReplyCache,
         asker: Asker,
         spending: Spending,
         clock: Callable[[], datetime],
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        self.left: dict[int, str] = {}
+        self.left: dict[int, TeacherError] = {}
         self._texts = texts
         self._todo = [deque(rows) for rows in todo]
         self._known = known
         self._total = sum(map(len, [*known, *todo]))
         self._at_once = self._most_at_once = float(at_once)
+        self._picky = picky
         self._cache = cache
         self._asker = asker
         self._spending = spending
@@ -182,6 +186,7 @@ class LabelWorkers:
         replies = await self._asker.ask([text])
         usd = sum((self._spending.cost(reply.usage) for reply in replies), Decimal(0))
         self._cache.put_broken(usd, True, self._clock())
+        self._cache.put_returned([text])
 
     def _keep(self, job: _Job, replies: Sequence[TeacherReply]) -> None:
         self._answered += 1
@@ -198,6 +203,8 @@ class LabelWorkers:
 
     def _stop_if_useless(self, fault: str) -> None:
         """End before more money is spent where surely too many answers mean no label."""
+        if not self._picky:
+            return
         n = len(self._known[0])
         enough = n >= min(_FIRST, n + len(self._todo[0]))
         if enough and self._unusable > _surely_more(MOST_UNUSABLE, n):
@@ -208,7 +215,9 @@ class LabelWorkers:
 
     def _leave(self, row: int, error: TeacherError) -> None:
         """Leave a text out; too many are no property of texts."""
-        self.left[row] = str(error)
+        self.left[row] = error
+        if not self._picky:
+            return
         left, answered = len(self.left), len(self._known[0])
         everything = answered + left + len(self._todo[0])
         most = _surely_more(_LEFT_SHARE, answered + left)

@@ -7,7 +7,7 @@ import pytest
 
 from costmodel.money.pricing import TokenUsage
 from students.errors import BadInputs
-from students.label.cache import ReplyCache
+from students.label.cache import ReplyCache, text_key
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
@@ -84,3 +84,36 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     with pytest.raises(BadInputs, match="is no cache of answers"):
         ReplyCache(path, DESCRIPTOR)
     assert path.read_bytes().startswith(b"not a database")
+
+
+def test_a_call_that_a_kill_cut_off_may_have_been_billed(tmp_path):
+    """Written down before it is made, it stands among the broken calls of whoever opens next."""
+    path = tmp_path / "replies.sqlite"
+    with ReplyCache(path, DESCRIPTOR, payer="job/1/") as cache:
+        cache.put_asked(["lost", "with it"], Decimal(3), NOW)
+        cache.put_asked(["answered"], Decimal(4), NOW)
+        cache.put(["answered"], [REPLY], [Decimal(1)], NOW)
+        cache.put_asked(["refused"], Decimal(5), NOW)
+        cache.put_returned(["refused"])
+        assert cache.broken("job/") == (0, 0)
+    with ReplyCache(path, DESCRIPTOR) as cache:
+        [lost] = cache.broken_calls("job/1/")
+        assert (lost.usd, lost.confirmed) == (3, False)
+        assert lost.keys == (text_key("lost"), text_key("with it"))
+        assert cache.broken() == (0, 0)
+    with ReplyCache(path, DESCRIPTOR) as cache:
+        assert cache.broken("job/") == (0, 3)
+
+
+def test_labelling_finds_what_a_batch_paid_for_and_does_not_pay_it(tmp_path):
+    """Whoever asked first paid; the answer is there for all."""
+    path = tmp_path / "replies.sqlite"
+    with ReplyCache(path, DESCRIPTOR, payer="job/1/") as cache:
+        cache.put(["one"], [REPLY], [Decimal(7)], NOW)
+        assert cache.paid("job/") == 7
+    with ReplyCache(path, DESCRIPTOR) as cache:
+        assert cache.read(["one"])[0].usd == 0
+        assert cache.paid() == 0
+        known, payers = cache.find(["two", "one"])
+        assert payers == {1: "job/1/"}
+        assert known[1].usd == 7
