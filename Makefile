@@ -18,7 +18,7 @@ help: ## Show the commands
 
 # What is optional for users is tested all the same.
 .venv/extras: .venv/ready
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[int8,onnx]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[int8,onnx,postgres]'
 	@touch $@
 
 venv: .venv/ready ## Install everything into .venv
@@ -30,7 +30,7 @@ lint: .venv/ready ## Style
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: .venv/ready ## mypy, strict
+types: .venv/extras ## mypy, strict
 	$(BIN)/mypy
 
 contracts: .venv/ready ## Who may import whom

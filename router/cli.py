@@ -39,6 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Route: the student by default, the teacher when unsure.",
     ),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
+    "database": (
+        "router.commands.database:database",
+        "Make and check the tables that several hosts share.",
+    ),
     "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (

@@ -3,6 +3,7 @@
 RouterError
 ├── BadSettings         a setting or a file that stops the start; names it and what is allowed
 ├── BadLedger           a ledger file that cannot be used
+├── BadDatabase         a database that cannot be used; names it without its password
 └── Refusal             one request is turned away: `status`, `kind` and `retry_after_s` say how
     ├── BadRequest      400  the body is not what the surface takes
     ├── Unauthorized    401  no API key, or one that is not known
@@ -40,6 +41,10 @@ class BadSettings(RouterError):
 
 class BadLedger(RouterError):
     """The ledger file cannot be used."""
+
+
+class BadDatabase(RouterError):
+    """The database cannot be used."""
 
 
 class Refusal(RouterError):

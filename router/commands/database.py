@@ -1,0 +1,58 @@
+"""`raisehand database`: the tables that several hosts share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+URL = "RAISEHAND_DATABASE_URL"
+
+
+def _url(command: Callable[[str], None]) -> Callable[[str], None]:
+    return click.argument("url", envvar=URL, metavar=f"[{URL}]")(command)
+
+
+@click.group(epilog="Example: raisehand database migrate postgresql://user@host/name")
+def database() -> None:
+    """Look after the PostgreSQL that RAISEHAND_DATABASE_URL names.
+
+    An address given on the command line is seen by everybody on this machine; prefer the variable.
+    """
+
+
+@database.command(epilog="Example: raisehand database migrate")
+@_url
+def migrate(url: str) -> None:
+    """Make the tables, or bring them up to this version; run it before the routers are upgraded.
+
+    Routers of the version before go on: a step only adds.
+    """
+    from router.database.migrate import migrate as bring_up
+    from router.database.url import shown
+
+    before, after = bring_up(url)
+    done = "has this version already" if before == after else f"was {before or 'empty'}"
+    click.echo(f"{shown(url)}: {done}; its tables are {after}.")
+
+
+@database.command(epilog="Example: raisehand database check")
+@_url
+def check(url: str) -> None:
+    """Say whether the tables are there; exit code 2 when they are not or the database is away."""
+    from router.database.connection import reading
+    from router.database.migrate import is_behind, newest, version_of
+    from router.database.url import shown
+    from router.errors import BadDatabase
+
+    with reading(url, "check") as connection:
+        version = version_of(connection)
+    if is_behind(version):
+        raise BadDatabase(
+            f"the tables of {shown(url)} are {version or 'missing'}, this version needs {newest()};"
+            " run `raisehand database migrate`"
+        )
+    click.echo(f"{shown(url)}: its tables are {version}, as this version needs.")

@@ -1,0 +1,1 @@
+"""PostgreSQL for what several hosts share: its address, its connections, its tables' versions."""

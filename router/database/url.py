@@ -1,0 +1,56 @@
+"""The address of a database: checked before it is used, shown without its password."""
+
+from __future__ import annotations
+
+from router.errors import BadDatabase
+
+SCHEMES = ("postgresql://", "postgres://")
+
+
+def is_url(source: object) -> bool:
+    """Tell whether a source names a database and not a file."""
+    return str(source).startswith(SCHEMES)
+
+
+def check_url(url: str) -> None:
+    """Check the form of an address.
+
+    Raises:
+        BadDatabase: it is not one of PostgreSQL's, or its library is not installed.
+    """
+    if not is_url(url):
+        raise BadDatabase(
+            "a database is named as postgresql://user:password@host:5432/name; found another form"
+        )
+    _parse(url)
+
+
+def shown(url: str) -> str:
+    """Name a database without its password, for messages."""
+    parts = _parse(url)
+    host = parts.get("host") or parts.get("hostaddr") or "the local socket"
+    port = f":{parts['port']}" if parts.get("port") else ""
+    return f"{host}{port}/{parts.get('dbname', '')}"
+
+
+def password_of(url: str) -> str:
+    """Return the password in an address, empty where there is none: the logs leave it out."""
+    return str(_parse(url).get("password") or "")
+
+
+def _parse(url: str) -> dict[str, str]:
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:
+        raise BadDatabase(
+            "PostgreSQL needs a library that is not installed; run `pip install "
+            "'raisehand[postgres]'`"
+        ) from None
+    try:
+        return {name: str(value) for name, value in conninfo_to_dict(url).items()}
+    except ProgrammingError:  # its text may hold the password
+        raise BadDatabase(
+            "the database's address cannot be read; give postgresql://user:password@host:5432/name "
+            "and write special characters of the password as %XX"
+        ) from None
