@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from costmodel.fit.prediction import MeasuredRun, RouterProfile
+    from costmodel.fit.measured import MeasuredRun
+    from costmodel.fit.router_profile import RouterProfile
 
 
 @click.command(
@@ -47,7 +48,8 @@ def profile(
     The student's service time comes from how latency grows with the rate, the teacher's from the
     escalated requests. Escalations are real: they cost what the teacher costs.
     """
-    from costmodel.fit.prediction import fit, read_samples
+    from costmodel.fit.fitting import fit
+    from costmodel.fit.measured import read_samples
 
     runs = [_given(item) for item in given]
     if not runs:
@@ -112,7 +114,7 @@ def _rates(text: str) -> list[float]:
 
 def _given(item: str) -> MeasuredRun:
     from costmodel.errors import BadProfile
-    from costmodel.fit.prediction import read_samples
+    from costmodel.fit.measured import read_samples
 
     rate, _, rest = item.partition(":")
     seconds, _, path = rest.partition(":")

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from costmodel.fit.prediction import MeasuredRun, RouterProfile, read_samples
-from costmodel.fit.prediction import fit as fit_runs
+from costmodel.fit.fitting import fit as fit_runs
+from costmodel.fit.measured import MeasuredRun, read_samples
 from costmodel.fit.prediction import predict as predict_workload
+from costmodel.fit.router_profile import RouterProfile
 from costmodel.inputs.workload import Lengths, Trace, Workload
 from loadtests.errors import BadLoadSpec, GeneratorFailed
 from loadtests.generator.schedule import lay_out

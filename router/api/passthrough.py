@@ -23,7 +23,7 @@ from router.teacher.bill import Bill
 from router.teacher.guard import EscalationFailed
 from router.teacher.headers import headers_there
 from router.teacher.pass_guard import FIRST_BYTE_S, MAX_WAIT_S, PAUSE_S, PassGuard, count
-from students.task import TeacherSection
+from students.sections import TeacherSection
 from students.teachers.client import api_headers
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from students.labels import LabelSchema
 from students.prompt import Prompt
 from students.runtime import hashing
 from students.runtime.linear import LinearStudent, LinearWeights
-from students.task import InputsSection, StudentSection, Task, TeacherSection
+from students.sections import InputsSection, StudentSection, TeacherSection
+from students.task import Task
 
 LABELS = 77
 BUCKETS = 1 << 18

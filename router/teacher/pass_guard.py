@@ -23,7 +23,7 @@ from router.teacher.bulkhead import Bulkhead
 from router.teacher.guard import EscalationFailed
 from router.teacher.health import TeacherHealth
 from router.teacher.usage_reader import UsageReader
-from students.task import TeacherSection
+from students.sections import TeacherSection
 from students.teachers.client import open_session, openai_url, retry_after_s
 
 CONNECT_S = 5.0

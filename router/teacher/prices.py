@@ -10,7 +10,7 @@ from costmodel.errors import UnknownPrice
 from costmodel.money.pricing import Price, now
 from costmodel.money.rates import ApiPrice
 from router.teacher.bill import Bill
-from students.task import TeacherSection
+from students.sections import TeacherSection
 
 NOTHING = Decimal(0)
 _EDITION = re.compile(r"([-@:](\d{4}-\d{2}-\d{2}|\d{3,8}|latest|\d{1,2}-\d{4}))+")

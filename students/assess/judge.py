@@ -5,17 +5,12 @@ The folder that comes of it is a task like any other: `distill`, `evaluate`, `se
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import yaml
 
 from costmodel.bill.projection import Projection
 from costmodel.errors import UnknownPrice
@@ -23,25 +18,16 @@ from costmodel.inputs.taskfile import read_deployment
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, PriceSpec, TokenUsage, now
 from costmodel.whatif import project_deployment
-from students.assess.jobs import Job, answer_of
-from students.assess.pii import mask
+from students.assess.folder import logged_labels, write_task
+from students.assess.jobs import Job
 from students.distill.run import Distilled, bill_of, distill, prove, take_parts
 from students.errors import BadInputs
-from students.label.inputs import read_inputs
-from students.label.labelled import LabelledSet
 from students.label.record import (
-    Agreement,
-    LabellingRecord,
-    LabelUsage,
-    TeacherIdentity,
     save_labels,
 )
-from students.label.split import split_inputs
-from students.labels import NO_LABEL
-from students.prompt import prompt_sha256
 from students.runtime.bundle import draft
-from students.task import StudentSection, Task, load_task
-from students.wording import bare
+from students.sections import StudentSection
+from students.task import Task
 
 LEAST_ROWS = 600
 """Calls from which a promise can be proved at all: 15 % of them are calibration rows."""
@@ -181,8 +167,10 @@ def judge(
     if why_not is not None or money.spec is None:
         return Judged(job, money, None, why_not or "unpriced: say what the teacher costs, --price")
     masked: Counter[str] = Counter()
-    task = _write(job, money, folder, max(promises), masked if masking else None)
-    labelled, splits, record = _labels(job, task, masked if masking else None)
+    task = write_task(
+        job, money.spec, money.per_day, folder, max(promises), masked if masking else None
+    )
+    labelled, splits, record = logged_labels(job, task, masked if masking else None)
     save_labels(task.work_dir, labelled, record)
     teacher, bill = record.teacher.descriptor, bill_of(record)
     try:
@@ -230,137 +218,6 @@ def _listed(model: str) -> list[PriceSpec]:
     if name:
         return [PriceSpec(model=f"{provider}:{name}")]
     return [PriceSpec(model=f"{provider}:{model}") for provider in PROVIDERS]
-
-
-def _write(
-    job: Job, money: TeacherCost, folder: Path, agreement: float, masked: Counter[str] | None
-) -> Task:
-    """Write the task file and its inputs."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    folder.mkdir(parents=True, exist_ok=True)
-    labels = list(job.labels.values())
-    usable = [call for call in job.latest if job.text_of(call)]
-    texts = [_clean(job.text_of(call), masked) for call in usable]
-    times = [call.at for call in usable]
-    dated = all(at is not None for at in times)
-    columns: dict[str, Any] = {"text": texts, "answer": [answer_of(call) for call in usable]}
-    if dated:
-        columns["time"] = times
-    assert money.spec is not None
-    content = {
-        "name": job.name,
-        "labels": labels,
-        "teacher": {
-            "mode": "text",
-            "base_url": usable[0].base_url or "https://api.openai.com/v1",
-            "model": job.latest[0].model,
-            "api_key_env": "TEACHER_API_KEY",
-            "prompt": {
-                "system": _literal(job.system),
-                "user": f"{_literal(job.before)}{{text}}{_literal(job.after)}",
-            },
-            "price": json.loads(money.spec.model_dump_json(exclude_defaults=True)),
-        },
-        "inputs": {"path": "inputs.parquet", "text": "text"} | ({"time": "time"} if dated else {}),
-        "promise": {"agreement": agreement},
-        "student": {"family": "linear"},
-        "traffic": {"requests_per_day": round(money.per_day, 1)},
-    }
-    path = folder / "task.yaml"
-    written = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    if path.exists() and path.read_text("utf-8") != written:
-        raise BadInputs(
-            f"{path} exists and is another task: of another log, another promise, or edited since; "
-            "give another --out"
-        )
-    path.write_text(written, "utf-8")
-    pq.write_table(pa.table(columns), folder / "inputs.parquet")
-    return load_task(path)
-
-
-def _literal(words: str) -> str:
-    """What a prompt says, not a place for a text."""
-    return words.replace("{text}", "{ text }").replace("{labels}", "{ labels }")
-
-
-def _clean(text: str, masked: Counter[str] | None) -> str:
-    return text if masked is None else mask(text, masked)
-
-
-def _labels(
-    job: Job, task: Task, masked: Counter[str] | None
-) -> tuple[LabelledSet, dict[str, np.ndarray[Any, np.dtype[np.int64]]], LabellingRecord]:
-    """Take the logged answers as hard labels: of a text asked often, the most frequent one."""
-    inputs = read_inputs(task.inputs, task.schema_)
-    place = {text: i for i, text in enumerate(inputs.texts)}
-    columns = {key: k for k, key in enumerate(job.labels)}
-    votes: list[Counter[int]] = [Counter() for _ in inputs.texts]
-    for call in job.latest:
-        row = place.get(_clean(job.text_of(call), None if masked is None else Counter()))
-        if row is not None:
-            votes[row][columns.get(bare(answer_of(call)), NO_LABEL)] += 1
-    n, k = len(inputs), len(task.schema_)
-    probabilities, other = np.zeros((n, k), np.float32), np.zeros(n, np.float32)
-    for row, counted in enumerate(votes):
-        label = counted.most_common(1)[0][0]
-        if label == NO_LABEL:
-            other[row] = 1.0
-        else:
-            probabilities[row, label] = 1.0
-    labelled = LabelledSet(
-        task.schema_,
-        inputs.texts,
-        probabilities,
-        other,
-        np.zeros(n, np.bool_),
-        inputs.gold,
-    )
-    splits = split_inputs(inputs)
-    calls = job.latest
-    usage = LabelUsage(
-        input_tokens=sum(c.input_tokens for c in calls),
-        output_tokens=sum(c.output_tokens for c in calls),
-        cached_input_tokens=sum(c.cached_tokens for c in calls),
-        requests=len(calls),
-    )
-    twice = [counted for counted in votes if counted.total() > 1]
-    agreed = sum(len(counted) == 1 for counted in twice)
-    record = LabellingRecord(
-        task=task.name,
-        teacher=TeacherIdentity(
-            mode="text",
-            model=task.teacher.model,
-            revision=task.teacher.revision,
-            prompt_sha256=prompt_sha256(task.prompt, task.answers),
-            parameters=json.dumps({"source": "log"}),
-            terms=task.teacher.terms,
-        ),
-        labels_sha256=labelled.sha256,
-        inputs_sha256=inputs.sha256,
-        n=n,
-        rows=len(inputs.rows),
-        usd=Decimal(0),
-        unconfirmed_usd=Decimal(0),
-        usage=usage,
-        price="paid for already: the answers are the log's",
-        asked=0,
-        cached=n,
-        rejected=0,
-        unusable=int((~labelled.usable).sum()),
-        refused=0,
-        self_agreement=Agreement(n=len(twice), agreed=agreed),
-        label_mass=tuple(np.histogram(1 - other, bins=10, range=(0, 1))[0].tolist()),
-        unsure=int((~labelled.usable).sum()),
-        truncated=0,
-        gold=None,
-        splits={name: rows.tolist() for name, rows in splits.items()},
-        sampling=task.inputs.sampling,
-        seed=0,
-        date=now().date().isoformat(),
-    )
-    return labelled, splits, record
 
 
 def _kept(task: Task, agreement: float, distilled: Distilled) -> AtPromise:

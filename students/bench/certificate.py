@@ -32,7 +32,7 @@ from students.certify.thresholds import (
     strict_thresholds,
     system_needs,
 )
-from students.task import ClassPromiseSection, PromiseSection
+from students.sections import ClassPromiseSection, PromiseSection
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]

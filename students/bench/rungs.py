@@ -99,7 +99,7 @@ def measure(
 ) -> RungFigures:
     """Distil one student, certify it on a first look, and answer the test rows with it."""
     from students.distill.run import distill
-    from students.task import StudentSection
+    from students.sections import StudentSection
 
     section = StudentSection.model_validate(
         task.student.model_dump() | {"family": family, "seed": seed}

@@ -96,7 +96,7 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     import numpy as np
 
     from students.runtime.linear import LinearStudent
-    from students.task import StudentSection
+    from students.sections import StudentSection
     from students.train.linear import LinearRecipe, train_linear
 
     data, section = made_up(rows), StudentSection()

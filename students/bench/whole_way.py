@@ -33,7 +33,7 @@ from students.errors import NotCertifiable
 from students.label.inputs import Inputs, read_inputs
 from students.label.split import DEFAULT_FRACTIONS, Indices, near_copy_key, split_inputs
 from students.labels import LabelSchema
-from students.task import InputsSection, PromiseSection
+from students.sections import InputsSection, PromiseSection
 
 ROWS, FIRST_ROWS, GROWTH = 2000, 1000, 1.05
 """Of a pile; at the first of ten looks, and the growth from look to look."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from students.certificate import NoCertificate
 from students.certify.binomial import rows_to_prove, upper_bound
 from students.certify.thresholds import OVERALL, Grid, Rows
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]

@@ -52,7 +52,7 @@ from students.certify.thresholds import (
     system_needs,
 )
 from students.errors import BadInputs, NotCertifiable
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 __all__ = ["Certified", "ClassCertified", "Grid", "certify", "grid_from_scores", "spent"]
 

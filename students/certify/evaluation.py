@@ -31,7 +31,7 @@ from students.evaluation import (
 )
 from students.label.labelled import LabelledSet
 from students.labels import means_label
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]

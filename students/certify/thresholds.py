@@ -16,7 +16,7 @@ from scipy import special
 from students.certificate import NEVER
 from students.certify.binomial import allowed_disagreements, rows_to_prove
 from students.errors import BadInputs
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.money.pricing import now
 from students.errors import BadInputs
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 USES_FILE = "certificates.jsonl"
 Rows = npt.NDArray[np.uint64]

@@ -120,7 +120,7 @@ def measure(
 
     from students.certify.evaluation import evaluate as evaluate_rows
     from students.certify.scoring import share
-    from students.task import PromiseSection
+    from students.sections import PromiseSection
 
     starts = track(
         range(0, len(test), BATCH),

@@ -24,7 +24,8 @@ from students.distill.worth import bill_of, kept_share, least_usd
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import LabellingBill, name_latest
-from students.task import StudentSection, Task
+from students.sections import StudentSection
+from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 
 RUNGS = ("linear", "frozen", "blend", "encoder")

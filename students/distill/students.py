@@ -13,7 +13,7 @@ from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Family, Trial
 from students.runtime.load import LINEAR_WEIGHTS, WEIGHTS
-from students.task import StudentSection
+from students.sections import StudentSection
 from students.train.progress import Progress
 
 if TYPE_CHECKING:

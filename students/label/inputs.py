@@ -18,7 +18,7 @@ from costmodel.inputs.tables.times import seconds_of
 from costmodel.inputs.tables.words import KnownWords
 from students.errors import BadInputs
 from students.labels import LabelSchema
-from students.task import InputsSection
+from students.sections import InputsSection
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

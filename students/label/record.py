@@ -19,7 +19,8 @@ from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
 from students.label.labelling import Labelling
 from students.label.summary import count_labels
-from students.task import Sampling, Task
+from students.sections import Sampling
+from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 
 LABELS_FILE = "labels.npz"

@@ -31,7 +31,7 @@ from students.errors import BadBundle
 from students.evaluation import Evaluation
 from students.labels import LabelSchema
 from students.runtime.probes import Probe
-from students.task import Sampling
+from students.sections import Sampling
 from students.teachers.protocol import TeacherDescriptor
 
 MANIFEST = "manifest.json"

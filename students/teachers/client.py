@@ -27,7 +27,7 @@ from students.errors import (
     TeacherTimeout,
     TeacherUnavailable,
 )
-from students.task import TeacherSection
+from students.sections import TeacherSection
 
 MAX_REPLY_BYTES = 16 * 2**20
 _SHOWN = 300

@@ -7,7 +7,7 @@ import pytest
 
 from students.bench.certificate import CURVES, SIZES
 from students.bench.whole_way import piles
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "certificate.md").read_text(encoding="utf-8")

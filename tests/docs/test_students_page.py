@@ -8,7 +8,7 @@ import yaml
 
 from students.commands.export import export
 from students.runtime.bundle import Family
-from students.task import StudentSection
+from students.sections import StudentSection
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "students.md").read_text(encoding="utf-8")

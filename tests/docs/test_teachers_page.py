@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 import yaml
 
-from students.task import Task, TeacherSection
+from students.sections import TeacherSection
+from students.task import Task
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "teachers.md").read_text(encoding="utf-8")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from costmodel.fit.prediction import load_profile, predict
+from costmodel.fit.prediction import predict
+from costmodel.fit.router_profile import load_profile
 from costmodel.inputs.workload import Workload
 from router.bench.subject import make_texts
 

@@ -9,7 +9,7 @@ from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
 from students.metrics import metric_rows
 from students.report import evaluation_page, reliability_figure, risk_coverage_figure
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 CERTIFICATE = Certificate(
     promise="system",

@@ -7,7 +7,10 @@ import pytest
 
 from costmodel.engine.run import simulate
 from costmodel.errors import BadProfile
-from costmodel.fit.prediction import MeasuredRun, fit, load_profile, predict, read_samples
+from costmodel.fit.fitting import fit
+from costmodel.fit.measured import MeasuredRun, read_samples
+from costmodel.fit.prediction import predict
+from costmodel.fit.router_profile import load_profile
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import Workload

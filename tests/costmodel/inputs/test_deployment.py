@@ -16,7 +16,8 @@ from costmodel.inputs.deployment import (
 from costmodel.inputs.taskfile import read_deployment
 from costmodel.report.tables import judgement
 from costmodel.whatif import project_deployment
-from students.task import StudentSection, Task, TrafficSection
+from students.sections import StudentSection, TrafficSection
+from students.task import Task
 
 
 def test_counts_usage_and_labelling_come_from_the_bundle(task_file):

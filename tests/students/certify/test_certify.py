@@ -15,8 +15,8 @@ from students.certify.binomial import allowed_disagreements, rows_to_prove, uppe
 from students.certify.certify import certify, grid_from_scores, spent
 from students.certify.thresholds import first_testable
 from students.errors import BadInputs, NotCertifiable
-from students.task import ClassPromiseSection as Of
-from students.task import PromiseSection
+from students.sections import ClassPromiseSection as Of
+from students.sections import PromiseSection
 
 SYSTEM = PromiseSection(agreement=0.95, confidence=0.9, promise="system")
 STRICT = PromiseSection(agreement=0.95, confidence=0.9, promise="strict")

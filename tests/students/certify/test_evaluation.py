@@ -14,7 +14,7 @@ from students.evaluation import Evaluation
 from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
 from students.metrics import metric_rows
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 SCHEMA = LabelSchema(("a", "b", "c"))
 PROMISE = PromiseSection(agreement=0.9)

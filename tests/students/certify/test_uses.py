@@ -7,7 +7,7 @@ import pytest
 
 from students.certify.uses import read_uses, row_ids, take_use
 from students.errors import BadInputs
-from students.task import PromiseSection
+from students.sections import PromiseSection
 
 PROMISE = PromiseSection(agreement=0.97)
 TEXTS = [f"text {i}" for i in range(100)]

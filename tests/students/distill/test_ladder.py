@@ -14,7 +14,7 @@ from students.distill.ladder import Rung, _int8_may_pay, choose, climb
 from students.distill.worth import bill_of, saves_nothing
 from students.errors import BadTask, NotCertifiable
 from students.runtime.bundle import LabellingBill, find_bundle
-from students.task import PromiseSection
+from students.sections import PromiseSection
 from students.teachers.protocol import TeacherDescriptor
 
 TEACHER = TeacherDescriptor("classify", "scripted", "1", "", "{}")

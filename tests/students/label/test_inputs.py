@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from students.errors import BadInputs
 from students.label.inputs import make_inputs, read_inputs
 from students.labels import LabelSchema
-from students.task import InputsSection
+from students.sections import InputsSection
 
 SCHEMA = LabelSchema(("calm", "urgent"))
 ROWS = [("help now", "urgent", "train"), ("nice day", "calm", "test"), ("so what", "", "")]

@@ -1,0 +1,103 @@
+"""A running router as the simulator needs it, and the file that keeps it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from costmodel.errors import BadProfile
+from costmodel.inputs.fleet import Noise, StudentFleet
+
+POINTS = 1000
+"""Evenly spaced quantiles handed to the simulator."""
+
+
+class FittedOn(BaseModel):
+    """One run a profile was fitted on, and how well it reproduces it (in-sample)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_second: float
+    answered: int
+    failed: int
+    student_ms: tuple[float, ...]
+    """Measured p50, p90, p99 of the student's route."""
+    fitted_ms: tuple[float, ...]
+    overhead_s: tuple[float, ...] = ()
+    """Evenly spaced quantiles of the overhead at this rate."""
+    doubts: tuple[str, ...] = ()
+    """Why the load test said that this run does not count; a profile fitted on it is a guess."""
+
+
+class RouterProfile(BaseModel):
+    """A running router as the simulator needs it. Fields end in their unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(ge=1)
+    service_s: float = Field(ge=0)
+    """Seconds one request occupies a worker."""
+    service_cv: float = Field(ge=0)
+    overhead_s: tuple[float, ...]
+    """Evenly spaced quantiles of what does not grow with load (network, parsing, scheduling): at
+    the lowest rate."""
+    teacher_s: tuple[float, ...] = ()
+    """Evenly spaced quantiles of a teacher call; empty when none was seen."""
+    escalation_rate: float = Field(ge=0, le=1)
+    requests: int
+    """Requests behind the escalation rate."""
+    usd: dict[str, float] = {}
+    max_concurrency: int = Field(default=64, ge=1)
+    teacher_timeout_s: float = 10.0
+    audit_rate: float = Field(default=0.0, ge=0, le=1)
+    """Share of the student's answers that the teacher is asked about too, in its free slots."""
+    fitted_on: tuple[FittedOn, ...]
+
+    def overhead_at(self, per_second: float) -> tuple[float, ...]:
+        """Return quantiles of the overhead at a rate, between those of the fitted rates."""
+        known = [run for run in self.fitted_on if run.overhead_s]
+        if len(known) < 2:
+            return self.overhead_s
+        rates = np.log([run.per_second for run in known])
+        place = float(np.interp(math.log(per_second), rates, np.arange(len(known))))
+        below = min(int(place), len(known) - 2)
+        shares = np.linspace(0, 1, POINTS + 1)
+        low, high = (
+            np.interp(shares, np.linspace(0, 1, len(run.overhead_s)), run.overhead_s)
+            for run in known[below : below + 2]
+        )
+        return tuple((low + (place - below) * (high - low)).tolist())
+
+
+def load_profile(path: Path) -> RouterProfile:
+    """Read a profile that `raisehand profile` wrote.
+
+    Raises:
+        BadProfile: it is missing or is no profile.
+    """
+    try:
+        return RouterProfile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadProfile(f"profile {path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise BadProfile(f"profile {path}: {where or 'the file'}: {fault['msg']}") from error
+
+
+def one_at_a_time(
+    service_s: float, cv: float, overhead: Sequence[float], workers: int
+) -> StudentFleet:
+    """Lay out workers that each serve one request at a time: seconds, and how they scatter."""
+    return StudentFleet(
+        fixed_s=service_s,
+        per_token_s=0,
+        noise=Noise(kind="lognormal", cv=cv) if cv else Noise(),
+        replicas=workers,
+        max_batch=1,
+        overhead_s=tuple(overhead),
+    )
