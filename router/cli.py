@@ -44,6 +44,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Make and check the tables that several hosts share.",
     ),
     "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
+    "accuracy": (
+        "router.commands.accuracy:accuracy",
+        "Show how often student, teacher and cascade were right.",
+    ),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",

@@ -6,7 +6,7 @@ error, because a misspelt `treshold` that is silently ignored is worse.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -69,6 +69,25 @@ class ClassifiedList(Struct):
     model: str
     data: list[Any]
     """`Classified` or `FailedItem`: msgspec describes no union of structs without tags."""
+
+
+class FeedbackRequest(Struct, forbid_unknown_fields=True):
+    """Body of POST /v1/feedback: `gold`, or only whether the answer was `correct`."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,80}(\.[0-9]{1,6})?$")]
+    """Of the answer: its `id` or its `x-request-id`."""
+    gold: str | None = None
+    correct: bool | None = None
+    source: Literal["user", "reviewer", "system"] = "user"
+    model: str | None = None
+    """The task, where there are several."""
+
+
+class FeedbackTaken(Struct):
+    """What became of feedback: `new`, `same` as was known, or `changed`."""
+
+    id: str
+    received: str
 
 
 class StreamOptions(Struct, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ from router.schemas import (
     ClassifiedList,
     ClassifyRequest,
     FailedItem,
+    FeedbackRequest,
+    FeedbackTaken,
     PassedEnvelope,
     VllmClasses,
     VllmClassifyRequest,
@@ -38,11 +40,11 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
     types = (
         ClassifyRequest, Classified, ClassifiedList, FailedItem, ChatEnvelope, ChatCompletion,
         SystemOneRequest, SystemOneReply, VllmClassifyRequest, VllmClasses,
-        PassedEnvelope,
+        PassedEnvelope, FeedbackRequest, FeedbackTaken,
     )  # fmt: skip
     refs, components = msgspec.json.schema_components(types, ref_template=_REF)
     request, one, many, failed, envelope, completion, question, decision, *others = refs
-    texts, classes, passed = others
+    texts, classes, passed, judged, taken = others
     components["ClassifiedList"]["properties"]["data"]["items"] = {"anyOf": [one, failed]}
     schema["paths"] |= {
         "/v1/classify": _post("Classify a text or a list of texts", request, one, many),
@@ -51,6 +53,7 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             envelope,
             completion,
         ),
+        "/v1/feedback": _post("Say later what the right answer was", judged, taken),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
         "/classify": _post("Classify as vLLM's /classify does", texts, classes),
     }

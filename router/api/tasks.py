@@ -24,6 +24,7 @@ from router.errors import (
 from router.http.hot_route import Call
 from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
+from router.ledger.feedback import FeedbackBox, MemoryFeedback
 from router.pipeline import Pipeline
 from router.promise.audit import Watch
 from router.request import Ask
@@ -72,6 +73,7 @@ class Service:
         metrics: Metrics,
         settings: Settings,
         *,
+        feedback: FeedbackBox | None = None,
         keys: KeyRing | None = None,
         read_keys: ReadKeys | None = None,
         share: Share | None = None,
@@ -81,6 +83,7 @@ class Service:
         self.ledger = ledger
         self.metrics = metrics
         self.settings = settings
+        self.feedback = feedback or MemoryFeedback()
         self.keys = keys
         self.exposition = Exposition(metrics.registry, share)
         self.draining = False

@@ -41,6 +41,7 @@ def keys() -> None:
     show_default=True,
     help="Whether it may ask the student alone, past certificate and audit.",
 )
+@click.option("--reviewer", is_flag=True, help="Its feedback counts for every key's answers.")
 @_file
 def add(
     name: str,
@@ -50,6 +51,7 @@ def add(
     max_threshold: float | None,
     priority: int,
     student_only: bool,
+    reviewer: bool,
     path: Path,
 ) -> None:
     """Make a key and print it: this once, and nowhere else."""
@@ -64,6 +66,7 @@ def add(
             max_threshold=max_threshold,
             priority=priority,
             student_only=student_only,
+            reviewer=reviewer,
         )
     except ValueError as error:
         raise BadSettings(_first_fault(error)) from None
@@ -95,8 +98,10 @@ def list_(as_json: bool, path: Path) -> None:
         teacher = "" if calls is None else f", the teacher {calls:g}/s"
         sure = "" if spec.max_threshold is None else f", threshold to {spec.max_threshold:g}"
         alone = "" if spec.student_only else ", may not ask the student alone"
+        judges = ", a reviewer" if spec.reviewer else ""
         click.echo(
-            f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}{teacher}{sure}{alone}"
+            f"{spec.name:<24}{rps:<14}{usd:<20}priority {spec.priority}"
+            f"{teacher}{sure}{alone}{judges}"
         )
 
 

@@ -17,7 +17,7 @@ from router.provenance import cost_words
 log = logging.getLogger(__name__)
 CLOSE = b"connection: close\r\n"
 REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{1,64}")
-NATIVE = frozenset({"/v1/classify", "/v1/systemone"})
+NATIVE = frozenset({"/v1/classify", "/v1/feedback", "/v1/systemone"})
 """Surfaces of our own among those of OpenAI."""
 ErrorBody = Callable[[Refusal], bytes]
 

@@ -58,6 +58,8 @@ class KeySpec(BaseModel):
     """How much certainty a request may ask for; 0: no more than the certificate's."""
     student_only: bool = True
     """Whether it may ask the student alone, past certificate and audit."""
+    reviewer: bool = False
+    """Whether its feedback counts for the answers that other keys got, too."""
 
 
 class KeyFile(BaseModel):
@@ -83,6 +85,7 @@ class Key:
         self.name = spec.name
         self.priority = spec.priority
         self.student_only = spec.student_only
+        self.reviewer = spec.reviewer
         self._max_usd = spec.max_usd_per_day
         self._clock = clock
         self._wall = wall

@@ -67,6 +67,8 @@ def fold(connection: sqlite3.Connection, keep_days: int) -> bool:
         )
         connection.execute(_FOLD, (until,))
         connection.execute("delete from entries where at <= ?", (until,))
+        if last is None:  # of requests that have no row any more
+            connection.execute("delete from feedback where at <= ?", (until,))
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:

@@ -47,6 +47,17 @@ create table if not exists entries (
     teacher_label text
 );
 create index if not exists entries_at on entries (at);
+create table if not exists feedback (
+    request_id text not null,
+    task text not null,
+    source text not null,
+    client text not null,
+    reviewer integer not null,
+    at real not null,
+    gold text,
+    correct integer,
+    primary key (request_id, task, source, client)
+) without rowid;
 """
 _NEWER = {
     "model": "text not null default ''",

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from router.api.chat import Chat
 from router.api.classify import Classify
 from router.api.decisions import SystemOne
+from router.api.feedback import Feedback
 from router.api.openapi import describe
 from router.api.pass_on import PASSED_ON, PassOn
 from router.api.probes import cold_routes, refuse, refuse_http
@@ -55,6 +56,7 @@ def hot_routes(service: Service) -> dict[str, HotRoute]:
     return passed | {
         "/v1/classify": HotRoute(Classify(service), native_error),
         "/v1/chat/completions": HotRoute(Chat(service), openai_error),
+        "/v1/feedback": HotRoute(Feedback(service), native_error),
         "/v1/systemone": HotRoute(SystemOne(service), native_error),
         "/classify": HotRoute(VllmClassify(service), openai_error),
     }

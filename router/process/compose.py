@@ -24,6 +24,7 @@ from router.errors import BadSettings
 from router.keys.ring import KeyRing, start_of_day
 from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
+from router.ledger.feedback import SqliteFeedback
 from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
@@ -89,7 +90,16 @@ def build_service(
         task.name: _serve_one(task, model, ledger, metrics, settings, text_hash)
         for (task, _), model in zip(tasks, models, strict=True)
     }
-    return Service(served, ledger, metrics, settings, keys=ring, read_keys=read_keys, share=share)
+    return Service(
+        served,
+        ledger,
+        metrics,
+        settings,
+        feedback=SqliteFeedback(file.path),
+        keys=ring,
+        read_keys=read_keys,
+        share=share,
+    )
 
 
 def _shared(read_keys: ReadKeys, share: Share) -> ReadKeys:

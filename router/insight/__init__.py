@@ -1,0 +1,1 @@
+"""What the ledger shows afterwards: accuracy, another threshold, savings, the invoice."""

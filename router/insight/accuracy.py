@@ -1,0 +1,177 @@
+"""How often student, teacher and cascade were right, as far as somebody said so afterwards.
+
+Beside it stands the agreement with the teacher, from the audits that the router drew by its own
+chance. The two are never mixed: who gives feedback, and on which answers, is nobody's chance, so
+accuracy from it is biased and enters no bound. Its intervals speak of the answers that were judged.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from costmodel.intervals import confidence_sequence
+from router.ledger.feedback import Source, has_feedback
+from router.ledger.schema import columns_of, open_ledger
+
+WHO = ("cascade", "student", "teacher")
+"""The answer that was given, and what its two parts said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """So many of so many, with an interval that holds however often one looks."""
+
+    count: int
+    n: int
+
+    @property
+    def value(self) -> float | None:
+        """The share; None of nothing."""
+        return self.count / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence sequence."""
+        return confidence_sequence(self.count, self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """What feedback says of one task.
+
+    `by_source` has each source alone; `all` takes each request once, by its most trusted source.
+    `agreement` is the share of drawn requests whose student agreed with the teacher, or asked it.
+    """
+
+    by_source: Mapping[str, Mapping[str, Portion]]
+    all: Mapping[str, Portion]
+    agreement: Portion
+    lost: int
+    """Drawn, and not compared."""
+    unmatched: int
+    """Verdicts on requests that the ledger has no row of (yet, or any more)."""
+    ambiguous: int
+    """Verdicts on an id that several requests had."""
+    of_others: int
+    """Verdicts of a key on answers that another key got."""
+
+
+class _Judged(msgspec.Struct, gc=False):
+    """One verdict, and how many rows of the ledger it fits."""
+
+    source: str
+    request_id: str
+    rows: int
+    foreign: bool
+    right: dict[str, bool]
+
+
+def read_accuracy(path: Path, task: str, since: float = 0.0) -> Accuracy:
+    """Join feedback and ledger, also while a router writes to it.
+
+    Raises:
+        BadLedger: there is no such file, or it is not a ledger.
+    """
+    with closing(open_ledger(path)) as connection:
+        judged, verdicts = list[_Judged](), 0
+        if has_feedback(connection) and "student_label" in columns_of(connection):
+            judged = list(_judged(connection, task, since))
+            (verdicts,) = connection.execute(
+                "select count(*) from feedback where task = ?", (task,)
+            ).fetchone()
+        agreed, compared, lost = _agreement(connection, task, since)
+    plain = [one for one in judged if one.rows == 1]
+    own = [one for one in plain if not one.foreign]
+    most_trusted: dict[str, _Judged] = {}
+    for source in Source:
+        for one in own:
+            if one.source == source:
+                most_trusted.setdefault(one.request_id, one)
+    return Accuracy(
+        by_source={
+            source.value: _portions(one for one in own if one.source == source)
+            for source in Source
+            if any(one.source == source for one in own)
+        },
+        all=_portions(most_trusted.values()),
+        agreement=Portion(agreed, compared),
+        lost=lost,
+        unmatched=verdicts - len(judged),
+        ambiguous=len(judged) - len(plain),
+        of_others=len(plain) - len(own),
+    )
+
+
+def _judged(connection: sqlite3.Connection, task: str, since: float) -> Iterator[_Judged]:
+    """Yield each verdict with what the ledger says of its request.
+
+    The ledger is read once and each row asks for its feedback: it has no index by request id, which
+    every request would pay for.
+    """
+    found: dict[tuple[str, str, str], _Judged] = {}
+    for (
+        request_id,
+        source,
+        client,
+        reviewer,
+        gold,
+        correct,
+        asked_by,
+        *labels,
+    ) in connection.execute(_JOINED, (task, since)):
+        key = (request_id, source, client)
+        known = found.get(key)
+        if known is not None:
+            known.rows += 1
+            continue
+        right = _right(gold, correct, dict(zip(WHO, labels, strict=True)))
+        found[key] = _Judged(source, request_id, 1, not reviewer and client != asked_by, right)
+    yield from found.values()
+
+
+def _right(
+    gold: str | None, correct: int | None, said: Mapping[str, str | None]
+) -> dict[str, bool]:
+    """Say who was right, of those of whom the verdict tells it."""
+    if gold is None and correct:
+        gold = said["cascade"]
+    if gold is not None:
+        return {who: label == gold for who, label in said.items() if label is not None}
+    wrong = said["cascade"]  # all that is known: this label is not it
+    return {who: False for who, label in said.items() if label is not None and label == wrong}
+
+
+def _portions(judged: Iterable[_Judged]) -> dict[str, Portion]:
+    right: dict[str, list[bool]] = defaultdict(list)
+    for one in judged:
+        for who, was in one.right.items():
+            right[who].append(was)
+    return {who: Portion(sum(right[who]), len(right[who])) for who in WHO if who in right}
+
+
+def _agreement(connection: sqlite3.Connection, task: str, since: float) -> tuple[int, int, int]:
+    """Return how many drawn requests agreed, were compared, and were lost."""
+    if "student_label" not in columns_of(connection):
+        return 0, 0, 0
+    agreed, compared, drawn = connection.execute(_DRAWN, (task, since)).fetchone()
+    return agreed, compared, drawn - compared
+
+
+_JOINED = """
+select f.request_id, f.source, f.client, f.reviewer, f.gold, f.correct, e.client,
+       e.label, e.student_label, e.teacher_label
+from entries e cross join feedback f on f.request_id = e.request_id and f.task = e.task
+where e.task = ? and e.at >= ? and e.label is not null
+"""
+_DRAWN = """
+select coalesce(sum(route = 'teacher' or student_label = teacher_label), 0),
+       coalesce(sum(route = 'teacher' or (audited and teacher_label is not null)), 0), count(*)
+from entries where task = ? and at >= ? and propensity > 0
+"""
