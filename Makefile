@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo test lint types contracts docs bench teacher-vllm clean
+.PHONY: help venv demo test lint types contracts docs screenshots bench teacher-vllm clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ contracts: .venv/ready ## Who may import whom
 
 test: .venv/extras lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest
+
+screenshots: .venv/ready ## The pictures of pages in docs/images, taken anew by the tests that look at them
+	$(BIN)/python -m pytest -q $$(grep -rl screenshots --include='test_*.py' tests) --screenshots docs/images
 
 docs: .venv/ready ## The documentation as a site, in ./site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

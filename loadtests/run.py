@@ -240,6 +240,7 @@ def _conclude(
         at=moment(),
         target=wanted.target,
         teacher=wanted.teacher,
+        outages=wanted.outages,
         planned_runs=wanted.repeats,
         report=middle,
         repeats=tuple(map(Repeat.of, reports)) if wanted.repeats > 1 else (),

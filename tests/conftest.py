@@ -35,6 +35,31 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
+def pytest_addoption(parser):
+    """Where tests that look at a page leave what they saw."""
+    parser.addoption("--screenshots", help="Folder for pictures of pages; default: thrown away.")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A headless Chromium that every test with a page shares."""
+    from tests.browser.chromium import Chromium, find_chromium
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no chromium is installed")
+    browser = Chromium(path, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def screenshots(request, tmp_path):
+    """The folder for pictures: docs/images for `make screenshots`, else one that goes."""
+    given = request.config.getoption("--screenshots")
+    return Path(given).absolute() if given else tmp_path / "screenshots"
+
+
 @pytest.fixture(scope="session")
 def free_port_of():
     """A function that returns a loopback port nobody listens on."""

@@ -5,9 +5,10 @@ Colours are readable on light and on dark paper; black becomes the page's ink.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from costmodel.bill.projection import Projection
 from costmodel.bill.rails import Rail
@@ -58,6 +59,41 @@ def new_figure(
     axes.grid(visible=True, axis="y", alpha=0.25)
     axes.set_axisbelow(True)
     return figure, axes
+
+
+def new_panels(
+    count: int, height: float = 1.7, *, narrow: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """Panels above each other over one x axis: each quantity has an axis of its own."""
+    from matplotlib.figure import Figure
+
+    size = (NARROW if narrow else 7.2, 0.5 + height * count)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=True, axis="y", alpha=0.25)
+        axes.set_axisbelow(True)
+    figure.align_ylabels(panels)
+    return figure, panels
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, its ticks plain numbers: 1, 20, 5,000 and no powers of ten."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(
+        LogLocator(subs=(1.0, 2.0, 5.0) if _decades(axes, which) < 2 else (1.0,))
+    )
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+
+
+def _decades(axes: Axes, which: Literal["x", "y"]) -> float:
+    least, most = axes.get_xlim() if which == "x" else axes.get_ylim()
+    return math.log10(most / least)
 
 
 def cost_by_rail_figure(projection: Projection, *, narrow: bool = False) -> Figure:
@@ -238,16 +274,13 @@ def _spread(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
 
 def day_figure(result: Result, *, narrow: bool = False) -> Figure:
     """Traffic, latency and utilisation over the simulated time."""
-    from matplotlib.figure import Figure
-
     windows = result.timeline
     long = result.seconds > 2 * 86_400
     scale, unit = (86_400.0, "days") if long else (3600.0, "hours")
     if result.seconds < 2 * 3600:
         scale, unit = 60.0, "minutes"
     at = [(w.start_s + w.seconds / 2) / scale for w in windows]
-    figure = Figure(figsize=(NARROW if narrow else 7.2, 5.4), layout="constrained")
-    rate, latency, busy = figure.subplots(3, 1, sharex=True)
+    figure, (rate, latency, busy) = new_panels(3, narrow=narrow)
     rate.plot(at, [w.counts["requests"] / w.seconds for w in windows], color="black", label="all")
     rate.plot(
         at,
@@ -258,7 +291,7 @@ def day_figure(result: Result, *, narrow: bool = False) -> Figure:
     rate.set_ylabel("requests / s")
     latency.plot(at, [1000 * w.p50_s for w in windows], color=STUDENT, label="p50")
     latency.plot(at, [1000 * w.p99_s for w in windows], color=AUDIT, label="p99")
-    latency.set_yscale("log")
+    log_scale(latency, "y")
     latency.set_ylabel("latency, ms")
     busy.plot(at, [100 * w.student_utilisation for w in windows], color=STUDENT, label="student")
     slots = _slots(result)
@@ -271,8 +304,6 @@ def day_figure(result: Result, *, narrow: bool = False) -> Figure:
     busy.set_ylabel("busy, %")
     busy.set_xlabel(unit)
     for axes in (rate, latency, busy):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(visible=True, alpha=0.25)
         axes.legend(frameon=False, fontsize="small", loc="best", ncols=2)
     rate.set_ylim(bottom=0)
     busy.set_ylim(bottom=0)

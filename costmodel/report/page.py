@@ -59,6 +59,13 @@ class _Paragraph:
 
 
 @dataclass(frozen=True, slots=True)
+class _Facts:
+    items: tuple[tuple[str, str], ...]
+    kind: str = "facts"
+    named: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class _Headlines:
     items: tuple[Headline, ...]
     kind: str = "headlines"
@@ -106,7 +113,9 @@ class Page:
     def __init__(self, title: str, subtitle: str = "") -> None:
         self.title = title
         self.subtitle = subtitle
-        self._blocks: list[_Heading | _Paragraph | _Headlines | _Verdict | _Table | _Figure] = []
+        self._blocks: list[
+            _Heading | _Paragraph | _Facts | _Headlines | _Verdict | _Table | _Figure
+        ] = []
 
     def heading(self, text: str) -> Self:
         """Start a section."""
@@ -121,6 +130,11 @@ class Page:
     def verdict(self, word: str, text: str, tone: Tone) -> Self:
         """Add the one word that the page is about, as the largest on it, and what it means."""
         self._blocks.append(_Verdict(word, text, tone))
+        return self
+
+    def facts(self, items: Sequence[tuple[str, str]]) -> Self:
+        """Add small print that a reader looks for first: when, what, by whom, on which machine."""
+        self._blocks.append(_Facts(tuple(items)))
         return self
 
     def headlines(self, items: Sequence[Headline]) -> Self:
@@ -140,7 +154,7 @@ class Page:
         for row in cells:
             if len(row) != len(headers):
                 raise ValueError(f"a row has {len(row)} cells for {len(headers)} headers: {row}")
-        right = tuple(is_numeric([row[k] for row in cells]) for k in range(len(headers)))
+        right = tuple(_is_right([row[k] for row in cells], k) for k in range(len(headers)))
         self._blocks.append(_Table(caption, tuple(headers), cells, right))
         return self
 
@@ -215,6 +229,12 @@ def is_numeric(cells: Sequence[str]) -> bool:
     """Whether every filled cell is a number, an amount or a share."""
     filled = [cell for cell in cells if cell.strip() not in _MISSING]
     return bool(filled) and all(_NUMBER.match(cell.strip()) for cell in filled)
+
+
+def _is_right(cells: Sequence[str], column: int) -> bool:
+    """Whether a column stands to the right: numbers, and dashes where numbers would be."""
+    nothing = bool(cells) and all(cell.strip() in _MISSING for cell in cells)
+    return is_numeric(cells) or (nothing and column > 0)
 
 
 def _svg(figure: Figure, alt: str, salt: str) -> str:

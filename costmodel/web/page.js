@@ -10,7 +10,7 @@ const rangeOf = box => byId(box.id + "-range");
 
 const toRange = (box, shown) => box.dataset.scale === "log" ? Math.log10(shown) : shown;
 const fromRange = (box, at) => box.dataset.scale === "log" ? 10 ** at : at;
-const NUMBER = /^[−$\d][\d,.]*(%| m?s)?( \/ [\d,.]+(%| m?s))?$/;
+const NUMBER = /^−?\$?\d[\d,.]*(%| m?s)?( \/ [\d,.]+(%| m?s))?$/;
 const once = got => got.one_off_usd
   ? [got.date || "never", "one-off cost earned back", `${money(got.one_off_usd)} paid once`]
   : ["nothing", "to earn back", "nothing is stated as paid once"];
@@ -46,13 +46,16 @@ function place(box) {
 function fill(id, rows, heads) {
   const body = byId(id).tBodies[0];
   const headers = heads || [...byId(id).tHead.rows[0].cells].map(cell => cell.textContent);
+  // A column of numbers stands to the right, its name above it.
+  const right = headers.map((_, k) => k > 0 && rows.length > 0 && rows.every(row => NUMBER.test(row[k] || "")));
+  [...byId(id).tHead.rows[0].cells].forEach((cell, k) => cell.classList.toggle("right", right[k]));
   body.replaceChildren();
   for (const values of rows) {
     const row = body.insertRow();
     values.forEach((text, k) => {
       const cell = document.createElement(k ? "td" : "th");
       if (!k) cell.scope = "row";
-      else if (NUMBER.test(text)) cell.className = "right";
+      else if (right[k]) cell.className = "right";
       cell.textContent = text;
       cell.dataset.label = headers[k] || "";
       row.append(cell);

@@ -73,7 +73,8 @@ class Wanted:
         if self.url is not None:
             return self.url
         assert self.task is not None
-        return f"a router with task {self.task.name}, bundle {self.bundle or 'latest'}"
+        bundle = self.bundle or self.task.latest_bundle or "latest"
+        return f"a router with task {self.task.name}, bundle {bundle}"
 
     @property
     def teacher(self) -> str:
@@ -83,6 +84,13 @@ class Wanted:
         if self.own_teacher:
             return "the task's own teacher"
         return f"a fake teacher with {json.dumps(dict(self.scenario.teacher), sort_keys=True)}"
+
+    @property
+    def outages(self) -> tuple[tuple[float, float], ...]:
+        """Seconds of the window between which the fake teacher fails; another's are not ours."""
+        if self.url is not None or self.own_teacher:
+            return ()
+        return tuple((start, end) for start, end in self.scenario.teacher.get("outages", ()))
 
     @property
     def profile_path(self) -> Path:

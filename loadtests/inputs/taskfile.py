@@ -57,6 +57,12 @@ class LoadTask(_Part):
         """The teacher's word for each label, in class order."""
         return tuple(self.teacher.answers.get(name, name) for name in self.labels)
 
+    @property
+    def latest_bundle(self) -> str | None:
+        """The id of the bundle that is served unless another is named; None: there is none yet."""
+        latest = self.inside(self.work_dir) / "bundles" / "latest"
+        return latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
+
     def inside(self, path: Path) -> Path:
         """Return a path of the task file, which is relative to it, as absolute."""
         return (self.folder / path).resolve()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from costmodel.report.figures import new_figure
+from costmodel.report.figures import log_scale, new_figure
 from costmodel.report.page import Headline, Page
 from loadtests.verdict.knee import Knee, Probe
 
@@ -32,14 +32,14 @@ def knee_page(knee: Knee, about: str) -> Page:
             ]
         )
     page.figure(
-        goodput_by_rate(knee),
+        lambda narrow: goodput_by_rate(knee, narrow=narrow),
         "Answers within the deadline against the rate that was asked for; the line is where both "
         "are equal.",
         "Goodput against the rate.",
     )
     if any(p.p99_ms is not None for p in knee.probes):
         page.figure(
-            latency_by_rate(knee),
+            lambda narrow: latency_by_rate(knee, narrow=narrow),
             "p99 of all requests, where the run carries one, against the rate.",
             "p99 against the rate.",
         )
@@ -63,9 +63,9 @@ def knee_page(knee: Knee, about: str) -> Page:
     return page
 
 
-def goodput_by_rate(knee: Knee) -> Figure:
+def goodput_by_rate(knee: Knee, *, narrow: bool = False) -> Figure:
     """Goodput against the rate, with the knee."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     every = [*knee.probes, *knee.past]
     most = max(p.rate for p in every)
     axes.plot([0, most], [0, most], color="#999999", lw=0.8)
@@ -78,13 +78,13 @@ def goodput_by_rate(knee: Knee) -> Figure:
     return figure
 
 
-def latency_by_rate(knee: Knee) -> Figure:
+def latency_by_rate(knee: Knee, *, narrow: bool = False) -> Figure:
     """p99 against the rate, with the knee."""
-    figure, axes = new_figure()
+    figure, axes = new_figure(narrow=narrow)
     _points(axes, [p for p in (*knee.probes, *knee.past) if p.p99_ms], lambda p: p.p99_ms)
     _mark(axes, knee)
     axes.set_xlim(left=0)
-    axes.set_yscale("log")
+    log_scale(axes, "y")
     axes.set_xlabel("requests per second, asked for")
     axes.set_ylabel("p99, ms")
     return figure

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from costmodel.report.page import Headline, Page
 from loadtests.report import plots as figures
 from loadtests.report.figures_of_run import LoadReport
@@ -23,38 +26,61 @@ def page_of(conclusion: Conclusion) -> Page:
     page = Page(
         f"Load test: {conclusion.scenario}",
         f"{conclusion.about} {report.spec.rate:g} rps, {report.spec.arrivals} arrivals, "
-        f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}. "
-        f"Measured at {conclusion.at}.",
+        f"{report.spec.shape.kind}, {report.spec.duration_s:g} s on {report.spec.surface}.",
+    )
+    page.facts(
+        [
+            ("measured", f"{datetime.fromisoformat(conclusion.at):%Y-%m-%d %H:%M %Z}"),
+            ("target", conclusion.target or report.spec.url),
+            ("teacher", conclusion.teacher or "not told"),
+            ("raisehand", _raisehand(conclusion)),
+            ("machine", conclusion.versions.get("machine", "not told")),
+        ]
     )
     _verdict(page, conclusion)
     _latency(page, report)
     page.heading("Over time")
+    _over_time(page, report, conclusion.outages)
+    _repeats(page, conclusion)
+    _prediction(page, conclusion)
+    _conditions(page, conclusion)
+    return page
+
+
+def _over_time(page: Page, report: LoadReport, outages: figures.Outages) -> None:
+    """One figure for each question; a teacher that was made to fail is shaded in all of them."""
     page.figure(
-        figures.rates_over_time(report),
-        "Requests per second: asked for, sent, answered, answered well.",
+        lambda narrow: figures.rates_over_time(report, outages, narrow=narrow),
+        "Requests per second: asked for and sent; answered, and answered well.",
         f"Requested {report.requested_rps:.0f}, achieved {report.achieved_rps:.0f} on average.",
     )
     page.figure(
-        figures.latency_over_time(report),
+        lambda narrow: figures.latency_over_time(report, outages, narrow=narrow),
         "Latency of what was due in each interval; a gap is an interval without an answer there.",
         "p50 and p99 over time on a log scale.",
     )
     if report.escalation_rate is not None:
         page.figure(
-            figures.routes_over_time(report),
+            lambda narrow: figures.routes_over_time(report, outages, narrow=narrow),
             "Answers that the student did not give, and what a thousand requests cost.",
             f"Escalation is {report.escalation_rate:.1%} on average.",
         )
     if report.usage:
         page.figure(
-            figures.server_usage(report),
+            lambda narrow: figures.server_usage(report, outages, narrow=narrow),
             "The server's processes.",
             f"Up to {max(u.cpu for u in report.usage):.2f} cores.",
         )
-    _repeats(page, conclusion)
-    _prediction(page, conclusion)
-    _conditions(page, conclusion)
-    return page
+
+
+def _raisehand(conclusion: Conclusion) -> str:
+    """Its version and commit."""
+    known = conclusion.versions
+    words = [
+        known.get("raisehand", "not told"),
+        f"commit {known['commit']}" if "commit" in known else "",
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def _verdict(page: Page, conclusion: Conclusion) -> None:
@@ -99,33 +125,37 @@ def _verdict(page: Page, conclusion: Conclusion) -> None:
 
 def _latency(page: Page, report: LoadReport) -> None:
     page.heading("Latency")
-    headers = ("", "n", *QUANTILES)
-    page.table(
-        headers,
-        [_row(route, latency) for route, latency in report.latency_ms.items() if latency.n],
+    _latencies(
+        page,
+        {route: latency for route, latency in report.latency_ms.items() if latency.n},
         "Milliseconds from the scheduled instant. In all, a failed request is later than any.",
     )
     if report.cdf_ms:
         page.figure(
-            figures.cumulative_latency(report),
+            lambda narrow: figures.cumulative_latency(report, narrow=narrow),
             "Share of the answers up to each latency.",
             "Cumulative latency by route.",
         )
     if report.streams_ms:
-        rows = [_row(name, latency) for name, latency in report.streams_ms.items()]
-        page.table(
-            headers,
-            rows,
-            f"Streams, ms; {report.tokens_per_s or 0:.1f} tokens per second together.",
-        )
+        together = f"{report.tokens_per_s or 0:.1f} tokens per second together."
+        _latencies(page, report.streams_ms, f"Streams, ms; {together}")
     if report.stages_ms:
         page.figure(
-            figures.stages(report),
-            "Where the time goes, as the server says (Server-Timing); rest is HTTP, network and "
-            "waiting to be sent.",
+            lambda narrow: figures.stages(report, narrow=narrow),
+            "Where the time goes, from the median to the p99, as the server says (Server-Timing); "
+            "rest is HTTP, network and waiting to be sent.",
             "Stages of an answer.",
         )
-        page.table(headers, [_row(stage, m) for stage, m in report.stages_ms.items()], "Stages, ms")
+        _latencies(page, report.stages_ms, "Stages, ms")
+
+
+def _latencies(page: Page, latencies: Mapping[str, Latency], caption: str) -> None:
+    """One row each; a percentile that no sample carries has no column."""
+    shown = [q for q in QUANTILES if any(one.at(q) is not None for one in latencies.values())]
+    rows = [
+        (name, latency.n, *(latency.at(q) for q in shown)) for name, latency in latencies.items()
+    ]
+    page.table(("", "n", *shown), rows, caption)
 
 
 def _repeats(page: Page, conclusion: Conclusion) -> None:
@@ -166,9 +196,6 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
     page.heading("Conditions")
     spec = report.spec
     rows: list[tuple[str, object]] = [
-        ("measured at", conclusion.at),
-        ("target", conclusion.target or spec.url),
-        ("teacher", conclusion.teacher or "not told"),
         ("in flight at most, a process", str(spec.concurrency)),
         ("generator processes", str(spec.processes)),
         ("time-out, s", f"{spec.timeout_s:g}"),
@@ -192,12 +219,9 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
         )
     if conclusion.drift is not None and report.spec.duration_s >= TELLING_S:
         rows.append(("from beginning to end", conclusion.drift.words))
-    rows += list(conclusion.versions.items())
+    said = ("raisehand", "commit", "machine")
+    rows += [(name, value) for name, value in conclusion.versions.items() if name not in said]
     page.table(("what", "value"), rows, "How it was measured.")
-
-
-def _row(name: str, latency: Latency) -> tuple[object, ...]:
-    return (name, latency.n, *(latency.at(each) for each in QUANTILES))
 
 
 def _percent(error: float | None) -> str:

@@ -108,6 +108,8 @@ class Conclusion(BaseModel):
     """The URL, or the task and bundle that were served."""
     teacher: str = ""
     """Who answered what the student passed on."""
+    outages: tuple[tuple[float, float], ...] = ()
+    """Seconds of the window between which the teacher was made to fail."""
     planned_runs: int = 1
     """Fewer were made where the test ended before its time."""
     report: LoadReport
