@@ -13,12 +13,12 @@ help: ## Show the commands
 	$(BIN)/pip install -q --disable-pip-version-check -U 'pip>=25.1'
 	@echo "Installing raisehand into .venv (a few minutes the first time)"
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e . --group dev
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[encoder,train,loadtests]' --group dev
 	@touch $@
 
 # What is optional for users is tested all the same.
 .venv/extras: .venv/ready
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[int8,onnx,postgres]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 
 venv: .venv/ready ## Install everything into .venv

@@ -8,6 +8,7 @@ CostModelError
 ├── BadScenario       a scenario file that cannot be simulated
 ├── BadGoal           a goal that no fleet can meet
 ├── BadProfile        measurements that no profile can be fitted on
+├── NotInstalled      a library of an extra is missing
 └── Unstable          a queue that grows for ever: more work than capacity
 """
 
@@ -54,3 +55,7 @@ class BadGoal(CostModelError):
     """A goal nobody can meet; says what is in the way."""
 
     exit_code = 3
+
+
+class NotInstalled(CostModelError):
+    """A library of an extra is missing; the message has the line that installs it."""

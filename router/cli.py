@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 import click
 
+from costmodel.extras import not_installed
+
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "assess": (
         "students.commands.assess:assess",
@@ -179,6 +181,7 @@ def run() -> None:
         click.echo(_farewell(error), err=True)
         sys.exit(130)
     except Exception as error:
+        error = not_installed(error) or error
         code = getattr(error, "exit_code", None)
         if code is None:
             raise

@@ -48,6 +48,7 @@ def profile(
     The student's service time comes from how latency grows with the rate, the teacher's from the
     escalated requests. Escalations are real: they cost what the teacher costs.
     """
+    from costmodel.extras import require
     from costmodel.fit.fitting import fit
     from costmodel.fit.measured import read_samples
 
@@ -55,6 +56,7 @@ def profile(
     if not runs:
         if url is None or inputs is None:
             raise click.UsageError("give --url and --inputs to measure, or --samples to fit on")
+        require("loadtests")
         source = ["--inputs", str(inputs), "--text", text, "--encoding", encoding]
         source += ["--delimiter", delimiter] if delimiter else []
         with tempfile.TemporaryDirectory() as folder:

@@ -141,9 +141,12 @@ def given(context: click.Context) -> dict[str, Any]:
 
 
 def _carry_out(wanted: Wanted) -> bool:
+    from costmodel.extras import require
     from loadtests.inputs.stack import running_stack
     from loadtests.workers.cores import own_cores
 
+    if not wanted.predict_only:
+        require("loadtests")
     with contextlib.ExitStack() as running:
         stack = None
         if wanted.url is None and not wanted.predict_only:

@@ -59,9 +59,11 @@ def ablate(
     a temperature curve. Reads the labels that were paid for; asks the teacher nothing. The
     calibration rows are not touched.
     """
+    from costmodel.extras import require
     from students.distill.ablation_page import ablation_page
     from students.errors import BadInputs
 
+    require("train")
     ablation = _ablate(task_path, labels_dir, seeds, bundle_ids, rungs)
     if html_path:
         try:

@@ -74,6 +74,7 @@ def assess(
     from rich.console import Console
     from rich.table import Table
 
+    from costmodel.extras import require
     from students.assess import report as told
     from students.assess.jobs import find_jobs
     from students.assess.judge import judge, money_of
@@ -81,6 +82,7 @@ def assess(
     from students.commands.bars import Bars
     from students.errors import BadInputs
 
+    require("train")
     with Bars(transient=True) as bars:
         reading = bars.add_task("read", total=None)
         log = read_log(list(logs), lambda n: bars.update(reading, completed=n))

@@ -34,9 +34,11 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     promise cannot be certified: the bundle is then written without a certificate and is not
     served. Exit code 5 when it is certified and keeps too little to save anything.
     """
+    from costmodel.extras import require
     from students.task import load_task
 
     task = load_task(task_path)
+    require("train", *(() if task.student.family == "linear" else ("encoder",)))
     ladder = _distill(task, labels_dir or task.work_dir)
     if len(ladder.rungs) > 1 or ladder.stopped:
         _print_rungs(ladder)

@@ -49,12 +49,14 @@ def evaluate(
     Agreement with the teacher, accuracy against gold where there is gold, how well the confidence
     ranks, how good the probabilities are, and the certificate: every figure with its n.
     """
+    from costmodel.extras import require
     from students.label.record import load_labels
     from students.label.split import LEARNT, unlike
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
     from students.task import load_task
 
+    require("train")
     task = load_task(task_path)
     bundle = find_bundle(task.work_dir, bundle_id)
     labelled, record = load_labels(labels_dir or task.work_dir)

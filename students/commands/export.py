@@ -33,8 +33,10 @@ def export(task_path: Path, bundle_id: str | None, target: str, as_json: bool) -
     anew and becomes a bundle of its own. That is another look at the calibration rows: it spends
     delta.
     """
+    from costmodel.extras import require
     from students.task import load_task
 
+    require("encoder", "train", "export", target)
     task = load_task(task_path)
     finish(task, _export(task, bundle_id, target), as_json)
 

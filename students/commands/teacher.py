@@ -59,10 +59,12 @@ def teacher(
     """
     import uvicorn
 
+    from costmodel.extras import require
     from students.task import load_task
     from students.teachers.owned.app import create_app
     from students.teachers.owned.classifier import LocalClassifier
 
+    require("encoder")
     if until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     task = load_task(task_path) if task_path else None

@@ -53,7 +53,7 @@ def exported(
         report: progress.
 
     Raises:
-        BadTask: the bundle is no encoder, or the target's packages are not installed.
+        BadTask: the bundle is no encoder.
     """
     to = TARGETS[target]
     family, config = _exported(bundle.manifest, to.family)
@@ -85,17 +85,11 @@ def export_int8(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
         folder: where model.xml, model.bin and tokenizer.json go.
 
     Raises:
-        BadTask: the bundle is no encoder, or OpenVINO and NNCF are not installed.
+        BadTask: the bundle is no encoder.
     """
     network = _network(bundle)
-    try:
-        import nncf
-        import openvino
-    except ImportError:
-        raise BadTask(
-            "exporting to int8 needs OpenVINO and NNCF; install them with: "
-            "pip install 'raisehand[int8]'"
-        ) from None
+    import nncf
+    import openvino
     import torch
 
     config = bundle.manifest.config
@@ -129,17 +123,9 @@ def export_onnx(bundle: Bundle, texts: Sequence[str], folder: Path) -> None:
         folder: where model.onnx and tokenizer.json go.
 
     Raises:
-        BadTask: the bundle is no encoder, or ONNX and ONNX Runtime are not installed.
+        BadTask: the bundle is no encoder.
     """
     network = _network(bundle)
-    try:
-        import onnxruntime  # noqa: F401 the result is proved with it right away
-        import onnxscript  # noqa: F401 torch.onnx writes with it
-    except ImportError:
-        raise BadTask(
-            "exporting to ONNX needs onnx, onnxscript and ONNX Runtime; install them with: "
-            "pip install 'raisehand[onnx]'"
-        ) from None
     import torch
 
     shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}

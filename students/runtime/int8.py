@@ -26,17 +26,13 @@ class Int8Forward:
     which is faster than one batch spread over the cores.
 
     Raises:
-        BadBundle: OpenVINO is not installed or cannot read the model.
+        BadBundle: OpenVINO cannot read the model.
     """
 
     def __init__(self, folder: Path) -> None:
         self.streams = _cores()
-        try:
-            import openvino
-        except ImportError:
-            raise BadBundle(
-                f"{folder} needs OpenVINO; install it with: pip install 'raisehand[int8]'"
-            ) from None
+        import openvino
+
         try:
             core = openvino.Core()
             self._model = core.compile_model(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 LINEAR_WEIGHTS = "linear.safetensors"
 """The linear part of a blend, beside its encoder's weights."""
+RUNTIME_EXTRAS = {"encoder": "encoder", "encoder-int8": "int8", "encoder-onnx": "onnx"}
+"""What runs an encoder, and the extra that brings it."""
 WARM_UP = ("", "warm up every code path: naïve café 漢字 123", "a" * 400)
 
 
@@ -26,7 +28,17 @@ def load_student(bundle: Bundle, device: str = "cpu") -> Student:
         BadBundle: the weights do not fit the manifest, their runtime is not installed, or the
             student gives other scores here than where it was certified.
     """
-    student = _load(bundle, device)
+    try:
+        student = _load(bundle, device)
+    except ModuleNotFoundError as error:
+        runtime = str(bundle.manifest.config.get("encoder", bundle.manifest.family))
+        extra = RUNTIME_EXTRAS.get(runtime)
+        if extra is None:
+            raise
+        raise BadBundle(
+            f"{bundle.path} runs on {error.name}, which is not installed: "
+            f"pip install 'raisehand[{extra}]'"
+        ) from None
     student.predict(WARM_UP)
     check_drift(student, bundle.manifest.probes, bundle.path)
     return student

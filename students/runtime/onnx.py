@@ -17,16 +17,12 @@ class OnnxForward:
     """One session for all threads. Implements `Forward`.
 
     Raises:
-        BadBundle: ONNX Runtime is not installed or cannot read the model.
+        BadBundle: ONNX Runtime cannot read the model.
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import onnxruntime
-        except ImportError:
-            raise BadBundle(
-                f"{folder} needs ONNX Runtime; install it with: pip install 'raisehand[onnx]'"
-            ) from None
+        import onnxruntime
+
         try:
             self._session = onnxruntime.InferenceSession(
                 str(folder / MODEL), providers=["CPUExecutionProvider"]

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from costmodel.extras import not_installed
 from students.errors import BadBundle
 from students.runtime.bundle import (
     ID_DIGITS,
@@ -35,12 +36,8 @@ from students.runtime.bundle import (
     settle,
 )
 
-EXTRAS = {
-    **dict.fromkeys(("s3", "s3a"), "s3"),
-    **dict.fromkeys(("gs", "gcs"), "gcs"),
-    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "azure"),
-}
-"""Which extra of this package reads the URLs of a scheme; all of these store whole objects."""
+OBJECTS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"})
+"""Schemes of stores in which an object is there as a whole or not at all."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -85,15 +82,11 @@ class BundleStore:
 
         self._scheme = urlsplit(url).scheme or "file"
         self._url = _without_password(url)
-        extra = EXTRAS.get(self._scheme)
         try:
             # A listing that is remembered would hide what another host has pushed since.
             self._fs, root = url_to_fs(url, use_listings_cache=False)
         except ImportError as error:
-            how = f"pip install 'raisehand[{extra}]'" if extra else str(error)
-            raise BadBundle(
-                f"{self._url} needs a library that is not installed here; {how}"
-            ) from None
+            raise BadBundle(f"{self._url}: {not_installed(error.__cause__) or error}") from None
         except Exception as error:  # each store has errors of its own
             raise BadBundle(f"{self._url} is no place for bundles: {error}") from None
         self._root = f"{root.rstrip('/')}/sha256"
@@ -183,7 +176,7 @@ class BundleStore:
                 return False
         except FileNotFoundError:
             pass
-        if self._scheme in EXTRAS:
+        if self._scheme in OBJECTS:
             self._fs.put_file(str(path), to)
         else:  # a copy is seen while it goes on
             partial = f"{to}.{uuid.uuid4().hex}"

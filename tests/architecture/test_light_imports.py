@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from costmodel.extras import EXTRA_OF
+from router.cli import COMMANDS
+
 HEAVY = ("torch", "transformers", "vllm", "locust", "fastapi", "numba", "matplotlib", "sklearn")
 
 LIGHT = [
@@ -21,8 +24,8 @@ LIGHT = [
 ]
 
 
-def _heavy_modules_after(code: str) -> list[str]:
-    script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {HEAVY!r} if m in sys.modules])"
+def _heavy_modules_after(code: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
+    script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
@@ -49,3 +52,16 @@ def test_linear_student_is_distilled_without_torch():
     loaded = _heavy_modules_after("import students.distill.run, students.distill.ablation")
     assert "torch" not in loaded
     assert _heavy_modules_after("import students.train.linear") == ["numba"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_light(name):
+    """Asking any command for its help loads none of the libraries that extras bring."""
+    module = COMMANDS[name][0].partition(":")[0]
+    assert not set(_heavy_modules_after(f"import {module}", tuple(EXTRA_OF)))
+
+
+def test_serving_a_linear_student_is_light():
+    """What a router is made of loads none of them either."""
+    code = "import router.process.app, router.process.compose, students.runtime.linear"
+    assert _heavy_modules_after(code, tuple(EXTRA_OF)) == []

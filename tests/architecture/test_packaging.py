@@ -1,18 +1,15 @@
-"""What a user installs is complete: every library declared, and the wheel works on its own."""
+"""What a user installs is complete: every library is declared, in the core or in an extra."""
 
 import ast
-import json
-import os
 import re
-import subprocess
 import sys
-import sysconfig
 import tomllib
-import venv
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import pytest
+from packaging.requirements import Requirement
+
+from costmodel.extras import EXTRA_OF
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("router", "students", "costmodel", "loadtests")
@@ -53,48 +50,27 @@ def test_every_imported_library_is_declared():
     assert missing == set()
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The wheel in a fresh environment, away from the checkout; libraries are borrowed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT]
-    subprocess.run(build, check=True, cwd=folder)
-    venv.create(folder / "env", with_pip=False)
-    python = folder / "env" / "bin" / "python"
-    [wheel] = folder.glob("*.whl")
-    subprocess.run(
-        [*pip, f"--python={python}", "install", "--no-deps", "--no-index", wheel], check=True
-    )
-    site = next((folder / "env" / "lib").glob("python*")) / "site-packages"
-    # A path line is not searched for further .pth files, so the editable checkout stays out.
-    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder
+def _extras() -> dict[str, set[str]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return {
+        extra: {_plain(re.match(r"[\w.-]+", line)[0]) for line in lines}
+        for extra, lines in project["optional-dependencies"].items()
+    }
 
 
-def _run(folder: Path, *command: str) -> str:
-    away = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    program = folder / "env" / "bin" / command[0]
-    done = subprocess.run(
-        [program, *command[1:]], cwd=folder, env=away, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def test_what_a_missing_module_asks_for_brings_it():
+    """Each module that is no library of the core is in the extra that its sentence names."""
+    by_module, extras = packages_distributions(), _extras()
+    for module, extra in EXTRA_OF.items():
+        names = {_plain(name) for name in by_module.get(module, [module])}
+        assert names & extras[extra], module
 
 
-def test_the_wheel_comes_from_the_wheel(installed):
-    """What is imported is what was installed, and a light import is light."""
-    code = "import sys, costmodel, students.labels as l; print(l.__file__, 'torch' in sys.modules)"
-    where, heavy = _run(installed, "python", "-c", code).split()
-    assert Path(where).is_relative_to(installed)
-    assert heavy == "False"
-
-
-def test_the_wheel_answers_without_the_checkout(installed):
-    """Help, dated prices and the simulation of a scenario work after an installation."""
-    assert "whatif" in _run(installed, "raisehand", "--help")
-    assert "gpt-4o" in _run(installed, "raisehand", "prices", "openai:gpt-4o")
-    scenario = ROOT / "examples" / "scenarios" / "burst.yaml"
-    (installed / "mine.yaml").write_text(scenario.read_text("utf-8"), "utf-8")
-    said = _run(installed, "raisehand", "whatif", "mine.yaml", "--set", "days=0.01", "--json")
-    assert json.loads(said)
+def test_all_is_every_extra_that_installs_anywhere():
+    """Left out: the teacher's own server, a peer of a bench, and clouds that few have."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    [line] = project["optional-dependencies"]["all"]
+    listed = set(Requirement(line).extras)
+    assert set(_extras()) - listed == {
+        "all", "teacher", "teacher-cpu", "bench", "s3", "gcs", "azure",
+    }  # fmt: skip

@@ -114,6 +114,23 @@ def test_the_image_has_every_package():
     assert all((ROOT / name).exists() for name in allowed)
 
 
+def test_each_target_installs_extras_that_exist_and_the_default_no_torch():
+    """The last target is what is built when none is named."""
+    text = (DEPLOY / "Dockerfile").read_text("utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    built = dict(re.findall(r"AS build-(\w+)\nARG EXTRAS=(\S+)", text))
+    assert set(built) == {"serve", "cpu", "cuda"}
+    brought = {
+        target: {line for extra in names.split(",") for line in extras[extra]}
+        for target, names in built.items()
+    }
+    torch = {target for target, lines in brought.items() if any("torch" in x for x in lines)}
+    assert torch == {"cpu", "cuda"}
+    assert re.findall(r"^FROM .* AS (\S+)$", text, flags=re.M)[-1] == "serve"
+
+
 def test_every_metric_that_is_watched_exists():
     """A panel or an alert on a metric that nobody emits would be green for ever."""
     emitted = _emitted()

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import pytest
 
@@ -199,3 +200,25 @@ def test_nothing_in_a_bundle_is_ever_unpickled(tmp_path, family):
     assert not sprung.exists()
     pickle.loads(trap)
     assert sprung.exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "library", "extra"),
+    [
+        ("encoder", "torch", "encoder"),
+        ("encoder-onnx", "onnxruntime", "onnx"),
+        ("encoder-int8", "openvino", "int8"),
+    ],
+)
+def test_a_runtime_that_is_not_installed_is_named_with_its_extra(
+    tmp_path, monkeypatch, family, library, extra
+):
+    """An operator who swaps in such a bundle reads what the router lacks."""
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, "students.runtime.network", raising=False)
+    with draft(tmp_path / "bundles") as folder:
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        config = {"max_length": 16, "pad_id": 0}
+        bundle = publish(folder, manifest(folder, family=family, config=config))
+    with pytest.raises(BadBundle, match=rf"runs on {library}.*raisehand\[{extra}\]"):
+        load_student(bundle)
