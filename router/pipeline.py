@@ -34,7 +34,8 @@ from router.policy import (
     decide,
     why_unusable,
 )
-from router.promise.audit import AUDIT_PRIORITY, Auditor, Watch
+from router.promise.audit import AUDIT_PRIORITY, Auditor
+from router.promise.watch import Watch
 from router.request import Answer, Ask, Run
 from router.student.batcher import Scored
 from router.student.loaded import ModelSlot
@@ -135,13 +136,10 @@ class Pipeline:
             run.set_exception(refusal)
 
     async def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Finish what runs, requests and audits, each for so long, and keep the evidence."""
+        """Finish what runs, requests and audits, each for so long."""
         await self._in_flight.close(timeout_s)
         if self.auditor is not None:
             await self.auditor.close(timeout_s)
-        for model in self.slot.models:
-            if model.watch is not None:
-                model.watch.save()
 
     def _received(self, ask: Ask) -> float:
         return self.clock() if ask.received_at is None else ask.received_at
@@ -150,7 +148,7 @@ class Pipeline:
         run.scored, watch = scored, run.model.watch
         if run.ask.student_only:
             return STUDENT_ALONE
-        decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask)))
+        decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask, watch)))
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
         if not decision.escalate:
@@ -227,7 +225,7 @@ class Pipeline:
             return False
         run.propensity, run.answered_at = self.auditor.rate, self.clock()
         if answer.route is Route.TEACHER:
-            watch.escalated(run.propensity)
+            self._compare(run, watch, answer.label, escalated=True)
         if answer.route is not Route.STUDENT:
             return False
         # Nobody waits for an audit: where money is short it goes first.
@@ -247,16 +245,18 @@ class Pipeline:
                 priority=AUDIT_PRIORITY,
             )
             run.audited, run.taught = True, asked.reply.distribution
-            # No label is no agreement: calibration rows without a usable answer count so, too.
-            watch.audited(run.taught.label != answer.label, run.propensity)
+            self._compare(run, watch, run.taught.label, escalated=False)
         except EscalationFailed:
             assert self.auditor is not None
             self.auditor.lost += 1
         finally:
-            if run.model not in self.slot.models:  # retired meanwhile: nobody else saves it
-                watch.save()
             assert self.auditor is not None
             self.booking.audited(run, answer, self.auditor.budget)
+
+    @staticmethod
+    def _compare(run: Run, watch: Watch, teacher: int | None, *, escalated: bool) -> None:
+        said = None if run.scored is None else run.scored.prediction
+        watch.compared(run.ask.request_id, run.propensity, said, teacher, escalated=escalated)
 
     def _by_student(
         self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None
@@ -297,10 +297,12 @@ class Pipeline:
             usage=run.bill.usage,
         )
 
-    def _asked_for(self, ask: Ask) -> float | None:
-        if self.threshold is None:
+    def _asked_for(self, ask: Ask, watch: Watch | None) -> float | None:
+        """Return the highest threshold that client, operator or audits ask for."""
+        ruled = None if watch is None else watch.threshold
+        if self.threshold is None and ruled is None:
             return ask.threshold
-        return max(self.threshold, ask.threshold or 0.0)
+        return max(self.threshold or 0.0, ruled or 0.0, ask.threshold or 0.0)
 
     def affords(self, value: float) -> bool:
         """Whether the budget pays for one more call to the teacher, worth so much, in [0, 1]."""

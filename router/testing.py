@@ -16,6 +16,7 @@ import msgspec
 
 from router.ledger.entry import Entry
 from router.policy import Reason, Route
+from router.shared.records import Audit
 
 
 class ManualClock:
@@ -83,6 +84,23 @@ def sample_entry(**changes: Any) -> Entry:
         text_sha256="00" * 32,
     )
     return msgspec.structs.replace(entry, **changes)
+
+
+def sample_audit(**changes: Any) -> Audit:
+    """A kept answer with which the teacher agreed, with the given fields changed."""
+    audit = Audit(
+        task="urgent",
+        bundle="0123456789ab",
+        at=1_764_000_000.25,
+        request_id="r-1",
+        propensity=0.01,
+        escalated=False,
+        student_label="urgent",
+        confidence=0.98,
+        teacher_label="urgent",
+        disagreed=False,
+    )
+    return msgspec.structs.replace(audit, **changes)
 
 
 class Fault(StrEnum):

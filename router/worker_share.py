@@ -13,9 +13,6 @@ from router.errors import BadSettings
 from router.keys.ring import KeySpec
 from students.task import Task
 
-FALSE_ALARM = 0.05
-"""Probability that all workers' audits together ever raise a false alarm, for one bundle."""
-
 
 @dataclass(frozen=True)
 class Share:
@@ -69,11 +66,6 @@ class Share:
             key.model_copy(update={name: _part(getattr(key, name), self.count) for name in names})
             for key in keys
         ]
-
-    @property
-    def audits(self) -> str:
-        """Folder of this worker's own evidence, so that workers do not overwrite each other's."""
-        return f"audits/worker-{self.index}-of-{self.count}"
 
     @property
     def engine(self) -> Path:

@@ -26,9 +26,10 @@ from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
 from router.ledger.feedback import FeedbackBox, MemoryFeedback
 from router.pipeline import Pipeline
-from router.promise.audit import Watch
+from router.promise.watch import Watch
 from router.request import Ask
 from router.settings import Settings
+from router.shared.keeper import Keeper
 from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Reading
@@ -77,6 +78,7 @@ class Service:
         keys: KeyRing | None = None,
         read_keys: ReadKeys | None = None,
         share: Share | None = None,
+        keepers: Mapping[str, Keeper] | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tasks = tasks
@@ -88,12 +90,16 @@ class Service:
         self.exposition = Exposition(metrics.registry, share)
         self.draining = False
         self._read_keys = read_keys
+        self.keepers = keepers or {}
+        """By task; tasks of one work_dir share theirs."""
         self._on_close = on_close
 
     def start(self) -> None:
         """Start the students' workers and watch what only a scrape needs to know."""
         for served in self.tasks.values():
             served.pipeline.slot.start()
+        for keeper in self._links:
+            keeper.start()
         self.metrics.watch(
             [
                 Reading("raisehand_queue_depth", "Texts waiting for a student.", self.queue_depth),
@@ -143,16 +149,25 @@ class Service:
                 ),
                 Reading(
                     "raisehand_audit_e_value",
-                    "Largest evidence against a certificate; alarm at 20 times the workers.",
-                    lambda: max((w.monitor.state.e_value for w in self.watches()), default=1.0),
+                    "Largest evidence against a certificate, of all workers' audits; alarm at 20.",
+                    lambda: max((watch.e_value for watch in self.watches()), default=1.0),
                 ),
                 Reading(
                     "raisehand_audits_lost_total",
                     "Answers drawn for an audit that could not be compared.",
-                    lambda: sum(
-                        s.pipeline.auditor.lost for s in self.tasks.values() if s.pipeline.auditor
-                    ),
+                    self._audits_lost,
                     counter=True,
+                ),
+                Reading(
+                    "raisehand_shared_store_up",
+                    "Whether the store that all workers share can be used; 0: the last rulings "
+                    "stay in force.",
+                    lambda: not any(keeper.away for keeper in self._links),
+                ),
+                Reading(
+                    "raisehand_shared_backlog",
+                    "Audits that wait for the shared store.",
+                    lambda: sum(keeper.waiting for keeper in self._links),
                 ),
             ]
         )
@@ -177,6 +192,16 @@ class Service:
             for model in served.pipeline.slot.models
             if model.watch is not None
         ]
+
+    @property
+    def _links(self) -> list[Keeper]:
+        return list(dict.fromkeys(self.keepers.values()))
+
+    def _audits_lost(self) -> int:
+        auditors = [served.pipeline.auditor for served in self.tasks.values()]
+        return sum(auditor.lost for auditor in auditors if auditor is not None) + sum(
+            keeper.lost for keeper in self._links
+        )
 
     def queue_depth(self) -> int:
         """Texts that wait for a student, over all tasks."""
@@ -345,6 +370,8 @@ class Service:
         self.draining = True
         await asyncio.gather(*(_close(served) for served in self.tasks.values()))
         await self.exposition.stop()
+        for keeper in self._links:
+            await asyncio.to_thread(keeper.close)
         await asyncio.to_thread(self.ledger.close)
         if self._on_close is not None:
             await self._on_close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from pydantic import ValidationError
 
-from router.errors import BadSettings
-from router.promise.monitor import Evidence, Monitor
+if TYPE_CHECKING:
+    from router.promise.monitor import Evidence
 
 
 @click.command(epilog="Example: raisehand audit --task task.yaml")
@@ -18,36 +18,44 @@ from router.promise.monitor import Evidence, Monitor
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def audit(task_path: Path, as_json: bool) -> None:
-    """Show the evidence for and against each bundle, as the router last saved it.
+    """Show the evidence for and against each bundle, of all workers' audits together.
 
-    A router that runs may be up to 50 audits ahead; its /metrics are up to date.
+    A router that runs is at most a second ahead.
     """
-    from router.promise.audit import AUDITS
     from students.task import load_task
 
-    folder = load_task(task_path).work_dir / AUDITS
-    # Worker processes keep their own evidence, each in a folder of its own.
-    paths = sorted(folder.rglob("*.json"))
-    found = {path.relative_to(folder).with_suffix("").as_posix(): _read(path) for path in paths}
+    task = load_task(task_path)
+    found = _read(task.work_dir, task.name)
     if as_json:
         click.echo(json.dumps({name: _fields(e) for name, e in found.items()}, indent=1))
     elif not found:
-        click.echo(f"No audits in {folder} yet; `raisehand serve` draws them at audit_rate.")
+        click.echo(f"No audits in {task.work_dir} yet; `raisehand serve` draws them at audit_rate.")
     else:
         click.echo(_table(found))
 
 
-def _read(path: Path) -> Evidence:
+def _read(work_dir: Path, task: str) -> dict[str, Evidence]:
+    from router.errors import BadSettings
+    from router.promise.monitor import Evidence
+    from router.shared.records import StoreAway
+    from router.shared.sqlite_store import STORE_FILE, SqliteStore
+
+    path = work_dir / STORE_FILE
+    if not path.exists():
+        return {}
+    store = SqliteStore(path)
     try:
-        return Evidence.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise BadSettings(
-            f"{path} cannot be read ({type(error).__name__}); restore it, or distil a bundle on "
-            "fresh labels"
-        ) from None
+        evidence = store.evidence(task)
+    except StoreAway as away:
+        raise BadSettings(f"{away}; restore it, or distil a bundle on fresh labels") from None
+    finally:
+        store.close()
+    return {bundle: Evidence.model_validate_json(text) for bundle, text in evidence.items()}
 
 
 def _fields(evidence: Evidence) -> dict[str, object]:
+    from router.promise.monitor import Monitor
+
     state, interval = Monitor.resume(evidence).state, _interval(evidence)
     return {
         "status": state.status.value,
@@ -73,6 +81,8 @@ def _interval(evidence: Evidence) -> tuple[float, float]:
 
 
 def _table(found: dict[str, Evidence]) -> str:
+    from router.promise.monitor import Monitor
+
     width = max(map(len, found)) + 2
     lines = [f"{'bundle':<{width}}{'status':<10}{'audits':>9}  disagreement [exact 95 %]"]
     for name, evidence in found.items():

@@ -348,12 +348,12 @@ def _admin(
     from router.process.compose import load_model
     from router.process.server import Admin, bind
 
-    share = options.share
+    share, keepers = options.share, service.keepers
     assert settings.admin_token is not None, "checked by serve"
     assert options.admin_port is not None, "checked by _serve"
     app = create_admin(
         service,
-        lambda task, bundle: load_model(task, bundle, settings, load, share),
+        lambda task, bundle: load_model(task, bundle, settings, keepers[task.name], load),
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
     )

@@ -8,7 +8,7 @@ its certificate is refused, and a threshold can only be raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ from router.http.edge import App
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
-from router.promise.monitor import State
+from router.shared.records import Figure
 from router.student.loaded import Model
 from students.errors import BadBundle
 from students.task import Task
@@ -97,8 +97,8 @@ class TaskState:
     teacher_limit: int
     teacher_refusal_probability: float
     escalation_budget_fill: float | None
-    audits: State | None
-    """What audits say of the current bundle's certificate."""
+    audits: Mapping[str, Figure] | None
+    """What all workers' audits say of the current bundle's certificate."""
     audits_lost: int
 
 
@@ -137,7 +137,7 @@ def state_of(served: Served) -> TaskState:
         teacher_limit=guard.bulkhead.limit,
         teacher_refusal_probability=guard.throttle.refusal_probability,
         escalation_budget_fill=pipeline.budget.fill if pipeline.budget else None,
-        audits=slot.current.watch.monitor.state if slot.current.watch else None,
+        audits=slot.current.watch.ruling.verdict.figures if slot.current.watch else None,
         audits_lost=pipeline.auditor.lost if pipeline.auditor else 0,
     )
 

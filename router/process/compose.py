@@ -29,15 +29,20 @@ from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.pipeline import Pipeline
-from router.promise.audit import AUDITS, Auditor, open_watch
+from router.promise.audit import Auditor
+from router.promise.earlier import taking_over
+from router.promise.watch import Watch, judged_by
 from router.settings import Settings
+from router.shared.keeper import Keeper
+from router.shared.records import StoreAway
+from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.budget import EscalationBudget
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
-from router.worker_share import FALSE_ALARM, Share
+from router.worker_share import Share
 from students.errors import TeacherError
 from students.runtime.bundle import Bundle
 from students.runtime.load import load_student
@@ -71,7 +76,10 @@ def build_service(
         raise BadSettings(f"tasks must be given and have different names; found {names}")
     if share is not None:
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
-    models = [load_model(task, bundle_id, settings, load, share) for task, bundle_id in tasks]
+    keepers = open_keepers([task for task, _ in tasks], share)
+    models = [
+        load_model(task, bundle_id, settings, keepers[task.name], load) for task, bundle_id in tasks
+    ]
     file = SqliteLedger(
         ledger_path or tasks[0][0].work_dir / "ledger.sqlite",
         keep_days=settings.ledger_keep_days or None,
@@ -99,7 +107,17 @@ def build_service(
         keys=ring,
         read_keys=read_keys,
         share=share,
+        keepers=keepers,
     )
+
+
+def open_keepers(tasks: Sequence[Task], share: Share | None) -> dict[str, Keeper]:
+    """Return each task's link to what all workers share: a file in its work_dir."""
+    of_folder = {
+        folder: Keeper(SqliteStore(folder / STORE_FILE), share.index if share else 0)
+        for folder in dict.fromkeys(task.work_dir for task in tasks)
+    }
+    return {task.name: of_folder[task.work_dir] for task in tasks}
 
 
 def _shared(read_keys: ReadKeys, share: Share) -> ReadKeys:
@@ -110,14 +128,15 @@ def load_model(
     task: Task,
     bundle_id: str | None,
     settings: Settings,
+    keeper: Keeper,
     load: LoadStudent = load_student,
-    share: Share | None = None,
 ) -> Model:
     """Load a bundle of a task (warmed up by its loader) and check that it may serve it.
 
     Raises:
         BadBundle: it is missing or altered, or the store that may have it cannot be reached.
-        BadSettings: it is not certified, or for other labels or another teacher.
+        BadSettings: it is not certified, or for other labels or another teacher, or what its audits
+            have shown cannot be read.
     """
     bundle = obtain(task.work_dir, bundle_id, settings.bundle_store)
     _check_fits(task, bundle)
@@ -128,16 +147,21 @@ def load_model(
         max_batch_texts=settings.max_batch_texts,
         max_batch_tokens=settings.max_batch_tokens,
     )
+    watch = _watch(task, bundle, keeper)
+    return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
+
+
+def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
     certificate = bundle.manifest.certificate
     assert certificate is not None, "checked by _check_fits"
-    watch = open_watch(
-        task.work_dir / (AUDITS if share is None else share.audits),
-        bundle.id,
-        certificate.promise,
-        certificate.agreement,
-        FALSE_ALARM / (1 if share is None else share.count),
-    )
-    return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
+    reopen = judged_by(certificate.promise, certificate.agreement)
+    watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
+    try:
+        with taking_over(task.work_dir, bundle.id) as earlier:
+            keeper.follow(watch, earlier)
+    except StoreAway as away:
+        raise BadSettings(f"{away}, so an alarm may be forgotten") from None
+    return watch
 
 
 async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:

@@ -138,14 +138,41 @@ class Monitor:
             alarmed=self.alarmed,
         )
 
+    def take_over(self, earlier: Evidence) -> None:
+        """Join what another monitor of the same certificate saw of other audits.
+
+        The mean of two e-processes is one, whichever audits each of them bet on; an alarm stays.
+        """
+        self.alarmed = self.alarmed or earlier.alarmed
+        if not self._audits:
+            joined = earlier
+        else:
+            own = self.evidence
+            joined = own.model_copy(
+                update={
+                    name: getattr(own, name) + getattr(earlier, name)
+                    for name in ("audits", "disagreements", "weight", "weight_disagreed")
+                }
+                | {
+                    "stakes": tuple(
+                        (a + b) / 2 for a, b in zip(own.stakes, earlier.stakes, strict=True)
+                    ),
+                    "cash": (own.cash + earlier.cash) / 2,
+                }
+            )
+        self._remember(joined)
+
+    def _remember(self, evidence: Evidence) -> None:
+        self._audits, self._disagreements = evidence.audits, evidence.disagreements
+        self._weight, self._weight_disagreed = evidence.weight, evidence.weight_disagreed
+        self._stakes, self._cash = list(evidence.stakes), evidence.cash
+
     @classmethod
     def resume(cls, evidence: Evidence) -> Monitor:
         """Go on from what an earlier process remembered."""
         monitor = cls(evidence.alpha, false_alarm=evidence.false_alarm)
         monitor.alarmed = evidence.alarmed
-        monitor._audits, monitor._disagreements = evidence.audits, evidence.disagreements
-        monitor._weight, monitor._weight_disagreed = evidence.weight, evidence.weight_disagreed
-        monitor._stakes, monitor._cash = list(evidence.stakes), evidence.cash
+        monitor._remember(evidence)
         return monitor
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from router.errors import BadSettings
-from router.promise.audit import Watch
+from router.promise.watch import Watch
 from router.student.batcher import Batcher
 from students.runtime.protocol import Student
 
@@ -36,10 +36,8 @@ class Model:
         return [max(own, threshold) for own in self.thresholds]
 
     async def retire(self) -> None:
-        """Finish what was accepted, and keep what audits have shown."""
+        """Finish what was accepted."""
         await self.batcher.close()
-        if self.watch is not None:
-            self.watch.save()
 
 
 class ModelSlot:

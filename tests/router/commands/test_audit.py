@@ -2,13 +2,16 @@
 
 import json
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
 
 from router.cli import main
 from router.errors import BadSettings
-from router.promise.audit import open_watch
+from router.promise.watch import judged_by
+from router.shared.sqlite_store import STORE_FILE, SqliteStore
+from router.testing import sample_audit
 
 
 @pytest.fixture
@@ -36,14 +39,19 @@ def run(task_file, *options):
     return CliRunner().invoke(main, ["audit", "--task", str(task_file), *options])
 
 
+def tell(task_file, bundle, outcomes):
+    """Store audits of kept answers, and whether student and teacher differed."""
+    store = SqliteStore(task_file.parent / "work" / STORE_FILE)
+    row = sample_audit(task="mail", bundle=bundle)
+    audits = [(i, msgspec.structs.replace(row, disagreed=one)) for i, one in enumerate(outcomes)]
+    store.fold("host/0", "mail", bundle, audits, judged_by("strict", 0.95))
+    store.close()
+
+
 def test_each_bundle_has_its_estimate_interval_and_status(task_file):
     """A bundle in alarm says what to do; the other is watched."""
-    folder = task_file.parent / "work" / "audits"
-    good, bad = (open_watch(folder, name, "strict", 0.95) for name in ("aaa", "bbb"))
-    for i in range(100):
-        good.audited(i < 2, 0.01)
-        bad.audited(True, 0.01)
-    good.save()
+    tell(task_file, "aaa", [i < 2 for i in range(100)])
+    tell(task_file, "bbb", [True] * 100)
     done = run(task_file)
     assert done.exit_code == 0, done.output
     assert "2.00% [0.24%, 7.04%], at most 5.00%" in done.output
@@ -53,24 +61,14 @@ def test_each_bundle_has_its_estimate_interval_and_status(task_file):
     assert report["aaa"]["disagreement"] == pytest.approx(0.02)
 
 
-def test_each_worker_has_its_own_evidence(task_file):
-    """Evidence of a worker process is shown under its folder's name."""
-    watch = open_watch(task_file.parent / "work/audits/worker-0-of-2", "aaa", "strict", 0.95)
-    watch.audited(False, 0.01)
-    watch.save()
-    assert list(json.loads(run(task_file, "--json").output)) == ["worker-0-of-2/aaa"]
-    assert "worker-0-of-2/aaa  watching" in run(task_file).output
-
-
 def test_no_audits_yet_is_said(task_file):
     """Nothing to show is not an error."""
     assert "No audits in" in run(task_file).output
     assert json.loads(run(task_file, "--json").output) == {}
 
 
-def test_a_damaged_file_is_one_sentence(task_file):
+def test_a_damaged_store_is_one_sentence(task_file):
     """It is named with what to do."""
-    folder = task_file.parent / "work" / "audits"
-    folder.mkdir(parents=True)
-    (folder / "aaa.json").write_text("{}")
+    (task_file.parent / "work").mkdir()
+    (task_file.parent / "work" / STORE_FILE).write_text("no database, whatever its name says")
     assert isinstance(run(task_file).exception, BadSettings)

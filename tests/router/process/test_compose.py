@@ -11,7 +11,7 @@ from router.errors import BadSettings, OverQuota
 from router.keys.ring import KeySpec, sha256_of
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Route
-from router.process.compose import build_service, check_teachers, load_model
+from router.process.compose import build_service, check_teachers, load_model, open_keepers
 from router.settings import Settings
 from router.testing import sample_entry
 from router.worker_share import Share
@@ -40,6 +40,11 @@ def make_task(tmp_path, revision="1"):
             "work_dir": tmp_path,
         }
     )
+
+
+def keeper_of(task):
+    """The task's link to what all workers share."""
+    return open_keepers([task], None)[task.name]
 
 
 def publish_bundle(task, *, certified=True, labels=None):
@@ -84,8 +89,9 @@ def publish_bundle(task, *, certified=True, labels=None):
 def test_a_teacher_upgrade_decertifies(tmp_path):
     """Another revision in the task file: refused, with both revisions named."""
     publish_bundle(make_task(tmp_path, "1"))
+    task = make_task(tmp_path, "2")
     with pytest.raises(BadSettings, match="revision '1' is now '2'"):
-        load_model(make_task(tmp_path, "2"), None, Settings())
+        load_model(task, None, Settings(), keeper_of(task))
 
 
 def test_a_bundle_without_a_certificate_does_not_serve(tmp_path):
@@ -93,7 +99,7 @@ def test_a_bundle_without_a_certificate_does_not_serve(tmp_path):
     task = make_task(tmp_path)
     publish_bundle(task, certified=False)
     with pytest.raises(BadSettings, match="has no certificate"):
-        load_model(task, None, Settings())
+        load_model(task, None, Settings(), keeper_of(task))
 
 
 def test_a_bundle_of_other_labels_does_not_serve(tmp_path):
@@ -101,7 +107,7 @@ def test_a_bundle_of_other_labels_does_not_serve(tmp_path):
     task = make_task(tmp_path)
     publish_bundle(task, labels=("urgent", "calm"))
     with pytest.raises(BadSettings, match="answers urgent, calm, task mail has calm, urgent"):
-        load_model(task, None, Settings())
+        load_model(task, None, Settings(), keeper_of(task))
 
 
 async def test_a_cap_in_dollars_needs_the_price_of_every_model_passed_on(folder_of):

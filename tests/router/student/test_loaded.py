@@ -11,7 +11,6 @@ import pytest
 
 from router.errors import BadSettings
 from router.policy import Route
-from router.promise.audit import open_watch
 from router.request import Ask
 from router.student.batcher import Batcher
 from router.student.loaded import Model
@@ -120,17 +119,6 @@ async def test_a_canary_that_is_swapped_in_is_none_any_more(rig, task):
     slot.set_canary(canary, 0.5)
     assert slot.swap(canary).bundle == "bundle000001"
     assert (slot.current, slot.canary, slot.previous.bundle) == (canary, None, "second")
-
-
-async def test_a_retired_model_keeps_its_evidence(task, tmp_path):
-    """Fewer audits than are saved by the way: they are on disk once it is retired."""
-    watch = open_watch(tmp_path, "old", "strict", 0.9)
-    student = ScriptedStudent(task.schema_, "calm")
-    old = Model("old", student, (0.9, 0.9), Batcher(student), watch)
-    old.batcher.start()
-    watch.audited(False, 0.5)
-    await old.retire()
-    assert open_watch(tmp_path, "old", "strict", 0.9).monitor.state.audits == 1
 
 
 @pytest.mark.parametrize(("promote", "current"), [(True, "canary"), (False, "bundle000001")])

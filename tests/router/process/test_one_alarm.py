@@ -1,0 +1,68 @@
+"""Real workers on drifted traffic: one alarm of all their audits, heard by each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiohttp
+import pytest
+
+from router.shared.sqlite_store import STORE_FILE, SqliteStore
+from router.testing import FaultServer
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+async def teacher():
+    """Calls everything calm; the student calls everything urgent."""
+    async with FaultServer(["calm", "urgent"]) as server:
+        yield server
+
+
+@pytest.fixture
+async def session():
+    """A client that opens a connection for each request, so that all workers are asked."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+async def ask(session, url):
+    """Ask; returns when it was asked, and why that one answered."""
+    at = time.time()
+    async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
+        await response.read()
+        return at, response.headers["x-raisehand-reason"]
+
+
+async def alarmed(session, url):
+    """Which workers say that the promise is broken."""
+    async with session.get(url + "/metrics") as response:
+        text = await response.text()
+    return [f'raisehand_promise_broken{{worker="{i}"}} 1.0' in text for i in range(2)]
+
+
+async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
+    serve, folder_of, teacher, session
+):
+    """All escalate within two seconds of the verdict, whichever of them wrote it."""
+    folder = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
+    router = await asyncio.to_thread(serve, "--workers", "2", at=folder)
+    answers = []
+    while not all(await alarmed(session, router.url)):
+        answers += await asyncio.gather(*(ask(session, router.url) for _ in range(4)))
+    store = SqliteStore(folder / ".raisehand" / STORE_FILE)
+    [event] = store.events()
+    assert (event.kind, event.reason) == ("verdict", "promise_broken")
+    assert max(at for at, reason in answers if reason == "confident") - event.at < 2.0
+    assert {(await ask(session, router.url))[1] for _ in range(20)} == {"promise_broken"}
+    told = {audit.bundle for _, audit in store.audits("urgent")}
+    assert len(told) == 1
+    assert await asyncio.to_thread(router.stop) == 0
+    assert store.rulings()[0].verdict.figures["audits"] < 30  # one worker's alone would be as many
+    again = await asyncio.to_thread(serve, at=folder)
+    assert (await ask(session, again.url))[1] == "promise_broken"
+    assert len(store.events()) == 1
+    store.close()
