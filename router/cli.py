@@ -46,6 +46,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Make and check the tables that several hosts share.",
     ),
     "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
+    "savings": (
+        "router.commands.savings:savings",
+        "Show what was saved, with its interval; check an invoice.",
+    ),
     "accuracy": (
         "router.commands.accuracy:accuracy",
         "Show how often student, teacher and cascade were right.",

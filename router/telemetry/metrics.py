@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from router.ledger.entry import Entry
+from router.policy import Reason, Route
 from router.teacher.bill import Outcome
 from router.telemetry.counters import RequestTally
 
@@ -49,6 +50,12 @@ class Metrics:
             registry=registry,
         )
         self._student_usd, self._teacher_usd = cost.labels("student"), cost.labels("teacher")
+        self._teacher_only = Counter(
+            "raisehand_teacher_only_usd_total",
+            "US dollars that the same requests would have cost at the teacher alone: each audit of "
+            "a kept answer counts for 1 / its propensity.",
+            registry=registry,
+        )
         self._unpriced = Counter(
             "raisehand_unpriced_requests_total",
             "Requests of which a part has no known price; their cost is in no other metric.",
@@ -107,6 +114,7 @@ class Metrics:
         if entry.attempts:
             if entry.teacher_usd:
                 self._teacher_usd.inc(float(entry.teacher_usd))
+                self._teacher_only.inc(_alone(entry))
             self._input.inc(entry.input_tokens)
             self._output.inc(entry.output_tokens)
         if entry.audited:
@@ -124,6 +132,17 @@ class Metrics:
     def watch(self, readings: Iterable[Reading]) -> None:
         """Read these values at every scrape."""
         self.registry.register(_Readings(tuple(readings)))
+
+
+def _alone(entry: Entry) -> float:
+    """What a request adds to the bill of the teacher alone, as `router.insight.savings` counts."""
+    usd = float(entry.teacher_usd or 0)
+    if entry.reason is Reason.PASSTHROUGH:
+        return usd
+    if entry.route is Route.TEACHER:
+        return usd / entry.attempts
+    counts = entry.audited and entry.attempts == 1 and entry.teacher_label is not None
+    return usd / entry.propensity if counts and entry.route is Route.STUDENT else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,217 @@
+"""`raisehand savings`: what was saved today, this month, and beside the vendor's invoice."""
+
+from __future__ import annotations
+
+import calendar
+import json
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from router.insight.invoice import InvoiceLine, reconcile
+from router.insight.savings import FEWEST, Savings, first_kept, read_savings
+from router.ledger.rollup import DAY_S
+from router.ledger.schema import open_ledger
+
+if TYPE_CHECKING:
+    from students.task import Task
+
+
+@click.command(epilog="Example: raisehand savings --task task.yaml --invoice november.csv")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option(
+    "--ledger",
+    "ledger_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Default: ledger.sqlite in the task's work_dir.",
+)
+@click.option(
+    "--invoice",
+    "invoice_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV of the vendor (day, model, usd or tokens): the difference, line by line.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; dollars are strings, exact.")
+def savings(
+    task_path: Path, ledger_path: Path | None, invoice_path: Path | None, as_json: bool
+) -> None:
+    """Show what the same requests would have cost at the teacher, less all that was paid."""
+    from students.task import load_task
+
+    task = load_task(task_path)
+    path = ledger_path or task.work_dir / "ledger.sqlite"
+    if invoice_path is not None:
+        lines = reconcile(path, invoice_path, task.name, task.teacher.model)
+        document = [_line_fields(line) for line in lines]
+        click.echo(json.dumps(document, indent=1) if as_json else _lines(lines))
+        return
+    found = periods(path, task, time.time())
+    click.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
+
+
+def periods(path: Path, task: Task, now: float) -> dict[str, Savings]:
+    """Return the savings of today and of the month to date (UTC).
+
+    Raises:
+        BadLedger: there is no ledger.
+    """
+    rent = _rent(task)
+    moment = datetime.fromtimestamp(now, UTC)
+    month = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+    with closing(open_ledger(path)) as connection:
+        month = max(month, first_kept(connection))
+    return {
+        name: read_savings(path, task.name, start, now, rent_usd_per_hour=rent)
+        for name, start in (("today", now // DAY_S * DAY_S), ("month", month))
+    }
+
+
+def projected(month: Savings) -> tuple[Decimal, Decimal, Decimal] | None:
+    """Return saved, low and high of the whole month, if all of it is as its days so far.
+
+    None from less than a day: nobody's month is like its first hour.
+    """
+    elapsed = month.end - month.start
+    if elapsed < DAY_S or month.saved is None or month.interval is None:
+        return None
+    moment = datetime.fromtimestamp(month.end, UTC)
+    days = calendar.monthrange(moment.year, moment.month)[1]
+    times = Decimal(days * DAY_S / elapsed)
+    low, high = month.interval
+    return month.saved * times, low * times, high * times
+
+
+def _rent(task: Task) -> Decimal:
+    from costmodel.money.pricebook import price_of
+    from costmodel.money.pricing import MachinePrice
+
+    price = price_of(task.student.price)
+    if not isinstance(price, MachinePrice):
+        return Decimal(0)
+    return price.usd_per_hour * task.student.min_machines
+
+
+def _document(found: dict[str, Savings]) -> dict[str, object]:
+    whole = projected(found["month"])
+    document: dict[str, object] = {name: _fields(one) for name, one in found.items()}
+    if whole is not None:
+        document["projected_month"] = dict(
+            zip(("saved_usd", "low_usd", "high_usd"), map(_exact, whole), strict=True)
+        )
+    return document
+
+
+def _fields(one: Savings) -> dict[str, object]:
+    low, high = one.interval or (None, None)
+    return {
+        "from": datetime.fromtimestamp(one.start, UTC).isoformat(timespec="seconds"),
+        "until": datetime.fromtimestamp(one.end, UTC).isoformat(timespec="seconds"),
+        "requests": one.requests,
+        "kept": one.kept,
+        "escalated": one.escalated,
+        "not_counted": one.not_counted,
+        "teacher_only_usd": _exact(one.counterfactual),
+        "paid_teacher_usd": _exact(one.teacher_usd),
+        "paid_student_usd": _exact(one.student_usd),
+        "saved_usd": _exact(one.saved),
+        "low_usd": _exact(low),
+        "high_usd": _exact(high),
+        "audits": one.audits,
+        "unpriced": one.unpriced,
+        "estimated": one.estimated,
+    }
+
+
+def _exact(usd: Decimal | None) -> str | None:
+    return None if usd is None else f"{round(usd, 12):f}"
+
+
+def _table(found: dict[str, Savings]) -> str:
+    lines = [f"{'':<14}{'requests':>12}{'teacher alone':>16}{'paid':>14}  saved [95 %], USD"]
+    for name, one in found.items():
+        alone = "unknown" if one.counterfactual is None else f"{one.counterfactual:,.2f}"
+        lines.append(f"{name:<14}{one.requests:>12,}{alone:>16}{one.paid:>14,.2f}  {_saved(one)}")
+    whole = projected(found["month"])
+    if whole is not None:
+        saved, low, high = whole
+        lines.append(
+            f"{'whole month':<56}  {saved:,.2f} [{low:,.2f}, {high:,.2f}] if it goes on so"
+        )
+    month = found["month"]
+    lines += [
+        "",
+        f"Paid this month: teacher {month.teacher_usd:,.2f}, student {month.student_usd:,.2f}.",
+    ]
+    for count, words in (
+        (
+            month.not_counted,
+            "requests refused, degraded or of the student alone: paid, not saved",
+        ),
+        (month.unpriced, "requests have a part of unknown price: in no sum"),
+        (month.estimated, "requests include an attempt whose usage was estimated"),
+    ):
+        if count:
+            lines.append(f"{count:,} {words}.")
+    start = datetime.fromtimestamp(month.start, UTC)
+    if start.day != 1:
+        lines.append(f"Rows before {start.date()} are folded: the month is counted from there.")
+    return "\n".join(lines)
+
+
+def _saved(one: Savings) -> str:
+    if one.saved is None:
+        return "unknown: no kept answer was audited yet (audit_rate)"
+    if one.interval is None:
+        return f"{one.saved:,.2f} (no interval yet: {one.audits} of {FEWEST} audits)"
+    low, high = one.interval
+    return f"{one.saved:,.2f} [{low:,.2f}, {high:,.2f}]"
+
+
+def _line_fields(line: InvoiceLine) -> dict[str, object]:
+    return {
+        "day": line.day.isoformat(),
+        "model": line.model,
+        "invoice_usd": _exact(line.invoice.usd) if line.invoice else None,
+        "ledger_usd": _exact(line.ledger.usd) if line.ledger else None,
+        "difference_usd": _exact(line.usd),
+        "invoice_tokens": line.invoice.tokens if line.invoice else None,
+        "ledger_tokens": line.ledger.tokens if line.ledger else None,
+        "difference_tokens": line.tokens,
+        "unpriced": line.ledger.unpriced if line.ledger else 0,
+        "estimated": line.ledger.estimated if line.ledger else 0,
+    }
+
+
+def _lines(lines: Sequence[InvoiceLine]) -> str:
+    shown = [
+        f"{'day':<12}{'model':<28}{'invoice USD':>14}{'ledger USD':>14}{'difference':>13}"
+        f"{'tokens':>12}"
+    ]
+    for line in lines:
+        billed, booked = (None if one is None else one.usd for one in (line.invoice, line.ledger))
+        off = "" if line.tokens is None else f"{line.tokens:+,}"
+        shown.append(
+            f"{line.day!s:<12}{line.model:<28}{_usd(billed):>14}{_usd(booked):>14}"
+            f"{_usd(line.usd, '+'):>13}{off:>12}"
+        )
+    total = sum((line.usd for line in lines if line.usd is not None), Decimal(0))
+    shown += ["", f"Invoice less ledger: {total:+,.2f} USD."]
+    estimated = sum(line.ledger.estimated for line in lines if line.ledger)
+    unpriced = sum(line.ledger.unpriced for line in lines if line.ledger)
+    if estimated:
+        shown.append(f"{estimated:,} requests include an attempt whose usage was estimated.")
+    if unpriced:
+        shown.append(f"{unpriced:,} requests have no known price: the ledger's dollars lack them.")
+    return "\n".join(shown)
+
+
+def _usd(usd: Decimal | None, sign: str = "") -> str:
+    return "–" if usd is None else f"{usd:{sign},.2f}"
