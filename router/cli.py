@@ -46,6 +46,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Make and check the tables that several hosts share.",
     ),
     "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
+    "replay": (
+        "router.commands.replay:replay_",
+        "Show what another threshold would have done.",
+    ),
     "savings": (
         "router.commands.savings:savings",
         "Show what was saved, with its interval; check an invoice.",
