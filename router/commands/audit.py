@@ -71,20 +71,17 @@ def _fields(evidence: Evidence) -> dict[str, object]:
 
 
 def _interval(evidence: Evidence) -> tuple[float, float]:
-    """Exact two-sided 95 % interval of the audited disagreement; all audits count alike."""
-    from scipy import stats
+    """95 % interval of the audited disagreement so far, however often one looks."""
+    from costmodel.intervals import confidence_sequence
 
-    if not evidence.audits:
-        return 0.0, 1.0
-    exact = stats.binomtest(evidence.disagreements, evidence.audits).proportion_ci(0.95, "exact")
-    return float(exact.low), float(exact.high)
+    return confidence_sequence(evidence.disagreements, evidence.audits)
 
 
 def _table(found: dict[str, Evidence]) -> str:
     from router.promise.monitor import Monitor
 
     width = max(map(len, found)) + 2
-    lines = [f"{'bundle':<{width}}{'status':<10}{'audits':>9}  disagreement [exact 95 %]"]
+    lines = [f"{'bundle':<{width}}{'status':<10}{'audits':>9}  disagreement [95 %, at any time]"]
     for name, evidence in found.items():
         state, (low, high) = Monitor.resume(evidence).state, _interval(evidence)
         rate = "none yet" if state.disagreement is None else f"{state.disagreement:.2%}"

@@ -1,8 +1,9 @@
 """Intervals that hold what they promise."""
 
+import functools
+
 import numpy as np
 import pytest
-from scipy import stats
 
 from costmodel.errors import BadProjection
 from costmodel.intervals import binomial_interval, confidence_sequence
@@ -30,21 +31,29 @@ def test_impossible_counts_are_refused(count, n):
         binomial_interval(count, n)
 
 
-def test_a_sequence_covers_at_every_look_at_once():
-    """Of 1,000 lives looked at after each of 1,000 rows, at most 5 % ever miss the truth."""
-    rate, n = 0.05, 1_000
-    # The mixture's martingale at the truth: an interval misses it where this reaches 20.
-    looks = np.arange(1, n + 1)
+RATES = {
+    "one": np.full(1_000, 0.05),
+    "drifting": np.where(np.arange(1_000) < 400, 0.02, 0.15),
+    "by turns": np.where(np.arange(1_000) % 2, 0.0, 0.3),
+}
+
+
+@pytest.mark.parametrize("rates", RATES.values(), ids=RATES)
+def test_a_sequence_covers_at_every_look_at_once(rates):
+    """Of 200 lives looked at again and again, at most 5 % ever miss the mean of the rates so far.
+
+    Looked at after 1, 2, 4, 8, … rows and after every 50th.
+    """
+    looks = sorted({2**i for i in range(10)} | set(range(50, 1_001, 50)))
+    means = np.cumsum(rates) / np.arange(1, 1_001)
     rng = np.random.default_rng(7)
+    hits = np.cumsum(rng.random((200, 1_000)) < rates, axis=1)
+    covered = functools.cache(confidence_sequence)
     missed = 0
-    for _ in range(1_000):
-        hits = np.cumsum(rng.random(n) < rate)
-        log_e = -np.log(looks + 1) - stats.binom.logpmf(hits, looks, rate)
-        worst = int(log_e.argmax())
-        low, high = confidence_sequence(int(hits[worst]), worst + 1)
-        assert (low <= rate <= high) == (log_e[worst] < np.log(20))
-        missed += not low <= rate <= high
-    assert missed <= 50
+    for life in hits:
+        found = ((covered(int(life[n - 1]), n), means[n - 1]) for n in looks)
+        missed += not all(low <= mean <= high for (low, high), mean in found)
+    assert missed <= 10
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 40), (40, 40), (1, 1), (3, 10_000_000), (500, 1_000)])

@@ -54,7 +54,7 @@ def test_each_bundle_has_its_estimate_interval_and_status(task_file):
     tell(task_file, "bbb", [True] * 100)
     done = run(task_file)
     assert done.exit_code == 0, done.output
-    assert "2.00% [0.24%, 7.04%], at most 5.00%" in done.output
+    assert "2.00% [0.03%, 10.71%], at most 5.00%" in done.output
     assert "In alarm: everything escalates" in done.output
     report = json.loads(run(task_file, "--json").output)
     assert (report["aaa"]["status"], report["bbb"]["status"]) == ("watching", "alarm")
