@@ -26,6 +26,8 @@ _SERVICE_LINKS = re.compile(
 )
 """What Kubernetes tells every process of a service named raisehand; nobody has written it."""
 
+_SECRET = ("admin_token", "database_url")
+
 
 class Settings(BaseSettings):
     """Every limit, with a default; `RAISEHAND_<NAME>` in the environment changes one."""
@@ -68,6 +70,8 @@ class Settings(BaseSettings):
     """Rows of days that ended so long ago become sums of their day; 0 keeps all."""
     bundle_store: str | None = None
     """Where bundles are fetched from that are asked for by id and not here: any fsspec URL."""
+    database_url: SecretStr | None = None
+    """PostgreSQL that gets every row of the ledger's file, too; it may be away for a while."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may ask from a browser, with blanks or commas between; `*` is any."""
     admin_token: SecretStr | None = None
@@ -109,7 +113,7 @@ def load_settings() -> Settings:
     except ValidationError as error:
         faults = (
             f"RAISEHAND_{field.upper()}: {fault['msg']}"
-            + ("" if field == "admin_token" else f" (found {fault['input']!r})")
+            + ("" if field in _SECRET else f" (found {fault['input']!r})")
             for fault in error.errors()
             for field in [str(fault["loc"][0])]
         )

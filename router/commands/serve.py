@@ -301,10 +301,15 @@ def _check_environment(options: Options, settings: Settings, tasks: Sequence[Tas
 
     Raises:
         BadSettings: a variable that nobody reads.
+        BadDatabase: an address that can never work; a database that is away is none.
     """
     from router.settings import check_names
 
     check_names({task.teacher.api_key_env for task in tasks if task.teacher.api_key_env})
+    if settings.database_url is not None:
+        from router.database.url import check_url
+
+        check_url(settings.database_url.get_secret_value())
     if settings.admin_token is not None and options.admin_port is None:
         click.echo("RAISEHAND_ADMIN_TOKEN has no effect without --admin-port.", err=True)
 
@@ -331,6 +336,10 @@ def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
     found = [os.environ.get(name, "") for name in names if name]
     if settings.admin_token is not None:
         found.append(settings.admin_token.get_secret_value())
+    if settings.database_url is not None:
+        from router.database.url import password_of
+
+        found.append(password_of(settings.database_url.get_secret_value()))
     return found
 
 

@@ -43,30 +43,41 @@ create table if not exists days (
 _FOLD = f"""
 insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
 select cast(at / {DAY_S} as integer), task, route, reason, client, {SUMS_OF_ROWS}
-from entries where at <= ? group by 1, 2, 3, 4, 5
+from entries where at <= ? and id <= ? group by 1, 2, 3, 4, 5
 on conflict do update set {", ".join(f"{name} = {name} + excluded.{name}" for name in _ROW_SUMS)}
 """
 
 
-def fold(connection: sqlite3.Connection, keep_days: int) -> bool:
+def fold(connection: sqlite3.Connection, keep_days: int, *, ships: bool = False) -> bool:
     """Make the oldest rows sums of their day; True when there may be more of them.
 
     A row is old when its UTC day ended `keep_days` days ago or earlier. Several processes may fold
     one file: rows and sums change in one transaction.
+
+    Args:
+        connection: to the file.
+        keep_days: how many whole days are kept.
+        ships: rows go to a database, which tells them by their numbers: those it has not got stay,
+            and so does the newest, whose number SQLite would give again.
     """
     before = (int(time.time()) // DAY_S - keep_days) * DAY_S
-    oldest = "select at from entries where at < ? order by at"
-    if connection.execute(f"{oldest} limit 1", (before,)).fetchone() is None:
+    last_row = _last_foldable(connection, ships)
+    oldest = "select at from entries where at < ? and id <= ? order by at"
+    if connection.execute(f"{oldest} limit 1", (before, last_row)).fetchone() is None:
         return False
     connection.execute("begin immediate")
     try:
-        last = connection.execute(f"{oldest} limit 1 offset ?", (before, CHUNK - 1)).fetchone()
+        last = connection.execute(
+            f"{oldest} limit 1 offset ?", (before, last_row, CHUNK - 1)
+        ).fetchone()
         (until,) = (
             last
-            or connection.execute("select max(at) from entries where at < ?", (before,)).fetchone()
+            or connection.execute(
+                "select max(at) from entries where at < ? and id <= ?", (before, last_row)
+            ).fetchone()
         )
-        connection.execute(_FOLD, (until,))
-        connection.execute("delete from entries where at <= ?", (until,))
+        connection.execute(_FOLD, (until, last_row))
+        connection.execute("delete from entries where at <= ? and id <= ?", (until, last_row))
         if last is None:  # of requests that have no row any more
             connection.execute("delete from feedback where at <= ?", (until,))
         connection.execute("commit")
@@ -75,6 +86,14 @@ def fold(connection: sqlite3.Connection, keep_days: int) -> bool:
             connection.execute("rollback")
         raise
     return last is not None
+
+
+def _last_foldable(connection: sqlite3.Connection, ships: bool) -> int:
+    (newest,) = connection.execute("select coalesce(max(id), 0) from entries").fetchone()
+    if not ships:
+        return int(newest)
+    (shipped,) = connection.execute("select shipped from spool").fetchone()
+    return int(min(newest - 1, shipped))
 
 
 def has_days(connection: sqlite3.Connection) -> bool:

@@ -58,6 +58,8 @@ create table if not exists feedback (
     correct integer,
     primary key (request_id, task, source, client)
 ) without rowid;
+create table if not exists spool (id text not null, shipped integer not null);
+insert into spool select lower(hex(randomblob(16))), 0 where not exists (select 1 from spool);
 """
 _NEWER = {
     "model": "text not null default ''",

@@ -57,7 +57,8 @@ class SqliteLedger:
     disk never reaches a request: the batch waits in memory and is tried again, the buffer holds
     `capacity` entries, and what no longer fits is counted in `dropped`.
 
-    With `keep_days`, rows of days that ended so long ago become sums of their day.
+    With `keep_days`, rows of days that ended so long ago become sums of their day; where the file
+    `ships` its rows to a database, not before they are there.
 
     Raises:
         BadLedger: the file cannot be opened, is no ledger, or was written by a newer version.
@@ -68,6 +69,7 @@ class SqliteLedger:
         path: Path,
         *,
         keep_days: int | None = None,
+        ships: bool = False,
         capacity: int = 200_000,
         interval_s: float = 0.01,
         close_timeout_s: float = 10.0,
@@ -78,6 +80,7 @@ class SqliteLedger:
         self.write_errors = 0
         self.last_error = ""
         self._keep_days = keep_days
+        self._ships = ships
         self._fold_at = 0.0
         self._capacity = capacity
         self._interval_s = interval_s
@@ -186,7 +189,7 @@ class SqliteLedger:
         if self._keep_days is None or self._closing or now < self._fold_at:
             return
         self._fold_at = now + FOLD_EVERY_S
-        if fold(connection, self._keep_days):
+        if fold(connection, self._keep_days, ships=self._ships):
             self._fold_at = now
 
     def _take(self) -> bool:

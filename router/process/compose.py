@@ -83,17 +83,18 @@ def build_service(
     file = SqliteLedger(
         ledger_path or tasks[0][0].work_dir / "ledger.sqlite",
         keep_days=settings.ledger_keep_days or None,
+        ships=settings.database_url is not None,
     )
-    ledger: Ledger = file
-    ring = None
+    metrics = Metrics(CollectorRegistry())
+    ledger, ring = _shipped(file, settings, metrics), None
     if read_keys is not None and share is not None:
         read_keys = _shared(read_keys, share)
     if read_keys is not None:
         spent = read_spending(file.path, start_of_day(time.time()))
         workers = 1 if share is None else share.count
         ring = KeyRing(read_keys(), spent_today={key: usd / workers for key, usd in spent.items()})
-        ledger = SpendingLedger(file, ring)
-    metrics, text_hash = Metrics(CollectorRegistry()), open_text_hash(file.path.parent)
+        ledger = SpendingLedger(ledger, ring)
+    text_hash = open_text_hash(file.path.parent)
     served = {
         task.name: _serve_one(task, model, ledger, metrics, settings, text_hash)
         for (task, _), model in zip(tasks, models, strict=True)
@@ -118,6 +119,20 @@ def open_keepers(tasks: Sequence[Task], share: Share | None) -> dict[str, Keeper
         for folder in dict.fromkeys(task.work_dir for task in tasks)
     }
     return {task.name: of_folder[task.work_dir] for task in tasks}
+
+
+def _shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
+    """Return the ledger of a file, whose rows go on to the database where there is one."""
+    if settings.database_url is None:
+        return file
+    from router.ledger.shipped import ShippedLedger  # psycopg is an extra
+    from router.ledger.shipper import Shipper
+    from router.telemetry.shipping import watch_shipping
+
+    url = settings.database_url.get_secret_value()
+    shipper = Shipper(file.path, url, keep_days=settings.ledger_keep_days or None)
+    watch_shipping(metrics, shipper.state)
+    return ShippedLedger(file, shipper)
 
 
 def _shared(read_keys: ReadKeys, share: Share) -> ReadKeys:

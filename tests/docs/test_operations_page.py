@@ -11,7 +11,12 @@ from router.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-READINGS = set(re.findall(r'"(raisehand_\w+)",', (ROOT / "router/api/tasks.py").read_text("utf-8")))
+WATCHED = ("router/api/tasks.py", "router/telemetry/shipping.py")
+READINGS = {
+    name
+    for path in WATCHED
+    for name in re.findall(r'"(raisehand_\w+)",', (ROOT / path).read_text("utf-8"))
+}
 
 
 def _metrics():

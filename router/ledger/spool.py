@@ -1,0 +1,181 @@
+"""What a ledger's file has that the database has not: read in batches, as COPY takes it.
+
+SQLite builds the text of a whole batch, without the interpreter's lock: a Python object for each
+value would take a third of a core from the requests at 15,000 of them a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from router.ledger.rollup import DAY_S
+from router.ledger.schema import COLUMNS, open_file
+
+BATCH_ROWS = 5_000
+HOUR_S = 3_600
+_FREE_TEXT = ("request_id", "task", "bundle", "label", "client", "model")
+_MAY_BE_NULL = ("label", "confidence", "student_pusd", "teacher_pusd")
+_LABELS = ("student_label", "teacher_label")
+_REALS = ("confidence", "latency_ms", "propensity")
+_MICROS = "cast(round(at * 1000000) as integer)"
+KEY = ("hour", "task", "bundle", "route", "reason", "client")
+SUMS = {
+    "first_at": "min(at)",
+    "last_at": "max(at)",
+    "student_musd": "coalesce(sum(student_pusd / 1000000), 0)",
+    "student_rest": "coalesce(sum(student_pusd % 1000000), 0)",
+    "teacher_musd": "coalesce(sum(teacher_pusd / 1000000), 0)",
+    "teacher_rest": "coalesce(sum(teacher_pusd % 1000000), 0)",
+    "requests": "count(*)",
+    "asked": "sum(attempts > 0)",
+    "attempts": "sum(attempts)",
+    "input_tokens": "sum(input_tokens)",
+    "output_tokens": "sum(output_tokens)",
+    "cached_input_tokens": "sum(cached_input_tokens)",
+    "measured_attempts": "sum(case when input_tokens > 0 then attempts else 0 end)",
+    "degraded": "sum(degraded)",
+    "audited": "sum(audited)",
+    "unpriced": "sum(student_pusd is null or teacher_pusd is null)",
+    "estimated": "sum(estimated)",
+}
+"""What the database keeps of an hour, and how SQLite adds it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unshipped:
+    """What the database has not got yet."""
+
+    rows: int = 0
+    oldest_at: float | None = None
+    """When the first of them was booked, Unix time; None where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows `after` < row <= `last`, in the order they were written."""
+
+    after: int
+    last: int
+    request_id: str
+    """Of the last row: by it a file is told from a copy of it that went another way."""
+    days: tuple[int, ...]
+    """UTC days in it, since 1970."""
+
+
+class Spool:
+    """A ledger's file, looked at by the one that ships it; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_file(path)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    @property
+    def id(self) -> str:
+        """What this file is called in the database, made with it."""
+        return str(self._connection.execute("select id from spool").fetchone()[0])
+
+    def unshipped(self) -> Unshipped:
+        """What waits, as far as this file knows: a batch may have arrived unnoticed."""
+        last, shipped = self._connection.execute(
+            "select (select max(id) from entries), shipped from spool"
+        ).fetchone()
+        if last is None or last <= shipped:
+            return Unshipped()
+        (at,) = self._connection.execute(
+            "select at from entries where id > ? order by id limit 1", (shipped,)
+        ).fetchone()
+        return Unshipped(last - shipped, at)
+
+    def request_at(self, row: int) -> str | None:
+        """Return whose request a row is; None where there is no such row (any more)."""
+        found = self._connection.execute(
+            "select request_id from entries where id = ?", (row,)
+        ).fetchone()
+        return None if found is None else str(found[0])
+
+    def newest(self) -> int:
+        """Return the last row that was ever written, 0 without any: the newest is never folded."""
+        return int(self._connection.execute("select max(id) from entries").fetchone()[0] or 0)
+
+    def next(self, after: int, rows: int = BATCH_ROWS) -> Batch | None:
+        """Return the next batch; None when there are no more rows."""
+        (last,) = self._connection.execute(
+            "select max(id) from (select id from entries where id > ? order by id limit ?)",
+            (after, rows),
+        ).fetchone()
+        if last is None:
+            return None
+        days = self._connection.execute(
+            f"select distinct cast(at / {DAY_S} as integer) from entries "
+            "where id > ? and id <= ? order by 1",
+            (after, last),
+        )
+        return Batch(after, last, self.request_at(last) or "", tuple(day for (day,) in days))
+
+    def lines(
+        self, batch: Batch, instance: int, without: Collection[int] = ()
+    ) -> tuple[int, bytes]:
+        """Return how many rows there are and their lines, those of some days left out."""
+        left_out = f"and cast(at / {DAY_S} as integer) not in ({_numbers(without)})"
+        count, text = self._connection.execute(
+            f"select count(*), cast(group_concat(line, char(10)) as blob) from ("
+            f"select {int(instance)} || {_LINE} as line from entries "
+            f"where id > ? and id <= ? {left_out if without else ''} order by id)",
+            (batch.after, batch.last),
+        ).fetchone()
+        # PostgreSQL's text has no NUL, and what a teacher calls its model may have anything
+        return count, b"" if text is None else bytes(text).replace(b"\0", b"") + b"\n"
+
+    def sums(self, batch: Batch) -> list[Sequence[object]]:
+        """Add a batch up by the hour: the `KEY` and the `SUMS` of each group."""
+        return self._connection.execute(
+            f"select cast(at / {HOUR_S} as integer), {', '.join(KEY[1:])}, "
+            f"{', '.join(SUMS.values())} from entries where id > ? and id <= ? "
+            "group by 1, 2, 3, 4, 5, 6",
+            (batch.after, batch.last),
+        ).fetchall()
+
+    def shipped(self, row: int) -> None:
+        """Note how far the database is: what it has may be folded."""
+        self._connection.execute("update spool set shipped = ? where shipped <> ?", (row, row))
+
+
+def _value(column: str) -> str:
+    """How a value is written in a line of COPY."""
+    if column == "at":
+        return (
+            f"strftime('%Y-%m-%d %H:%M:%S', {_MICROS} / 1000000, 'unixepoch') "
+            f"|| printf('.%06d+00', {_MICROS} % 1000000)"
+        )
+    value = column
+    if column in _REALS:
+        value = f"printf('%!.17g', {column})"
+    elif column in _FREE_TEXT + _LABELS:
+        value = f"replace({column}, '\\', '\\\\')"
+        for code, letter in ((9, "t"), (10, "n"), (13, "r")):
+            value = f"replace({value}, char({code}), '\\{letter}')"
+    if column in _MAY_BE_NULL + _LABELS:
+        value = f"case when {column} is null then '\\N' else {value} end"
+    return value
+
+
+def _numbers(values: Collection[int]) -> str:
+    return ", ".join(str(int(value)) for value in values)
+
+
+_LINE = " || ".join(f"char(9) || {value}" for value in ("id", *map(_value, COLUMNS)))
+COPIED = ("instance", "row", *COLUMNS)
+"""The columns of a line."""
