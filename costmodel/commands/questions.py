@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.commands.shown import FILE, show, write
+from costmodel.commands.shown import FILE, ledger_of, show, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,12 +169,19 @@ def _projected(
 )
 @click.option("--task", "task_path", type=FILE, required=True, help="The task that was projected.")
 @click.option("--bundle", help="Id of the bundle whose evaluation counts; default the latest.")
-@click.option("--from-ledger", "ledger_path", type=FILE, required=True, help="What was paid.")
+@click.option(
+    "--from-ledger",
+    "ledger_path",
+    type=ledger_of,
+    required=True,
+    metavar="FILE|postgresql://…",
+    help="What was paid.",
+)
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="As it was then.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def forecast(
-    task_path: Path, bundle: str | None, ledger_path: Path, settings: tuple[str, ...],
+    task_path: Path, bundle: str | None, ledger_path: Path | str, settings: tuple[str, ...],
     as_markdown: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Hold what was projected against what the ledger says was paid, line by line."""
@@ -186,7 +193,8 @@ def forecast(
     from costmodel.whatif import project_deployment
 
     deployment = read_deployment(task_path, bundle, parse_changes(settings))
-    log, paid = read_traffic(ledger_path), read_actual(ledger_path)
+    name = deployment.name
+    log, paid = read_traffic(ledger_path, name), read_actual(ledger_path, name)
     rows = against_ledger(project_deployment(deployment), log, paid)
     if as_json:
         found = {"unpriced_calls": paid.unpriced, "hours": log.seconds / 3600,

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.inputs.ledger_database import is_database
+
 if TYPE_CHECKING:
     from costmodel.report.tables import PageTable
 
 FILE = click.Path(path_type=Path)
+
+
+def ledger_of(value: str | Path) -> Path | str:
+    """Read the name of a ledger: a file's, or a database's, of which a path would lose a slash."""
+    return str(value) if is_database(value) else Path(value)
 
 
 def show(tables: Sequence[PageTable], *, as_markdown: bool = False) -> None:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from costmodel.commands.questions import compare, forecast, year
-from costmodel.commands.shown import FILE, show, write
+from costmodel.commands.shown import FILE, ledger_of, show, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,8 @@ class Questions(click.Group):
 @click.option(
     "--from-ledger",
     "ledger_path",
-    type=FILE,
+    type=ledger_of,
+    metavar="FILE|postgresql://…",
     help="With --task: traffic, escalation and tokens from the router's own ledger.",
 )
 @click.option(
@@ -190,7 +191,7 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
         from costmodel.inputs.ledger_log import observed, read_traffic
 
         measured = read_deployment(path, options["bundle"])
-        deployment = observed(measured, read_traffic(options["ledger_path"]))
+        deployment = observed(measured, read_traffic(options["ledger_path"], measured.name))
         deployment = with_changes(deployment, changes)
     else:
         deployment = read_deployment(path, options["bundle"], changes)

@@ -1,7 +1,7 @@
 """What the router's own ledger says of traffic, escalation and tokens: real instead of assumed.
 
-The ledger is a SQLite file with one row for each request; this module reads the few columns it
-needs and writes nothing.
+The ledger is a SQLite file with one row for each request, or the database that has those of all
+hosts; this module reads the few columns it needs and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, with_changes
+from costmodel.inputs.ledger_database import is_database, read_sums
 
 DAY_S = 86_400.0
 LEAST_SECONDS = 60.0
@@ -24,7 +25,7 @@ QUANTILES = 1001
 LEAST_AUDITS = 30
 """Audited answers from which the tokens of kept requests are taken."""
 
-_TRAFFIC = "reason not in ('passthrough', 'student_only')"
+_TRAFFIC = "reason not in ('passthrough', 'student_only') and (:task is null or task = :task)"
 _SUMS = f"""
 select count(*), min(at), max(at),
        sum(route != 'student' and attempts > 0),
@@ -84,30 +85,40 @@ class TrafficLog:
         return self.requests / self.seconds * DAY_S
 
 
-def read_traffic(path: Path) -> TrafficLog:
-    """Add up a ledger.
+def read_traffic(ledger: Path | str, task: str | None = None) -> TrafficLog:
+    """Add up a ledger, a file or the address of a database; of one task, or of all that it has.
 
     Raises:
-        BadProjection: the file is missing, is no ledger, or covers less than a minute.
+        BadProjection: it is missing, is no ledger, or covers less than a minute.
     """
-    if not path.is_file():
-        raise BadProjection(f"{path} does not exist; name the ledger that `raisehand serve` writes")
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            sums = connection.execute(_SUMS).fetchone()
-            busiest = connection.execute(_BUSIEST_HOUR).fetchone()[0]
-            lengths = connection.execute(_LENGTHS).fetchall()
-    except sqlite3.Error as error:
-        raise BadProjection(f"{path} is not a router's ledger: {error}") from None
-    n, first, last, *rest = (value or 0 for value in sums)
+    if is_database(ledger):
+        name, (sums, busiest, lengths) = "the database", read_sums(str(ledger), task)
+    else:
+        name, (sums, busiest, lengths) = str(ledger), _read_file(Path(ledger), task)
+    n, first, last, *rest = sums
     if last - first < LEAST_SECONDS:
+        of_task = f" of task {task}" if task else ""
         raise BadProjection(
-            f"{path} holds {n} requests over {last - first:.0f} s; at least {LEAST_SECONDS:.0f} s "
-            "of traffic are needed for a rate"
+            f"{name} holds {n:.0f} requests{of_task} over {last - first:.0f} s; at least "
+            f"{LEAST_SECONDS:.0f} s of traffic are needed for a rate"
         )
     names = [field.name for field in fields(TrafficLog)][2:-1]
-    sums = dict(zip(names, [*rest, busiest or 0], strict=True))
-    return TrafficLog(n, last - first, **sums, input_quantiles=_quantiles(lengths))
+    counts = {each: int(value) for each, value in zip(names, [*rest, busiest], strict=True)}
+    return TrafficLog(int(n), last - first, **counts, input_quantiles=_quantiles(lengths))
+
+
+def _read_file(path: Path, task: str | None) -> tuple[list[float], float, list[tuple[float]]]:
+    if not path.is_file():
+        raise BadProjection(f"{path} does not exist; name the ledger that `raisehand serve` writes")
+    asked = {"task": task}
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            sums = connection.execute(_SUMS, asked).fetchone()
+            busiest = connection.execute(_BUSIEST_HOUR, asked).fetchone()[0]
+            lengths = connection.execute(_LENGTHS, asked).fetchall()
+    except sqlite3.Error as error:
+        raise BadProjection(f"{path} is not a router's ledger: {error}") from None
+    return [value or 0 for value in sums], busiest or 0, lengths
 
 
 def _quantiles(lengths: list[tuple[float]]) -> tuple[float, ...]:

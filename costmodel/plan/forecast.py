@@ -9,6 +9,7 @@ from pathlib import Path
 
 from costmodel.bill.projection import Projection
 from costmodel.errors import BadProjection
+from costmodel.inputs.ledger_database import is_database, read_paid
 from costmodel.inputs.ledger_log import TrafficLog
 from costmodel.money.pricing import HOURS_PER_MONTH
 
@@ -20,7 +21,8 @@ select coalesce(sum(case when route != 'student' then teacher_pusd end), 0),
        coalesce(sum(case when route = 'student' then teacher_pusd end), 0),
        coalesce(sum(student_pusd), 0),
        sum(attempts > 0 and teacher_pusd is null)
-from entries where reason not in ('passthrough', 'student_only')
+from entries
+where reason not in ('passthrough', 'student_only') and (:task is null or task = :task)
 """
 
 
@@ -51,17 +53,22 @@ class Actual:
     """Calls whose price nobody knew: they are in no sum."""
 
 
-def read_actual(path: Path) -> Actual:
-    """Add up what a ledger says was paid.
+def read_actual(ledger: Path | str, task: str | None = None) -> Actual:
+    """Add up what a ledger, a file or a database, says was paid: for one task, or for all.
 
     Raises:
         BadProjection: it is no ledger.
     """
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            asked, audits, student, unpriced = connection.execute(_PAID).fetchone()
-    except sqlite3.Error as error:
-        raise BadProjection(f"{path} is not a router's ledger: {error}") from None
+    if is_database(ledger):
+        asked, audits, student, unpriced = read_paid(str(ledger), task)
+    else:
+        try:
+            with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+                asked, audits, student, unpriced = connection.execute(
+                    _PAID, {"task": task}
+                ).fetchone()
+        except sqlite3.Error as error:
+            raise BadProjection(f"{ledger} is not a router's ledger: {error}") from None
     return Actual(asked / PICO, audits / PICO, student / PICO, int(unpriced or 0))
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import click
 
 from router.ledger.entry import Sums, Totals
-from router.ledger.read import read_totals
+from router.ledger.merged import totals_of
 
 
 @click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")
-@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("source", envvar="RAISEHAND_DATABASE_URL", metavar="FILE|postgresql://…")
 @click.option("--since", type=click.DateTime(), help="Only entries from this moment on (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; dollars are strings, exact.")
-def ledger(path: Path, since: datetime | None, as_json: bool) -> None:
-    """Add up a ledger file, also while a router writes to it."""
-    totals = read_totals(path, since.replace(tzinfo=UTC).timestamp() if since else 0.0)
+def ledger(source: str, since: datetime | None, as_json: bool) -> None:
+    """Add up a ledger, also while routers write to it: a file, or a database that has all hosts'.
+
+    Without one, the database of RAISEHAND_DATABASE_URL.
+    """
+    totals = totals_of(source, since.replace(tzinfo=UTC).timestamp() if since else 0.0)
     click.echo(json.dumps(_document(totals), indent=2) if as_json else _table(totals))
 
 

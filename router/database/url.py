@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from costmodel.extras import require
 from router.errors import BadDatabase
 
 SCHEMES = ("postgresql://", "postgres://")
@@ -16,7 +17,8 @@ def check_url(url: str) -> None:
     """Check the form of an address.
 
     Raises:
-        BadDatabase: it is not one of PostgreSQL's, or its library is not installed.
+        BadDatabase: it is not one of PostgreSQL's.
+        NotInstalled: the extra that speaks to it is missing.
     """
     if not is_url(url):
         raise BadDatabase(
@@ -39,14 +41,10 @@ def password_of(url: str) -> str:
 
 
 def _parse(url: str) -> dict[str, str]:
-    try:
-        from psycopg import ProgrammingError
-        from psycopg.conninfo import conninfo_to_dict
-    except ImportError:
-        raise BadDatabase(
-            "PostgreSQL needs a library that is not installed; run `pip install "
-            "'raisehand[postgres]'`"
-        ) from None
+    require("postgres")
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
     try:
         return {name: str(value) for name, value in conninfo_to_dict(url).items()}
     except ProgrammingError:  # its text may hold the password
