@@ -46,6 +46,7 @@ from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from students.labels import LabelSchema
 from students.task import Task
+from students.teachers.client import TRACEPARENT
 
 CLOSE_S = 1.0
 """The server has waited for its clients already; what runs still is given so long."""
@@ -188,6 +189,7 @@ class Pipeline:
 
     async def _by_teacher(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         """Ask the teacher if the decision allows it; without its answer, do as the task says."""
+        TRACEPARENT.set(run.ask.traceparent)
         run.bill, run.asked_at = Bill(), self.clock()
         failed, words = decision.reason, None
         if decision.escalate:
@@ -236,6 +238,7 @@ class Pipeline:
 
     async def _audit(self, run: Run, answer: Answer, watch: Watch) -> None:
         """Ask the teacher about an answer that was kept; the client has it already."""
+        TRACEPARENT.set(run.ask.traceparent)
         run.bill = Bill()
         try:
             asked = await self.guard.ask(

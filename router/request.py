@@ -37,6 +37,8 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     priority: int = 0
     may_escalate: Callable[[], bool] | None = None
     """Counts one call to the teacher against the key's own limit; None: it has none."""
+    traceparent: str = ""
+    """Of the trace that this request is a part of; what the teacher is asked for it carries it."""
     received_at: float | None = None
     """When it could first be read, on the pipeline's clock; None: now. Latency counts from here."""
 

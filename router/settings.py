@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_batch_texts: int = Field(default=256, ge=1)
     max_batch_tokens: int = Field(default=16_384, ge=1)
     deadline_ms: float = Field(default=15_000.0, gt=0)
-    """One request, from its body to its answer, when it does not say otherwise."""
+    """One request, from its first byte to its answer, when it does not say otherwise."""
     min_deadline_ms: float = Field(default=1.0, gt=0)
     max_deadline_ms: float = Field(default=60_000.0, gt=0)
     passthrough_first_byte_s: float = Field(default=600.0, gt=0)
@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Origins whose pages may ask from a browser, with blanks or commas between; `*` is any."""
     admin_token: SecretStr | None = None
     """What the admin port asks for; at least 16 characters."""
+    access_log: float = Field(default=0.0, ge=0, le=1)
+    """Share of the requests that get a line in the log each; 0: none."""
     drain_delay_s: float = Field(default=0.0, ge=0)
     """After SIGTERM: unready, but still accepting, for the load balancer to notice."""
     drain_timeout_s: float = Field(default=30.0, gt=0)

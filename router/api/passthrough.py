@@ -106,7 +106,11 @@ class Passthrough:
                     failed = await self.guard.call(path, call.body, headers, back, bill, priority)
         except EscalationFailed as failure:
             failed = failure.reason
-            log.warning("request %s, passed on, failed: %s", call.request_id, failed.value)
+            log.warning(
+                "a request that was passed on failed: %s",
+                failed.value,
+                extra={"request_id": call.request_id},
+            )
             if not back.started:
                 raise booking.worded(run, failed, self._refusal(failure)) from failure
         except asyncio.CancelledError:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import msgspec
@@ -32,7 +35,7 @@ from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
-from router.telemetry.metrics import Metrics, Reading
+from router.telemetry.metrics import Metrics, Read, Reading
 from router.worker_share import Share
 from students.task import Task
 
@@ -43,6 +46,8 @@ Raises:
     BadSettings: they cannot be read.
 """
 log = logging.getLogger(__name__)
+_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_BUILD: dict[tuple[str, ...], float] = {(version("raisehand"), python_version()): 1.0}
 PROBE_TEXT = "Is anybody there?"
 
 
@@ -58,6 +63,12 @@ class Served:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", self.task.answers)
+
+    @property
+    def bulkheads(self) -> tuple[Bulkhead, ...]:
+        """What limits the calls to the teacher: escalations, and what is passed on."""
+        own = self.pipeline.guard.bulkhead
+        return (own,) if self.passthrough is None else (own, self.passthrough.guard.bulkhead)
 
     def passes_on(self, model: str) -> bool:
         """Whether calls for a model are passed on to this task's teacher."""
@@ -102,23 +113,49 @@ class Service:
             keeper.start()
         self.metrics.watch(
             [
-                Reading("raisehand_queue_depth", "Texts waiting for a student.", self.queue_depth),
+                Reading(
+                    "raisehand_build_info",
+                    "Version that runs; always 1.",
+                    lambda: _BUILD,
+                    labels=("version", "python"),
+                ),
+                Reading(
+                    "raisehand_bundle_info",
+                    "Bundles in service: `current`, `canary`, `previous`; always 1.",
+                    self._bundles,
+                    labels=("task", "bundle", "role"),
+                ),
+                Reading(
+                    "raisehand_queue_depth",
+                    "Texts waiting for a student.",
+                    self._by_task(
+                        lambda served: sum(m.batcher.depth for m in served.pipeline.slot.models)
+                    ),
+                    labels=("task",),
+                ),
                 Reading(
                     "raisehand_teacher_inflight",
                     "Teacher calls in flight, those passed on included.",
-                    lambda: sum(bulkhead.inflight for bulkhead in self._bulkheads()),
+                    self._by_task(
+                        lambda served: sum(bulkhead.inflight for bulkhead in served.bulkheads)
+                    ),
+                    labels=("task",),
                 ),
                 Reading(
                     "raisehand_teacher_limit",
                     "Teacher calls that may be in flight; falls while the teacher is congested.",
-                    lambda: sum(bulkhead.limit for bulkhead in self._bulkheads()),
+                    self._by_task(
+                        lambda served: sum(bulkhead.limit for bulkhead in served.bulkheads)
+                    ),
+                    labels=("task",),
                 ),
                 Reading(
                     "raisehand_teacher_refusal_ratio",
-                    "Share of escalations that the throttle refuses now, of the worst task.",
-                    lambda: max(
-                        s.pipeline.guard.throttle.refusal_probability for s in self.tasks.values()
+                    "Share of escalations that the throttle refuses now.",
+                    self._by_task(
+                        lambda served: served.pipeline.guard.throttle.refusal_probability
                     ),
+                    labels=("task",),
                 ),
                 Reading(
                     "raisehand_ledger_dropped_total",
@@ -213,13 +250,24 @@ class Service:
 
     def waiting_for_teachers(self) -> int:
         """Requests that wait for a teacher or for their turn with one, over all tasks."""
-        return sum(bulkhead.inflight + bulkhead.waiting for bulkhead in self._bulkheads())
+        return sum(
+            bulkhead.inflight + bulkhead.waiting
+            for served in self.tasks.values()
+            for bulkhead in served.bulkheads
+        )
 
-    def _bulkheads(self) -> Iterator[Bulkhead]:
-        for served in self.tasks.values():
-            yield served.pipeline.guard.bulkhead
-            if served.passthrough is not None:
-                yield served.passthrough.guard.bulkhead
+    def _by_task(self, read: Callable[[Served], float]) -> Read:
+        def all_tasks() -> dict[tuple[str, ...], float]:
+            return {(name,): read(served) for name, served in self.tasks.items()}
+
+        return all_tasks
+
+    def _bundles(self) -> dict[tuple[str, ...], float]:
+        return {
+            (name, bundle, role): 1.0
+            for name, served in self.tasks.items()
+            for role, bundle in served.pipeline.slot.roles.items()
+        }
 
     def find(self, name: str | None) -> Served:
         """Return the task of that name; without a name, the only one.
@@ -299,6 +347,7 @@ class Service:
             key=call.key.name if call.key else "",
             priority=call.key.priority if call.key else 0,
             may_escalate=call.key.may_ask_the_teacher if call.key else None,
+            traceparent=_trace_of(call),
             received_at=call.received_at,
         )
 
@@ -383,6 +432,11 @@ async def _close(served: Served) -> None:
     if served.passthrough is not None:
         await served.passthrough.aclose()
     await served.pipeline.guard.teacher.aclose()
+
+
+def _trace_of(call: Call) -> str:
+    given = call.headers.get(b"traceparent")
+    return "" if given is None or not _TRACE.fullmatch(given) else given.decode()
 
 
 def refuse_student_only(asked: Any) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import socket
 
     from router.api.tasks import Service
-    from router.http.edge import App
     from router.process.compose import LoadStudent
     from router.process.server import Admin
     from router.settings import Settings
@@ -242,7 +241,9 @@ def _serve(options: Options, settings: Settings) -> None:
     """Serve in this process: alone, or as one of several workers."""
     import asyncio
 
-    from router.http.tracing import Traced, open_provider
+    from router.http.access_log import AccessLog
+    from router.http.observer import Observer
+    from router.http.tracing import Tracing, open_provider
     from router.keys.ring import load_keys
     from router.process.app import create_app
     from router.process.compose import build_service, check_teachers
@@ -259,7 +260,8 @@ def _serve(options: Options, settings: Settings) -> None:
     tasks = [load_task(path) for path in options.task_paths]
     if share is None:
         _check_environment(options, settings, tasks)
-    configure_logs(_secrets(settings, tasks))
+    worker = None if share is None else share.index
+    configure_logs(_secrets(settings, tasks), worker=worker)
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
     if options.uds is None:
         listener = bind(options.host, options.port, shared=share is not None)
@@ -280,18 +282,22 @@ def _serve(options: Options, settings: Settings) -> None:
     if options.admin_port is not None:
         paths = {task.name: path for task, path in zip(tasks, options.task_paths, strict=True)}
         admin = _admin(service, options, settings, load, paths)
-    app: App = create_app(service)
-    if options.trace:
-        app = Traced(app, open_provider())
+    tracing = Tracing(open_provider()) if options.trace else None
+    observers: list[Observer] = [] if tracing is None else [tracing]
+    if settings.access_log:
+        observers.append(AccessLog(settings.access_log, service.clock))
     try:
         serve_app(
-            app,
+            create_app(service),
             service,
             listener,
             admin=admin,
+            observers=observers,
             on_started=lambda: _announce(service, address_of(listener)),
         )
     finally:
+        if tracing is not None:
+            tracing.close()
         if options.uds is not None:
             options.uds.unlink(missing_ok=True)
 

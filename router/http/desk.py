@@ -49,7 +49,11 @@ class Desk:
         if isinstance(fault, ClientGone):
             return None
         if not isinstance(fault, Refusal):
-            log.error("request %s failed in a way nobody foresaw", request_id, exc_info=fault)
+            log.error(
+                "a request failed in a way nobody foresaw",
+                exc_info=fault,
+                extra={"request_id": request_id},
+            )
             fault = _UNFORESEEN
         if not fault.reason:  # those with a reason are counted where they are booked
             self._turned_away(fault.kind)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from router.clock import Client, Clock
 from router.errors import BadRequest, ClientGone, WrongMethod
 from router.http.desk import Desk, reply_fields
+from router.http.exchange import WAITED_S
 from router.http.hot_route import Call, HotRoute, Reply
 from router.http.wire.unreadable import cause_of
 from router.keys.ring import SCOPE_KEY
@@ -48,7 +49,7 @@ class Edge:
             return
         headers = dict(scope["headers"])
         request_id = self._desk.request_id(headers)
-        received_at = self._clock()
+        received_at = self._clock() - scope.get(WAITED_S, 0.0)
         try:
             if scope["method"] != "POST":
                 raise WrongMethod("This path takes POST; see /docs.")

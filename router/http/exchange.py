@@ -8,11 +8,12 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Protocol
 
 from router.errors import Unavailable
-from router.http.wire.head import Head
 from router.http.wire.incoming import Request
 
 Message = MutableMapping[str, Any]
 _FIELD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\0]*")
+WAITED_S = "raisehand.waited_s"
+"""In a scope: how long the request took to arrive."""
 _BARE = frozenset({204, 304})
 """Statuses of answers without a body."""
 
@@ -155,9 +156,10 @@ class Exchange:
 
 
 def scope_of(
-    head: Head, transport: asyncio.Transport, state: Mapping[str, Any]
+    request: Request, transport: asyncio.Transport, state: Mapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Return what ASGI says of a request. HEAD is asked as GET: its body is not written."""
+    head = request.head
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -172,6 +174,7 @@ def scope_of(
         "server": _address(transport.get_extra_info("sockname")),
         "client": _address(transport.get_extra_info("peername")),
         "state": dict(state),
+        WAITED_S: request.waited_s,
     }
 
 

@@ -60,8 +60,6 @@ class Express:
         routes: the hot routes by path.
         door: when there are too many in work already.
         keys: who may ask; None asks nobody.
-        answers: False leaves all that is not refused to the application, which is wrapped in
-            something that wants to see every request.
     """
 
     def __init__(
@@ -72,7 +70,6 @@ class Express:
         clock: Clock,
         *,
         keys: KeyRing | None = None,
-        answers: bool = True,
     ) -> None:
         self._in_work = 0
         self._routes = {
@@ -80,7 +77,6 @@ class Express:
         }
         self._desk = desk
         self._door = door
-        self._answers = answers
         self._clock = clock
         self._keys = keys
         self._waiting: deque[_Arrival] = deque()
@@ -96,8 +92,6 @@ class Express:
         if self._door.refuses(self._in_work + len(connection.tasks), self._is_late()):
             connection.answer(429, fields, body)
             return True
-        if not self._answers:
-            return False
         arrival = _Arrival(connection, route, request, self._clock())
         if self._begun < SLICE:
             try:
@@ -144,7 +138,8 @@ class Express:
             key = None if self._keys is None else self._keys.identify(head.secrets)
             request_id = self._desk.request_id(head.headers)
             body = arrival.request.body
-            call = Call(head.headers, body, request_id, arrival.at, connection, key=key)
+            received_at = arrival.at - arrival.request.waited_s
+            call = Call(head.headers, body, request_id, received_at, connection, key=key)
             single = arrival.route.surface.single(call)
             if single is not None and key is not None:
                 key.admit()

@@ -1,26 +1,26 @@
 """OpenTelemetry, for those who have a collector: one server span for each request.
 
 Off unless asked for; `pip install 'raisehand[otel]'`. Where spans go is said by the standard OTEL_*
-variables. A span holds who answered and why, never a text, a key or a raw path.
+variables. A span holds who answered and why, never a text, a key or a raw path. The request goes on
+under the span: what the teacher is asked for it carries the span's `traceparent`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from router.errors import BadSettings
-from router.http.edge import App, Message, Receive, Send
+from router.http.observer import PROBES, name_of, values_of
+from router.http.wire.head import Head
+from router.http.wire.incoming import Request
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
-KNOWN = frozenset(
-    {"/v1/classify", "/v1/chat/completions", "/v1/systemone", "/v1/models", "/metrics"}
-)
-"""Paths that are span names; probes are not traced, whatever else is `other`."""
-_PROBES = frozenset({"/healthz", "/readyz"})
 _ATTRIBUTES = {
     b"x-raisehand-route": "raisehand.route",
     b"x-raisehand-reason": "raisehand.reason",
@@ -28,57 +28,77 @@ _ATTRIBUTES = {
     b"x-raisehand-confidence": "raisehand.confidence",
     b"x-request-id": "raisehand.request_id",
 }
+_CARRIED = ("traceparent", "tracestate")
 
 
-class Traced:
-    """Wraps an ASGI application in spans; the caller's `traceparent` is the parent."""
+class Tracing:
+    """Begins a span for each request; the caller's `traceparent` is the parent."""
 
-    def __init__(self, app: App, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._app = app
         self._provider = provider
         self._tracer = provider.get_tracer("raisehand")
         self._propagator = TraceContextTextMapPropagator()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Handle one ASGI scope; spans still held are sent when the server stops."""
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            self._provider.shutdown()
-        elif scope["type"] != "http" or scope["path"] in _PROBES:
-            await self._app(scope, receive, send)
-        else:
-            await self._traced(scope, receive, send)
+    def begin(self, request: Request) -> _Traced | None:
+        """Begin a span; probes have none, they would drown the rest."""
+        from opentelemetry.trace import SpanKind, set_span_in_context
 
-    async def _traced(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        from opentelemetry.trace import SpanKind, Status, StatusCode
-
-        path = scope["path"] if scope["path"] in KNOWN else "other"
-        carrier = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in scope["headers"]
-            if name in (b"traceparent", b"tracestate")
+        head = request.head
+        if head.path in PROBES:
+            return None
+        known = {
+            name: head.headers[name.encode()].decode("latin-1")
+            for name in _CARRIED
+            if name.encode() in head.headers
         }
-        with self._tracer.start_as_current_span(
-            f"{scope['method']} {path}",
-            context=self._propagator.extract(carrier),
+        path = name_of(head.path)
+        method = head.method if head.method.isalpha() else "_OTHER"
+        span = self._tracer.start_span(
+            f"{method} {path}",
+            context=self._propagator.extract(known),
             kind=SpanKind.SERVER,
-            attributes={"http.request.method": scope["method"], "http.route": path},
+            attributes={"http.request.method": method, "http.route": path},
             record_exception=False,
-        ) as span:
+        )
+        carried: dict[str, str] = {}
+        self._propagator.inject(carried, set_span_in_context(span))
+        request.head = _under(head, carried)
+        return _Traced(span)
 
-            async def sending(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    span.set_attribute("http.response.status_code", message["status"])
-                    for name, value in message["headers"]:
-                        if name in _ATTRIBUTES:
-                            span.set_attribute(_ATTRIBUTES[name], value.decode("latin-1"))
-                    if message["status"] >= 500:
-                        span.set_status(Status(StatusCode.ERROR))
-                await send(message)
+    def close(self) -> None:
+        """Send the spans that are still held."""
+        self._provider.shutdown()
 
-            await self._app(scope, receive, sending)
+
+class _Traced:
+    """The span of one request."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def answered(self, status: int, fields: bytes) -> None:
+        """Say what the answer says of itself."""
+        from opentelemetry.trace import Status, StatusCode
+
+        self._span.set_attribute("http.response.status_code", status)
+        for name, value in values_of(fields, tuple(_ATTRIBUTES)).items():
+            self._span.set_attribute(_ATTRIBUTES[name], value)
+        if status >= 500:
+            self._span.set_status(Status(StatusCode.ERROR))
+
+    def over(self) -> None:
+        """End it."""
+        self._span.end()
+
+
+def _under(head: Head, carried: dict[str, str]) -> Head:
+    """Return a head whose trace headers are these."""
+    fresh = {name.encode(): value.encode() for name, value in carried.items()}
+    kept = tuple(pair for pair in head.pairs if pair[0].decode("latin-1") not in _CARRIED)
+    others = {n: v for n, v in head.headers.items() if n.decode("latin-1") not in _CARRIED}
+    return msgspec.structs.replace(head, pairs=kept + tuple(fresh.items()), headers=others | fresh)
 
 
 def open_provider() -> TracerProvider:

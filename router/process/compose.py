@@ -14,7 +14,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
@@ -85,7 +85,9 @@ def build_service(
         keep_days=settings.ledger_keep_days or None,
         ships=settings.database_url is not None,
     )
-    metrics = Metrics(CollectorRegistry())
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = Metrics(registry)
     ledger, ring = _shipped(file, settings, metrics), None
     if read_keys is not None and share is not None:
         read_keys = _shared(read_keys, share)
@@ -241,7 +243,7 @@ def _serve_one(
         max_concurrency=task.teacher.max_concurrency,
         timeout_s=task.teacher.timeout_s,
         hedge=task.teacher.hedge,
-        observe=metrics.attempt,
+        observe=metrics.attempts_of(task.name),
     )
     pipeline = Pipeline(
         task,

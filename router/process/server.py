@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address
@@ -30,9 +30,10 @@ from router.http.cors import Cors
 from router.http.desk import Desk
 from router.http.edge import App
 from router.http.lane import Express
+from router.http.observer import Observer
 from router.http.wire.connection import HttpConnection
 from router.http.wire.head import Heads
-from router.process.app import RouterApp, hot_routes
+from router.process.app import hot_routes
 from router.settings import Settings
 from router.telemetry.metrics import Reading
 
@@ -138,6 +139,8 @@ def _http(
     turned_away: Callable[[str], None] = lambda kind: None,
     express: Express | None = None,
     cors: Cors | None = None,
+    observers: Sequence[Observer] = (),
+    count: Callable[[int], None] = lambda status: None,
 ) -> type[asyncio.Protocol]:
     # uvicorn's annotation asks for a class; it only ever calls what it is given.
     protocol = partial(
@@ -147,12 +150,14 @@ def _http(
         heads=Heads(),
         express=express,
         cors=cors,
+        observers=observers,
+        count=count,
     )
     return cast("type[asyncio.Protocol]", protocol)
 
 
-def express_lane(service: Service, *, answers: bool = True) -> Express:
-    """Build the express lane of a service; without `answers` it only refuses what is too much."""
+def express_lane(service: Service) -> Express:
+    """Build the express lane of a service."""
     door = Admission(service.settings.max_in_work, service.waiting_for_teachers, service.clock)
     service.metrics.watch(
         [
@@ -170,7 +175,6 @@ def express_lane(service: Service, *, answers: bool = True) -> Express:
         door,
         service.clock,
         keys=service.keys,
-        answers=answers,
     )
 
 
@@ -236,17 +240,22 @@ def serve(
     *,
     on_started: Callable[[], None] | None = None,
     admin: Admin | None = None,
+    observers: Sequence[Observer] = (),
 ) -> None:
-    """Serve until a signal says stop; the ledger is stored whatever happens.
-
-    An application that is wrapped (in spans) sees every request that is not too much.
-    """
+    """Serve until a signal says stop; the ledger is stored whatever happens."""
     settings = within_descriptors(service.settings)
-    express = express_lane(service, answers=isinstance(app, RouterApp))
+    express = express_lane(service)
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
     config = uvicorn.Config(
         app,
-        http=_http(settings, service.metrics.turned_away, express, cors),
+        http=_http(
+            settings,
+            service.metrics.turned_away,
+            express,
+            cors,
+            observers,
+            service.metrics.status,
+        ),
         loop="uvloop",
         ws="none",
         lifespan="on",

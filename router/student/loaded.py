@@ -142,6 +142,12 @@ class ModelSlot:
                 found.append(model)
         return found
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Bundle ids by what they do: `current`, and `canary` and `previous` where there are."""
+        models = {"current": self.current, "canary": self.canary, "previous": self.previous}
+        return {role: model.bundle for role, model in models.items() if model is not None}
+
     async def close(self) -> None:
         """Finish what was accepted and stop the workers."""
         for model in self.models:

@@ -15,6 +15,34 @@ from prometheus_client.registry import Collector
 from router.policy import Reason, Route
 
 
+class StatusTally(Collector):
+    """Counts HTTP answers by status, whoever gave them."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def add(self, status: int) -> None:
+        """Count one answer."""
+        self._counts[status] = self._counts.get(status, 0) + 1
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the metric without reading it."""
+        yield self._family()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the numbers."""
+        family = self._family()
+        for status, count in self._counts.items():
+            family.add_metric((str(status),), count)
+        yield family
+
+    @staticmethod
+    def _family() -> CounterMetricFamily:
+        return CounterMetricFamily(
+            "raisehand_http_responses_total", "HTTP answers by status.", labels=("status",)
+        )
+
+
 class RequestTally(Collector):
     """Counts requests by (task, route, reason) and their latencies by route.
 

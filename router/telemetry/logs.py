@@ -18,6 +18,11 @@ from typing import IO
 from router.keys.ring import PREFIX
 
 HIDDEN = "[hidden]"
+FIELDS = (
+    "request_id", "task", "bundle", "method", "path", "status", "duration_ms", "route", "reason",
+    "body_bytes",
+)  # fmt: skip
+"""What a log call may say with `extra`, where it is known."""
 _MIN_SECRET_CHARS = 6
 _LOOKS_SECRET = re.compile(
     rf"(?i)(?:\bbearer\s+\S+|\b(?:{re.escape(PREFIX)}|sk-)[A-Za-z0-9_-]{{8,}}|://[^\s/@]+:[^\s/@]+@)"
@@ -25,14 +30,18 @@ _LOOKS_SECRET = re.compile(
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message and, for an exception, its origin.
+    """One JSON object a line: time, level, logger, message, what is known of the request.
+
+    Of an exception its origin is written.
 
     Args:
         secrets: values that must never be written, wherever they turn up.
+        worker: which worker of the router writes; None where there is one alone.
     """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, secrets: Iterable[str] = (), worker: int | None = None) -> None:
         super().__init__()
+        self._worker: dict[str, object] = {} if worker is None else {"worker": worker}
         known = sorted({s for s in secrets if len(s) >= _MIN_SECRET_CHARS}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, known))) if known else None
 
@@ -43,7 +52,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self._clean(record.getMessage()),
-        }
+        } | self._worker
+        for name in FIELDS:
+            value = getattr(record, name, None)
+            if value is not None:
+                document[name] = self._clean(value) if isinstance(value, str) else value
         if record.exc_info and record.exc_info[1] is not None:
             document["exception"] = _origin(record.exc_info[1])
         return json.dumps(document)
@@ -55,11 +68,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logs(
-    secrets: Iterable[str] = (), level: int = logging.INFO, stream: IO[str] | None = None
+    secrets: Iterable[str] = (),
+    level: int = logging.INFO,
+    stream: IO[str] | None = None,
+    *,
+    worker: int | None = None,
 ) -> None:
     """Send every log of this process, uvicorn's too, as JSON lines to `stream` (stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter(secrets))
+    handler.setFormatter(JsonFormatter(secrets, worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

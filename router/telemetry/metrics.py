@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 from router.ledger.entry import Entry
 from router.policy import Reason, Route
 from router.teacher.bill import Outcome
-from router.telemetry.counters import RequestTally
+from router.teacher.health import AttemptObserver
+from router.telemetry.counters import RequestTally, StatusTally
 
 log = logging.getLogger(__name__)
 REQUEST_SECONDS = (
@@ -43,49 +44,55 @@ class Metrics:
         )
         self._tally = RequestTally(REQUEST_SECONDS)
         registry.register(self._tally)
-        cost = Counter(
+        self._statuses = StatusTally()
+        registry.register(self._statuses)
+        self.status = self._statuses.add
+        """Count an HTTP answer by its status."""
+        self._cost = Counter(
             "raisehand_cost_usd_total",
             "US dollars spent, by who was paid; unpriced requests are counted elsewhere.",
-            ("payer",),
+            ("task", "payer"),
             registry=registry,
         )
-        self._student_usd, self._teacher_usd = cost.labels("student"), cost.labels("teacher")
         self._teacher_only = Counter(
             "raisehand_teacher_only_usd_total",
             "US dollars that the same requests would have cost at the teacher alone: each audit of "
             "a kept answer counts for 1 / its propensity.",
+            ("task",),
             registry=registry,
         )
         self._unpriced = Counter(
             "raisehand_unpriced_requests_total",
             "Requests of which a part has no known price; their cost is in no other metric.",
+            ("task",),
             registry=registry,
         )
         self._audited = Counter(
             "raisehand_audited_requests_total",
             "Kept answers drawn for a shadow audit.",
+            ("task",),
             registry=registry,
         )
-        tokens = Counter(
+        self._tokens = Counter(
             "raisehand_teacher_tokens_total",
             "Tokens billed by the teacher, failed and cancelled attempts included.",
-            ("kind",),
+            ("task", "kind"),
             registry=registry,
         )
-        self._input, self._output = tokens.labels("input"), tokens.labels("output")
-        attempts = Counter(
+        self._attempts = Counter(
             "raisehand_teacher_attempts_total",
             "Attempts on the teacher by how each one ended.",
-            ("outcome",),
+            ("task", "outcome"),
             registry=registry,
         )
-        self._attempts = {outcome: attempts.labels(outcome.value) for outcome in Outcome}
         self._attempt_seconds = Histogram(
             "raisehand_teacher_attempt_seconds",
             "Seconds of one attempt on the teacher, whichever way it ended.",
+            ("task",),
             buckets=TEACHER_SECONDS,
             registry=registry,
         )
+        self._by_task: dict[str, _Meters] = {}
         self._turned_away = Counter(
             "raisehand_turned_away_total",
             "Requests turned away at the door, by the kind of refusal.",
@@ -107,23 +114,45 @@ class Metrics:
     def observe(self, entry: Entry) -> None:
         """Count one request."""
         self._tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
+        meters = self._of(entry.task)
         if entry.student_usd is None or entry.teacher_usd is None:
-            self._unpriced.inc()
+            meters.unpriced.inc()
         if entry.student_usd:
-            self._student_usd.inc(float(entry.student_usd))
+            meters.student_usd.inc(float(entry.student_usd))
         if entry.attempts:
             if entry.teacher_usd:
-                self._teacher_usd.inc(float(entry.teacher_usd))
-                self._teacher_only.inc(_alone(entry))
-            self._input.inc(entry.input_tokens)
-            self._output.inc(entry.output_tokens)
+                meters.teacher_usd.inc(float(entry.teacher_usd))
+                meters.teacher_only.inc(_alone(entry))
+            meters.input.inc(entry.input_tokens)
+            meters.output.inc(entry.output_tokens)
         if entry.audited:
-            self._audited.inc()
+            meters.audited.inc()
 
-    def attempt(self, outcome: Outcome, seconds: float) -> None:
-        """Count one attempt on the teacher; an `EscalationGuard` takes this as `observe`."""
-        self._attempts[outcome].inc()
-        self._attempt_seconds.observe(seconds)
+    def attempts_of(self, task: str) -> AttemptObserver:
+        """Return what counts the attempts on a task's teacher."""
+        meters = self._of(task)
+
+        def attempt(outcome: Outcome, seconds: float) -> None:
+            meters.attempts[outcome].inc()
+            meters.attempt_seconds.observe(seconds)
+
+        return attempt
+
+    def _of(self, task: str) -> _Meters:
+        meters = self._by_task.get(task)
+        if meters is None:
+            meters = self._by_task[task] = _Meters(
+                student_usd=self._cost.labels(task, "student"),
+                teacher_usd=self._cost.labels(task, "teacher"),
+                teacher_only=self._teacher_only.labels(task),
+                unpriced=self._unpriced.labels(task),
+                audited=self._audited.labels(task),
+                input=self._tokens.labels(task, "input"),
+                output=self._tokens.labels(task, "output"),
+                attempts={each: self._attempts.labels(task, each.value) for each in Outcome},
+                attempt_seconds=self._attempt_seconds.labels(task),
+            )
+        return meters
 
     def turned_away(self, kind: str) -> None:
         """Count a request that was refused before it reached a task; `kind` is of `errors`."""
@@ -146,22 +175,39 @@ def _alone(entry: Entry) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class _Meters:
+    """What is counted of one task, bound once: to look a child up costs 1 µs."""
+
+    student_usd: Counter
+    teacher_usd: Counter
+    teacher_only: Counter
+    unpriced: Counter
+    audited: Counter
+    input: Counter
+    output: Counter
+    attempts: Mapping[Outcome, Counter]
+    attempt_seconds: Histogram
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A value somebody else keeps, e.g. `Reading("queue_depth", "…", lambda: batcher.depth)`.
 
-    A `counter` only ever grows and its name ends in `_total`.
+    A `counter` only ever grows and its name ends in `_total`. With `labels`, `read` returns the
+    values by the labels' values.
     """
 
     name: str
     help: str
     read: Read
     counter: bool = False
+    labels: tuple[str, ...] = ()
 
 
 class Read(Protocol):
-    """Returns the value now."""
+    """Returns the value now, or the values by those of the labels."""
 
-    def __call__(self) -> float:
+    def __call__(self) -> float | Mapping[tuple[str, ...], float]:
         """Return the value now."""
         ...
 
@@ -179,10 +225,12 @@ class _Readings(Collector):
     def collect(self) -> Iterator[Metric]:
         for reading in self._readings:
             family = self._family(reading)
-            family.add_metric((), reading.read())
+            read = reading.read()
+            for values, value in (read if isinstance(read, Mapping) else {(): read}).items():
+                family.add_metric(values, value)
             yield family
 
     @staticmethod
     def _family(reading: Reading) -> CounterMetricFamily | GaugeMetricFamily:
         kind = CounterMetricFamily if reading.counter else GaugeMetricFamily
-        return kind(reading.name, reading.help, labels=())
+        return kind(reading.name, reading.help, labels=reading.labels)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -105,6 +106,10 @@ def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSessi
     )
 
 
+TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
+"""Goes with every request of this context, where it is set: see W3C Trace Context."""
+
+
 class TeacherClient:
     """A connection pool to one teacher, opened by the first call in the running loop."""
 
@@ -135,10 +140,14 @@ class TeacherClient:
         self, method: str, url: str, body: Any, timeout_s: float | None
     ) -> dict[str, Any]:
         limit = self._section.timeout_s if timeout_s is None else timeout_s
+        trace = TRACEPARENT.get()
+        sent = {"traceparent": trace} if trace else None
         try:
             async with (
                 asyncio.timeout(limit),
-                self._open().request(method, url, json=body, allow_redirects=False) as response,
+                self._open().request(
+                    method, url, json=body, headers=sent, allow_redirects=False
+                ) as response,
             ):
                 content = await response.content.read(MAX_REPLY_BYTES + 1)
                 while len(content) <= MAX_REPLY_BYTES and (

@@ -249,7 +249,7 @@ async def rig():
         pipeline = Pipeline(
             task,
             slot,
-            EscalationGuard(teacher, observe=metrics.attempt),
+            EscalationGuard(teacher, observe=metrics.attempts_of(task.name)),
             ledger,
             metrics,
             student_usd=STUDENT_USD,
@@ -365,6 +365,8 @@ class Router:
     process: subprocess.Popen
     url: str
     admin: str = ""
+    log: list[str] = field(default_factory=list)
+    """Lines that it wrote after it had started."""
 
     def stop(self, number=signal.SIGTERM):
         """Send a signal and return the exit code."""
@@ -394,9 +396,12 @@ def serve(folder):
             if found := re.search(r"Operators: (\S+)/state", line):
                 admin = found[1]
             if found := re.search(r"Serving urgent from bundle [0-9a-f]{12} at (\S+)", line):
-                reading = threading.Thread(target=process.stderr.read, daemon=True)
-                reading.start()  # a full pipe would stop the router
-                return Router(process, found[1], admin)
+                router = Router(process, found[1], admin)
+                # a full pipe would stop the router
+                threading.Thread(
+                    target=router.log.extend, args=(process.stderr,), daemon=True
+                ).start()
+                return router
         raise AssertionError("".join(lines))
 
     yield start

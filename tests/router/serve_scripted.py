@@ -80,7 +80,7 @@ def main(teacher: str, ledger_path: Path, concurrency: int, batch_ms: float) -> 
         ClassifyTeacher(task),
         max_concurrency=concurrency,
         timeout_s=task.teacher.timeout_s,
-        observe=metrics.attempt,
+        observe=metrics.attempts_of(task.name),
     )
     pipeline = Pipeline(
         task,

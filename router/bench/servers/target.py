@@ -53,7 +53,7 @@ def make_service(task: Task, student: Student, threshold: float, ledger_path: Pa
     pipeline = Pipeline(
         task,
         slot,
-        EscalationGuard(teacher, observe=metrics.attempt),
+        EscalationGuard(teacher, observe=metrics.attempts_of(task.name)),
         ledger,
         metrics,
         student_usd=price_of(task.student.price).cost(TokenUsage(), now()).usd,
@@ -89,7 +89,7 @@ def main(
                 make_teacher(task),
                 max_concurrency=task.teacher.max_concurrency,
                 timeout_s=task.teacher.timeout_s,
-                observe=service.metrics.attempt,
+                observe=service.metrics.attempts_of(task.name),
             )
         listener = bind("127.0.0.1", port, shared=shared)
         serve(

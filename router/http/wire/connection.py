@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
@@ -19,6 +20,7 @@ from router.errors import Refusal, SlowBody
 from router.http.cors import Cors
 from router.http.desk import CLOSE, Desk, error_body_of, reply_fields
 from router.http.exchange import Exchange, scope_of
+from router.http.observer import Observed, Observer
 from router.http.wire.head import Heads
 from router.http.wire.incoming import Incoming, Request
 from router.settings import Settings
@@ -48,6 +50,8 @@ class HttpConnection(asyncio.Protocol):
         heads: remembers heads, of all connections.
         express: sees every request first; None leaves all to the application.
         cors: which pages may ask; None: none.
+        observers: look on, whoever answers.
+        count: told the status of every answer.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class HttpConnection(asyncio.Protocol):
         heads: Heads,
         express: Lane | None = None,
         cors: Cors | None = None,
+        observers: Sequence[Observer] = (),
+        count: Callable[[int], None] = lambda status: None,
     ) -> None:
         self._app = config.loaded_app
         self._keep_alive_s = float(config.timeout_keep_alive)
@@ -72,6 +78,9 @@ class HttpConnection(asyncio.Protocol):
         self._desk = desk
         self._express = express
         self._cors = cors
+        self._observers = observers
+        self._observed: list[Observed] = []
+        self._count = count
         self._incoming = Incoming(heads, settings.max_body_bytes)
         self._request: Request | None = None
         """In work."""
@@ -84,6 +93,8 @@ class HttpConnection(asyncio.Protocol):
         self._in_head = True
         """The time for a head runs: from the connection, later from a head's first byte."""
         self._in_body = self._read_paused = False
+        self._began: float | None = None
+        """When the first byte of a request came that is not whole yet."""
         self._closes = False
         """After the answer in work, or the request on its way."""
         self._over = False
@@ -120,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
         self._writable.set()
         if self._exchange is not None:
             self._exchange.hang_up()
+        self._end_observed()
         for timer in (self._timer, self._unread_timer):
             if timer is not None:
                 timer.cancel()
@@ -162,6 +174,11 @@ class HttpConnection(asyncio.Protocol):
             self._await_rest()
             return
         self._request = request
+        if self._began is not None:
+            request.waited_s, self._began = self._loop.time() - self._began, None
+        if self._observers:
+            begun = (observer.begin(request) for observer in self._observers)
+            self._observed = [observed for observed in begun if observed is not None]
         self._in_head = self._in_body = False
         self._deadline = math.inf
         if self._cors is not None and (fields := self._cors.preflight(request.head)) is not None:
@@ -173,6 +190,8 @@ class HttpConnection(asyncio.Protocol):
     def _await_rest(self) -> None:
         """Set the time for what is missing; a byte more does not move it."""
         head = self._incoming.head
+        if self._began is None and (head is not None or self._incoming.unread):
+            self._began = self._loop.time()
         if head is not None and not self._in_body:
             self._in_head, self._in_body = False, True
             self._within(self._settings.body_timeout_s)
@@ -201,7 +220,7 @@ class HttpConnection(asyncio.Protocol):
         if self.disconnected:
             return
         self._exchange = exchange = Exchange(self, request)
-        scope = scope_of(request.head, self._transport, self._app_state)
+        scope = scope_of(request, self._transport, self._app_state)
         task = self._loop.create_task(exchange.run(self._app, scope))
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
@@ -231,6 +250,8 @@ class HttpConnection(asyncio.Protocol):
     def end(self) -> None:
         """It is answered: wait for the next, or close."""
         self._request = self._exchange = None
+        if self._observed:
+            self._end_observed()
         if self._closes:
             self._close()
             return
@@ -241,6 +262,7 @@ class HttpConnection(asyncio.Protocol):
         """The request in work gets no answer, or no more of it."""
         self._request = self._exchange = None
         self._over = True
+        self._end_observed()
         self._transport.abort()
 
     def apologise(self, fault: BaseException) -> None:
@@ -270,7 +292,15 @@ class HttpConnection(asyncio.Protocol):
         )
         if self._closes and CLOSE not in fields:
             fields += CLOSE
+        self._count(status)
+        for observed in self._observed:
+            observed.answered(status, fields)
         return b"%b%b\r\n" % (_STATUS_LINE[status], fields)
+
+    def _end_observed(self) -> None:
+        observed, self._observed = self._observed, []
+        for each in observed:
+            each.over()
 
     # The end.
 

@@ -25,6 +25,8 @@ class Request(msgspec.Struct, gc=False):
 
     head: Head
     body: bytes
+    waited_s: float = 0.0
+    """From its first byte to its last."""
 
 
 class Incoming:

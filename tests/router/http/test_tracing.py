@@ -11,30 +11,44 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from router.http.tracing import Traced, open_provider
+from router.http.tracing import Tracing, open_provider
+from router.http.wire.head import Heads
+from router.http.wire.incoming import Incoming
 
-PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
-async def traced(rig, request_asgi):
-    """A traced router: ask it, then read its finished spans."""
-    made, exporter = await rig(), InMemorySpanExporter()
+def exporter():
+    """Where finished spans are kept."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def tracing(exporter):
+    """Tracing that keeps its spans here."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    app = Traced(made.app, provider)
-
-    async def ask(method, path, body=b"", headers=()):
-        response = await request_asgi(app, method, path, [body], headers)
-        return response, exporter.get_finished_spans()
-
-    return ask
+    return Tracing(provider)
 
 
-async def test_a_span_says_who_answered_and_why(traced):
-    """Route, reason, bundle and status are attributes; the answer itself is unchanged."""
-    response, [span] = await traced("POST", "/v1/classify", b'{"text": "help"}')
-    assert (response.status, response.json["label"]) == (200, "urgent")
+def _request(*lines, target="POST /v1/classify", body=b'{"text": "help"}'):
+    head = [f"{target} HTTP/1.1", "host: x", f"content-length: {len(body)}", *lines]
+    return Incoming(Heads(), 10_000).feed("\r\n".join([*head, "", ""]).encode() + body)
+
+
+ANSWER = (
+    b"x-request-id: abc\r\nx-raisehand-route: student\r\nx-raisehand-reason: confident\r\n"
+    b"x-raisehand-bundle: bundle000001\r\n"
+)
+
+
+def test_a_span_says_who_answered_and_why(tracing, exporter):
+    """Route, reason, bundle and status are attributes."""
+    observed = tracing.begin(_request())
+    observed.answered(200, ANSWER)
+    observed.over()
+    [span] = exporter.get_finished_spans()
     assert span.name == "POST /v1/classify"
     assert span.attributes["raisehand.route"] == "student"
     assert span.attributes["raisehand.reason"] == "confident"
@@ -42,28 +56,42 @@ async def test_a_span_says_who_answered_and_why(traced):
     assert span.attributes["http.response.status_code"] == 200
 
 
-async def test_the_callers_trace_goes_on(traced):
-    """A `traceparent` header is the parent of the span."""
-    headers = [(b"traceparent", PARENT)]
-    _, [span] = await traced("POST", "/v1/classify", b'{"text": "help"}', headers)
-    assert format(span.context.trace_id, "032x") == PARENT.decode().split("-")[1]
-    assert format(span.parent.span_id, "016x") == PARENT.decode().split("-")[2]
+def test_the_callers_trace_goes_on(tracing, exporter):
+    """A `traceparent` header is the parent of the span, and the span that of what follows."""
+    request = _request(f"traceparent: {PARENT}")
+    tracing.begin(request).over()
+    [span] = exporter.get_finished_spans()
+    assert format(span.context.trace_id, "032x") == PARENT.split("-")[1]
+    assert format(span.parent.span_id, "016x") == PARENT.split("-")[2]
+    _, trace, parent, _ = request.head.headers[b"traceparent"].decode().split("-")
+    assert (trace, parent) == (PARENT.split("-")[1], format(span.context.span_id, "016x"))
+    assert [name for name, _ in request.head.pairs].count(b"traceparent") == 1
 
 
-async def test_nothing_private_is_in_a_span(traced):
+def test_a_head_that_is_remembered_is_left_as_it_came(tracing):
+    """The next request with the same head begins a span of its own."""
+    heads, raw = Heads(), b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
+    for _ in range(2):
+        request = Incoming(heads, 10_000).feed(raw)
+        assert b"traceparent" not in request.head.headers
+        tracing.begin(request)
+
+
+def test_nothing_private_is_in_a_span(tracing, exporter):
     """No text, no key, no raw path: names and attributes are bounded."""
-    headers = [(b"authorization", b"Bearer CANARY"), (b"traceparent", b"CANARY")]
-    await traced("POST", "/v1/classify", b'{"text": "CANARY help"}', headers)
-    await traced("POST", "/v1/classify", b'{"CANARY": 1}', headers)
-    _, spans = await traced("GET", "/CANARY/path", b"", headers)
-    assert [span.name for span in spans][-1] == "GET other"
+    private = ("authorization: Bearer CANARY", "traceparent: CANARY", "baggage: CANARY=1")
+    for target in ("POST /v1/classify", "GET /CANARY/path?CANARY", "CANARY-1 /v1/models"):
+        observed = tracing.begin(_request(*private, target=target, body=b"CANARY"))
+        observed.answered(400, ANSWER + b"x-canary: CANARY\r\n")
+        observed.over()
+    spans = exporter.get_finished_spans()
+    assert [span.name for span in spans][1:] == ["GET other", "_OTHER /v1/models"]
     assert not any("CANARY" in span.to_json() for span in spans)
 
 
-async def test_probes_are_not_traced(traced):
+def test_probes_are_not_traced(tracing):
     """A load balancer's questions would drown the rest."""
-    _, spans = await traced("GET", "/healthz")
-    assert spans == ()
+    assert tracing.begin(_request(target="GET /healthz")) is None
 
 
 def test_spans_reach_a_collector_as_the_environment_says(monkeypatch):

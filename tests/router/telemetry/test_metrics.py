@@ -46,22 +46,27 @@ def test_money_is_counted_by_payer_and_unpriced_apart(metrics):
                output_tokens=2)
     )  # fmt: skip
     metrics.observe(sample_entry(route=Route.TEACHER, teacher_usd=None, attempts=1))
-    assert _read(metrics, "raisehand_cost_usd_total", payer="student") == pytest.approx(
-        3 * 12.403e-9
-    )
-    assert _read(metrics, "raisehand_cost_usd_total", payer="teacher") == pytest.approx(0.002)
-    assert _read(metrics, "raisehand_unpriced_requests_total") == 1
-    assert _read(metrics, "raisehand_teacher_tokens_total", kind="input") == 40
-    assert _read(metrics, "raisehand_teacher_tokens_total", kind="output") == 2
+    assert _read(
+        metrics, "raisehand_cost_usd_total", task="urgent", payer="student"
+    ) == pytest.approx(3 * 12.403e-9)
+    assert _read(
+        metrics, "raisehand_cost_usd_total", task="urgent", payer="teacher"
+    ) == pytest.approx(0.002)
+    assert _read(metrics, "raisehand_unpriced_requests_total", task="urgent") == 1
+    assert _read(metrics, "raisehand_teacher_tokens_total", task="urgent", kind="input") == 40
+    assert _read(metrics, "raisehand_teacher_tokens_total", task="urgent", kind="output") == 2
 
 
 def test_every_outcome_of_an_attempt_has_a_child_from_the_start(metrics):
     """A rate over an outcome that has not happened yet is 0, not missing."""
-    metrics.attempt(Outcome.TIMEOUT, 1.5)
+    metrics.attempts_of("urgent")(Outcome.TIMEOUT, 1.5)
     for outcome in Outcome:
         expected = 1.0 if outcome is Outcome.TIMEOUT else 0.0
-        assert _read(metrics, "raisehand_teacher_attempts_total", outcome=outcome) == expected
-    assert _read(metrics, "raisehand_teacher_attempt_seconds_count") == 1
+        assert (
+            _read(metrics, "raisehand_teacher_attempts_total", task="urgent", outcome=outcome)
+            == expected
+        )
+    assert _read(metrics, "raisehand_teacher_attempt_seconds_count", task="urgent") == 1
 
 
 def test_readings_are_taken_at_scrape(metrics):
@@ -70,6 +75,21 @@ def test_readings_are_taken_at_scrape(metrics):
     metrics.watch([Reading("raisehand_queue_depth", "Texts waiting.", lambda: depth)])
     depth = 7
     assert _read(metrics, "raisehand_queue_depth") == 7
+
+
+def test_a_reading_may_have_labels(metrics):
+    """One series for each task, as they are at the moment of the scrape."""
+    depth = {("a",): 1, ("b",): 2}
+    metrics.watch([Reading("raisehand_x", "X.", lambda: depth, labels=("task",))])
+    assert _read(metrics, "raisehand_x", task="b") == 2
+
+
+def test_answers_are_counted_by_status(metrics):
+    """Whoever gave them."""
+    for status in (200, 200, 429):
+        metrics.status(status)
+    assert _read(metrics, "raisehand_http_responses_total", status="200") == 2
+    assert _read(metrics, "raisehand_http_responses_total", status="429") == 1
 
 
 def test_two_instances_do_not_share_anything():
@@ -83,7 +103,7 @@ def test_two_instances_do_not_share_anything():
 def test_exposition_parses_and_keeps_the_naming_rules(metrics):
     """The client's own parser reads every family; names, units, suffixes and help are right."""
     metrics.observe(sample_entry())
-    metrics.attempt(Outcome.OK, 0.1)
+    metrics.attempts_of("urgent")(Outcome.OK, 0.1)
     metrics.watch(
         [
             Reading("raisehand_queue_depth", "Texts waiting for the student.", lambda: 3),
