@@ -81,9 +81,9 @@ def _comparable(answer):
         events = [json.loads(e[6:]) for e in body.split(b"\n\n")[:-2]]
     else:
         events = [json.loads(body)]
-    for event in events:
+    for each in [*events, *(item for event in events for item in event.get("data", ()))]:
         for name in VARIES:
-            event.pop(name, None)
+            each.pop(name, None)
     return status, {k: v for k, v in headers.items() if k not in VARIES_TOO}, events
 
 
@@ -126,7 +126,7 @@ async def test_both_lanes_give_the_same_answer(rig, path, body):
     whole = request(body, path)
     async with _listening(made) as (port, lane):
         express = await ask(port, whole)
-        lane._answers = False
+        lane._routes = {}
         asgi = await ask(port, whole)
     assert _comparable(express) == _comparable(asgi)
     assert len(made.ledger.entries) % 2 == 0
