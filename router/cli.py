@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "router.commands.accuracy:accuracy",
         "Show how often student, teacher and cascade were right.",
     ),
+    "webhook": ("router.commands.webhook:webhook", "Send each receiver of events a test."),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",

@@ -288,3 +288,22 @@ class TrafficSection(Section):
     def requests_per_month(self) -> float:
         """Requests in the product's month of 730 hours."""
         return self.requests_per_day / 86_400 * SECONDS_PER_MONTH
+
+
+class WebhookSection(Section):
+    """Who is told of events: alarms, changes of bundle or threshold, promotions."""
+
+    kind: Literal["json", "slack"] = "json"
+    url: HttpUrl | None = None
+    url_env: str | None = None
+    """The variable that holds the address, where it is a secret, as Slack's are."""
+    secret_env: str | None = None
+    """The variable that holds what bodies are signed with: `x-raisehand-signature`."""
+    events: tuple[str, ...] = ()
+    """Kinds of events; empty: all."""
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.url is None) == (self.url_env is None):
+            raise ValueError("a webhook needs url or url_env, and not both")
+        return self

@@ -30,6 +30,7 @@ from students.sections import (
     StudentSection,
     TeacherSection,
     TrafficSection,
+    WebhookSection,
 )
 from students.wording import alike
 
@@ -58,6 +59,7 @@ class Task(Section):
     """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)
+    webhooks: tuple[WebhookSection, ...] = ()
     work_dir: Path = Path(".raisehand")
     """Where labels, bundles and ledgers go."""
 

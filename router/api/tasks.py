@@ -28,6 +28,7 @@ from router.http.hot_route import Call
 from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
 from router.ledger.feedback import FeedbackBox, MemoryFeedback
+from router.notify.sender import Sender
 from router.pipeline import Pipeline
 from router.promise.watch import Watch
 from router.request import Ask
@@ -90,6 +91,7 @@ class Service:
         read_keys: ReadKeys | None = None,
         share: Share | None = None,
         keepers: Mapping[str, Keeper] | None = None,
+        senders: Sequence[Sender] = (),
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tasks = tasks
@@ -103,6 +105,7 @@ class Service:
         self._read_keys = read_keys
         self.keepers = keepers or {}
         """By task; tasks of one work_dir share theirs."""
+        self.senders = tuple(senders)
         self._on_close = on_close
 
     def start(self) -> None:
@@ -111,6 +114,8 @@ class Service:
             served.pipeline.slot.start()
         for keeper in self._links:
             keeper.start()
+        for sender in self.senders:
+            sender.start()
         self.metrics.watch(
             [
                 Reading(
@@ -193,6 +198,24 @@ class Service:
                     "raisehand_audits_lost_total",
                     "Answers drawn for an audit that could not be compared.",
                     self._audits_lost,
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_webhooks_delivered_total",
+                    "Events that a receiver took.",
+                    lambda: sum(sender.delivered for sender in self.senders),
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_webhook_failures_total",
+                    "Attempts to tell a receiver that it did not take; they are repeated.",
+                    lambda: sum(sender.failures for sender in self.senders),
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_webhooks_given_up_total",
+                    "Events that a receiver did not take for a day.",
+                    lambda: sum(sender.given_up for sender in self.senders),
                     counter=True,
                 ),
                 Reading(
@@ -419,6 +442,7 @@ class Service:
         self.draining = True
         await asyncio.gather(*(_close(served) for served in self.tasks.values()))
         await self.exposition.stop()
+        await asyncio.gather(*(sender.close() for sender in self.senders))
         for keeper in self._links:
             await asyncio.to_thread(keeper.close)
         await asyncio.to_thread(self.ledger.close)

@@ -311,7 +311,10 @@ def _check_environment(options: Options, settings: Settings, tasks: Sequence[Tas
     """
     from router.settings import check_names
 
-    check_names({task.teacher.api_key_env for task in tasks if task.teacher.api_key_env})
+    hooks = [hook for task in tasks for hook in task.webhooks]
+    names = {task.teacher.api_key_env for task in tasks}
+    names |= {name for hook in hooks for name in (hook.url_env, hook.secret_env)}
+    check_names({name for name in names if name})
     if settings.database_url is not None:
         from router.database.url import check_url
 
@@ -339,6 +342,8 @@ def _loading(options: Options, settings: Settings) -> LoadStudent:
 
 def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
     names = [task.teacher.api_key_env for task in tasks]
+    hooks = [hook for task in tasks for hook in task.webhooks]
+    names += [name for hook in hooks for name in (hook.url_env, hook.secret_env)]
     found = [os.environ.get(name, "") for name in names if name]
     if settings.admin_token is not None:
         found.append(settings.admin_token.get_secret_value())

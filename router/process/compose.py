@@ -28,6 +28,8 @@ from router.ledger.feedback import SqliteFeedback
 from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
+from router.notify.sender import Sender
+from router.notify.webhook import Webhook
 from router.pipeline import Pipeline
 from router.promise.audit import Auditor
 from router.promise.earlier import taking_over
@@ -111,6 +113,11 @@ def build_service(
         read_keys=read_keys,
         share=share,
         keepers=keepers,
+        senders=[
+            Sender(keepers[task.name].store, Webhook(task, section), keepers[task.name].instance)
+            for task, _ in tasks
+            for section in task.webhooks
+        ],
     )
 
 

@@ -15,7 +15,7 @@ from router.shared.store import Execute, Rows, Store
 
 STORE_FILE = "shared.sqlite"
 """In the work_dir."""
-VERSION = 1
+VERSION = 2
 BUSY_S = 5.0
 """How long another worker's transaction is waited for."""
 _CREATE = """
@@ -53,6 +53,12 @@ create table if not exists events (
     reason text not null,
     actor text not null,
     figures text not null
+);
+create table if not exists deliveries (
+    name text primary key,
+    taken integer not null,
+    holder text not null,
+    until real not null
 );
 """
 

@@ -146,6 +146,48 @@ class Store(ABC):
             for row in rows
         ]  # fmt: skip
 
+    def lease(self, name: str, holder: str, now: float, seconds: float) -> int | None:
+        """Take or renew the lease on telling a receiver, for so long from `now` (Unix seconds).
+
+        Returns the id of the last event it took, at first that of the last there is; None where
+        somebody else holds the lease.
+        """
+        of_name = "select taken, holder, until from deliveries where name = %s"
+        with self._transaction() as execute:
+            rows = execute(of_name, (name,))
+        if rows and rows[0][1] not in ("", holder) and rows[0][2] > now:
+            return None
+        with self._transaction(write=True) as execute:
+            execute(
+                "insert into deliveries (name, taken, holder, until) "
+                "select %s, coalesce(max(id), 0), '', 0 from events where true "
+                "on conflict do nothing",
+                (name,),
+            )
+            taken, held_by, until = execute(of_name + self.for_update, (name,))[0]
+            if held_by not in ("", holder) and until > now:
+                return None
+            execute(
+                "update deliveries set holder = %s, until = %s where name = %s",
+                (holder, now + seconds, name),
+            )
+        return int(taken)
+
+    def advance(self, name: str, holder: str, event_id: int) -> None:
+        """Write down that a receiver has taken an event, as long as the lease is held."""
+        with self._transaction(write=True) as execute:
+            execute(
+                "update deliveries set taken = %s where name = %s and holder = %s and taken < %s",
+                (event_id, name, holder, event_id),
+            )
+
+    def release(self, name: str, holder: str) -> None:
+        """Give a lease back."""
+        with self._transaction(write=True) as execute:
+            execute(
+                "update deliveries set holder = '' where name = %s and holder = %s", (name, holder)
+            )
+
     def _append(
         self,
         execute: Execute,
