@@ -40,6 +40,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "router.commands.serve:serve",
         "Route: the student by default, the teacher when unsure.",
     ),
+    "batch": (
+        "router.commands.batch:batch",
+        "Answer a whole table: the student first, the teacher within a budget.",
+    ),
     "ledger": ("router.commands.ledger:ledger", "Add up who answered, why, and what it cost."),
     "database": (
         "router.commands.database:database",

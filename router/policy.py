@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+import numpy.typing as npt
+
 from students.labels import LabelDistribution, Prediction
 
 
@@ -58,6 +61,8 @@ class Reason(StrEnum):
     """It took longer than a stopping router waits."""
     STUDENT_UNAVAILABLE = "student_unavailable"
     PASSTHROUGH = "passthrough"
+    NO_TEXT = "no_text"
+    """The row of a table is empty, or holds something that is no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,23 @@ def decide(
     else:
         wanted = UNSURE
     return wanted if budget_ok else OUT_OF_BUDGET
+
+
+def keeps(
+    labels: npt.NDArray[np.integer],
+    confidences: npt.NDArray[np.floating],
+    thresholds: Sequence[float],
+) -> npt.NDArray[np.bool_]:
+    """Say which of many predictions `decide` keeps, (N,): the same rule, on columns.
+
+    Args:
+        labels: (N,), below 0 where the student failed.
+        confidences: (N,).
+        thresholds: as for `decide`.
+    """
+    sure = confidences.astype(np.float64) >= np.asarray(thresholds, np.float64)[labels]
+    kept: npt.NDArray[np.bool_] = sure & np.isfinite(confidences) & (labels >= 0)
+    return kept
 
 
 def why_unusable(answer: LabelDistribution) -> Reason | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 
 DAY_S = 86_400
 CHUNK = 2_000
@@ -40,11 +41,18 @@ create table if not exists days (
     primary key ({", ".join(_KEY)})
 ) without rowid;
 """
+_ADD = "on conflict do update set " + ", ".join(
+    f"{name} = {name} + excluded.{name}" for name in _ROW_SUMS
+)
+_INTO_DAY = f"""
+insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
+values ({", ".join("?" * (len(_KEY) + len(_ROW_SUMS)))}) {_ADD}
+"""
 _FOLD = f"""
 insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
 select cast(at / {DAY_S} as integer), task, route, reason, client, {SUMS_OF_ROWS}
 from entries where at <= ? and id <= ? group by 1, 2, 3, 4, 5
-on conflict do update set {", ".join(f"{name} = {name} + excluded.{name}" for name in _ROW_SUMS)}
+{_ADD}
 """
 
 
@@ -94,6 +102,13 @@ def _last_foldable(connection: sqlite3.Connection, ships: bool) -> int:
         return int(newest)
     (shipped,) = connection.execute("select shipped from spool").fetchone()
     return int(min(newest - 1, shipped))
+
+
+def add_to_day(
+    connection: sqlite3.Connection, key: tuple[int, str, str, str, str], sums: Sequence[int]
+) -> None:
+    """Add to the sums of one day, task, route, reason and client, in the order of `_ROW_SUMS`."""
+    connection.execute(_INTO_DAY, (*key, *sums))
 
 
 def has_days(connection: sqlite3.Connection) -> bool:

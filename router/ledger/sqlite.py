@@ -202,14 +202,14 @@ class SqliteLedger:
 
     def _store(self, connection: sqlite3.Connection) -> None:
         try:
-            _insert(connection, self._taken)
+            _store_all(connection, self._taken)
         except _ENVIRONMENT:
             raise
         except Exception:
             while self._taken:
                 entry = self._taken[0]
                 try:
-                    _insert(connection, [entry])
+                    _store_all(connection, [entry])
                 except _ENVIRONMENT:
                     raise
                 except Exception as error:
@@ -219,20 +219,25 @@ class SqliteLedger:
         self._taken = []
 
 
-def _insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+def _store_all(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     connection.execute("begin immediate")
     try:
-        start = 0
-        for rows in _ROWS:
-            while start + rows <= len(entries):
-                values = list(chain.from_iterable(map(_row, entries[start : start + rows])))
-                connection.execute(_INTO[rows], values)
-                start += rows
+        insert(connection, entries)
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:
             connection.execute("rollback")
         raise
+
+
+def insert(connection: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+    """Insert entries within the transaction that is open."""
+    start = 0
+    for rows in _ROWS:
+        while start + rows <= len(entries):
+            values = list(chain.from_iterable(map(_row, entries[start : start + rows])))
+            connection.execute(_INTO[rows], values)
+            start += rows
 
 
 def _row(entry: Entry) -> list[object]:

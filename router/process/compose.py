@@ -163,7 +163,7 @@ def load_model(
             have shown cannot be read.
     """
     bundle = obtain(task.work_dir, bundle_id, settings.bundle_store)
-    _check_fits(task, bundle)
+    check_fits(task, bundle)
     student = load(bundle)
     batcher = Batcher(
         student,
@@ -177,7 +177,7 @@ def load_model(
 
 def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
     certificate = bundle.manifest.certificate
-    assert certificate is not None, "checked by _check_fits"
+    assert certificate is not None, "checked by check_fits"
     reopen = judged_by(certificate.promise, certificate.agreement)
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
     try:
@@ -210,7 +210,12 @@ async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:
             await teacher.aclose()
 
 
-def _check_fits(task: Task, bundle: Bundle) -> None:
+def check_fits(task: Task, bundle: Bundle) -> None:
+    """Refuse a bundle that may not answer a task.
+
+    Raises:
+        BadSettings: it is not certified, or for other labels or another teacher.
+    """
     manifest = bundle.manifest
     if manifest.labels != task.schema_.names:
         raise BadSettings(
@@ -258,7 +263,7 @@ def _serve_one(
         guard,
         ledger,
         metrics,
-        student_usd=_usd_per_answer(price_of(task.student.price)),
+        student_usd=usd_per_answer(price_of(task.student.price)),
         teacher_price=teacher_price,
         budget=_budget_of(task),
         auditor=_auditor_of(task),
@@ -312,7 +317,7 @@ def _budget_of(task: Task) -> EscalationBudget | None:
     return EscalationBudget(usd_per_hour=limits[0], per_second=limits[1])
 
 
-def _usd_per_answer(price: Price) -> Decimal:
+def usd_per_answer(price: Price) -> Decimal:
     """Return what one answer of the student costs, whichever text it was.
 
     Raises:

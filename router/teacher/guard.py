@@ -170,16 +170,16 @@ class EscalationGuard:
             pause_s = self._pause_before_retry(error)
             hedged = bill.attempts > 1
             if hedged or self._clock() + pause_s + self._typical.seconds >= deadline:
-                raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
+                raise EscalationFailed(failure_of(error)[1], bill, _retry_after(error)) from error
             if not self._retries.withdraw():
                 raise EscalationFailed(Reason.RETRY_BUDGET, bill, _retry_after(error)) from error
         except TeacherError as error:
-            raise EscalationFailed(_failure(error)[1], bill) from error
+            raise EscalationFailed(failure_of(error)[1], bill) from error
         await self._sleep(pause_s)
         try:
             return await self._attempt(text, deadline, bill)
         except TeacherError as error:
-            raise EscalationFailed(_failure(error)[1], bill, _retry_after(error)) from error
+            raise EscalationFailed(failure_of(error)[1], bill, _retry_after(error)) from error
 
     async def _attempt_hedged(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
         """Make one attempt, and where that is wanted a second one beside a slow first."""
@@ -228,7 +228,7 @@ class EscalationGuard:
             outcome = Outcome.TIMEOUT
             raise EscalationFailed(Reason.TEACHER_TIMEOUT, bill) from error
         except TeacherError as error:
-            outcome, usage = _failure(error)[0], error.usage
+            outcome, usage = failure_of(error)[0], error.usage
             self.health.close_door(_retry_after(error))
             raise
         except Exception as error:
@@ -282,7 +282,8 @@ async def _first_answer(calls: Sequence[asyncio.Task[TeacherReply]]) -> TeacherR
     return calls[0].result()
 
 
-def _failure(error: TeacherError) -> tuple[Outcome, Reason]:
+def failure_of(error: TeacherError) -> tuple[Outcome, Reason]:
+    """Return how an attempt that raised this ended, and the reason of a request without answer."""
     for kind, names in _FAILURES.items():
         if isinstance(error, kind):
             return names

@@ -35,7 +35,7 @@ __all__ = ["Labelling", "Progress", "SelfAgreement", "label_inputs", "repeat_sam
 
 REPEATS = 200
 """Inputs asked twice, so that self-agreement is known to about ±3 points at 95 %."""
-_BY_THE_CALL = ("classify", "local")
+BY_THE_CALL = ("classify", "local")
 """Modes that answer about several texts in a call."""
 
 
@@ -142,7 +142,7 @@ async def label_inputs(
             inputs.texts,
             [[i for i in rows if i not in half] for rows, half in zip(orders, known, strict=True)],
             known,
-            at_once=task.teacher.texts_per_call if task.teacher.mode in _BY_THE_CALL else 1,
+            at_once=task.teacher.texts_per_call if task.teacher.mode in BY_THE_CALL else 1,
             cache=cache,
             asker=asker,
             spending=spending,

@@ -22,7 +22,7 @@ def read_parquet(path: Path, names: Sequence[str]) -> TablePart:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        _require(path, file.schema_arrow, names)
+        require_columns(path, file.schema_arrow, names)
         table = file.read(columns=list(names))
     return TablePart(path, _columns(path, table, names, _hub_features(table.schema)))
 
@@ -30,7 +30,7 @@ def read_parquet(path: Path, names: Sequence[str]) -> TablePart:
 def read_arrow(path: Path, names: Sequence[str]) -> TablePart:
     """Read the named columns of an Arrow file, stream or Feather file."""
     table = _arrow_table(path)
-    _require(path, table.schema, names)
+    require_columns(path, table.schema, names)
     return TablePart(path, _columns(path, table, names, _hub_features(table.schema)))
 
 
@@ -52,7 +52,7 @@ def read_saved(folder: Path, names: Sequence[str]) -> TablePart:
     info = json.loads((folder / "dataset_info.json").read_text("utf-8"))
     tables = [_arrow_table(folder / file["filename"]) for file in state["_data_files"]]
     for table in tables:
-        _require(folder, table.schema, names)
+        require_columns(folder, table.schema, names)
     whole = pa.concat_tables(tables)
     if picked := state.get("_indices_data_files"):
         rows = pa.concat_tables(_arrow_table(folder / file["filename"]) for file in picked)
@@ -84,7 +84,8 @@ def _hub_features(schema: Arrow) -> Features:
     return features
 
 
-def _require(path: Path, schema: Arrow, names: Sequence[str]) -> None:
+def require_columns(path: Path, schema: Arrow, names: Sequence[str]) -> None:
+    """Raise a BadTable unless each name stands for one column, `a.b` also for b within a."""
     for name in names:
         times = len(schema.get_all_field_indices(name))
         if times > 1:
@@ -127,16 +128,13 @@ def _columns(
     path: Path, table: Arrow, names: Sequence[str], features: Features
 ) -> dict[str, list[object]]:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     found: dict[str, list[object]] = {}
     for name in names:
         feature: Any = features.get(name)
-        if name in table.column_names:
-            column = table[name]
-        else:
+        column = cells_within(table, name)
+        if name not in table.column_names:
             first, *steps = name.split(".")
-            column = pc.struct_field(table[first], steps)
             feature = features.get(first)
             for step in steps:
                 feature = feature.get(step) if isinstance(feature, dict) else None
@@ -145,6 +143,16 @@ def _columns(
             column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
         found[name] = _named(path, name, column.to_pylist(), feature)
     return found
+
+
+def cells_within(table: Arrow, name: str) -> Arrow:
+    """Return a column of a table, `a.b` also being b within a."""
+    import pyarrow.compute as pc
+
+    if name in table.column_names:
+        return table[name]
+    first, *steps = name.split(".")
+    return pc.struct_field(table[first], steps)
 
 
 def _named(path: Path, name: str, cells: list[object], feature: Any) -> list[object]:

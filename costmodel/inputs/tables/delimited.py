@@ -35,24 +35,40 @@ def read_delimited(
     Raises:
         BadTable: a name is missing or doubled, a row is ragged, or a quote is not closed.
     """
+    header, rows = rows_of(path, stream, names, delimiter, usual)
+    places = places_in(path, header, names)
+    cells: list[list[str]] = [[] for _ in names]
+    starts = array("q")
+    for start, row in rows:
+        starts.append(start)
+        for column, place in zip(cells, places, strict=True):
+            column.append(row[place])
+    return TablePart(path, dict(zip(names, cells, strict=True)), starts)
+
+
+def rows_of(
+    path: Path, stream: TextIO, names: Sequence[str], delimiter: str | None, usual: str
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the header, and each row with the line on which it begins; as `read_delimited`."""
     csv.field_size_limit(sys.maxsize)
     first, skipped, told = _first_line(stream)
     chosen = _checked(delimiter) if delimiter else told or _sniffed(first, names, usual)
     rows = _rows(path, chain([first], stream), chosen, skipped)
     header = [name.strip() for name in next(rows, (1, []))[1]]
-    places = places_in(path, header, names)
-    cells: list[list[str]] = [[] for _ in names]
-    starts = array("q")
+    return header, _of_one_length(path, rows, len(header), chosen)
+
+
+def _of_one_length(
+    path: Path, rows: Iterator[tuple[int, list[str]]], fields: int, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
     for start, row in rows:
-        if len(row) != len(header):
+        if len(row) != fields:
             raise BadTable(
-                f"{path} line {start} has {len(row)} fields and the header has {len(header)}; a "
-                f"cell with {chosen!r} in it needs quotes around it: {chosen.join(row)[:60]!r}"
+                f"{path} line {start} has {len(row)} fields and the header has {fields}; a "
+                f"cell with {delimiter!r} in it needs quotes around it: "
+                f"{delimiter.join(row)[:60]!r}"
             )
-        starts.append(start)
-        for column, place in zip(cells, places, strict=True):
-            column.append(row[place])
-    return TablePart(path, dict(zip(names, cells, strict=True)), starts)
+        yield start, row
 
 
 def read_lines(path: Path, stream: TextIO, names: Sequence[str]) -> TablePart:

@@ -30,7 +30,7 @@ def read_json(path: Path, stream: TextIO, names: Sequence[str]) -> TablePart:
     starts = array("q")
     found: set[str] = set()
     keys: dict[str, None] = {}
-    for line, row in _values(path, stream, names):
+    for line, row in values_of(path, stream, names):
         if not isinstance(row, dict):
             raise BadTable(
                 f"{path} line {line} holds a {type(row).__name__}; a JSON object is needed, e.g. "
@@ -54,7 +54,7 @@ class _Doubled(ValueError):
     """A key that stands twice in one object, though a column is named after it."""
 
 
-def _values(path: Path, stream: TextIO, names: Sequence[str]) -> Iterator[tuple[int, object]]:
+def values_of(path: Path, stream: TextIO, names: Sequence[str]) -> Iterator[tuple[int, object]]:
     """Yield each value with its line; the first character tells an array from lines."""
     steps = {step for name in names for step in (name, *name.split("."))}
 

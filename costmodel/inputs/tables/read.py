@@ -12,11 +12,13 @@ import lzma
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables import columnar, decoding, delimited, jsons
 from costmodel.inputs.tables.table import Table, TablePart
 
+T = TypeVar("T")
 FORMATS = (
     ".csv, .tsv, .jsonl, .ndjson, .json, .txt (a text a line), each also compressed (.gz, .bz2, "
     ".xz, .zst), .parquet, .arrow, .feather, a folder of such files, or one that "
@@ -43,21 +45,26 @@ def read_table(
         raise BadTable(f"{path} does not exist; name your file of real inputs")
     wanted = list(dict.fromkeys(names))
     if path.is_dir() and columnar.is_saved(path):
-        return Table((_guarded(path, lambda: columnar.read_saved(path, wanted)),))
-    files = _parts_of(path) if path.is_dir() else [path]
+        return Table((guarded(path, lambda: columnar.read_saved(path, wanted)),))
+    files = files_in(path) if path.is_dir() else [path]
     return Table(tuple(_read_file(file, wanted, encoding, delimiter) for file in files))
 
 
 def _read_file(path: Path, names: list[str], encoding: str, delimiter: str | None) -> TablePart:
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind is None:
         raise BadTable(f"{path} is of no known kind; inputs are {FORMATS}")
     if delimiter is not None and kind not in (".csv", ".tsv"):
         raise BadTable(f"{path} has no delimiter; leave it out")
-    return _guarded(path, lambda: _READERS[kind](path, names, encoding, delimiter))
+    return guarded(path, lambda: _READERS[kind](path, names, encoding, delimiter))
 
 
-def _guarded(path: Path, read: Callable[[], TablePart]) -> TablePart:
+def guarded(path: Path, read: Callable[[], T]) -> T:
+    """Read something of a file; whatever it raises about the file is one sentence.
+
+    Raises:
+        BadTable: the file cannot be read.
+    """
     try:
         return read()
     except (OSError, ValueError, LookupError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -65,21 +72,26 @@ def _guarded(path: Path, read: Callable[[], TablePart]) -> TablePart:
         raise BadTable(f"{path} cannot be read: {words}") from None
 
 
-def _kind(path: Path) -> str | None:
-    """The suffix that tells the kind, in lower case and without that of the compression."""
+def kind_of(path: Path) -> str | None:
+    """Return the suffix that tells the kind, in lower case and without that of the compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in decoding.COMPRESSED:
         suffixes.pop()
     return suffixes[-1] if suffixes and suffixes[-1] in _READERS else None
 
 
-def _parts_of(folder: Path) -> list[Path]:
+def files_in(folder: Path) -> list[Path]:
+    """Return the tables of a folder, in order of their names.
+
+    Raises:
+        BadTable: there is none, or they are of several kinds.
+    """
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.is_file() and not file.name.startswith((".", "_")) and _kind(file)
+        if file.is_file() and not file.name.startswith((".", "_")) and kind_of(file)
     )
-    kinds = sorted({_kind(file) or "" for file in files})
+    kinds = sorted({kind_of(file) or "" for file in files})
     if len(kinds) > 1:
         raise BadTable(f"{folder} holds files of the kinds {', '.join(kinds)}; name one of them")
     if not files:
@@ -92,7 +104,7 @@ def _parts_of(folder: Path) -> list[Path]:
 
 
 def _delimited(path: Path, names: list[str], encoding: str, delimiter: str | None) -> TablePart:
-    usual = "\t" if _kind(path) == ".tsv" else ","
+    usual = "\t" if kind_of(path) == ".tsv" else ","
     with decoding.opened(path, encoding, newline="") as stream:
         return delimited.read_delimited(path, stream, names, delimiter, usual)
 

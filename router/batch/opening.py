@@ -1,0 +1,168 @@
+"""From what is asked for to a job: everything is checked here, before a row is answered or paid."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import Price
+from router.batch.estimate import BatchEstimate, estimate_batch
+from router.batch.journal import JobJournal
+from router.batch.output import Output
+from router.batch.run import BatchJob
+from router.batch.summary import BatchSummary, summary_of
+from router.batch.tables.sources import Source, open_source
+from router.batch.watching import JobWatch
+from router.ledger.chunks import ChunkLedger
+from router.process.compose import check_fits, usd_per_answer
+from router.shared.sqlite_store import STORE_FILE, SqliteStore
+from students.certificate import Certificate
+from students.label.cache import ReplyCache
+from students.runtime.bundle import Bundle, find_bundle
+from students.runtime.load import load_student
+from students.runtime.protocol import Student
+from students.task import Task
+from students.teachers import make_teacher
+from students.teachers.protocol import Teacher
+
+CACHE = "replies.sqlite"
+LEDGER = "ledger.sqlite"
+AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What was asked for on the command line."""
+
+    source: str
+    out: str
+    bundle: str | None = None
+    column: str | None = None
+    prefix: str = ""
+    max_usd: Decimal | None = None
+    seed: int = 0
+    at_once: int = AT_ONCE
+    threads: int | None = None
+    ledger: Path | None = None
+
+
+class BatchOpening:
+    """A job that is checked and not begun.
+
+    Raises:
+        BadTable, BadSettings, BadBundle, BadTask, UnknownPrice: what keeps it from beginning.
+    """
+
+    def __init__(self, task: Task, options: BatchOptions) -> None:
+        self.task = task
+        self.options = options
+        self.column = options.column or task.inputs.text
+        self.bundle: Bundle = find_bundle(task.work_dir, options.bundle)
+        check_fits(task, self.bundle)
+        self.price: Price = price_of(task.teacher.price)
+        self.student_usd = usd_per_answer(price_of(task.student.price))
+        self.teacher: Teacher = make_teacher(task)
+        self._room = task.work_dir / "batch" / f"fetched-{os.getpid()}"
+        self.source: Source = open_source(options.source, self.column, options.prefix, self._room)
+        self.output = Output(options.out, self.source, options.prefix, task.work_dir)
+        self._store = SqliteStore(task.work_dir / STORE_FILE)
+        self.watch = JobWatch(
+            task, self.bundle.id, self.certificate, task.audit_rate, self._store, time.time
+        )
+        self.watch.begin()
+        self.student: Student = load_student(self.bundle)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What was proved about the student."""
+        certificate = self.bundle.manifest.certificate
+        assert certificate is not None, "checked by check_fits"
+        return certificate
+
+    def estimate(self) -> BatchEstimate:
+        """Price the whole table, as if nothing of it were answered."""
+        with ReplyCache(self.task.work_dir / CACHE, self.teacher.descriptor) as cache:
+            return estimate_batch(
+                self.task,
+                self.source,
+                self.student,
+                self.bundle.manifest.thresholds,
+                cache,
+                self.price,
+                column=self.column,
+                rate=self.task.audit_rate,
+                seed=self.options.seed,
+                watch=self.watch,
+                room=self._room,
+            )
+
+    @contextmanager
+    def job(self) -> Iterator[BatchJob]:
+        """Begin the job, or go on with it.
+
+        Raises:
+            BadSettings: OUT holds an unfinished job about something else.
+            BadLedger: the ledger cannot be used.
+        """
+        task, options = self.task, self.options
+        journal = JobJournal(self.output.folder, self._facts(), self.watch.ruling)
+        self.watch.ruling = journal.ruling
+        try:
+            yield BatchJob(
+                task=task,
+                source=self.source,
+                output=self.output,
+                journal=journal,
+                ledger=ChunkLedger(options.ledger or task.work_dir / LEDGER),
+                student=self.student,
+                bundle=self.bundle.id,
+                thresholds=self.bundle.manifest.thresholds,
+                watch=self.watch,
+                teacher=self.teacher,
+                price=self.price,
+                student_usd=self.student_usd,
+                column=self.column,
+                at_once=options.at_once,
+                max_usd=options.max_usd,
+                rate=task.audit_rate,
+                seed=options.seed,
+                threads=options.threads or len(os.sched_getaffinity(0)),
+                cache_path=task.work_dir / CACHE,
+            )
+        finally:
+            journal.close()
+            self._store.close()
+
+    def summary(self, job: BatchJob) -> BatchSummary:
+        """Add up what was done."""
+        return summary_of(
+            job.journal.done,
+            out=self.options.out,
+            bundle=self.bundle.id,
+            statement=self.certificate.statement,
+            price=self.price.words,
+            alarmed=self.watch.alarmed,
+        )
+
+    def _facts(self) -> dict[str, str]:
+        options, files = self.options, self.source.files
+        listed = "\n".join(f"{file.name}\0{file.size}\0{file.version}" for file in files)
+        return {
+            "IN": options.source,
+            "what is in it (names, sizes, times)": hashlib.sha256(listed.encode()).hexdigest()[:12],
+            "the column of texts": self.column,
+            "the task": self.task.name,
+            "the bundle": self.bundle.id,
+            "teacher.on_failure": self.task.teacher.on_failure,
+            "audit_rate": repr(self.task.audit_rate),
+            "--prefix": repr(options.prefix),
+            "--seed": str(options.seed),
+            "--rows-per-part": str(options.at_once),
+        }
