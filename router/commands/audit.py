@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from router.promise.monitor import Evidence
+    from router.shared.store import Store
 
 
 @click.command(epilog="Example: raisehand audit --task task.yaml")
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 def audit(task_path: Path, as_json: bool) -> None:
     """Show the evidence for and against each bundle, of all workers' audits together.
 
-    A router that runs is at most a second ahead.
+    With RAISEHAND_DATABASE_URL of all hosts. A router that runs is at most a second ahead.
     """
+    from router.settings import load_settings
+    from router.shared.opening import open_store
     from students.task import load_task
 
     task = load_task(task_path)
-    found = _read(task.work_dir, task.name)
+    url = load_settings().database_url
+    store = open_store(task.work_dir, None if url is None else url.get_secret_value())
+    found = _read(store, task.name)
     if as_json:
         click.echo(json.dumps({name: _fields(e) for name, e in found.items()}, indent=1))
     elif not found:
@@ -34,16 +39,14 @@ def audit(task_path: Path, as_json: bool) -> None:
         click.echo(_table(found))
 
 
-def _read(work_dir: Path, task: str) -> dict[str, Evidence]:
+def _read(store: Store, task: str) -> dict[str, Evidence]:
     from router.errors import BadSettings
     from router.promise.monitor import Evidence
     from router.shared.records import StoreAway
-    from router.shared.sqlite_store import STORE_FILE, SqliteStore
+    from router.shared.sqlite_store import SqliteStore
 
-    path = work_dir / STORE_FILE
-    if not path.exists():
-        return {}
-    store = SqliteStore(path)
+    if isinstance(store, SqliteStore) and not store.path.exists():
+        return {}  # who only looks makes no file
     try:
         evidence = store.evidence(task)
     except StoreAway as away:

@@ -36,8 +36,9 @@ from router.promise.earlier import taking_over
 from router.promise.watch import Watch, judged_by
 from router.settings import Settings
 from router.shared.keeper import Keeper
+from router.shared.memory import Memory
+from router.shared.opening import open_store
 from router.shared.records import StoreAway
-from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.budget import EscalationBudget
@@ -78,7 +79,7 @@ def build_service(
         raise BadSettings(f"tasks must be given and have different names; found {names}")
     if share is not None:
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
-    keepers = open_keepers([task for task, _ in tasks], share)
+    keepers = open_keepers([task for task, _ in tasks], settings, share)
     models = [
         load_model(task, bundle_id, settings, keepers[task.name], load) for task, bundle_id in tasks
     ]
@@ -121,10 +122,22 @@ def build_service(
     )
 
 
-def open_keepers(tasks: Sequence[Task], share: Share | None) -> dict[str, Keeper]:
-    """Return each task's link to what all workers share: a file in its work_dir."""
+def open_keepers(
+    tasks: Sequence[Task], settings: Settings, share: Share | None = None
+) -> dict[str, Keeper]:
+    """Return each task's link to what all workers share: a file in its work_dir, or the database.
+
+    Raises:
+        BadDatabase: the database's address is wrong or its library is missing.
+    """
+    index, url = share.index if share else 0, settings.database_url
+    if url is not None:
+        # A database may be away when a router starts, a file must not be.
+        memory = Memory(tasks[0].work_dir)
+        one = Keeper(open_store(tasks[0].work_dir, url.get_secret_value()), index, memory=memory)
+        return {task.name: one for task in tasks}
     of_folder = {
-        folder: Keeper(SqliteStore(folder / STORE_FILE), share.index if share else 0)
+        folder: Keeper(open_store(folder, None), index)
         for folder in dict.fromkeys(task.work_dir for task in tasks)
     }
     return {task.name: of_folder[task.work_dir] for task in tasks}

@@ -2,7 +2,8 @@
 
 One thread of each process does both, a few times a second and never on the request path. While the
 store is away a bundle keeps the last ruling, audits wait in memory up to a limit, and what is lost
-beyond it is counted; nothing but the store can take an alarm back.
+beyond it is counted; nothing but the store can take an alarm back. A bundle of which no ruling is
+known, neither from the store nor from this host's memory, escalates everything.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from router.shared.records import Audit, Judge, Reopen, Ruling, StoreAway
+from router.shared.memory import Memory
+from router.shared.records import Audit, Judge, Reopen, Ruling, StoreAway, Verdict
 from router.shared.store import Store
 
 TICK_S = 0.2
@@ -27,6 +29,8 @@ BATCH = 1_000
 """Audits of one transaction."""
 CAPACITY = 50_000
 """Audits that wait in memory, some 20 MB."""
+UNKNOWN = Verdict(escalate_all=True, reason="ruling_unknown")
+"""Nobody knows whether the promise is kept."""
 log = logging.getLogger(__name__)
 
 
@@ -49,11 +53,19 @@ class Keeper:
     Args:
         store: of all workers; the keeper closes it.
         index: which worker this is.
+        memory: where rulings are kept for a start while the store is away; None: such a start is
+            refused.
         capacity: audits that wait while the store is away.
     """
 
     def __init__(
-        self, store: Store, index: int = 0, *, tick_s: float = TICK_S, capacity: int = CAPACITY
+        self,
+        store: Store,
+        index: int = 0,
+        *,
+        memory: Memory | None = None,
+        tick_s: float = TICK_S,
+        capacity: int = CAPACITY,
     ) -> None:
         self.store = store
         self.instance = f"{socket.gethostname()}/{index}-{secrets.token_hex(4)}"
@@ -61,6 +73,7 @@ class Keeper:
         self.lost = 0
         """Audits that fitted nowhere while the store was away."""
         self.away = False
+        self._memory = memory
         self._tick_s = tick_s
         self._capacity = capacity
         self._numbers = itertools.count()
@@ -78,11 +91,25 @@ class Keeper:
     def follow(self, follower: Follower, change: Callable[[Judge], None] | None = None) -> None:
         """Go by the store's ruling from now on; blocks until the first one is there.
 
+        Args:
+            follower: who goes by it.
+            change: what the evidence has to learn first.
+
         Raises:
-            StoreAway: it cannot be had, so that an alarm may be forgotten.
+            StoreAway: it cannot be had, so that an alarm may be forgotten: there is no memory, or
+                something for the evidence to learn.
         """
         task, bundle = follower.task, follower.bundle
-        follower.ruling = self.store.amend(self.instance, task, bundle, follower.reopen, change)
+        try:
+            follower.ruling = self.store.amend(self.instance, task, bundle, follower.reopen, change)
+        except StoreAway as fault:
+            if self._memory is None or change is not None:
+                raise
+            self._is_away(fault)
+            last = self._memory.last(task, bundle)
+            follower.ruling = last or Ruling(task, bundle, 0, UNKNOWN)
+        else:
+            self._keep(follower.ruling)
         self._followers[task, bundle] = follower
 
     def put(self, audit: Audit) -> None:
@@ -114,12 +141,14 @@ class Keeper:
             with self._exchanging:
                 while self._spool:
                     self._tell()
-                for ruling in self.store.rulings():
-                    self._take(ruling)
+                rulings = {(ruling.task, ruling.bundle): ruling for ruling in self.store.rulings()}
+                for key in list(self._followers):
+                    if key in rulings:
+                        self._take(rulings[key])
+                    else:
+                        self._begin(key)
         except StoreAway as fault:
-            if not self.away:
-                log.warning("the last rulings stay in force, audits wait in memory: %s", fault)
-            self.away = True
+            self._is_away(fault)
             return False
         if self.away:
             log.warning("the shared store is there again")
@@ -134,12 +163,21 @@ class Keeper:
             except Exception:  # a fault of one exchange must not end them all
                 log.exception("an exchange with the shared store failed")
                 there = False
-            if there:
-                pause = self._tick_s
-                self.store.wait(pause)
-            else:
-                pause = min(PAUSE_S, 2 * pause)
-                self._closing.wait(pause)
+            pause = self._tick_s if there else min(PAUSE_S, 2 * pause)
+            self._closing.wait(pause)
+
+    def _begin(self, key: tuple[str, str]) -> None:
+        """Have the store rule on a bundle that was followed while it was away."""
+        self._take(self.store.amend(self.instance, *key, self._followers[key].reopen))
+
+    def _is_away(self, fault: StoreAway) -> None:
+        if not self.away:
+            log.warning("the last rulings stay in force, audits wait in memory: %s", fault)
+        self.away = True
+
+    def _keep(self, ruling: Ruling) -> None:
+        if self._memory is not None:
+            self._memory.keep(ruling)
 
     def _tell(self) -> None:
         """Store the audits of the bundle that waits longest, and take the ruling on it."""
@@ -163,4 +201,6 @@ class Keeper:
                 ruling.verdict.reason or "as certified again",
                 dict(ruling.verdict.figures),
             )
+        if ruling.version != follower.ruling.version:
+            self._keep(ruling)
         follower.ruling = ruling

@@ -72,10 +72,6 @@ class SqliteStore(Store):
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
-    def wait(self, seconds: float) -> None:
-        """Return after so long: a file rings no bell."""
-        time.sleep(seconds)
-
     def close(self) -> None:
         """Close the file."""
         with self._lock:

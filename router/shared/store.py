@@ -37,17 +37,13 @@ class Store(ABC):
 
     for_update = ""
     """What keeps a row that was read until the commit."""
+    in_order: str | None = None
+    """What keeps events of others out until the commit, so that ids appear in their order; None
+    where one transaction writes at a time anyway."""
 
     @abstractmethod
     def _transaction(self, *, write: bool = False) -> AbstractContextManager[Execute]:
         """Commit at the end, or leave nothing."""
-
-    def _ring(self, execute: Execute) -> None:  # noqa: B027 a store without a bell is polled
-        """Wake those who wait for rulings, once this transaction is committed."""
-
-    @abstractmethod
-    def wait(self, seconds: float) -> None:
-        """Return after so long, or as soon as another worker has rung."""
 
     @abstractmethod
     def close(self) -> None:
@@ -89,7 +85,6 @@ class Store(ABC):
             before, verdict = msgspec.json.decode(known, type=Verdict), judge.verdict
             if version == 0 or verdict.orders != before.orders:
                 version += 1
-                self._ring(execute)
                 if verdict.orders != before.orders:
                     self._tell(execute, _event(task, bundle, verdict, instance))
             execute(
@@ -215,6 +210,8 @@ class Store(ABC):
         return [audit for _, audit in new]
 
     def _tell(self, execute: Execute, event: Event) -> None:
+        if self.in_order is not None:
+            execute(self.in_order, ())
         figures = msgspec.json.encode(event.figures).decode()
         execute(
             f"insert into events ({', '.join(_EVENT)}) values (%s, %s, %s, %s, %s, %s, %s)",

@@ -44,7 +44,7 @@ def make_task(tmp_path, revision="1"):
 
 def keeper_of(task):
     """The task's link to what all workers share."""
-    return open_keepers([task], None)[task.name]
+    return open_keepers([task], Settings())[task.name]
 
 
 def publish_bundle(task, *, certified=True, labels=None):

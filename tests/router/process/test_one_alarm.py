@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 
 import aiohttp
 import pytest
 
+from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.testing import FaultServer
 
@@ -66,4 +68,29 @@ async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
     again = await asyncio.to_thread(serve, at=folder)
     assert (await ask(session, again.url))[1] == "promise_broken"
     assert len(store.events()) == 1
+    store.close()
+
+
+async def test_two_hosts_have_one_alarm(serve, folder_of, teacher, session, database, tmp_path):
+    """Two routers of two workers each on one PostgreSQL: all four escalate after the verdict."""
+    first = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
+    second = tmp_path.with_name(tmp_path.name + "-second")
+    shutil.copytree(first, second)
+    starting = [
+        asyncio.to_thread(serve, "--workers", "2", at=folder, database_url=database)
+        for folder in (first, second)
+    ]
+    urls = [router.url for router in await asyncio.gather(*starting)]
+    answers = []
+    async with asyncio.timeout(60):
+        while not all([all(await alarmed(session, url)) for url in urls]):
+            answers += await asyncio.gather(*(ask(session, url) for url in urls for _ in range(2)))
+    store = PostgresStore(database)
+    [event] = store.events()
+    assert event.reason == "promise_broken"
+    assert max(at for at, reason in answers if reason == "confident") - event.at < 2.0
+    reasons = {(await ask(session, url))[1] for url in urls for _ in range(10)}
+    assert reasons == {"promise_broken"}
+    assert len({audit.bundle for _, audit in store.audits("urgent")}) == 1
+    assert store.rulings()[0].verdict.figures["audits"] < 40  # one worker's alone would be as many
     store.close()

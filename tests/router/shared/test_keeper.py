@@ -7,6 +7,7 @@ import pytest
 
 from router.promise.watch import Watch, judged_by
 from router.shared.keeper import Keeper
+from router.shared.memory import Memory
 from router.shared.records import StoreAway
 from router.shared.sqlite_store import SqliteStore
 from students.labels import Prediction
@@ -109,6 +110,27 @@ def test_a_worker_whose_store_was_never_there_does_not_start(tmp_path):
         Worker(tmp_path / "work" / "s.sqlite")
 
 
+def test_a_start_while_the_database_is_away_goes_by_what_this_host_remembers(workers, tmp_path):
+    """Known, the last ruling; unknown, everything escalates; the store rules as soon as it can."""
+    memory, store = Memory(tmp_path / "host"), tmp_path / "work"
+    first, calm = workers(memory=memory), workers(memory=memory, task="other")
+    first[0].audits(*[True] * 50)
+    first[0].keeper.exchange()
+    shutil.move(store, tmp_path / "gone")
+    store.write_text("in the way")
+    (again,), (other,) = workers(memory=memory), workers(memory=memory, task="other")
+    (new,) = workers(memory=memory, task="new")
+    assert (again.watch.alarmed, again.watch.ruling.verdict.reason) == (True, "promise_broken")
+    assert not other.watch.alarmed
+    assert (new.watch.alarmed, new.watch.ruling.verdict.reason) == (True, "ruling_unknown")
+    store.unlink()
+    shutil.move(tmp_path / "gone", store)
+    for worker in (again, other, new):
+        assert worker.keeper.exchange()
+    assert [w.watch.alarmed for w in (again, other, new)] == [True, False, False]
+    assert calm[0].watch.ruling.version == other.watch.ruling.version
+
+
 def test_the_thread_tells_and_hears(workers):
     """Without anybody who asks; what waits at the end is stored."""
     first, second = workers(2, tick_s=0.01)
@@ -124,24 +146,19 @@ def test_the_thread_tells_and_hears(workers):
 @pytest.mark.parametrize("count", [1, 8])
 def test_workers_alarm_as_one_does(tmp_path, count):
     """150 lives at 10 % against 5 %: until all of eight escalate, 1.2 times the audits of one."""
-    store = SqliteStore(tmp_path / "s.sqlite")
     rng = np.random.default_rng(1)
     taken = []
     for life in range(150):
-        workers = []
-        for _ in range(count):
-            worker = Worker.__new__(Worker)
-            worker.keeper = Keeper(store)
-            worker.watch = Watch(f"t{life}", "b", LABELS, JUDGE, worker.keeper.put)
-            worker.keeper.follow(worker.watch)
-            workers.append(worker)
+        workers = [Worker(tmp_path / f"{life}.sqlite") for _ in range(count)]
         audits = 0
         while not all(worker.watch.alarmed for worker in workers):
             for _ in range(5):  # audits between two exchanges of all workers
                 workers[rng.integers(count)].audits(rng.random() < 0.1)
                 audits += 1
             for worker in workers:
-                worker.keeper.exchange()
+                if worker.keeper.waiting or any(other.watch.alarmed for other in workers):
+                    worker.keeper.exchange()
         taken.append(audits)
+        for worker in workers:
+            worker.keeper.store.close()
     assert np.median(taken) <= 162 * 1.2
-    store.close()

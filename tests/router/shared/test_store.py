@@ -1,11 +1,13 @@
-"""The store in a file: order, exactly once, events, and what happens to a damaged one."""
+"""Both stores: order, exactly once, events, and what happens when one is damaged or away."""
 
 import sqlite3
 import threading
 
 import pytest
 
+from router.database.migrate import migrate
 from router.promise.watch import judged_by
+from router.shared.postgres_store import PostgresStore
 from router.shared.records import Event, StoreAway
 from router.shared.sqlite_store import SqliteStore
 from router.testing import sample_audit
@@ -16,16 +18,31 @@ KEY = ("urgent", "0123456789ab")
 
 @pytest.fixture
 def path(tmp_path):
-    """Where the store is."""
+    """Where a file is."""
     return tmp_path / "work" / "shared.sqlite"
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def opened(request, path):
+    """Open the same store again and again, each time as another worker does."""
+    stores = []
+
+    def again():
+        if request.param == "sqlite":
+            stores.append(SqliteStore(path))
+        else:
+            stores.append(PostgresStore(request.getfixturevalue("database")))
+        return stores[-1]
+
+    yield again
+    for store in stores:
+        store.close()
+
+
 @pytest.fixture
-def store(path):
-    """A store that is not there yet."""
-    store = SqliteStore(path)
-    yield store
-    store.close()
+def store(opened):
+    """One of them."""
+    return opened()
 
 
 def rows(*numbers, disagreed=False):
@@ -63,17 +80,16 @@ def test_a_verdict_has_a_version_and_an_event(store):
     assert store.fold("a", *KEY, rows(2), JUDGE).version == 2
 
 
-def test_another_process_goes_on_where_the_last_one_stopped(store, path):
+def test_another_process_goes_on_where_the_last_one_stopped(store, opened):
     """An alarm is there for whoever opens the file."""
     store.fold("a", *KEY, rows(*range(100), disagreed=True), JUDGE)
-    other = SqliteStore(path)
+    other = opened()
     assert other.rulings()[0].verdict.escalate_all
     assert list(other.evidence("urgent")) == [KEY[1]]
-    other.close()
 
 
 def test_events_are_read_since_an_id(store):
-    """In their order; the file is its owner's only."""
+    """In their order."""
     for i in range(3):
         store.record(
             Event(at=i, task="t", bundle="b", kind="note", reason=f"n{i}", actor="me",
@@ -82,26 +98,37 @@ def test_events_are_read_since_an_id(store):
     first, *_ = store.events(limit=1)
     assert (first.reason, first.figures) == ("n0", {"share": 0.5})
     assert [e.reason for e in store.events(after=first.id)] == ["n1", "n2"]
-    assert store.path.stat().st_mode & 0o777 == 0o600
 
 
-def test_workers_that_write_together_are_one_stream(path):
-    """Eight threads with a connection each: every audit is folded exactly once."""
-    stores = [SqliteStore(path) for _ in range(8)]
+def test_workers_that_write_together_are_one_stream(opened):
+    """Eight threads with a connection each: every audit is folded exactly once, events in order."""
+    stores = [opened() for _ in range(8)]
 
     def tell(index):
         for i in range(10):
             stores[index].fold(f"w{index}", *KEY, rows(2 * i, 2 * i + 1), JUDGE)
+            stores[index].record(
+                Event(at=0.0, task="t", bundle="b", kind="note", reason="", actor=f"w{index}")
+            )
 
     threads = [threading.Thread(target=tell, args=(i,)) for i in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    seen = []
+    while any(thread.is_alive() for thread in threads):
+        seen += stores[0].events(after=seen[-1].id if seen else 0)
+    seen += stores[0].events(after=seen[-1].id if seen else 0)
+    assert len(seen) == 80
     assert stores[0].rulings()[0].verdict.figures["audits"] == 160
     assert len(stores[0].audits("urgent")) == 160
-    for one in stores:
-        one.close()
+
+
+def test_the_file_is_its_owners_only(path):
+    """Audits say what customers' requests were labelled."""
+    store = SqliteStore(path)
+    store.rulings()
+    assert path.stat().st_mode & 0o777 == 0o600
+    store.close()
 
 
 def test_a_file_that_is_none_or_newer_is_away(path):
@@ -115,3 +142,29 @@ def test_a_file_that_is_none_or_newer_is_away(path):
         connection.execute("pragma user_version = 99")
     with pytest.raises(StoreAway, match="newer than"):
         SqliteStore(path).rulings()
+
+
+def test_a_database_without_tables_or_without_a_server_is_away(empty_database, free_port_of):
+    """In one sentence that says what to do and shows no password."""
+    with pytest.raises(StoreAway, match="raisehand database migrate"):
+        PostgresStore(empty_database).rulings()
+    gone = PostgresStore(f"postgresql://me:secret@127.0.0.1:{free_port_of()}/raisehand")
+    with pytest.raises(StoreAway, match="cannot be used") as away:
+        gone.rulings()
+    assert "secret" not in str(away.value)
+
+
+def test_a_database_that_was_killed_is_used_again(make_postgres):
+    """Without a restart of the router; what was committed is there."""
+    server = make_postgres(fsync="on")
+    url = server.create()
+    migrate(url)
+    store = PostgresStore(url)
+    store.fold("a", *KEY, rows(0, 1), JUDGE)
+    server.kill()
+    with pytest.raises(StoreAway):
+        store.rulings()
+    server.start(fsync="on")
+    assert store.rulings()[0].verdict.figures["audits"] == 2
+    assert store.fold("a", *KEY, rows(0, 1, 2), JUDGE).verdict.figures["audits"] == 3
+    store.close()
