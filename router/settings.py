@@ -71,8 +71,7 @@ class Settings(BaseSettings):
     bundle_store: str | None = None
     """Where bundles are fetched from that are asked for by id and not here: any fsspec URL."""
     database_url: SecretStr | None = None
-    """PostgreSQL of all hosts: gets every row of the ledger's file, holds audits and verdicts; it may
-    be away for a while."""
+    """PostgreSQL of all hosts: ledger rows go there, audits and verdicts are there; may be away."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose pages may ask from a browser, with blanks or commas between; `*` is any."""
     admin_token: SecretStr | None = None
