@@ -123,6 +123,19 @@ def test_workers_that_write_together_are_one_stream(opened):
     assert len(stores[0].audits("urgent")) == 160
 
 
+def test_one_at_a_time_tells_a_receiver(store):
+    """From the events after the first lease on, and from where the last one stopped."""
+    note = Event(at=0.0, task="t", bundle="b", kind="note", reason="", actor="a")
+    store.record(note)
+    assert store.lease("hook", "a", 100.0, 10.0) == 1
+    assert store.lease("hook", "b", 105.0, 10.0) is None
+    store.record(note)
+    store.advance("hook", "a", 2)
+    assert store.lease("hook", "b", 111.0, 10.0) == 2
+    store.release("hook", "b")
+    assert store.lease("hook", "a", 112.0, 10.0) == 2
+
+
 def test_the_file_is_its_owners_only(path):
     """Audits say what customers' requests were labelled."""
     store = SqliteStore(path)

@@ -55,3 +55,10 @@ def upgrade() -> None:
             actor text not null,
             figures text not null
         )""")
+    op.execute("""
+        create table raisehand.deliveries (
+            name text primary key,
+            taken bigint not null,
+            holder text not null,
+            until double precision not null
+        )""")
