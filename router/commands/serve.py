@@ -376,18 +376,20 @@ def _admin(
         lambda task, bundle: load_model(task, bundle, settings, keepers[task.name], load),
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
+        ledger=options.ledger_path
+        or next(iter(service.tasks.values())).task.work_dir / "ledger.sqlite",
     )
     if share is not None:
-        return Admin(app, share.listen_for_operators(), settings)
+        return Admin(app, share.listen_for_operators(), settings, on_stop=app.close)
     listener = bind(options.admin_host, options.admin_port)
     _announce_admin(listener)
-    return Admin(app, listener, settings)
+    return Admin(app, listener, settings, on_stop=app.close)
 
 
 def _announce_admin(listener: socket.socket) -> None:
     from router.process.server import address_of
 
-    click.echo(f"Operators: {address_of(listener)}/state", err=True)
+    click.echo(f"Operators: {address_of(listener)}/", err=True)
 
 
 def _announce(service: Service, url: str) -> None:

@@ -8,10 +8,12 @@ its certificate is refused, and a threshold can only be raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -25,10 +27,15 @@ from costmodel.web.server import WhatIf
 from router.api.probes import refuse, refuse_http
 from router.api.tasks import Served, Service
 from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownModel
-from router.http.edge import App
+from router.http.edge import App, Receive, Send
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
+from router.process.board.board import Board
+from router.process.board.books import BookKeeper, SlowBooks
+from router.process.board.pulse import Pulse, pulse_of
+from router.process.board.routes import BoardRoutes
+from router.process.board.sign_in import SignIn
 from router.shared.records import Figure
 from router.student.loaded import Model
 from students.errors import BadBundle
@@ -102,8 +109,62 @@ class TaskState:
     audits_lost: int
 
 
-def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) -> App:
-    """Build the admin application; every path of it needs the token."""
+class AdminApp:
+    """The admin application. `close` ends what its page left running."""
+
+    def __init__(self, app: App, board: Board, books: BookKeeper) -> None:
+        self._app = app
+        self._board = board
+        self._books = books
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one ASGI scope."""
+        await self._app(scope, receive, send)
+
+    async def close(self) -> None:
+        """End the streams of the page, which would keep a server from stopping."""
+        await self._board.close()
+        await self._books.close()
+
+
+class OneWorker:
+    """What this process says of itself: the source of the page where there is no other."""
+
+    def __init__(self, service: Service, books: BookKeeper) -> None:
+        self._service = service
+        self._books = books
+
+    async def pulses(self) -> Sequence[Pulse | None]:
+        """Return this worker's."""
+        return [self.pulse()]
+
+    async def books(self) -> SlowBooks:
+        """Return what is in its files."""
+        return await self._books.read()
+
+    def pulse(self) -> Pulse:
+        """Return what it is doing now."""
+        tasks = self._service.tasks.items()
+        return pulse_of(self._service, {name: asdict(state_of(served)) for name, served in tasks})
+
+
+def create_admin(
+    service: Service, load: Load, token: str, what_if: WhatIfOf, *, ledger: Path | None = None
+) -> AdminApp:
+    """Build the admin application: every path needs the token, or a session that it opened.
+
+    Args:
+        service: what is operated.
+        load: reads a bundle.
+        token: the operators'.
+        what_if: its page for a bundle.
+        ledger: the file that the page adds up; None: it shows no money.
+    """
+    stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
+    tasks = [served.task for served in service.tasks.values()]
+    books = BookKeeper(tasks, ledger, [store.events for store in stores])
+    worker = OneWorker(service, books)
+    board = Board(worker)
     app = FastAPI(
         title="raisehand admin",
         redirect_slashes=False,
@@ -116,9 +177,11 @@ def create_admin(service: Service, load: Load, token: str, what_if: WhatIfOf) ->
         },
     )
     app.include_router(_look(service, what_if))
+    app.include_router(_tell(worker))
     app.include_router(_change(service, load))
     ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
-    return AdminDoor(KeyGate(ring, app, service.metrics.turned_away))
+    gate = KeyGate(ring, BoardRoutes(board, app), service.metrics.turned_away)
+    return AdminApp(AdminDoor(SignIn(gate, token)), board, books)
 
 
 def state_of(served: Served) -> TaskState:
@@ -164,6 +227,21 @@ def _look(service: Service, what_if: WhatIfOf) -> APIRouter:
             lambda: what_if(name, bundle).respond(page, request.url.query)
         )
         return Response(reply.body, reply.status, media_type=reply.content_type)
+
+    return router
+
+
+def _tell(worker: OneWorker) -> APIRouter:
+    """What the page is made from, for the supervisor of several workers."""
+    router = APIRouter()
+
+    @router.get("/pulse", summary="This worker's counts, for the page")
+    async def pulse() -> Response:
+        return Response(msgspec.json.encode(worker.pulse()), media_type="application/json")
+
+    @router.get("/books", summary="Money, bundles and events, for the page")
+    async def books() -> Response:
+        return Response(msgspec.json.encode(await worker.books()), media_type="application/json")
 
     return router
 

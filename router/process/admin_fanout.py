@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -28,6 +29,11 @@ from router.http.edge import App, Receive, Send
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
+from router.process.board.board import Board
+from router.process.board.books import SlowBooks
+from router.process.board.pulse import Pulse
+from router.process.board.routes import BoardRoutes
+from router.process.board.sign_in import SignIn
 from router.process.server import Admin
 from router.settings import Settings
 
@@ -87,6 +93,25 @@ class Relay:
         except Refusal as refusal:
             response = await refuse(request, refusal)
         await response(scope, receive, send)
+
+    async def pulses(self) -> Sequence[Pulse | None]:
+        """Return what each worker says now, for the page."""
+        replies = await asyncio.gather(
+            *(self._ask(index, "GET", "/pulse") for index in range(len(self._workers)))
+        )
+        return [
+            None if reply is None or reply.status_code != 200
+            else msgspec.json.decode(bytes(reply.body), type=Pulse)
+            for reply in replies
+        ]  # fmt: skip
+
+    async def books(self) -> SlowBooks | None:
+        """Return what the first worker that answers tells of the files, which all share."""
+        for index in range(len(self._workers)):
+            reply = await self._ask(index, "GET", "/books")
+            if reply is not None and reply.status_code == 200:
+                return msgspec.json.decode(bytes(reply.body), type=SlowBooks)
+        return None
 
     async def bring(self, index: int) -> None:
         """Bring a worker that was just started to where the others are."""
@@ -213,8 +238,9 @@ class Operators:
         token = settings.admin_token.get_secret_value()
         self._relay = Relay(sockets, token)
         ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
-        gate: App = KeyGate(ring, self._relay, lambda kind: None)
-        self._server = Admin(AdminDoor(gate), listener, settings)
+        self._board = Board(self._relay)
+        gate: App = KeyGate(ring, BoardRoutes(self._board, self._relay), lambda kind: None)
+        self._server = Admin(AdminDoor(SignIn(gate, token)), listener, settings)
         self._listener = listener
         self._bringing: set[asyncio.Task[None]] = set()
         self._up = threading.Event()
@@ -229,6 +255,7 @@ class Operators:
 
     def __exit__(self, *_: object) -> None:
         """Stop listening."""
+        asyncio.run_coroutine_threadsafe(self._board.close(), self._loop).result()
         self._server.should_exit = True
         self._thread.join()
 

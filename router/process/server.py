@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import ip_address
@@ -107,7 +107,9 @@ class Admin(uvicorn.Server):
         listener: socket.socket,
         settings: Settings,
         express: Express | None = None,
+        on_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._on_stop = on_stop
         super().__init__(
             uvicorn.Config(
                 app, http=_http(settings, express=express), ws="none", lifespan="off",
@@ -128,8 +130,10 @@ class Admin(uvicorn.Server):
         self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, and end what would never end by itself."""
         self.should_exit = True
+        if self._on_stop is not None:
+            await self._on_stop()
         if self._running is not None:
             await self._running
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -43,6 +44,22 @@ class StatusTally(Collector):
         )
 
 
+class TallyReading(msgspec.Struct, frozen=True):
+    """What was counted so far."""
+
+    counts: list[tuple[str, str, str, int]]
+    """Task, route, reason, requests."""
+    buckets: dict[str, list[int]]
+    """By route: answers up to each bound and above the one before, the last above all."""
+    bounds: list[float]
+    """Seconds."""
+
+    @property
+    def requests(self) -> dict[tuple[str, str, str], int]:
+        """Requests by task, route and reason."""
+        return {(task, route, reason): count for task, route, reason, count in self.counts}
+
+
 class RequestTally(Collector):
     """Counts requests by (task, route, reason) and their latencies by route.
 
@@ -67,6 +84,14 @@ class RequestTally(Collector):
             self._seconds[who] = 0.0
         buckets[bisect_left(self._bounds, seconds)] += 1
         self._seconds[who] += seconds
+
+    def read(self) -> TallyReading:
+        """Return a copy of the numbers."""
+        return TallyReading(
+            [(*key, count) for key, count in self._counts.items()],
+            {route: list(counts) for route, counts in self._buckets.items()},
+            list(self._bounds),
+        )
 
     def describe(self) -> Iterator[Metric]:
         """Name the metrics without reading them."""

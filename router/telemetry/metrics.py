@@ -42,8 +42,9 @@ class Metrics:
             ("why",),
             registry=registry,
         )
-        self._tally = RequestTally(REQUEST_SECONDS)
-        registry.register(self._tally)
+        self.tally = RequestTally(REQUEST_SECONDS)
+        """Counts by task, route and reason, and latencies by route."""
+        registry.register(self.tally)
         self._statuses = StatusTally()
         registry.register(self._statuses)
         self.status = self._statuses.add
@@ -113,7 +114,7 @@ class Metrics:
 
     def observe(self, entry: Entry) -> None:
         """Count one request."""
-        self._tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
+        self.tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
         meters = self._of(entry.task)
         if entry.student_usd is None or entry.teacher_usd is None:
             meters.unpriced.inc()

@@ -393,7 +393,7 @@ def serve(folder):
         lines, admin = [], ""
         for line in process.stderr:
             lines.append(line)
-            if found := re.search(r"Operators: (\S+)/state", line):
+            if found := re.search(r"Operators: (\S+)/", line):
                 admin = found[1]
             if found := re.search(r"Serving urgent from bundle [0-9a-f]{12} at (\S+)", line):
                 router = Router(process, found[1], admin)

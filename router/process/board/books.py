@@ -1,0 +1,107 @@
+"""What changes slowly: money, bundles, events. Read in a thread, kept for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from router.errors import BadLedger
+from router.process.board.cards import BundleCard, cards_of
+from router.process.board.spending import SpendingSums, SpentSoFar
+from router.shared.records import Event, StoreAway
+from students.task import Task
+
+KEPT_S = 5.0
+"""How old what is shown may be."""
+EVENTS = 50
+log = logging.getLogger(__name__)
+
+ReadEvents = Callable[[int], Sequence[Event]]
+"""Returns the events of a store after an id, in their order; blocking."""
+
+
+class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker tells of its files."""
+
+    spent: SpentSoFar | None
+    """None: there is no ledger file, or it cannot be read now."""
+    bundles: dict[str, list[BundleCard]]
+    """By task."""
+    events: list[Event]
+    """The newest first."""
+
+
+class BookKeeper:
+    """Keeps the books of one process; nothing is read while nobody looks.
+
+    Args:
+        tasks: whose bundles are shown.
+        ledger: its file; None: there is none.
+        stores: what reads the events of each store that workers share.
+    """
+
+    def __init__(
+        self,
+        tasks: Iterable[Task],
+        ledger: Path | None,
+        stores: Sequence[ReadEvents] = (),
+    ) -> None:
+        self._tasks = tuple(tasks)
+        self._sums = None if ledger is None else SpendingSums(ledger)
+        self._stores = tuple(stores)
+        self._events: deque[Event] = deque(maxlen=EVENTS)
+        self._last_events = [0] * len(self._stores)
+        self._spent: SpentSoFar | None = None
+        self._adding: asyncio.Task[None] | None = None
+        self._told: SlowBooks | None = None
+        self._told_at = 0.0
+        self._lock = asyncio.Lock()
+
+    async def read(self) -> SlowBooks:
+        """Return what is known, at most `KEPT_S` old; sums grow in the background."""
+        if self._sums is not None and (self._adding is None or self._adding.done()):
+            self._adding = asyncio.create_task(self._add_up(self._sums))
+        async with self._lock:
+            if self._told is None or time.monotonic() - self._told_at > KEPT_S:
+                self._told = await asyncio.to_thread(self._read)
+                self._told_at = time.monotonic()
+            return msgspec.structs.replace(self._told, spent=self._spent)
+
+    async def close(self) -> None:
+        """Let go of what is being read."""
+        if self._adding is not None:
+            self._adding.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._adding
+
+    async def _add_up(self, sums: SpendingSums) -> None:
+        while True:
+            try:
+                self._spent = await asyncio.to_thread(sums.advance, chunks=4)
+            except BadLedger as fault:
+                self._spent = None
+                log.warning("the page shows no money: %s", fault)
+                return
+            if self._spent.read >= 1.0:
+                return
+
+    def _read(self) -> SlowBooks:
+        for index, read in enumerate(self._stores):
+            try:
+                while new := read(self._last_events[index]):
+                    self._events.extend(new)
+                    self._last_events[index] = new[-1].id
+            except StoreAway as away:
+                log.warning("the page shows no new events: %s", away)
+        return SlowBooks(
+            spent=None,
+            bundles={task.name: cards_of(task) for task in self._tasks},
+            events=sorted(self._events, key=lambda event: event.at, reverse=True),
+        )

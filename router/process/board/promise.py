@@ -1,0 +1,52 @@
+"""Audits beside the promise, as a person reads them: agreement, its interval, the line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from costmodel.intervals import confidence_sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What all audits of the bundle that answers say; None: nothing is audited, or nothing yet."""
+
+    audits: int
+    disagreements: int
+    agreement: float | None
+    low: float | None
+    high: float | None
+    """95 % confidence sequence: it holds however often one looks."""
+    e_value: float | None
+    """Evidence against the certificate."""
+    alarm_at: float | None
+    alarmed: bool
+    figures: Mapping[str, Any]
+    """All that the judge says."""
+
+
+def watched_of(workers: Sequence[Mapping[str, Any]]) -> Watched | None:
+    """Return what the audits of one task say, from every worker's state of it.
+
+    All workers follow one store; the one that has heard the most is right.
+    """
+    told = [state["audits"] for state in workers if state.get("audits")]
+    if not told:
+        return None
+    figures = max(told, key=lambda one: int(one.get("audits") or 0))
+    audits, wrong = int(figures.get("audits") or 0), int(figures.get("disagreements") or 0)
+    low, high = confidence_sequence(audits - wrong, audits)
+    share = figures.get("disagreement")
+    return Watched(
+        audits=audits,
+        disagreements=wrong,
+        agreement=None if share is None else 1.0 - float(share),
+        low=low if audits else None,
+        high=high if audits else None,
+        e_value=figures.get("e_value"),
+        alarm_at=figures.get("alarm_at"),
+        alarmed=figures.get("status") == "alarm" or any(s.get("escalate_all") for s in workers),
+        figures=figures,
+    )

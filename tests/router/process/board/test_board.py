@@ -1,0 +1,99 @@
+"""The document of the page: one for everybody who looks, made only while somebody looks."""
+
+import asyncio
+import json
+
+import pytest
+
+from router.process.board.board import Board, document_of
+from router.process.board.books import SlowBooks
+from router.process.board.promise import watched_of
+from router.process.board.pulse import Pulse
+from router.process.board.rates import RecentRates
+from router.telemetry.counters import TallyReading
+
+TASK = {
+    "bundle": "a", "previous": None, "canary": None, "canary_share": 0.0, "thresholds": (0.8, 0.9),
+    "raised_threshold": None, "queue_depth": 2, "teacher_inflight": 1, "teacher_limit": 4,
+    "teacher_refusal_probability": 0.0, "escalation_budget_fill": None, "audits": None,
+    "audits_lost": 1,
+}  # fmt: skip
+BOOKS = SlowBooks(spent=None, bundles={}, events=[])
+
+
+def pulse(**changes):
+    """A worker with one task."""
+    return Pulse(
+        draining=False, ledger_dropped=0, ledger_backlog_s=0.0,
+        tally=TallyReading([], {}, []), tasks={"urgent": TASK | changes},
+    )  # fmt: skip
+
+
+class _Source:
+    """Two workers, one of which is away; counts how often it was asked."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def pulses(self):
+        self.asked += 1
+        return [pulse(), None]
+
+    async def books(self):
+        return BOOKS
+
+
+def test_workers_are_added_up():
+    """Queues and calls are sums, what holds back the most counts, and who differs is said."""
+    both = [pulse(), pulse(teacher_refusal_probability=0.5, bundle="b"), None]
+    document = document_of(both, BOOKS, RecentRates(), 0.0)
+    task = document["tasks"]["urgent"]
+    assert document["workers"] == [True, True, False]
+    assert (task["queue"], task["audits_lost"], task["differ"]) == (4, 2, True)
+    assert task["teacher"] == {"inflight": 2, "limit": 8, "refused": 0.5, "budget_fill": None}
+
+
+def test_nobody_there_is_a_document_too():
+    """While all workers start, the page says so instead of failing."""
+    document = document_of([None, None], None, RecentRates(), 0.0)
+    assert (document["tasks"], document["workers"]) == ({}, [False, False])
+
+
+def test_audits_have_an_interval_that_may_be_looked_at():
+    """The worker that heard the most is right; the interval is wider than a fixed-n one."""
+    heard = {"audits": 400, "disagreements": 8, "disagreement": 0.02, "e_value": 0.5,
+             "status": "watching", "alarm_at": 20.0}  # fmt: skip
+    told = watched_of([{"audits": {"audits": 10, "disagreements": 9}}, {"audits": heard}])
+    assert (told.audits, told.agreement, told.alarmed) == (400, 0.98, False)
+    assert told.low < 0.96 < 0.98 < told.high
+    assert watched_of([{"audits": None}]) is None
+    none = {"audits": 0, "disagreements": 0, "disagreement": None}
+    assert watched_of([{"audits": none}]).agreement is None
+
+
+async def test_one_document_for_all_who_look_and_none_for_nobody():
+    """Two readers cost no more than one; when both have left, nothing is asked any more."""
+    source = _Source()
+    board = Board(source, tick_s=0.001)
+    streams = [board.follow(), board.follow()]
+    for _ in range(3):
+        told = await asyncio.gather(*(anext(stream) for stream in streams))
+        assert json.loads(told[0])["tasks"]["urgent"]["bundle"] == "a"
+    for stream in streams:
+        await stream.aclose()
+    await asyncio.sleep(0.01)
+    asked = source.asked
+    await asyncio.sleep(0.02)
+    assert source.asked == asked
+
+
+async def test_a_board_that_closes_ends_its_streams():
+    """A server that stops waits for its connections: none may stay open for ever."""
+    board = Board(_Source(), tick_s=3600.0)
+    stream = board.follow()
+    await anext(stream)
+    waiting = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    await board.close()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
