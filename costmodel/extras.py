@@ -22,6 +22,7 @@ EXTRA_OF = {
     "nncf": "export",
     "onnx": "export",
     "onnxscript": "export",
+    "cryptography": "texts",
     "psycopg": "postgres",
     "alembic": "postgres",
     "sqlalchemy": "postgres",

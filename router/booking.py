@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
 
 from router.clock import Clock
@@ -14,8 +15,36 @@ from router.teacher.budget import Budget
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from students.task import Task
+from students.texts.store import KeptText, Kind, Said, TextWriter
 
 NOTHING = Decimal(0)
+
+
+class TextKeeping:
+    """Which texts of a task are kept: escalations, audits, a share of the rest.
+
+    Args:
+        writer: stores them.
+        inputs_rate: probability with which the text of any other kept answer is stored, too.
+        rng: the router's own chance.
+    """
+
+    def __init__(
+        self, writer: TextWriter, inputs_rate: float, rng: random.Random | None = None
+    ) -> None:
+        self.writer = writer
+        self._inputs_rate = inputs_rate
+        self._rng = rng or random.Random()
+
+    def kind_of(self, entry: Entry) -> Kind | None:
+        """Say as what the text of a request is kept; None: it is not."""
+        if entry.route is Route.TEACHER:
+            return "escalation"
+        if entry.route is not Route.STUDENT or entry.reason is not Reason.CONFIDENT:
+            return None
+        if entry.propensity:  # drawn; one that was lost is kept, too: it is counted as lost
+            return "audit"
+        return "input" if self._rng.random() < self._inputs_rate else None
 
 
 class Booking:
@@ -28,6 +57,7 @@ class Booking:
         text_hash: what is written down of a text.
         clock: what latencies are measured on.
         wall: what is written down.
+        texts: where texts are kept; None keeps none.
     """
 
     def __init__(
@@ -42,11 +72,13 @@ class Booking:
         text_hash: TextHash,
         clock: Clock,
         wall: Clock,
+        texts: TextKeeping | None = None,
     ) -> None:
         self.ledger = ledger
         self.prices = prices
         self.wall = wall
         self.text_hash = text_hash
+        self.texts = texts
         self._task = task
         self._names = task.schema_.names
         self._metrics = metrics
@@ -57,7 +89,10 @@ class Booking:
     def answered(self, run: Run, answer: Answer) -> None:
         """Book a request that got its answer."""
         label = self._names[answer.label]
-        self._book(self._entry(run, answer.route, answer.reason, label, answer.confidence))
+        entry = self._entry(run, answer.route, answer.reason, label, answer.confidence)
+        self._book(entry)
+        if self.texts is not None:
+            self._keep_text(self.texts, run, entry)
 
     def audited(self, run: Run, answer: Answer, budget: Budget | None) -> None:
         """Book an answer that was audited after it was given, on the budget of audits, too."""
@@ -141,6 +176,29 @@ class Booking:
             model=bill.model or bill.asked,
             student_label=self._student_label(run),
             teacher_label=self._teacher_label(run),
+        )
+
+    def _keep_text(self, texts: TextKeeping, run: Run, entry: Entry) -> None:
+        kind = texts.kind_of(entry)
+        if kind is None:
+            return
+        taught = run.taught
+        texts.writer.put(
+            KeptText(
+                task=entry.task,
+                request_id=entry.request_id,
+                at=entry.at,
+                kind=kind,
+                propensity=entry.propensity,
+                said=Said(
+                    text=run.ask.text,
+                    student_label=entry.student_label,
+                    confidence=entry.confidence,
+                    teacher_label=entry.teacher_label,
+                    probabilities=None if taught is None else list(taught.probabilities),
+                    other=0.0 if taught is None else taught.other,
+                ),
+            )
         )
 
     def _student_label(self, run: Run) -> str | None:

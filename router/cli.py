@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Show how often student, teacher and cascade were right.",
     ),
     "webhook": ("router.commands.webhook:webhook", "Send each receiver of events a test."),
+    "forget": ("students.commands.forget:forget", "Delete kept texts, by request or by text."),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",

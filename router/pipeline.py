@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from costmodel.money.pricing import Price
-from router.booking import Booking
+from router.booking import Booking, TextKeeping
 from router.clock import Clock
 from router.departure import WhileThere
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
@@ -66,6 +66,7 @@ class Pipeline:
         budget: caps what is spent at the teacher; None for no cap beyond the guard's.
         auditor: draws requests for shadow audits; None audits nothing.
         text_hash: what the ledger keeps of a text; None: a hash that only this process knows.
+        texts: which texts are kept, and where; None keeps none.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Pipeline:
         budget: Budget | None = None,
         auditor: Auditor | None = None,
         text_hash: TextHash | None = None,
+        texts: TextKeeping | None = None,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
     ) -> None:
@@ -99,6 +101,7 @@ class Pipeline:
             text_hash=text_hash or TextHash(),
             clock=clock,
             wall=wall,
+            texts=texts,
         )
         self.auditor = auditor
         self.threshold: float | None = None
@@ -141,6 +144,8 @@ class Pipeline:
         await self._in_flight.close(timeout_s)
         if self.auditor is not None:
             await self.auditor.close(timeout_s)
+        if self.booking.texts is not None:
+            await asyncio.to_thread(self.booking.texts.writer.close)
 
     def _received(self, ask: Ask) -> float:
         return self.clock() if ask.received_at is None else ask.received_at

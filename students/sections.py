@@ -307,3 +307,20 @@ class WebhookSection(Section):
         if (self.url is None) == (self.url_env is None):
             raise ValueError("a webhook needs url or url_env, and not both")
         return self
+
+
+class TextsSection(Section):
+    """Consent to keep texts of the traffic: off where the task does not have this section."""
+
+    basis: Annotated[str, Field(min_length=3)]
+    """On which legal basis, in your words; it stands in the file so that somebody has thought."""
+    keep_days: float = Field(default=30.0, gt=0, le=366)
+    inputs_rate: Fraction = 0.0
+    """Share of the answers neither escalated nor audited whose text is kept, too."""
+    mask: bool = True
+    """Mask what names a person by its pattern (e-mail, phone, card, account, key) before it is
+    stored; names in prose stay."""
+    key_env: str | None = None
+    """The variable that holds the key: 32 random bytes in base64."""
+    key_file: Path | None = None
+    """A file that holds it, readable by its owner only; default: texts.key in the work_dir."""

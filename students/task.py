@@ -29,6 +29,7 @@ from students.sections import (
     Section,
     StudentSection,
     TeacherSection,
+    TextsSection,
     TrafficSection,
     WebhookSection,
 )
@@ -59,6 +60,7 @@ class Task(Section):
     """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)
+    store_texts: TextsSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
     work_dir: Path = Path(".raisehand")
     """Where labels, bundles and ledgers go."""
@@ -153,6 +155,7 @@ def load_task(path: Path) -> Task:
         update={
             "inputs": task.inputs.model_copy(update={"path": base / task.inputs.path}),
             "work_dir": base / task.work_dir,
+            "store_texts": _beside(base, task.store_texts),
             "teacher": task.teacher.model_copy(
                 update={"model_path": base / model if model else None}
             ),
@@ -161,6 +164,12 @@ def load_task(path: Path) -> Task:
             ),
         }
     )
+
+
+def _beside(base: Path, section: TextsSection | None) -> TextsSection | None:
+    if section is None or section.key_file is None:
+        return section
+    return section.model_copy(update={"key_file": base / section.key_file})
 
 
 def _faults(error: ValidationError) -> str:

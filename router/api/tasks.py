@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from platform import python_version
@@ -39,6 +39,7 @@ from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Read, Reading
 from router.worker_share import Share
 from students.task import Task
+from students.texts.store import TextWriter
 
 ReadKeys = Callable[[], Sequence[KeySpec]]
 """Reads the API keys as they are now.
@@ -201,6 +202,24 @@ class Service:
                     counter=True,
                 ),
                 Reading(
+                    "raisehand_texts_stored_total",
+                    "Texts kept, where the task keeps any.",
+                    lambda: sum(writer.stored for writer in self._text_writers()),
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_texts_expired_total",
+                    "Kept texts deleted because of their age.",
+                    lambda: sum(writer.expired for writer in self._text_writers()),
+                    counter=True,
+                ),
+                Reading(
+                    "raisehand_texts_dropped_total",
+                    "Texts that should have been kept and were not: their file was not writable.",
+                    lambda: sum(writer.dropped for writer in self._text_writers()),
+                    counter=True,
+                ),
+                Reading(
                     "raisehand_webhooks_delivered_total",
                     "Events that a receiver took.",
                     lambda: sum(sender.delivered for sender in self.senders),
@@ -291,6 +310,11 @@ class Service:
             for name, served in self.tasks.items()
             for role, bundle in served.pipeline.slot.roles.items()
         }
+
+    def _text_writers(self) -> Iterator[TextWriter]:
+        for served in self.tasks.values():
+            if served.pipeline.booking.texts is not None:
+                yield served.pipeline.booking.texts.writer
 
     def find(self, name: str | None) -> Served:
         """Return the task of that name; without a name, the only one.

@@ -314,6 +314,7 @@ def _check_environment(options: Options, settings: Settings, tasks: Sequence[Tas
     hooks = [hook for task in tasks for hook in task.webhooks]
     names = {task.teacher.api_key_env for task in tasks}
     names |= {name for hook in hooks for name in (hook.url_env, hook.secret_env)}
+    names |= {task.store_texts.key_env for task in tasks if task.store_texts}
     check_names({name for name in names if name})
     if settings.database_url is not None:
         from router.database.url import check_url
@@ -343,6 +344,7 @@ def _loading(options: Options, settings: Settings) -> LoadStudent:
 def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
     names = [task.teacher.api_key_env for task in tasks]
     hooks = [hook for task in tasks for hook in task.webhooks]
+    names += [task.store_texts.key_env for task in tasks if task.store_texts]
     names += [name for hook in hooks for name in (hook.url_env, hook.secret_env)]
     found = [os.environ.get(name, "") for name in names if name]
     if settings.admin_token is not None:

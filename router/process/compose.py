@@ -20,6 +20,7 @@ from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
 from router.api.passthrough import Passthrough
 from router.api.tasks import ReadKeys, Served, Service
+from router.booking import TextKeeping
 from router.errors import BadSettings
 from router.keys.ring import KeyRing, start_of_day
 from router.keys.spending import SpendingLedger
@@ -53,6 +54,8 @@ from students.runtime.protocol import Student
 from students.runtime.store import obtain
 from students.task import Task
 from students.teachers import make_teacher
+from students.texts.cipher import open_cipher
+from students.texts.store import TEXTS_FILE, TextWriter
 
 CHECK_S = 5.0
 LoadStudent = Callable[[Bundle], Student]
@@ -281,6 +284,7 @@ def _serve_one(
         budget=_budget_of(task),
         auditor=_auditor_of(task),
         text_hash=text_hash,
+        texts=_texts_of(task),
     )
     passthrough = None
     if task.teacher.passed_on:
@@ -310,6 +314,16 @@ def _check_prices(task: Task, prices: TeacherPrices) -> None:
             "teacher.passthrough: no price is known; give teacher.price by name (model: "
             "provider:model) or leave them out"
         )
+
+
+def _texts_of(task: Task) -> TextKeeping | None:
+    section = task.store_texts
+    if section is None:
+        return None
+    cipher = open_cipher(section, task.work_dir)
+    log.warning("task %s keeps texts for %g days: %s", task.name, section.keep_days, section.basis)
+    writer = TextWriter(task.work_dir / TEXTS_FILE, cipher, section)
+    return TextKeeping(writer, section.inputs_rate)
 
 
 def _auditor_of(task: Task) -> Auditor | None:

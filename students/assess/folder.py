@@ -13,7 +13,6 @@ import yaml
 
 from costmodel.money.pricing import PriceSpec, now
 from students.assess.jobs import Job, answer_of
-from students.assess.pii import mask
 from students.errors import BadInputs
 from students.label.inputs import read_inputs
 from students.label.labelled import LabelledSet
@@ -27,6 +26,7 @@ from students.label.split import split_inputs
 from students.labels import NO_LABEL
 from students.prompt import prompt_sha256
 from students.task import Task, load_task
+from students.texts.pii import mask
 from students.wording import bare
 
 

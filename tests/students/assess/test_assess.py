@@ -10,12 +10,12 @@ from click.testing import CliRunner
 
 from students.assess.call import LoggedCall
 from students.assess.jobs import find_jobs
-from students.assess.pii import mask
 from students.commands.assess import assess
 from students.commands.distill import distill
 from students.commands.init import made_up
 from students.runtime.bundle import find_bundle
 from students.task import load_task
+from students.texts.pii import mask
 
 TICKETS = "Sort support messages: billing, technical or other."
 CHURN = "Will this customer leave? yes or no."

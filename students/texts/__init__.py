@@ -1,0 +1,1 @@
+"""Texts kept with consent: encrypted, for so long, and forgotten on request."""
