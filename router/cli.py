@@ -119,7 +119,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",
     ),
-    "monitor": ("router.bench.monitor:monitor", "False alarms and delays of the audits."),
+    "ladder": (
+        "router.bench.ladder:ladder",
+        "False alarms and delays of the audits, and lives with drift and drift back.",
+    ),
     "students": (
         "students.bench.students:students",
         "Texts a second of each student, beside sentence-transformers; seconds to distil.",

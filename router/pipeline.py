@@ -220,26 +220,38 @@ class Pipeline:
                 raise
         if self._degrades and scored.usable:
             return self._by_student(run, scored, Route.DEGRADED, failed, words)
+        if run.taught is not None and (watch := self._drawn(run)) is not None:
+            self._compare(run, watch, None, escalated=True)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
         raise self.booking.refused(run, failed, refusal(_WHY_NOT.format(failed)))
 
     def _audits(self, run: Run, answer: Answer) -> bool:
         """Whether this answer is audited in shadow, and therefore booked later."""
+        watch = self._drawn(run)
+        if watch is None:
+            return False
+        assert self.auditor is not None
+        if answer.route is Route.STUDENT:
+            return self.auditor.start(self._audit(run, answer, watch))
+        if run.taught is not None:
+            self._compare(run, watch, run.taught.label, escalated=True)
+        return False
+
+    def _drawn(self, run: Run) -> Watch | None:
+        """Draw a request; whoever watches it, if it was drawn and can be compared."""
         watch = run.model.watch
-        if run.ask.student_only:
-            return False
-        if self.auditor is None or watch is None or not self.auditor.wants():
-            return False
-        run.propensity, run.answered_at = self.auditor.rate, self.clock()
-        if answer.route is Route.TEACHER:
-            self._compare(run, watch, answer.label, escalated=True)
-        if answer.route is not Route.STUDENT:
-            return False
-        # Nobody waits for an audit: where money is short it goes first.
-        if not (self.affords(0.0) and self.auditor.affords()):
-            self.auditor.lost += 1
-            return False
-        return self.auditor.start(self._audit(run, answer, watch))
+        if run.ask.student_only or self.auditor is None or watch is None:
+            return None
+        run.propensity = self.auditor.draws(watch.ruling.verdict.eagerness)
+        if not run.propensity:
+            return None
+        run.answered_at = self.clock()
+        # Nobody waits for an audit: where money is short it goes first. What is escalated has its
+        # label for free, and is still given up with the rest: else it would count too often.
+        if watch.alarmed or (self.affords(0.0) and self.auditor.affords() and self.auditor.free):
+            return watch
+        self.auditor.lost += 1
+        return None
 
     async def _audit(self, run: Run, answer: Answer, watch: Watch) -> None:
         """Ask the teacher about an answer that was kept; the client has it already."""

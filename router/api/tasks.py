@@ -192,8 +192,28 @@ class Service:
                 ),
                 Reading(
                     "raisehand_audit_e_value",
-                    "Largest evidence against a certificate, of all workers' audits; alarm at 20.",
-                    lambda: max((watch.e_value for watch in self.watches()), default=1.0),
+                    "Largest evidence against a certificate, of all workers' audits; the alarm is "
+                    "at 40, and higher after each alarm.",
+                    lambda: max(
+                        (watch.figure("e_value", 1.0) for watch in self.watches()), default=1.0
+                    ),
+                ),
+                Reading(
+                    "raisehand_promise_rung",
+                    "Highest rung of the ladder that is in force; 0: as certified.",
+                    lambda: max((watch.figure("rung") for watch in self.watches()), default=0.0),
+                ),
+                Reading(
+                    "raisehand_promise_threshold",
+                    "Confidence below which audits have the teacher asked; 0: as certified, "
+                    "1: always.",
+                    lambda: max((watch.floor for watch in self.watches()), default=0.0),
+                ),
+                Reading(
+                    "raisehand_rung_evidence_ratio",
+                    "Evidence that a lower threshold keeps the promise again, of what brings the "
+                    "ladder down (1), of the bundle that has the least; 1 where none waits.",
+                    lambda: min((watch.proved for watch in self.watches()), default=1.0),
                 ),
                 Reading(
                     "raisehand_audits_lost_total",

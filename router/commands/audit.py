@@ -1,16 +1,30 @@
-"""`raisehand audit`: what shadow audits say of each bundle's certificate."""
+"""`raisehand audit`: what audits say of each bundle's certificate, and where its ladder stands."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from router.promise.monitor import Evidence
+    from router.shared.records import Event, Figure
     from router.shared.store import Store
+
+STEPS = 10
+"""Events that are shown, the latest."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One task: the figures of each bundle, and what happened."""
+
+    bundles: Mapping[str, Mapping[str, Figure]]
+    events: Sequence[Event]
 
 
 @click.command(epilog="Example: raisehand audit --task task.yaml")
@@ -32,69 +46,74 @@ def audit(task_path: Path, as_json: bool) -> None:
     store = open_store(task.work_dir, None if url is None else url.get_secret_value())
     found = _read(store, task.name)
     if as_json:
-        click.echo(json.dumps({name: _fields(e) for name, e in found.items()}, indent=1))
-    elif not found:
+        click.echo(json.dumps(dict(found.bundles), indent=1))
+    elif not found.bundles:
         click.echo(f"No audits in {task.work_dir} yet; `raisehand serve` draws them at audit_rate.")
     else:
-        click.echo(_table(found))
+        click.echo("\n".join([*_table(found.bundles), *_history(found.events)]))
 
 
-def _read(store: Store, task: str) -> dict[str, Evidence]:
+def _read(store: Store, task: str) -> Shown:
     from router.errors import BadSettings
-    from router.promise.monitor import Evidence
     from router.shared.records import StoreAway
     from router.shared.sqlite_store import SqliteStore
 
     if isinstance(store, SqliteStore) and not store.path.exists():
-        return {}  # who only looks makes no file
+        return Shown({}, ())  # who only looks makes no file
     try:
-        evidence = store.evidence(task)
+        rulings = [one for one in store.rulings() if one.task == task]
+        events = [event for event in store.events(limit=1_000_000) if event.task == task]
     except StoreAway as away:
         raise BadSettings(f"{away}; restore it, or distil a bundle on fresh labels") from None
     finally:
         store.close()
-    return {bundle: Evidence.model_validate_json(text) for bundle, text in evidence.items()}
+    return Shown({one.bundle: _with_interval(one.verdict.figures) for one in rulings}, events)
 
 
-def _fields(evidence: Evidence) -> dict[str, object]:
-    from router.promise.monitor import Monitor
-
-    state, interval = Monitor.resume(evidence).state, _interval(evidence)
-    return {
-        "status": state.status.value,
-        "audits": state.audits,
-        "disagreements": state.disagreements,
-        "disagreement": state.disagreement,
-        "low": interval[0],
-        "high": interval[1],
-        "allowed": evidence.alpha,
-        "e_value": state.e_value,
-        "alarm_at": 1.0 / evidence.false_alarm,
-    }
-
-
-def _interval(evidence: Evidence) -> tuple[float, float]:
-    """95 % interval of the audited disagreement so far, however often one looks."""
+def _with_interval(figures: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Add the 95 % interval of what is served, which holds however often one looks."""
     from costmodel.intervals import confidence_sequence
 
-    return confidence_sequence(evidence.disagreements, evidence.audits)
+    wrong, of = (int(figures[name] or 0) for name in ("disagreements", "audits"))
+    low, high = confidence_sequence(wrong, of)
+    return dict(figures) | {"low": low, "high": high}
 
 
-def _table(found: dict[str, Evidence]) -> str:
-    from router.promise.monitor import Monitor
-
+def _table(found: Mapping[str, Mapping[str, Figure]]) -> list[str]:
     width = max(map(len, found)) + 2
     lines = [f"{'bundle':<{width}}{'status':<10}{'audits':>9}  disagreement [95 %, at any time]"]
-    for name, evidence in found.items():
-        state, (low, high) = Monitor.resume(evidence).state, _interval(evidence)
-        rate = "none yet" if state.disagreement is None else f"{state.disagreement:.2%}"
+    for name, one in found.items():
+        rate = "none yet" if one["disagreement"] is None else f"{one['disagreement']:.2%}"
+        lines += [
+            f"{name:<{width}}{one['status']:<10}{one['audits']:>9,}  {rate} "
+            f"[{one['low']:.2%}, {one['high']:.2%}], at most {one['allowed']:.2%}; "
+            f"e = {one['e_value']:.3g}, alarm at {one['alarm_at']:g}",
+            f"{'':<{width}}{_rung(one)}",
+        ]
+    return lines
+
+
+def _rung(one: Mapping[str, Figure]) -> str:
+    """Say in words which rung is in force and what would bring the next lower one back."""
+    if one["status"] == "watching":
+        return f"rung 0 of {one['rungs']}: the certified threshold"
+    floor = "only the teacher answers"
+    if one["threshold"] is not None:
+        floor = f"the teacher answers below {one['threshold']:.4f}"
+    return (
+        f"rung {one['rung']} of {one['rungs']}: {floor} (broken: {one['broken']}); the next lower "
+        f"one comes back at e = {one['proved_at']:g}, now {one['proof']:.3g}"
+    )
+
+
+def _history(events: Sequence[Event]) -> list[str]:
+    if not events:
+        return []
+    lines = ["", "What happened:"]
+    for event in events[-STEPS:]:
+        at = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="seconds")
+        rung = event.figures.get("rung")
         lines.append(
-            f"{name:<{width}}{state.status:<10}{state.audits:>9,}  {rate} [{low:.2%}, {high:.2%}], "
-            f"at most {evidence.alpha:.2%}; e = {state.e_value:.3g}, "
-            f"alarm at {1 / evidence.false_alarm:g}"
+            f"{at}  {event.bundle}  {event.reason}" + ("" if rung is None else f", rung {rung}")
         )
-    if any(evidence.alarmed for evidence in found.values()):
-        lines.append(
-            "In alarm: everything escalates. Label fresh inputs and run `raisehand distill`."
-        )
-    return "\n".join(lines)
+    return lines

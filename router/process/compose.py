@@ -194,7 +194,13 @@ def load_model(
 def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
     certificate = bundle.manifest.certificate
     assert certificate is not None, "checked by check_fits"
-    reopen = judged_by(certificate.promise, certificate.agreement)
+    reopen = judged_by(
+        certificate.promise,
+        certificate.agreement,
+        classes={one.label: one.agreement for one in certificate.per_class},
+        thresholds=dict(zip(bundle.manifest.labels, certificate.thresholds, strict=True)),
+        rungs=bundle.manifest.rungs,
+    )
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
     try:
         with taking_over(task.work_dir, bundle.id) as earlier:

@@ -48,17 +48,26 @@ class Auditor:
         self._max_in_flight = max_in_flight
         self._running = InFlight()
 
-    def wants(self) -> bool:
-        """Draw one request."""
-        return self._rng.random() < self.rate
+    def draws(self, eagerness: float = 1.0) -> float:
+        """Draw one request; return its propensity, 0.0 if it was not drawn.
+
+        `eagerness` is how many times as often as usual one is drawn.
+        """
+        propensity = min(1.0, self.rate * eagerness)
+        return propensity if self._rng.random() < propensity else 0.0
 
     def affords(self) -> bool:
         """Whether its own budget pays for one more."""
         return self.budget is None or self.budget.allows(1.0)
 
+    @property
+    def free(self) -> bool:
+        """Whether one more may run now."""
+        return len(self._running) < self._max_in_flight
+
     def start(self, audit: Coroutine[object, object, None]) -> bool:
         """Run an audit in the background; False, and it is lost, when too many run already."""
-        if len(self._running) >= self._max_in_flight:
+        if not self.free:
             audit.close()
             self.lost += 1
             return False

@@ -41,7 +41,7 @@ def taking_over(work_dir: Path, bundle: str) -> Iterator[Callable[[Judge], None]
         def join(judge: Judge) -> None:
             assert isinstance(judge, PromiseJudge)
             for evidence in found:
-                judge.monitor.take_over(evidence)
+                judge.ladder.take_over(evidence)
 
         yield join if found else None
         for path in files:

@@ -9,8 +9,8 @@ Traffic that was good for a month would bury the evidence of a bad day. So the w
 starting times: half bets from the first audit, the rest starts later, a little in every block of
 audits, with weights that sum to 1. The guarantee stays, over the whole life of the certificate.
 
-An alarm is final for its certificate: the router escalates everything (fail-safe) until another
-bundle, certified on fresh rows, takes over. Pure: no clock, no I/O.
+What follows from an alarm, and what comes after it, is `router.promise.ladder`'s. Pure: no clock,
+no I/O.
 """
 
 from __future__ import annotations

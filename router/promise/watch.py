@@ -1,69 +1,116 @@
 """One bundle under watch: who judges its audits, and the ruling that is in force.
 
-The evidence is the store's (`router.shared`): audits of all workers are one stream, judged at the
-whole of `FALSE_ALARM` however many workers there are, and a restart forgets nothing.
+The evidence is the store's (`router.shared`): audits of all workers are one stream, judged with one
+budget of false alarms however many workers there are, and a restart forgets nothing.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from pydantic import ValidationError
+
 from router.clock import Clock
-from router.promise.monitor import Evidence, Monitor
-from router.shared.records import Audit, Judge, Reopen, Ruling, Verdict
+from router.errors import BadSettings
+from router.promise.ladder import OVERALL, LadderEvidence, PromiseLadder, Rules, Standing
+from router.shared.records import Audit, Figure, Judge, Reopen, Ruling, Verdict
 from students.labels import Prediction
 
-FALSE_ALARM = 0.05
-"""Probability that all audits of one bundle together ever raise a false alarm."""
-BROKEN = "promise_broken"
-
-Promise = Literal["system", "strict"]
+BROKEN, RAISED = "promise_broken", "threshold_raised"
+"""Why the teacher answers what the certificate would have left to the student."""
 
 
 class PromiseJudge:
-    """Judges by the monitor: as certified, or, once it alarmed, everything escalates."""
+    """Judges by the ladder: how sure the student has to be, or that only the teacher answers."""
 
-    def __init__(self, monitor: Monitor, promise: Promise) -> None:
-        self.monitor = monitor
-        self._promise = promise
+    def __init__(self, ladder: PromiseLadder) -> None:
+        self.ladder = ladder
 
     def observe(self, audit: Audit) -> None:
-        """Take one audit; an alarm is final, so that what comes later proves nothing."""
-        if self.monitor.alarmed:
-            return
-        if not audit.escalated:
-            self.monitor.observe(audit.disagreed, audit.propensity)
-        elif self._promise == "system":  # over all traffic, what the teacher answers agrees
-            self.monitor.observe(False, audit.propensity)
+        """Take one audit."""
+        self.ladder.observe(audit)
 
     @property
     def evidence(self) -> str:
         """All that is remembered."""
-        return self.monitor.evidence.model_dump_json()
+        return self.ladder.evidence.model_dump_json()
 
     @property
     def verdict(self) -> Verdict:
-        """What follows from it."""
-        figures = asdict(self.monitor.state) | {
-            "status": self.monitor.state.status.value,
-            "allowed": self.monitor.alpha,
-            "alarm_at": 1.0 / self.monitor.false_alarm,
+        """What follows from it now."""
+        ladder = self.ladder
+        alarmed = ladder.standing is Standing.ALARM
+        raised = ladder.standing is Standing.RAISED
+        return Verdict(
+            escalate_all=alarmed,
+            threshold=ladder.threshold,
+            reason=BROKEN if alarmed else RAISED if raised else "",
+            eagerness=ladder.eagerness,
+            figures=self._figures,
+        )
+
+    @property
+    def _figures(self) -> dict[str, Figure]:
+        ladder = self.ladder
+        served = ladder.monitors[OVERALL].state
+        return {
+            "status": ladder.standing.value,
+            "rung": ladder.rung,
+            "rungs": ladder.rules.top,
+            "threshold": ladder.threshold,
+            "audits": served.audits,
+            "disagreements": served.disagreements,
+            "disagreement": served.disagreement,
+            "allowed": ladder.rules.alphas[OVERALL],
+            "e_value": max(ladder.e_values.values()),
+            "alarm_at": ladder.alarm_at,
+            "broken": ", ".join(name or "overall" for name in sorted(ladder.accused)),
+            "proof": ladder.proof,
+            "proved_at": ladder.proved_at,
+            "alarms": ladder.spell - 1,
         }
-        alarmed = self.monitor.alarmed
-        return Verdict(escalate_all=alarmed, reason=BROKEN if alarmed else "", figures=figures)
 
 
-def judged_by(promise: Promise, agreement: float) -> Reopen:
-    """Return who judges a bundle that promises so much agreement with the teacher."""
+def judged_by(
+    promise: Literal["system", "strict"],
+    agreement: float,
+    *,
+    classes: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    rungs: Sequence[float] = (),
+) -> Reopen:
+    """Return who judges a bundle that promises so much agreement with the teacher.
+
+    Args:
+        promise: what it is about.
+        agreement: of all of it.
+        classes: agreement promised on single classes.
+        thresholds: the certified ones, by label; a label without one is never the student's.
+        rungs: thresholds above them, ascending.
+    """
+    rules = Rules(
+        promise=promise,
+        alphas={OVERALL: 1.0 - agreement}
+        | {name: 1.0 - one for name, one in (classes or {}).items()},
+        thresholds=dict(thresholds or {}),
+        rungs=tuple(rungs),
+    )
 
     def reopen(evidence: str | None) -> Judge:
         if evidence is None:
-            return PromiseJudge(Monitor(1.0 - agreement, false_alarm=FALSE_ALARM), promise)
-        return PromiseJudge(Monitor.resume(Evidence.model_validate_json(evidence)), promise)
+            return PromiseJudge(PromiseLadder(rules))
+        try:
+            remembered = LadderEvidence.model_validate_json(evidence)
+        except ValidationError as fault:
+            raise BadSettings(
+                "what audits have shown of a bundle cannot be read, so an alarm may be forgotten "
+                f"({fault.errors()[0]['msg']}); restore the shared store, or distil a bundle on "
+                "fresh labels"
+            ) from None
+        return PromiseJudge(PromiseLadder.resume(remembered))
 
     return reopen
 
@@ -107,9 +154,21 @@ class Watch:
         return self.ruling.verdict.threshold
 
     @property
-    def e_value(self) -> float:
-        """Evidence against the certificate, as the store has it."""
-        return float(self.ruling.verdict.figures.get("e_value") or 1.0)
+    def floor(self) -> float:
+        """The same as a number: 0 as the certificate says, 1 where only the teacher answers."""
+        return 1.0 if self.alarmed else self.threshold or 0.0
+
+    @property
+    def proved(self) -> float:
+        """Evidence for the next lower rung as a share of what is needed; 1 where none waits."""
+        if not self.figure("rung"):
+            return 1.0
+        return self.figure("proof") / self.figure("proved_at", 1.0)
+
+    def figure(self, name: str, otherwise: float = 0.0) -> float:
+        """Return a figure of the ruling, as the store has it."""
+        found = self.ruling.verdict.figures.get(name)
+        return otherwise if found is None else float(found)
 
     def compared(
         self,

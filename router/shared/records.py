@@ -45,6 +45,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Ask the teacher below this confidence, where the certificate would not; None: as it says."""
     reason: str = ""
     """A word for metrics and events; empty where nothing is changed."""
+    eagerness: float = 1.0
+    """Requests are to be drawn for audits so many times as often as the task says."""
     figures: Mapping[str, Figure] = {}
 
     @property

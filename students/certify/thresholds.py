@@ -26,6 +26,9 @@ COVERAGES = np.arange(10, 101, 5) / 100
 START_PROBABILITY = 0.99
 """The sequence starts where this surely enough rows are accepted for a test to be passable."""
 
+RUNGS = 7
+"""Thresholds above the certified one that audits may raise it to; see docs/watching.md."""
+
 OVERALL = ""
 """Stands for the overall promise where promises are keyed by the name of a class."""
 
@@ -96,6 +99,16 @@ def _grid(scores: Floats, predicted: Ints | None = None) -> Grid:
     thresholds = np.unique(np.append(ranked[last] if ranked.size else [], 0.0))[::-1]
     coverages = (ranked[None, :] >= thresholds[:, None]).sum(axis=1) / scores.size
     return Grid(thresholds, coverages, scores, predicted)
+
+
+def rungs_of(kept: Sequence[float], count: int = RUNGS) -> tuple[float, ...]:
+    """Thresholds that keep ever smaller shares of the confidences kept so far, ascending.
+
+    With `count` of them the shares fall by equal steps to nothing. Ties give fewer.
+    """
+    ranked = sorted(kept)
+    steps = [ranked[len(ranked) * j // (count + 1)] for j in range(1, count + 1)] if ranked else []
+    return tuple(sorted({float(one) for one in steps if one > ranked[0]}))
 
 
 def system_needs(rows: Rows, promise: PromiseSection, delta: float) -> dict[str, float | None]:

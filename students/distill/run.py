@@ -22,6 +22,7 @@ from students.certify.calibration import fit_temperature, ranking_kind
 from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
+from students.certify.thresholds import rungs_of
 from students.certify.uses import USES_FILE, row_ids, take_use
 from students.confidence import softmax
 from students.distill.students import Trained, train_student
@@ -137,6 +138,7 @@ def prove(
     report("certify", 0, 1)
     certificate, outlook = _certify(task, manifest, student, part, clock)
     manifest = manifest.model_copy(update={"certificate": certificate})
+    manifest = manifest.model_copy(update={"rungs": _rungs(manifest, student, part)})
     report("evaluate", 0, 1)
     bill = manifest.labelling
     known = {text for name in LEARNT for text in part[name].texts}
@@ -292,6 +294,15 @@ def _certify(
         _certificate(certified, task, manifest, rows, use, clock),
         _in_inputs(certified.outlook, manifest, part),
     )
+
+
+def _rungs(
+    manifest: Manifest, student: Student, part: Mapping[str, LabelledSet]
+) -> tuple[float, ...]:
+    """Fix the ladder on rows without labels that no threshold was placed on."""
+    said = answer(student, part["temperature"].texts)
+    kept = said.confidence >= np.array(manifest.thresholds)[said.labels]
+    return rungs_of(said.confidence[kept].tolist())
 
 
 def _in_inputs(

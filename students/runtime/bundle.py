@@ -105,6 +105,9 @@ class Manifest(_Part):
     trials: tuple[Trial, ...] = ()
     """The chosen setting first."""
     certificate: Certificate | None = None
+    rungs: tuple[float, ...] = ()
+    """Thresholds above the certified ones, ascending, to which audits may raise them; fixed from
+    rows without labels. Without any an alarm leaves the teacher only."""
     evaluation: Evaluation | None = None
     profile: StudentProfile | None = None
     probes: tuple[Probe, ...] = ()

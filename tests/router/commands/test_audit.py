@@ -55,7 +55,9 @@ def test_each_bundle_has_its_estimate_interval_and_status(task_file):
     done = run(task_file)
     assert done.exit_code == 0, done.output
     assert "2.00% [0.03%, 10.71%], at most 5.00%" in done.output
-    assert "In alarm: everything escalates" in done.output
+    assert "rung 0 of 1: the certified threshold" in done.output
+    assert "rung 1 of 1: only the teacher answers (broken: overall)" in done.output
+    assert "promise_broken, rung 1" in done.output
     report = json.loads(run(task_file, "--json").output)
     assert (report["aaa"]["status"], report["bbb"]["status"]) == ("watching", "alarm")
     assert report["aaa"]["disagreement"] == pytest.approx(0.02)

@@ -228,7 +228,9 @@ async def test_a_broken_promise_escalates_everything(audited):
     answer = await made.pipeline.answer(ask("help"))
     assert (answer.route, answer.reason) == (Route.TEACHER, Reason.PROMISE_BROKEN)
     assert made.count("raisehand_promise_broken") == 1
-    assert made.count("raisehand_audit_e_value") >= 20
+    assert made.count("raisehand_promise_rung") == made.count("raisehand_promise_threshold") == 1
+    assert made.count("raisehand_rung_evidence_ratio") < 1
+    assert made.count("raisehand_audit_e_value") >= 40
 
 
 async def test_another_bundle_starts_with_its_own_evidence(audited):

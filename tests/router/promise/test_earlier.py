@@ -4,6 +4,7 @@ import pytest
 
 from router.errors import BadSettings
 from router.promise.earlier import taking_over
+from router.promise.ladder import OVERALL
 from router.promise.monitor import Monitor
 from router.promise.watch import judged_by
 
@@ -33,7 +34,7 @@ def test_an_alarm_of_any_worker_is_one_of_all(tmp_path):
     keep(tmp_path / "audits" / "worker-1-of-2", [True] * 60)
     judge = taken(tmp_path)
     assert judge.verdict.escalate_all
-    assert judge.monitor.state.audits == 120
+    assert judge.ladder.accused == {OVERALL}
     assert not taken(tmp_path).verdict.escalate_all
     assert len(list(tmp_path.rglob("*.taken"))) == 2
 
@@ -42,12 +43,12 @@ def test_evidence_of_workers_is_joined_by_its_mean(tmp_path):
     """Which is an e-process, as each of them is; of one worker all of it goes on."""
     first = keep(tmp_path / "audits" / "worker-0-of-2", [False] * 60 + [True] * 2)
     second = keep(tmp_path / "audits" / "worker-1-of-2", [True] * 4)
-    state = taken(tmp_path).monitor.state
+    state = taken(tmp_path).ladder.monitors[OVERALL].state
     assert (state.audits, state.disagreements) == (66, 6)
     assert state.e_value == pytest.approx((first.state.e_value + second.state.e_value) / 2)
     (tmp_path / "one").mkdir()
     alone = keep(tmp_path / "one" / "audits", [True] * 3, 0.05)
-    assert taken(tmp_path / "one").monitor.state == alone.state
+    assert taken(tmp_path / "one").ladder.monitors[OVERALL].state == alone.state
 
 
 def test_damaged_evidence_is_one_sentence(tmp_path):
@@ -61,5 +62,5 @@ def test_damaged_evidence_is_one_sentence(tmp_path):
 
 def test_without_files_there_is_nothing_to_take_over(tmp_path):
     """A new work_dir."""
-    assert taken(tmp_path).monitor.state.audits == 0
+    assert taken(tmp_path).ladder.monitors[OVERALL].state.audits == 0
     assert list(tmp_path.iterdir()) == []
