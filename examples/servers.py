@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,9 +32,17 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], *, ready_url: str, log: Path, timeout_s: float = 120
+    arguments: Sequence[str],
+    *,
+    ready_url: str,
+    log: Path,
+    timeout_s: float = 120,
+    cores: Collection[int] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `raisehand ARGUMENTS` until the block ends; enter the block when it answers 200.
+
+    It keeps to `cores`, or to any, and has `variables` in its environment beside this one's.
 
     The server ends with this process: a router hears it by its lifeline, a teacher by its stdin
     (`--until-stdin-closes`).
@@ -46,14 +54,17 @@ def running(
     lifeline = Lifeline()  # however this process ends, a router ends with it
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [Path(sys.executable).parent / "raisehand", *arguments],
+            # As `raisehand` does, also where it is only on the path and not installed.
+            [sys.executable, "-c", "from router.cli import run; run()", *arguments],
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=os.environ | lifeline.variables,
+            env=os.environ | lifeline.variables | (variables or {}),
             pass_fds=(lifeline.descriptor,),
         )
         try:
+            if cores is not None:
+                os.sched_setaffinity(process.pid, cores)
             _wait(process, ready_url, log, timeout_s)
             yield process
         finally:

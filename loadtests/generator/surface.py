@@ -28,10 +28,10 @@ def body_of(
     `others` are asked together with it on surface `batch`.
     """
     surface = surface or spec.surface
-    if surface == "classify":
-        return msgspec.json.encode({"text": text})
-    if surface == "batch":
-        return msgspec.json.encode({"text": [text, *others]})
+    if surface in ("classify", "batch"):
+        asked = {"text": text if surface == "classify" else [text, *others]}
+        alone = {"student_only": True} if spec.student_only else {}
+        return msgspec.json.encode(asked | alone)
     said = spec.user.replace("{text}", text)
     if surface == "systemone":
         question = {
@@ -39,8 +39,9 @@ def body_of(
             "instructions": spec.system or INSTRUCTIONS,
             "criteria": dict.fromkeys(spec.labels),
         }
-        asked = {"model": spec.model, "state": said, "questions": {QUESTION: question}}
-        return msgspec.json.encode(asked)
+        return msgspec.json.encode(
+            {"model": spec.model, "state": said, "questions": {QUESTION: question}}
+        )
     messages = [{"role": "system", "content": spec.system}] if spec.system else []
     messages.append({"role": "user", "content": said})
     streamed = {"stream": True} if surface == "chat-stream" else {}

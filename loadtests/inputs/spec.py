@@ -39,6 +39,9 @@ class LoadSpec(BaseModel):
     """So many requests take one of the tenth of the inputs that the student is least sure of; None
     takes the inputs as they are."""
     surface: Surface = "classify"
+    student_only: bool = False
+    """classify, batch: ask a raisehand router for its student's answer alone: no teacher is asked,
+    or paid, whatever the student is sure of."""
     model: str = "raisehand"
     """Chat: the `model` field of the request."""
     system: str = ""
@@ -118,6 +121,12 @@ class LoadSpec(BaseModel):
     def _options_for_systemone(self) -> Self:
         if self.surface == "systemone" and len(self.labels) < 2:
             raise ValueError("surface systemone asks a choice question; give at least 2 labels")
+        return self
+
+    @model_validator(mode="after")
+    def _student_where_it_can_be_asked(self) -> Self:
+        if self.student_only and self.surface not in ("classify", "batch"):
+            raise ValueError(f"student_only is of surface classify or batch, not of {self.surface}")
         return self
 
     @model_validator(mode="after")

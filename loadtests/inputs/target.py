@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.generator.surface import PATHS, body_of, label_of
 from loadtests.generator.tallies import decimal_of
 from loadtests.inputs.route import route_of
-from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.spec import LoadSpec, Surface
 
 ADVICE = {
     401: "set api_key_env to the variable that holds a valid key",
@@ -46,6 +47,7 @@ def try_target(spec: LoadSpec, text: str) -> Decimal | None:
 
     Raises:
         DeadTarget: nothing listens, no HTTP, a wrong key, a wrong path, or no answer in the reply.
+        BadLoadSpec: the student alone is wanted, and the target asks whom it likes.
     """
     route = route_of(spec)
     connection = route.connection(spec.timeout_s)
@@ -76,4 +78,16 @@ def try_target(spec: LoadSpec, text: str) -> Decimal | None:
             f"{spec.url}{PATHS[spec.surface]} answered 200 without a label: "
             f"{body[:160].decode(errors='replace')!r}; check the URL and --surface"
         )
+    if spec.student_only and response.status == 200 and not _is_alone(spec.surface, body):
+        raise BadLoadSpec(
+            f"{spec.url} does not say that its student alone answered: it is no raisehand router, "
+            "and what it was asked may cost; leave out student_only"
+        )
     return decimal_of(response.getheader("x-raisehand-cost-usd"))
+
+
+def _is_alone(surface: Surface, body: bytes) -> bool:
+    """Whether a reply says that the student alone was asked."""
+    reply = json.loads(body)
+    answer = reply["data"][0] if surface == "batch" else reply
+    return dict(answer.get("raisehand") or {}).get("reason") == "student_only"

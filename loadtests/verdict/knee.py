@@ -97,6 +97,7 @@ class KneeSearch:
         repeats: runs that have to hold at the knee.
         most_runs: of all probes together.
         longest_s: no probe is longer.
+        step: factor between the rates that bracket the knee; near a good guess less than 2.
         past: multiples of the knee that are measured afterwards, e.g. 1.2, 2, 5.
         told: is called after each probe.
     """
@@ -110,10 +111,12 @@ class KneeSearch:
         repeats: int = 3,
         most_runs: int = 40,
         longest_s: float = 120.0,
+        step: float = 2.0,
         past: Sequence[float] = (),
         told: Callable[[Probe], None] = lambda _: None,
     ) -> None:
         self._spec, self._run, self._told = spec, run, told
+        self._step = step
         self._repeats, self._most_runs, self._past_factors = repeats, most_runs, past
         self._longest_s = max(longest_s, spec.duration_s)
         limits = () if slo is None else slo.latency_ms.values()
@@ -153,16 +156,16 @@ class KneeSearch:
         rate = self._spec.rate
         if self._holds(rate):
             while self._may_go_on():
-                if not self._holds(2 * rate):
-                    return rate, 2 * rate
-                rate *= 2
+                if not self._holds(self._step * rate):
+                    return rate, self._step * rate
+                rate *= self._step
             return rate, None
-        while self._may_go_on() and rate / 2 >= LOWEST * self._spec.rate:
+        while self._may_go_on() and rate / self._step >= LOWEST * self._spec.rate:
             if self._probes[-1].too_few:
                 return None, rate  # slower is fewer answers still
-            if self._holds(rate / 2):
-                return rate / 2, rate
-            rate /= 2
+            if self._holds(rate / self._step):
+                return rate / self._step, rate
+            rate /= self._step
         return None, rate
 
     def _bisect(self, low: float, high: float) -> float:

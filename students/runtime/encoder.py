@@ -109,7 +109,8 @@ class EncoderStudent:
     ) -> None:
         self.schema = schema
         self._tokenizing = tokenizing
-        self._forward = forward
+        self.forward = forward
+        """The network alone, without tokenizing."""
         self._max_length = max_length
         self._pad_id = pad_id
         self._batch = batch
@@ -132,10 +133,10 @@ class EncoderStudent:
         lengths = [len(tokens[i]) for i in order]
         batches = [order[part] for part in cut(lengths, self._batch, self._pass_tokens)]
 
-        def forward(rows: Sequence[int]) -> Float32:
-            return self._forward(*pad([tokens[i] for i in rows], self._pad_id))
+        def logits_of(rows: Sequence[int]) -> Float32:
+            return self.forward(*pad([tokens[i] for i in rows], self._pad_id))
 
-        for rows, logits in zip(batches, self._map(forward, batches), strict=True):
+        for rows, logits in zip(batches, self._map(logits_of, batches), strict=True):
             out[rows] = logits
         return out
 

@@ -68,7 +68,7 @@ def new_network(base: Path, classes: int) -> EncoderNetwork:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     encoder = transformers.AutoModel.from_pretrained(str(base), local_files_only=True)
-    return EncoderNetwork(_without_pooler(encoder), encoder.config.hidden_size, classes)
+    return EncoderNetwork(without_pooler(encoder), encoder.config.hidden_size, classes)
 
 
 def save_network(network: EncoderNetwork, folder: Path) -> None:
@@ -88,7 +88,7 @@ def load_network(folder: Path, classes: int) -> EncoderNetwork:
 
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True)
-        encoder = _without_pooler(transformers.AutoModel.from_config(config))
+        encoder = without_pooler(transformers.AutoModel.from_config(config))
         weights = load_file(folder / WEIGHTS)
         # A head with a hidden layer is known by the name of its first matrix.
         hidden = weights["head.0.weight"].shape[0] if "head.0.weight" in weights else 0
@@ -159,7 +159,7 @@ class CudaGraphs:
         return replay
 
 
-def _without_pooler(encoder: nn.Module) -> nn.Module:
+def without_pooler(encoder: nn.Module) -> nn.Module:
     """Drop a pooler that mean pooling does not use: it would be stored and never trained."""
     if getattr(encoder, "pooler", None) is not None:
         setattr(encoder, "pooler", None)  # noqa: B010 modules are typed as tensors or modules

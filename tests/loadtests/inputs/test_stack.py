@@ -202,3 +202,35 @@ def test_port_in_use_and_missing_bundle_are_one_sentence(task, tmp_path):
     bare = task.model_copy(update={"work_dir": tmp_path})
     with pytest.raises(DeadTarget, match="exited with 2 at its start"), running_stack(bare, {}):
         pass
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("surface", ["classify", "batch"])
+def test_a_whole_test_can_ask_the_student_alone(task, surface):
+    """With student_only a student that never trusts itself answers all, and no teacher is asked."""
+    with running_stack(task, {"latency_ms": 5}) as stack:
+        before = stack.served()
+        report = run_load(
+            LoadSpec(
+                url=stack.url,
+                inputs=task.inside(task.inputs.path),
+                surface=surface,
+                student_only=True,
+                rate=40,
+                duration_s=1,
+                warmup_s=0,
+                max_send_lag_ms=5000,
+                max_generator_cpu=1.0,
+            )
+        )
+        assert stack.served() == before
+    assert report.failures == {}
+    assert report.routes == {"student": report.sent}
+
+
+@pytest.mark.e2e
+def test_a_target_that_asks_whom_it_likes_is_refused(server, rows):
+    """A server that does not say that the student alone answered gets one request, and no test."""
+    spec = LoadSpec(url=server("null"), inputs=rows, rate=1, student_only=True)
+    with pytest.raises(BadLoadSpec, match="leave out student_only"):
+        run_load(spec)
