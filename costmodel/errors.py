@@ -57,5 +57,9 @@ class BadGoal(CostModelError):
     exit_code = 3
 
 
+class UnknownFootprint(CostModelError):
+    """A machine or a grid that nobody has estimated; says how to give a figure of one's own."""
+
+
 class NotInstalled(CostModelError):
     """A library of an extra is missing; the message has the line that installs it."""

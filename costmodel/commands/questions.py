@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from costmodel.bill.projection import Projection
+    from costmodel.money.pricing import PriceSpec
 
 
 @click.command(
@@ -111,9 +112,10 @@ def year(
 
     if (scenario is None) == (task_path is None):
         raise click.UsageError("give either a SCENARIO file or --task task.yaml")
-    name, projection, grows = _projected(scenario, task_path, settings, prices, seeds)
+    asked = projected(scenario, task_path, settings, prices, seeds)
+    name, projection = asked.name, asked.projection
     course = Course(
-        grows if growth is None else growth, teacher_price, student_price, months, discount
+        asked.growth if growth is None else growth, teacher_price, student_price, months, discount
     )
     found = course_of(projection, course)
     back = earned_back(found)
@@ -136,14 +138,26 @@ def year(
     click.echo(sentence)
 
 
-def _projected(
+@dataclass(frozen=True, slots=True)
+class ProjectedMonth:
+    """A month as projected, and what its file says of growth and of prices."""
+
+    name: str
+    projection: Projection
+    growth: float
+    """Of traffic, a month."""
+    student: PriceSpec | None
+    teacher: PriceSpec | None
+
+
+def projected(
     scenario: Path | None,
     task_path: Path | None,
     settings: Sequence[str],
     prices: Path | None,
     seeds: int,
-) -> tuple[str, Projection, float]:
-    """The name, the month as projected, and how much its file says that traffic grows."""
+) -> ProjectedMonth:
+    """Project the month of a scenario or of a task."""
     from costmodel.inputs.changes import parse_changes
     from costmodel.inputs.scenario import load
     from costmodel.inputs.taskfile import read_deployment
@@ -155,12 +169,21 @@ def _projected(
     if scenario is not None:
         told = load(scenario, changes, prices)
         found = study(told, seeds=seeds)
-        return told.name, found.projection, told.workload.growth_per_month
+        return ProjectedMonth(
+            told.name,
+            found.projection,
+            told.workload.growth_per_month,
+            told.student.price,
+            told.teacher.price,
+        )
     assert task_path is not None
     deployment = read_deployment(task_path, changes=changes)
     if prices is not None:
         deployment = deployment.model_copy(update={"prices": read_prices(prices)})
-    return deployment.name, project_deployment(deployment), 0.0
+    month = project_deployment(deployment)
+    return ProjectedMonth(
+        deployment.name, month, 0.0, deployment.student.price, deployment.teacher.price
+    )
 
 
 @click.command(

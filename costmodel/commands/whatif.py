@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from costmodel.commands.footprint import footprint
 from costmodel.commands.questions import compare, forecast, year
 from costmodel.commands.shown import FILE, ledger_of, show, write
 
@@ -35,7 +36,8 @@ class Questions(click.Group):
 
 
 @click.command(
-    epilog="Other questions: raisehand whatif compare | year | forecast, each with --help. "
+    epilog="Other questions: raisehand whatif compare | year | forecast | footprint, each with "
+    "--help. "
     "Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
     "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4",
 )
@@ -292,6 +294,12 @@ def _print(
 whatif = Questions(
     "whatif",
     help=month.help,
-    commands={"month": month, "compare": compare, "year": year, "forecast": forecast},
+    commands={
+        "month": month,
+        "compare": compare,
+        "year": year,
+        "forecast": forecast,
+        "footprint": footprint,
+    },
     context_settings={"ignore_unknown_options": True},
 )

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from costmodel.commands.capacity import capacity
+from costmodel.commands.footprint import footprint
 from costmodel.commands.prices import prices
 from costmodel.commands.questions import compare, forecast, year
 from costmodel.commands.whatif import month
@@ -21,6 +22,7 @@ COMMANDS = {
     "whatif compare": compare,
     "whatif year": year,
     "whatif forecast": forecast,
+    "whatif footprint": footprint,
     "capacity": capacity,
     "prices": prices,
 }
