@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
 
 from router.errors import BadSettings
 from router.keys.ring import KeySpec
@@ -31,7 +29,7 @@ class Share:
             raise ValueError(f"there is no worker {self.index} of {self.count}")
 
     def of_task(self, task: Task) -> Task:
-        """Return the task with this worker's part of the teacher's limits.
+        """Return the task with this worker's part of the teacher's limits; dollars are leased.
 
         Raises:
             BadSettings: there are fewer teacher calls at once than workers.
@@ -41,14 +39,9 @@ class Share:
             "max_concurrency": self._calls(task, "max_concurrency", teacher.max_concurrency),
             "max_passthrough": teacher.max_passthrough
             and self._calls(task, "max_passthrough", teacher.max_passthrough),
-            "max_usd_per_hour": _part(teacher.max_usd_per_hour, self.count),
             "max_requests_per_second": _part(teacher.max_requests_per_second, self.count),
         }
-        changed = {
-            "teacher": teacher.model_copy(update=limits),
-            "audit_max_usd_per_hour": _part(task.audit_max_usd_per_hour, self.count),
-        }
-        return task.model_copy(update=changed)
+        return task.model_copy(update={"teacher": teacher.model_copy(update=limits)})
 
     def _calls(self, task: Task, name: str, limit: int) -> int:
         calls, rest = divmod(limit, self.count)
@@ -60,8 +53,8 @@ class Share:
         return calls + (self.index < rest)
 
     def of_keys(self, keys: Sequence[KeySpec]) -> list[KeySpec]:
-        """Return the keys with this worker's part of their limits."""
-        names = ("requests_per_second", "max_usd_per_day", "teacher_calls_per_second")
+        """Return the keys with this worker's part of their rates; dollars are leased."""
+        names = ("requests_per_second", "teacher_calls_per_second")
         return [
             key.model_copy(update={name: _part(getattr(key, name), self.count) for name in names})
             for key in keys
@@ -90,8 +83,5 @@ class Share:
         return self.folder / f"{self.index if index is None else index}.sock"
 
 
-Limit = TypeVar("Limit", float, Decimal)
-
-
-def _part(limit: Limit | None, count: int) -> Limit | None:
+def _part(limit: float | None, count: int) -> float | None:
     return None if limit is None else limit / count

@@ -34,6 +34,7 @@ from router.promise.watch import Watch
 from router.request import Ask
 from router.settings import Settings
 from router.shared.keeper import Keeper
+from router.shared.purser import Purser
 from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
 from router.telemetry.metrics import Metrics, Read, Reading
@@ -93,6 +94,7 @@ class Service:
         share: Share | None = None,
         keepers: Mapping[str, Keeper] | None = None,
         senders: Sequence[Sender] = (),
+        purser: Purser | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.tasks = tasks
@@ -107,6 +109,7 @@ class Service:
         self.keepers = keepers or {}
         """By task; tasks of one work_dir share theirs."""
         self.senders = tuple(senders)
+        self._purser = purser
         self._on_close = on_close
 
     def start(self) -> None:
@@ -117,6 +120,8 @@ class Service:
             keeper.start()
         for sender in self.senders:
             sender.start()
+        if self._purser is not None:
+            self._purser.start()
         self.metrics.watch(
             [
                 Reading(
@@ -487,6 +492,8 @@ class Service:
         await asyncio.gather(*(_close(served) for served in self.tasks.values()))
         await self.exposition.stop()
         await asyncio.gather(*(sender.close() for sender in self.senders))
+        if self._purser is not None:
+            await asyncio.to_thread(self._purser.close)
         for keeper in self._links:
             await asyncio.to_thread(keeper.close)
         await asyncio.to_thread(self.ledger.close)

@@ -14,9 +14,8 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Self
@@ -26,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from router.clock import Clock
 from router.errors import BadSettings, Forbidden, OverQuota, Unauthorized
+from router.keys.day_budget import DayBudget, DayBudgets, OwnDay
 from router.teacher.token_bucket import TokenBucket
 
 PREFIX = "rh-"
@@ -40,7 +40,7 @@ _UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <ke
 class KeySpec(BaseModel):
     """One key as its file holds it; what is not given is not limited.
 
-    With n worker processes each keeps an n-th of these limits.
+    With n worker processes each keeps an n-th of the rates; dollars are shared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,19 +81,20 @@ class KeyFile(BaseModel):
 class Key:
     """One key at work: its limits and what it has used of them."""
 
-    def __init__(self, spec: KeySpec, clock: Clock, wall: Clock) -> None:
+    def __init__(
+        self, spec: KeySpec, clock: Clock, wall: Clock, day: DayBudget | None = None
+    ) -> None:
         self.name = spec.name
         self.priority = spec.priority
         self.student_only = spec.student_only
         self.reviewer = spec.reviewer
-        self._max_usd = spec.max_usd_per_day
+        self.day = day or OwnDay(wall)
+        self.day.limit = spec.max_usd_per_day
         self._clock = clock
         self._wall = wall
         self._max_threshold = spec.max_threshold
         self._bucket = _bucket(spec.requests_per_second, clock())
         self._teacher = _bucket(spec.teacher_calls_per_second, clock())
-        self._day = _day_of(wall())
-        self._usd = Decimal(0)
 
     def admit(self) -> None:
         """Count one request against the limits.
@@ -105,7 +106,7 @@ class Key:
         if self._bucket.level(now) < 1.0:
             wait_s = self._bucket.seconds_until(1.0, now)
             raise OverQuota("This API key asks too often; wait as Retry-After says.", wait_s)
-        if self._max_usd is not None and self.spent_today() >= self._max_usd:
+        if self.day.used_up:
             raise OverQuota(
                 "This API key has spent its budget of the day; ask for more, or wait for the "
                 "next day (UTC).",
@@ -114,8 +115,11 @@ class Key:
         self._bucket.take(1.0)
 
     def may_ask_the_teacher(self) -> bool:
-        """Whether it may ask once more now; if so, it is counted."""
-        if self._teacher.level(self._clock()) < 1.0:
+        """Whether it may ask once more now; if so, it is counted.
+
+        Also when the day's dollars are shared and none of them can be had now.
+        """
+        if not self.day.has_some or self._teacher.level(self._clock()) < 1.0:
             return False
         self._teacher.take(1.0)
         return True
@@ -137,21 +141,6 @@ class Key:
         """
         self._bucket.take(float(more))
 
-    def spend(self, usd: Decimal) -> None:
-        """Count what an answer cost."""
-        self._usd = self.spent_today() + usd
-
-    def take_over(self, before: Key) -> None:
-        """Go on from what the key had spent before its limits were read again."""
-        self._usd = before.spent_today()
-
-    def spent_today(self) -> Decimal:
-        """Return the dollars of the current UTC day."""
-        day = _day_of(self._wall())
-        if day > self._day:  # a clock set back does not give the day's budget again
-            self._day, self._usd = day, Decimal(0)
-        return self._usd
-
 
 class KeyRing:
     """Every known key."""
@@ -160,25 +149,24 @@ class KeyRing:
         self,
         specs: Iterable[KeySpec],
         *,
-        spent_today: Mapping[str, Decimal] | None = None,
+        days: DayBudgets | None = None,
         clock: Clock = time.monotonic,
         wall: Clock = time.time,
     ) -> None:
         self._clock = clock
         self._wall = wall
+        self._days: DayBudgets = days or (lambda key: OwnDay(wall))
         self._by_name: dict[str, Key] = {}
         self._by_digest: dict[bytes, Key] = {}
         self.replace(specs)
-        for name, usd in (spent_today or {}).items():
-            self.spend(name, usd)
 
     def replace(self, specs: Iterable[KeySpec]) -> None:
         """Know these keys and no others; what a key of the same name has spent still counts."""
-        keys = {bytes.fromhex(s.sha256): Key(s, self._clock, self._wall) for s in specs}
-        for key in keys.values():
-            before = self._by_name.get(key.name)
-            if before is not None:
-                key.take_over(before)
+        keys = {}
+        for spec in specs:
+            before = self._by_name.get(spec.name)
+            day = self._days(spec.name) if before is None else before.day
+            keys[bytes.fromhex(spec.sha256)] = Key(spec, self._clock, self._wall, day)
         self._by_digest, self._by_name = keys, {key.name: key for key in keys.values()}
 
     def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Key:
@@ -206,7 +194,7 @@ class KeyRing:
         """Count what an answer for a key cost; unpriced answers cannot be counted."""
         key = self._by_name.get(name)
         if key is not None and usd is not None:
-            key.spend(usd)
+            key.day.spend(usd)
 
 
 def _bucket(rate: float | None, now: float) -> TokenBucket:
@@ -273,12 +261,3 @@ def new_secret() -> str:
 def sha256_of(secret: str) -> str:
     """Return what the file holds of a key."""
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def start_of_day(at: float) -> float:
-    """Return the Unix time at which the UTC day of `at` began."""
-    return at - at % 86_400.0
-
-
-def _day_of(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).date().isoformat()

@@ -22,27 +22,26 @@ from router.api.passthrough import Passthrough
 from router.api.tasks import ReadKeys, Served, Service
 from router.booking import TextKeeping
 from router.errors import BadSettings
-from router.keys.ring import KeyRing, start_of_day
+from router.keys.ring import KeyRing
 from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.feedback import SqliteFeedback
-from router.ledger.read import read_spending
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.notify.sender import Sender
 from router.notify.webhook import Webhook
 from router.pipeline import Pipeline
-from router.promise.audit import Auditor
+from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purser
 from router.promise.earlier import taking_over
 from router.promise.watch import Watch, judged_by
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory
 from router.shared.opening import open_store
+from router.shared.purser import Purser
 from router.shared.records import StoreAway
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
-from router.teacher.budget import EscalationBudget
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
@@ -95,16 +94,15 @@ def build_service(
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
     ledger, ring = _shipped(file, settings, metrics), None
+    purser = open_purser(keepers[names[0]].store, file.path)
     if read_keys is not None and share is not None:
         read_keys = _shared(read_keys, share)
     if read_keys is not None:
-        spent = read_spending(file.path, start_of_day(time.time()))
-        workers = 1 if share is None else share.count
-        ring = KeyRing(read_keys(), spent_today={key: usd / workers for key, usd in spent.items()})
+        ring = KeyRing(read_keys(), days=DaysOfKeys(purser, file.path, time.time()))
         ledger = SpendingLedger(ledger, ring)
     text_hash = open_text_hash(file.path.parent)
     served = {
-        task.name: _serve_one(task, model, ledger, metrics, settings, text_hash)
+        task.name: _serve_one(task, model, ledger, metrics, settings, text_hash, purser)
         for (task, _), model in zip(tasks, models, strict=True)
     }
     return Service(
@@ -122,6 +120,7 @@ def build_service(
             for task, _ in tasks
             for section in task.webhooks
         ],
+        purser=purser,
     )
 
 
@@ -270,6 +269,7 @@ def _serve_one(
     metrics: Metrics,
     settings: Settings,
     text_hash: TextHash,
+    purser: Purser,
 ) -> Served:
     teacher_price = price_of(task.teacher.price)
     guard = EscalationGuard(
@@ -287,8 +287,8 @@ def _serve_one(
         metrics,
         student_usd=usd_per_answer(price_of(task.student.price)),
         teacher_price=teacher_price,
-        budget=_budget_of(task),
-        auditor=_auditor_of(task),
+        budget=budget_of(task, purser),
+        auditor=auditor_of(task, purser),
         text_hash=text_hash,
         texts=_texts_of(task),
     )
@@ -330,24 +330,6 @@ def _texts_of(task: Task) -> TextKeeping | None:
     log.warning("task %s keeps texts for %g days: %s", task.name, section.keep_days, section.basis)
     writer = TextWriter(task.work_dir / TEXTS_FILE, cipher, section)
     return TextKeeping(writer, section.inputs_rate)
-
-
-def _auditor_of(task: Task) -> Auditor | None:
-    if task.audit_rate == 0:
-        return None
-    usd_per_hour = task.audit_usd_per_hour
-    return Auditor(
-        task.audit_rate,
-        max_in_flight=max(1, task.teacher.max_concurrency // 4),
-        budget=None if usd_per_hour is None else EscalationBudget(usd_per_hour=usd_per_hour),
-    )
-
-
-def _budget_of(task: Task) -> EscalationBudget | None:
-    limits = (task.teacher.max_usd_per_hour, task.teacher.max_requests_per_second)
-    if limits == (None, None):
-        return None
-    return EscalationBudget(usd_per_hour=limits[0], per_second=limits[1])
 
 
 def usd_per_answer(price: Price) -> Decimal:

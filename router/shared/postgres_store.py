@@ -43,6 +43,10 @@ class PostgresStore(Store):
         self._lock = threading.Lock()
         self._connection: Connection | None = None
 
+    def _now(self, execute: Execute) -> float:
+        """Return the database's time: clocks of hosts differ."""
+        return float(execute("select extract(epoch from clock_timestamp())::float8", ())[0][0])
+
     def close(self) -> None:
         """Close the connection."""
         with self._lock:

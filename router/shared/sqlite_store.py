@@ -44,6 +44,18 @@ create table if not exists evidence (
     verdict text not null,
     primary key (task, bundle)
 );
+create table if not exists budgets (
+    name text primary key,
+    handed_out integer not null,
+    at real not null
+);
+create table if not exists leases (
+    budget text not null,
+    seat text not null,
+    spend_to integer not null,
+    live_until real not null,
+    primary key (budget, seat)
+);
 create table if not exists events (
     id integer primary key autoincrement,
     at real not null,

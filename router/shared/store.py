@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from router.shared.leases import Claim, Lease, give_back, lease
 from router.shared.records import Audit, Event, Judge, Reopen, Ruling, Verdict
 
 Rows = list[tuple[Any, ...]]
@@ -44,6 +45,10 @@ class Store(ABC):
     @abstractmethod
     def _transaction(self, *, write: bool = False) -> AbstractContextManager[Execute]:
         """Commit at the end, or leave nothing."""
+
+    def _now(self, execute: Execute) -> float:
+        """Return the Unix time by the one clock that all who share the store go by."""
+        return time.time()
 
     @abstractmethod
     def close(self) -> None:
@@ -122,6 +127,16 @@ class Store(ABC):
                 (task, *values, after, limit),
             )
         return [(row[0], _audit(row[1:])) for row in rows]
+
+    def lease_budgets(self, seat: str, claims: Sequence[Claim]) -> dict[str, Lease]:
+        """Renew what a seat holds of budgets; by their names."""
+        with self._transaction(write=True) as execute:
+            return lease(execute, seat, claims, self._now(execute), self.for_update)
+
+    def give_back(self, seat: str, spent: Callable[[str], int | None]) -> None:
+        """End a seat: what it held of each budget and, as `spent` knows, did not spend is there."""
+        with self._transaction(write=True) as execute:
+            give_back(execute, seat, spent, self.for_update)
 
     def record(self, event: Event) -> None:
         """Append an event."""

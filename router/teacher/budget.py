@@ -12,6 +12,25 @@ from router.clock import Clock
 from router.teacher.token_bucket import TokenBucket
 
 _LEARNING_RATE = 0.05
+BURST_S = 60.0
+"""A bucket holds what comes in during this time."""
+
+
+class Dollars(Protocol):
+    """A bucket of dollars: a `TokenBucket`, or this process's part of one that many share."""
+
+    @property
+    def per_s(self) -> float | None:
+        """What comes in each second; None: there is no limit."""
+        ...
+
+    def fill(self, now: float) -> float:
+        """Return the share of it that is there; 0 or less: nothing may be spent."""
+        ...
+
+    def take(self, amount: float) -> None:
+        """Spend, whether or not there is enough."""
+        ...
 
 
 class Budget(Protocol):
@@ -44,22 +63,21 @@ class EscalationBudget:
     Spending in flight may overdraw it by what is in flight; the debt is paid before more is spent.
 
     Args:
-        usd_per_hour: what escalations may cost; None for no limit in dollars.
+        usd: what escalations may cost; None for no limit in dollars.
         per_second: how many there may be; None for no limit in number.
-        burst_s: a bucket holds what comes in during this time.
+        burst_s: the bucket of calls holds what comes in during this time.
     """
 
     def __init__(
         self,
         *,
-        usd_per_hour: Decimal | None = None,
+        usd: Dollars | None = None,
         per_second: float | None = None,
-        burst_s: float = 60.0,
+        burst_s: float = BURST_S,
         clock: Clock = time.monotonic,
     ) -> None:
-        usd_per_s = None if usd_per_hour is None else float(usd_per_hour) / 3600.0
         self._clock = clock
-        self._usd = TokenBucket(usd_per_s, burst_s, clock())
+        self._usd: Dollars = usd or TokenBucket(None, burst_s, clock())
         self._calls = TokenBucket(per_second, burst_s, clock())
         self._demand = _Demand()
         self._usd_per_call = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from decimal import Decimal
 
 import pytest
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from router.policy import Reason, Route
 from router.teacher.budget import EscalationBudget
+from router.teacher.token_bucket import TokenBucket
 
 pytestmark = pytest.mark.e2e
 PATHS = ["/v1/completions", "/v1/embeddings", "/v1/responses"]
@@ -53,7 +55,8 @@ async def test_a_call_goes_on_byte_for_byte_and_is_booked(teacher, behind, path)
 async def test_the_same_rules_hold(teacher, behind, path):
     """No other model, no spent budget, no request that forbids the teacher, no hidden bill."""
     url, asked = await teacher()
-    made = await behind(url, budget=EscalationBudget(usd_per_hour=Decimal(0)))
+    bucket = TokenBucket(0 / 3600, 60, time.monotonic())
+    made = await behind(url, budget=EscalationBudget(usd=bucket))
     refused = {
         404: QUESTION | {"model": "gpt-6-pro-most-expensive"},
         429: QUESTION,

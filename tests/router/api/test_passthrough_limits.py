@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from router.policy import Reason, Route
 from router.teacher.budget import EscalationBudget
+from router.teacher.token_bucket import TokenBucket
 
 pytestmark = pytest.mark.e2e
 PATH = "/v1/chat/completions"
@@ -93,7 +95,8 @@ async def test_a_misspelt_policy_is_refused(make_task):
 async def test_a_budget_of_nothing_spends_nothing(counting, behind):
     """Acceptance: whatever is sent, with 0 dollars an hour no call reaches the teacher."""
     url, calls = await counting()
-    made = await behind(url, budget=EscalationBudget(usd_per_hour=Decimal(0)))
+    bucket = TokenBucket(0 / 3600, 60, time.monotonic())
+    made = await behind(url, budget=EscalationBudget(usd=bucket))
     for body in (OTHER, b'{"model": "big", "messages": [], "stream": true}'):
         response = await made.post(PATH, body)
         assert response.status == 429
@@ -108,7 +111,8 @@ async def test_a_budget_of_nothing_spends_nothing(counting, behind):
 async def test_what_is_passed_on_spends_the_budget_of_escalations(counting, behind):
     """One budget: what a chat cost is gone for everybody."""
     url, calls = await counting()
-    made = await behind(url, budget=EscalationBudget(usd_per_hour=Decimal("0.06")))
+    bucket = TokenBucket(0.06 / 3600, 60, time.monotonic())
+    made = await behind(url, budget=EscalationBudget(usd=bucket))
     assert (await made.post(PATH, OTHER)).status == 200
     assert (await made.post(PATH, OTHER)).status == 429
     assert len(calls) == 1

@@ -118,7 +118,7 @@ async def test_a_cap_in_dollars_needs_the_price_of_every_model_passed_on(folder_
 
 
 async def test_a_restart_with_workers_locks_no_key_out(folder_of, tmp_path):
-    """Each worker has its part of the limit, and of what was spent before it."""
+    """The day's spending belongs to the budget: what is left of it is there for any worker."""
     task = load_task(folder_of({}) / TASK)
     path = tmp_path / "l.sqlite"
     spent = sample_entry(
@@ -130,20 +130,26 @@ async def test_a_restart_with_workers_locks_no_key_out(folder_of, tmp_path):
     def read_keys():
         return [KeySpec(name="team", sha256=sha256_of("s"), max_usd_per_day=Decimal(20))]
 
-    share = Share(0, 2, tmp_path)
-    service = build_service(
-        [(task, None)], Settings(), ledger_path=path, read_keys=read_keys, share=share
-    )
-    key = service.keys.identify([(b"x-api-key", b"s")])
-    assert key.spent_today() == pytest.approx(Decimal(6))
-    key.admit()
-    key.spend(Decimal(4))
+    def start(index):
+        service = build_service(
+            [(task, None)], Settings(), ledger_path=path, read_keys=read_keys,
+            share=Share(index, 2, tmp_path),
+        )  # fmt: skip
+        service.start()
+        return service, service.keys.identify([(b"x-api-key", b"s")])
+
+    (one, key), (other, same) = start(0), start(1)
+    for spends in (key, same, key):
+        assert not spends.day.used_up
+        spends.day.spend(Decimal(4) - spends.day.spent())
+    await one.close()
+    await other.close()
+    again, key = start(1)
+    assert key.day.used_up
+    again.reload_keys()
     with pytest.raises(OverQuota):
-        key.admit()
-    service.reload_keys()
-    with pytest.raises(OverQuota):
-        service.keys.identify([(b"x-api-key", b"s")]).admit()
-    service.ledger.close()
+        again.keys.identify([(b"x-api-key", b"s")]).admit()
+    await again.close()
 
 
 async def test_a_teacher_without_a_budget_is_not_even_tried(upstream, usual_task):

@@ -1,6 +1,7 @@
 """Shadow audits: who is drawn, what it costs, what is told of it, what an alarm does."""
 
 import random
+import time
 from dataclasses import replace
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from router.shared.keeper import Keeper
 from router.shared.records import Verdict
 from router.shared.sqlite_store import SqliteStore
 from router.teacher.budget import EscalationBudget
+from router.teacher.token_bucket import TokenBucket
 from students.errors import TeacherUnavailable
 from students.labels import LabelDistribution
 from students.testing import ScriptedTeacher
@@ -95,7 +97,9 @@ async def test_an_audit_is_booked_once_with_its_cost_and_propensity(audited):
 async def test_audits_have_a_budget_of_their_own(audited):
     """Beyond it a drawn answer is booked without one; escalations do not pay for it."""
     made, _ = await audited()
-    made.pipeline.auditor.budget = EscalationBudget(usd_per_hour=Decimal("0.0001"))
+    made.pipeline.auditor.budget = EscalationBudget(
+        usd=TokenBucket(0.0001 / 3600, 60, time.monotonic())
+    )
     for _ in range(3):
         await made.pipeline.answer(ask("help"))
         await made.pipeline.auditor.close()
@@ -113,7 +117,7 @@ async def test_an_audit_is_the_operators_money(audited):
     await made.pipeline.close()
     [entry] = made.ledger.entries
     assert entry.teacher_usd > 0
-    assert ring.identify([(b"x-api-key", b"s")]).spent_today() == entry.student_usd
+    assert ring.identify([(b"x-api-key", b"s")]).day.spent() == entry.student_usd
 
 
 def test_audits_get_a_tenth_of_the_teachers_budget_unless_told(make_task):

@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from router.teacher.budget import EscalationBudget
+from router.teacher.token_bucket import TokenBucket
 from router.testing import ManualClock
 
 
@@ -33,7 +34,7 @@ def test_without_limits_everything_is_allowed():
 def test_dollars_an_hour_hold():
     """A flood ten times over budget spends the burst plus the refill, and not a call more."""
     clock = ManualClock()
-    budget = EscalationBudget(usd_per_hour=Decimal("36"), burst_s=60, clock=clock)
+    budget = EscalationBudget(usd=TokenBucket(36 / 3600, 60, clock()), clock=clock)
     _, allowed = _drive(budget, clock, 100, 600, usd=Decimal("0.001"))
     spent = 0.001 * len(allowed)
     assert spent <= 36 / 3600 * (600 + 60) + 0.001
@@ -80,7 +81,7 @@ def test_recovers_when_the_flood_is_over():
 def test_debt_is_paid_before_more_is_spent():
     """One call that cost more than the bucket held blocks the next until the refill covers it."""
     clock = ManualClock()
-    budget = EscalationBudget(usd_per_hour=Decimal(3600), burst_s=10, clock=clock)
+    budget = EscalationBudget(usd=TokenBucket(1.0, 10, clock()), clock=clock)
     assert budget.allows()
     budget.spend(Decimal(15))
     clock.now += 4.9
@@ -89,7 +90,7 @@ def test_debt_is_paid_before_more_is_spent():
     assert budget.allows()
 
 
-@pytest.mark.parametrize("limit", [{"usd_per_hour": Decimal(0)}, {"per_second": 0.0}])
+@pytest.mark.parametrize("limit", [{"usd": TokenBucket(0.0, 60, 0.0)}, {"per_second": 0.0}])
 def test_a_budget_of_nothing_allows_nothing(limit):
     """Zero is a limit, not the absence of one."""
     assert not EscalationBudget(**limit, clock=ManualClock()).allows()
