@@ -197,6 +197,7 @@ class Booking:
                     teacher_label=entry.teacher_label,
                     probabilities=None if taught is None else list(taught.probabilities),
                     other=0.0 if taught is None else taught.other,
+                    teacher=f"{self._task.teacher.model}@{self._task.teacher.revision}",
                 ),
             )
         )

@@ -21,6 +21,14 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "init": ("students.commands.init:init", "Make a folder to start from."),
     "label": ("students.commands.label:label", "Ask the teacher for soft labels of your inputs."),
     "distill": ("students.commands.distill:distill", "Train, calibrate and certify a student."),
+    "retrain": (
+        "students.commands.retrain:retrain",
+        "Distil the next student from what the router kept.",
+    ),
+    "suspects": (
+        "students.commands.suspects:suspects",
+        "List sure answers the teacher disagrees with.",
+    ),
     "export": ("students.commands.export:export", "Encoder to int8 or ONNX, certified anew."),
     "bundle": (
         "students.commands.bundle:bundle",

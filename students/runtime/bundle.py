@@ -278,6 +278,21 @@ def name_latest(bundles: Path, bundle_id: str) -> None:
     partial.replace(bundles / LATEST)
 
 
+@contextmanager
+def candidate(work_dir: Path) -> Iterator[None]:
+    """Let `latest` name what it named before, whatever is published meanwhile."""
+    bundles = work_dir / "bundles"
+    try:
+        before = (bundles / LATEST).read_text(encoding="utf-8").strip()
+    except OSError:
+        before = ""
+    try:
+        yield
+    finally:
+        if before:
+            name_latest(bundles, before)
+
+
 def find_bundle(work_dir: Path, name: str | None = None) -> Bundle:
     """Read the bundle of this id (or its beginning), or the newest one.
 

@@ -10,9 +10,9 @@ LEARNT_FILE = "learnt.jsonl"
 """In the work_dir."""
 
 
-def note(work_dir: Path, bundle: str, recognised: Iterable[str]) -> None:
-    """Write down what a bundle learnt from."""
-    line = json.dumps({"bundle": bundle, "texts": sorted(set(recognised))})
+def note(work_dir: Path, bundle: str, recognised: Iterable[str], until: float) -> None:
+    """Write down what a bundle learnt from, and until when (Unix seconds) rows judged it."""
+    line = json.dumps({"bundle": bundle, "until": until, "texts": sorted(set(recognised))})
     with (work_dir / LEARNT_FILE).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 

@@ -63,6 +63,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     """The teacher's, by label."""
     other: float = 0.0
     """What it put on no label."""
+    teacher: str = ""
+    """Which teacher: model and revision as the task names them."""
 
 
 class KeptText(msgspec.Struct, frozen=True, kw_only=True):

@@ -117,8 +117,8 @@ def test_forgotten_by_request_and_by_text(path):
 
 def test_whoever_learnt_from_it_is_named(tmp_path):
     """A bundle is found by what it learnt from, without a text."""
-    note(tmp_path, "aaa", ["1", "2"])
-    note(tmp_path, "bbb", ["2", "3"])
+    note(tmp_path, "aaa", ["1", "2"], 1.0)
+    note(tmp_path, "bbb", ["2", "3"], 2.0)
     assert bundles_of(tmp_path, ["2"]) == ["aaa", "bbb"]
     assert bundles_of(tmp_path, ["3"]) == ["bbb"]
     assert bundles_of(tmp_path / "none", ["3"]) == []

@@ -1,0 +1,98 @@
+"""`raisehand retrain`: the next student, from what the router kept of its traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from students.errors import BadTask
+
+if TYPE_CHECKING:
+    from students.distill.retrain import Material
+    from students.label.labelled import LabelledSet
+    from students.task import Task
+
+
+@click.command(epilog="Example: raisehand retrain --task task.yaml")
+@click.option(
+    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
+)
+@click.option("--fresh", is_flag=True, help="Learn nothing from the labels of before.")
+@click.option("--dry-run", is_flag=True, help="Say what there is to learn from, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def retrain(task_path: Path, fresh: bool, dry_run: bool, as_json: bool) -> None:
+    """Distil and certify another student; the router serves the old one until it is promoted.
+
+    Learns from kept escalations, audits and old labels, and is certified on fresh random draws that
+    judged no student before. Exit codes as of `raisehand distill`.
+    """
+    from costmodel.extras import require
+    from students.commands.distill import finish
+    from students.distill.ladder import climb
+    from students.runtime.bundle import candidate
+    from students.task import load_task
+    from students.teachers import make_teacher
+    from students.texts.learnt import note
+
+    task = load_task(task_path)
+    require("train", *(() if task.student.family == "linear" else ("encoder",)))
+    material = _gathered(task, None if fresh else _old(task))
+    click.echo(_words(material), err=True)
+    if dry_run:
+        return
+    with candidate(task.work_dir):
+        ladder = climb(
+            task, material.labelled, material.splits, teacher=make_teacher(task).descriptor
+        )
+    bundle = ladder.chosen.bundle
+    note(task.work_dir, bundle.id, material.used, material.until)
+    if ladder.chosen.refusal is None:
+        click.echo(f"Candidate {bundle.id}: not served before it is swapped in.", err=True)
+    finish(task, ladder.chosen, as_json)
+
+
+def _gathered(task: Task, old: LabelledSet | None) -> Material:
+    from students.distill.retrain import gather, last_judged
+    from students.texts.cipher import open_cipher
+    from students.texts.store import TEXTS_FILE, read_texts
+
+    if task.store_texts is None:
+        raise BadTask(
+            "another student needs texts, and this task keeps none: add store_texts to the task "
+            "file and serve it for a while"
+        )
+    cipher = open_cipher(task.store_texts, task.work_dir)
+    kept = read_texts(task.work_dir / TEXTS_FILE, cipher, task.name)
+    return gather(task, kept, old, cipher.recognise, last_judged(task.work_dir))
+
+
+def _old(task: Task) -> LabelledSet | None:
+    """Return what the present student learnt from, if it is of the same teacher."""
+    from students.errors import BadInputs
+    from students.label.record import load_labels
+
+    try:
+        labelled, record = load_labels(task.work_dir)
+    except BadInputs as error:
+        click.echo(f"No old labels: {error}", err=True)
+        return None
+    if (record.teacher.model, record.teacher.revision) != (
+        task.teacher.model,
+        task.teacher.revision,
+    ):
+        click.echo("The old labels are of another teacher: not learnt from.", err=True)
+        return None
+    return labelled.take(record.split_rows()["train"])
+
+
+def _words(material: Material) -> str:
+    sizes = ", ".join(f"{name} {len(rows):,}" for name, rows in material.splits.items())
+    words = (
+        f"{material.escalations:,} escalations, {material.audits:,} audits, {material.old:,} old "
+        f"labels: {sizes} (rows by weight; {material.effective:,.0f} effective to learn from)."
+    )
+    if material.of_another_teacher:
+        words += f" {material.of_another_teacher:,} kept texts are of another teacher: left out."
+    return words

@@ -1,0 +1,277 @@
+"""What teaches never judges, what judges is a fresh random sample, and the weights are right."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from router.cli import main
+from students.distill.retrain import MOST_WEIGHT, gather, last_judged, part_of
+from students.distill.suspects import COLUMNS, read_gold, suspects, write_suspects
+from students.errors import BadInputs
+from students.label.labelled import LabelledSet
+from students.runtime.bundle import find_bundle
+from students.sections import TextsSection
+from students.task import load_task
+from students.texts.cipher import open_cipher
+from students.texts.learnt import bundles_of
+from students.texts.store import TEXTS_FILE, KeptText, Said, TextWriter
+
+WORDS = {
+    "help": ["please", "send", "water", "food", "rescue", "trapped", "urgent", "medicine"],
+    "other": ["thanks", "weather", "report", "news", "yesterday", "nice", "photo", "music"],
+}
+NAMES = tuple(WORDS)
+
+
+@pytest.fixture
+def at(tmp_path):
+    """A task that keeps texts."""
+    task = {
+        "name": "demo", "labels": list(NAMES), "work_dir": "work", "audit_rate": 0.1,
+        "teacher": {
+            "mode": "classify", "base_url": "http://127.0.0.1:9", "model": "m", "revision": "1",
+            "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1},
+        },
+        "inputs": {"path": "inputs.csv"},
+        "promise": {"agreement": 0.95},
+        "student": {"temperatures": [1], "hard_weights": [0], "l2": [0.01]},
+        "store_texts": {"basis": "a test", "mask": False},
+    }  # fmt: skip
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task))
+    return tmp_path
+
+
+def traffic(n, rate=0.1, seed=0, start=0.0, teacher="m@1", prefix="r"):
+    """What a router keeps: a third escalated; of all, `rate` drawn."""
+    rng = np.random.default_rng(seed)
+    for i in range(n):
+        label = int(rng.integers(2))
+        text = " ".join(rng.choice(WORDS[NAMES[label]], 4)) + f" {rng.integers(10**6)}"
+        escalated, drawn = rng.random() < 1 / 3, rng.random() < rate
+        if not escalated and not drawn:
+            continue
+        shares = [0.05, 0.05]
+        shares[label] = 0.95
+        yield KeptText(
+            task="demo",
+            request_id=f"{prefix}-{i}",
+            at=start + i,
+            kind="escalation" if escalated else "audit",
+            propensity=rate if drawn else 0.0,
+            said=Said(
+                text=text,
+                student_label=NAMES[label],
+                confidence=0.9,
+                teacher_label=NAMES[label],
+                probabilities=shares,
+                teacher=teacher,
+            ),
+        )
+
+
+def keep(at, texts):
+    """Write texts into the task's store and read them back."""
+    task = load_task(at / "task.yaml")
+    cipher = open_cipher(task.store_texts, task.work_dir)
+    writer = TextWriter(
+        task.work_dir / TEXTS_FILE, cipher, TextsSection(basis="a test", mask=False), lambda: 0.0
+    )
+    for text in texts:
+        writer.put(text)
+    writer.close()
+    assert writer.dropped == 0
+    return task, cipher
+
+
+def recognised(texts):
+    """Kept texts as a store gives them back."""
+    import hashlib
+
+    import msgspec
+
+    for one in texts:
+        digest = hashlib.blake2b(one.said.text.encode(), digest_size=16).hexdigest()
+        yield msgspec.structs.replace(one, recognised=digest)
+
+
+def nobody(text):
+    """Recognises old texts as ones that teach."""
+    return "0" * 32
+
+
+def test_no_text_is_on_both_sides_and_only_draws_judge(at):
+    """Copies of a text stay together; what judges was drawn, what teaches is weighted."""
+    task = load_task(at / "task.yaml")
+    kept = [
+        *recognised(traffic(6_000)),
+        *recognised(traffic(6_000, start=10_000.0, prefix="again")),
+    ]
+    found = gather(task, kept, None, nobody)
+    texts = {name: {found.labelled.texts[i] for i in rows} for name, rows in found.splits.items()}
+    names = list(texts)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            assert not texts[one] & texts[other]
+    drawn = {one.said.text for one in kept if one.propensity}
+    assert all(texts[name] <= drawn for name in names if name != "train")
+    # Of drawn judges the share of escalations is that of the traffic, a third.
+    kinds = {one.said.text: one.kind for one in kept}
+    judged = [kinds[found.labelled.texts[i]] for i in found.splits["calibration"]]
+    assert np.mean([kind == "escalation" for kind in judged]) == pytest.approx(1 / 3, abs=0.09)
+    # An audit teaches as often as the kept answers it stands for: 1 / 0.1.
+    train = [kinds[found.labelled.texts[i]] for i in found.splits["train"]]
+    assert np.mean([kind == "escalation" for kind in train]) == pytest.approx(1 / 3, abs=0.06)
+    assert found.effective < len(train)
+
+
+def test_the_weight_of_an_audit_has_its_bound(at):
+    """One in a thousand does not stand for a thousand, or one text would be the student."""
+    task = load_task(at / "task.yaml").model_copy(update={"audit_rate": 0.02})
+    kept = list(recognised(traffic(60_000, rate=0.02)))
+    found = gather(task, kept, None, nobody)
+    audits = {one.said.text for one in kept if one.kind == "audit"}
+    counts = np.unique(found.splits["train"], return_counts=True)[1]
+    assert counts.max() == MOST_WEIGHT
+    assert audits
+
+
+def test_draws_at_two_rates_are_thinned_to_the_rarest(at):
+    """The sample that judges is plain again."""
+    task = load_task(at / "task.yaml")
+    often = list(recognised(traffic(4_000, rate=0.8)))
+    rare = list(recognised(traffic(8_000, rate=0.2, seed=1, start=9_000.0, prefix="later")))
+    found = gather(task, often + rare, None, nobody)
+    at_of = {one.said.text: one.at for one in often + rare}
+    judged = [at_of[found.labelled.texts[i]] for i in found.splits["calibration"]]
+    share = np.mean([moment < 9_000 for moment in judged])
+    assert share == pytest.approx(1 / 3, abs=0.08)  # 4,000 of 12,000 requests, not 3,200 of 4,800
+
+
+def test_rows_that_judged_the_last_student_judge_no_other(at):
+    """Only what came since is fresh; it may still be too little, and that is said."""
+    task = load_task(at / "task.yaml")
+    kept = list(recognised(traffic(6_000)))
+    found = gather(task, kept, None, nobody, since=3_000.0)
+    at_of = {one.said.text: one.at for one in kept}
+    for name in ("calibration", "test"):
+        assert min(at_of[found.labelled.texts[i]] for i in found.splits[name]) > 3_000
+    with pytest.raises(BadInputs, match="calibration 0 of 59"):
+        gather(task, kept, None, nobody, since=6_000.0)
+
+
+def test_old_labels_teach_and_never_judge(at):
+    """They join what is learnt from, but for texts that judge."""
+    task = load_task(at / "task.yaml")
+    shares = np.tile(np.array([[0.9, 0.1]], np.float32), (40, 1))
+    zero = np.zeros(40, np.float32)
+    old = LabelledSet(
+        task.schema_, tuple(f"old {i}" for i in range(40)), shares, zero, zero > 1,
+        np.full(40, -1, np.int32),
+    )  # fmt: skip
+    kept = list(recognised(traffic(6_000)))
+    found = gather(task, kept, old, lambda t: ("0" if int(t[4:]) % 2 else "f") * 32)
+    assert found.old == 20
+    where = {name for name, rows in found.splits.items() for i in rows
+             if found.labelled.texts[i].startswith("old")}  # fmt: skip
+    assert where == {"train"}
+
+
+def test_what_was_lost_or_is_of_another_teacher_is_no_sample(at):
+    """More than 5 % without an answer is refused; another teacher's answers are left out."""
+    task = load_task(at / "task.yaml")
+    kept = list(recognised(traffic(6_000)))
+    foreign = list(recognised(traffic(500, teacher="m@0", prefix="old")))
+    assert gather(task, kept + foreign, None, nobody).of_another_teacher == len(foreign)
+    import msgspec
+
+    gone = [
+        msgspec.structs.replace(
+            one, said=msgspec.structs.replace(one.said, probabilities=None, teacher_label=None)
+        )
+        if one.kind == "audit" and i % 8 == 0
+        else one
+        for i, one in enumerate(kept)
+    ]
+    with pytest.raises(BadInputs, match="no random sample"):
+        gather(task, gone, None, nobody)
+
+
+def test_every_hash_has_its_part():
+    """Half teaches, half judges."""
+    parts = [part_of(f"{i:03x}" + "0" * 29) for i in range(4096)]
+    share = {name: parts.count(name) / 4096 for name in dict.fromkeys(parts)}
+    assert share == {
+        "train": pytest.approx(0.38, abs=0.001),
+        "validation": pytest.approx(0.06, abs=0.001),
+        "temperature": pytest.approx(0.06, abs=0.001),
+        "calibration": pytest.approx(0.30, abs=0.001),
+        "test": pytest.approx(0.20, abs=0.001),
+    }
+
+
+@pytest.mark.torch
+def test_the_command_makes_a_certified_candidate_that_is_not_served(at):
+    """Distilled, certified, noted; `latest` stays; a second one finds nothing fresh."""
+    task, cipher = keep(at, traffic(8_000))
+    run = ["retrain", "--task", str(at / "task.yaml"), "--json"]
+    bundles = task.work_dir / "bundles"
+    bundles.mkdir(parents=True)
+    (bundles / "latest").write_text("0123456789ab\n")
+    dry = CliRunner().invoke(main, [*run, "--dry-run"])
+    assert "escalations" in dry.stderr
+    done = CliRunner().invoke(main, run)
+    assert done.exit_code in (0, 5), (done.output, done.exception)
+    said = json.loads(done.stdout)
+    assert said["refusal"] is None
+    certificate = find_bundle(task.work_dir, said["bundle"]).manifest.certificate
+    assert (certificate.use, certificate.promise) == (1, "system")
+    assert certificate.agreement_lower_bound >= 0.95
+    assert (bundles / "latest").read_text().strip() == "0123456789ab"
+    assert last_judged(task.work_dir) > 0
+    texts = [cipher.recognise(one.said.text) for one in traffic(8_000)]
+    taught = [text for text in texts if part_of(text) == "train"]
+    assert bundles_of(task.work_dir, taught[:1]) == [said["bundle"]]
+    again = CliRunner().invoke(main, run)
+    assert "too little was kept" in str(again.exception)
+
+
+def test_suspects_are_sure_and_contradicted():
+    """The surest first; what nobody compared is no suspect."""
+
+    def one(name, student, teacher, confidence, kind="audit"):
+        said = Said(
+            text=f"=text {name}", student_label=student, teacher_label=teacher,
+            confidence=confidence, probabilities=[0.3, 0.7],
+        )  # fmt: skip
+        return KeptText(task="demo", request_id=name, at=0.0, kind=kind, propensity=0.1, said=said)
+
+    rows = [
+        one("a", "help", "other", 0.91),
+        one("b", "help", "other", 0.99),
+        one("c", "help", "help", 0.99),
+        one("d", "help", None, 0.99),
+        one("e", "help", "", 0.95),
+        one("f", "help", "other", 0.5, kind="escalation"),
+    ]
+    found = suspects(rows, NAMES)
+    assert [row.request_id for row in found] == ["b", "e", "a"]
+    file = io.StringIO()
+    assert write_suspects(file, found, NAMES) == 3
+    table = list(csv.DictReader(io.StringIO(file.getvalue())))
+    assert tuple(table[0]) == COLUMNS
+    assert table[0]["text"] == "'=text b"  # no spreadsheet runs it
+    assert [row["teacher_share"] for row in table] == ["0.7000", "", "0.7000"]
+    table[1]["gold"] = " help "
+    filled = io.StringIO()
+    writer = csv.DictWriter(filled, COLUMNS)
+    writer.writeheader()
+    writer.writerows(table)
+    filled.seek(0)
+    assert read_gold(filled) == [("e", "help")]
