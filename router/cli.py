@@ -111,6 +111,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.encoder:encoder",
         "Share of an encoder's own texts a second that the router keeps.",
     ),
+    "batch": (
+        "router.bench.batch:batch",
+        "A big table answered: texts a second and memory, beside the student alone and pandas.",
+    ),
     "soak": (
         "router.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",

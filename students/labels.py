@@ -106,7 +106,7 @@ class LabelDistribution:
     @property
     def argmax(self) -> int:
         """Index of the most probable label."""
-        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+        return self.probabilities.index(max(self.probabilities))
 
     @property
     def unsure(self) -> bool:
@@ -114,8 +114,9 @@ class LabelDistribution:
 
         Two labels are level where both are bounded guesses, or where two answers cancel out.
         """
-        best, *rest = sorted(self.probabilities, reverse=True)[:2]
-        return self.label_mass < UNSURE_LABEL_MASS or self.other > best or best in rest
+        best = max(self.probabilities)
+        level = self.probabilities.count(best) > 1
+        return self.label_mass < UNSURE_LABEL_MASS or self.other > best or level
 
     @property
     def label(self) -> int | None:

@@ -47,7 +47,12 @@ class TokenUsage:
     """How the requests of a sum differ; None: each is taken to be the mean one."""
 
     def __post_init__(self) -> None:
-        for name in _COUNTED:
+        counts = (
+            self.input_tokens, self.output_tokens, self.cached_input_tokens,
+            self.cache_write_tokens, self.requests,
+        )  # fmt: skip
+        whole = all(type(count) is int for count in counts) and min(counts) >= 0
+        for name in () if whole else _COUNTED:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise BadUsage(f"{name} is {value!r}; a whole number of at least 0 is needed")

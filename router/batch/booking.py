@@ -9,7 +9,7 @@ from decimal import Decimal
 import numpy as np
 
 from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
-from router.batch.asking import payer_of
+from router.batch.asking import AskedTexts, payer_of
 from router.batch.deciding import REASONS, ROUTES, Contact, Decided, RowQuestions
 from router.batch.journal import RouteTally
 from router.batch.scoring import ScoredChunk
@@ -17,6 +17,7 @@ from router.clock import Clock
 from router.ledger.entry import Entry, Sums
 from router.policy import Reason, Route
 from students.label.cache import BrokenCall, ReplyCache
+from students.labels import NO_LABEL
 from students.task import Task
 
 SURFACE = "batch"
@@ -68,9 +69,11 @@ class Bookkeeper:
         self._text_hash = text_hash
         self._wall = wall
 
-    def books(self, chunk: ScoredChunk, questions: RowQuestions, decided: Decided) -> Books:
+    def books(
+        self, chunk: ScoredChunk, questions: RowQuestions, asked: AskedTexts, decided: Decided
+    ) -> Books:
         """Make the books of a chunk that is decided."""
-        entries = [self._entry(chunk, questions, decided, one) for one in decided.contacts]
+        entries = [self._entry(chunk, questions, asked, decided, one) for one in decided.contacts]
         broken = list(
             map(self._broken, self._cache.broken_calls(payer_of(self._job, chunk.number)))
         )
@@ -87,12 +90,19 @@ class Bookkeeper:
         )
 
     def _entry(
-        self, chunk: ScoredChunk, questions: RowQuestions, decided: Decided, contact: Contact
+        self,
+        chunk: ScoredChunk,
+        questions: RowQuestions,
+        asked: AskedTexts,
+        decided: Decided,
+        contact: Contact,
     ) -> Entry:
-        row, said, columns = contact.row, contact.said, decided.columns
+        row, columns = contact.row, decided.columns
         label, own = int(columns.labels[row]), int(chunk.said.labels[row])
         sure = float(columns.confidences[row])
-        usage = said.usage if said is not None and contact.paid else NO_USAGE
+        usage, usd, estimated = NO_USAGE, Decimal(0), False
+        if contact.paid:
+            usage, usd, estimated = asked.known.bill(contact.at)
         route = ROUTES[columns.routes[row]]
         return Entry(
             at=self._wall(),
@@ -105,7 +115,7 @@ class Bookkeeper:
             label=self._names[label] if label >= 0 else None,
             confidence=sure if np.isfinite(sure) else None,
             student_usd=self._student_usd,
-            teacher_usd=said.usd if said is not None and contact.paid else Decimal(0),
+            teacher_usd=usd,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cached_input_tokens=usage.cached_input_tokens,
@@ -114,18 +124,17 @@ class Bookkeeper:
             degraded=route is Route.DEGRADED,
             audited=contact.audited,
             propensity=self._rate if questions.drawn[row] else 0.0,
-            text_sha256=self._text_hash(questions.texts[questions.place[row]]),
-            estimated=said is not None and contact.paid and said.estimated,
+            text_sha256=self._text_hash(questions.texts[contact.at]),
+            estimated=estimated,
             model=self._task.teacher.model,
             student_label=self._names[own] if own >= 0 else None,
             teacher_label=self._taught(contact),
         )
 
     def _taught(self, contact: Contact) -> str | None:
-        if contact.said is None:
+        if contact.taught is None:
             return None
-        label = contact.said.distribution.label
-        return "" if label is None else self._names[label]
+        return "" if contact.taught == NO_LABEL else self._names[contact.taught]
 
     def _others(self, decided: Decided) -> Iterator[tuple[tuple[Route, Reason], Sums]]:
         """Sums of the rows that have no entry."""

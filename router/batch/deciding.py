@@ -24,8 +24,7 @@ from router.policy import (
     why_unusable,
 )
 from router.teacher.guard import failure_of
-from students.label.answers import CachedAnswer
-from students.labels import FloatArray, LabelDistribution, Prediction
+from students.labels import NO_LABEL, FloatArray, Prediction
 from students.task import Task
 
 Int64 = npt.NDArray[np.int64]
@@ -58,11 +57,16 @@ class RowQuestions:
 class Contact:
     """One row that the teacher was concerned with: what the ledger says of it.
 
-    `said` is None where it gave no answer; `paid` says whether this row is the one that pays.
+    Attributes:
+        at: its text's place among those asked about.
+        taught: the label that the teacher's answer means, `NO_LABEL` for none; None: no answer.
+        paid: this row is the one that pays for the answer.
+        audited: the answer was for an audit.
     """
 
     row: int
-    said: CachedAnswer | None
+    at: int
+    taught: int | None
     paid: bool
     audited: bool
 
@@ -142,44 +146,47 @@ class Decider:
         contacts: list[Contact] = []
         payers: set[int] = set()
         audited = disagreed = lost = 0
+        labels = asked.known.labels().tolist()
         for row in sorted(questions.place):
             at = questions.place[row]
-            said = asked.known.get(at)
+            taught = labels[at] if at in asked.known else None
             pays = at in asked.paid and at not in payers
-            if pays and said is not None:
+            if pays:
                 payers.add(at)
-                answers.pays(row, said.usd)
+                answers.pays(row, asked.known.bill(at)[1])
             audit = row not in questions.decisions
             if audit:
-                lost += said is None
+                lost += taught is None
             else:
-                route, label, reason = self._answer(chunk, row, questions.decisions[row], at, asked)
+                route, label, reason = self._answer(chunk, row, questions, taught, asked)
                 answers.answered(row, route, label, reason)
-            if said is not None and questions.drawn[row] and (audit or route is Route.TEACHER):
-                taught = said.distribution.label
+            if taught is not None and questions.drawn[row] and (audit or route is Route.TEACHER):
                 self._watch.compared(
                     f"{self._job}-{chunk.first + row}",
                     _prediction(chunk, row),
-                    taught,
+                    None if taught == NO_LABEL else taught,
                     escalated=not audit,
                 )
                 audited += audit
                 disagreed += audit and taught != chunk.said.labels[row]
-            if said is not None or at in asked.left:
-                contacts.append(Contact(row, said, pays, audit and said is not None))
+            if taught is not None or at in asked.left:
+                contacts.append(Contact(row, at, taught, pays, audit and taught is not None))
         return Decided(answers.columns(self._names), contacts, audited, int(disagreed), lost)
 
     def _answer(
-        self, chunk: ScoredChunk, row: int, decision: Decision, at: int, asked: AskedTexts
+        self,
+        chunk: ScoredChunk,
+        row: int,
+        questions: RowQuestions,
+        taught: int | None,
+        asked: AskedTexts,
     ) -> tuple[Route, int | None, Reason]:
         """Who answers a row that the student was not sure of: as the pipeline decides it."""
-        failed = OUT_OF_BUDGET.reason
-        if at in asked.known:
-            said: LabelDistribution = asked.known[at].distribution
-            unusable = why_unusable(said)
-            if unusable is None:
-                return Route.TEACHER, said.label, decision.reason
-            failed = unusable
+        at, failed = questions.place[row], OUT_OF_BUDGET.reason
+        if taught is not None:
+            if taught != NO_LABEL:
+                return Route.TEACHER, taught, questions.decisions[row].reason
+            failed = why_unusable(asked.known[at].distribution) or Reason.TEACHER_UNSURE
         elif at in asked.left:
             failed = failure_of(asked.left[at])[1]
         own = int(chunk.said.labels[row])

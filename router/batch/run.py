@@ -139,7 +139,7 @@ class BatchJob:
                         questions = decider.questions(chunk)
                         asked = await desk.ask(chunk.number, questions.texts)
                         decided = decider.settle(chunk, questions, asked)
-                        books = keeper.books(chunk, questions, decided)
+                        books = keeper.books(chunk, questions, asked, decided)
                         ruling = await asyncio.to_thread(self.watch.fold, journal.job)
                         if finishing is not None:
                             await finishing

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 from students.label.labelled import LabelledSet
-from students.labels import LabelDistribution, LabelSchema, means_label
+from students.labels import NO_LABEL, LabelDistribution, LabelSchema, means_label
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -97,6 +97,18 @@ class Answers(MutableMapping[int, CachedAnswer]):
             raise KeyError(row)
         self._there[row] = False
         self._count -= 1
+
+    def labels(self) -> Int32:
+        """The label that each row's answer means, (N,); `NO_LABEL` for none, or no answer."""
+        found = np.full(self._there.size, NO_LABEL, np.int32)
+        for rows in self._slices():
+            best = self._probabilities[rows].argmax(axis=1)
+            found[rows] = np.where(self._mean_label(rows), best, NO_LABEL)
+        return found
+
+    def bill(self, row: int) -> tuple[TokenUsage, Decimal, bool]:
+        """What a row's answer consumed and cost, and whether that is an estimate."""
+        return (*self._known[self._bill[row]], bool(self._estimated[row]))
 
     @property
     def usd(self) -> Decimal:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ _READ = (
     "refused, estimated"
 )
 _KEY_BYTES = 32
+_KEYS_AT_ONCE = 500
 _PAID_BY = "CASE ? WHEN '' THEN payer = '' ELSE substr(payer, 1, ?) = ? END"
 
 
@@ -172,28 +174,28 @@ class ReplyCache:
         return found
 
     def find(self, texts: Sequence[str]) -> tuple[Answers, dict[int, str]]:
-        """Return what is known of a few texts, and who paid for it, by position in `texts`.
-
-        As `read`, where the file holds many more answers than are asked for.
-        """
+        """As `read`, of few texts among many answers, and who paid for each."""
         found, payers = Answers(len(texts)), {}
-        for i, text in enumerate(texts):
-            if row := self._row(text_key(text)):
-                found[i], payers[i] = _kept(row[1:]), str(row[0])
+        places = {text_key(text): i for i, text in enumerate(texts)}
+        keys = list(places)
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            rows = self._db.execute(
+                f"SELECT text_sha256, payer, {_READ} FROM replies WHERE teacher = ? "
+                f"AND repeat = 0 AND text_sha256 IN ({', '.join('?' * len(some))})",
+                (self._teacher, *some),
+            )
+            for key, payer, *row in rows:
+                found[places[key]], payers[places[key]] = _kept(row), str(payer)
         return found, payers
-
-    def _row(self, key: bytes) -> Sequence[Any] | None:
-        row: Sequence[Any] | None = self._db.execute(
-            f"SELECT payer, {_READ} FROM replies "
-            "WHERE teacher = ? AND text_sha256 = ? AND repeat = 0",
-            (self._teacher, key),
-        ).fetchone()
-        return row
 
     def usage(self, key: bytes) -> TokenUsage | None:
         """Return what asking about a text consumed, by its `text_key`; None where it is unknown."""
-        row = self._row(key)
-        return None if row is None else _kept(row[1:]).usage
+        row = self._db.execute(
+            f"SELECT {_READ} FROM replies WHERE teacher = ? AND text_sha256 = ? AND repeat = 0",
+            (self._teacher, key),
+        ).fetchone()
+        return None if row is None else _kept(row).usage
 
     def paid(self, payers: str = "") -> Decimal:
         """Return what labelling paid, whatever for; or those whose names begin with `payers`."""
@@ -326,6 +328,7 @@ class ReplyCache:
         self.close()
 
 
+@lru_cache(maxsize=4_096)
 def text_key(text: str) -> bytes:
     """Fingerprint of a text, also of one with lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -160,7 +160,7 @@ class LinearStudent:
                 f"the weights answer {weights.bias.size} labels, the manifest names {len(schema)}"
             )
         self.schema = schema
-        self._weights = weights
+        self.weights = weights
         self._temperature = temperature
         self._margin = kind == "margin"
 
@@ -173,11 +173,11 @@ class LinearStudent:
     @property
     def folds(self) -> bool:
         """Whether texts are folded (`hashing.folded`) before they are read, or only lowered."""
-        return self._weights.folded
+        return self.weights.folded
 
     def answer_packed(self, data: UInt8, offsets: Int64) -> tuple[Float32, Int64, Float32]:
         """Answer N texts that lie end to end: probabilities (N, K), labels and confidences (N,)."""
-        values = self._weights.logits_of(data, offsets)
+        values = self.weights.logits_of(data, offsets)
         best = np.empty(offsets.size - 1, np.int64)
         sure = np.empty(offsets.size - 1, np.float32)
         hashing.answer(values, self._temperature, self._margin, best, sure)

@@ -14,7 +14,7 @@ from costmodel.extras import EXTRA_OF
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("router", "students", "costmodel", "loadtests")
 # Peers of the benches, and vLLM's measured rival: run by scripts in environments of their own.
-NOT_OURS = {"ciw", "simpy", "fleet_sim"}
+NOT_OURS = {"ciw", "simpy", "fleet_sim", "pandas"}
 
 
 def _imported() -> set[str]:

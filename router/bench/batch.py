@@ -1,0 +1,242 @@
+"""`raisehand bench batch`: a big table answered, beside the student alone and what others would do.
+
+The texts are made up: words from a lexicon, so that the file is as large as asked for and can be
+made in seconds. The student is a linear one of 77 labels with a table of the size that Banking77
+gives it and random weights: speed does not depend on what they say. Its threshold is put where the
+share asked for escalates; the teacher answers at once, in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from students.runtime.linear import LinearStudent
+    from students.teachers.protocol import TeacherReply
+
+LABELS, BUCKETS, ROWS_KEPT = 77, 1 << 18, 60_000
+WORDS, LEXICON = 9, 4_000
+GROUP = 1_000_000
+"""Rows that are made, and written as a row group, at once."""
+SAMPLE = 20_000
+AT_ONCE = 256
+"""Texts of one call, to the student alone and to the teacher."""
+PEER = Path(__file__).parent / "peers" / "pandas_loop.py"
+
+
+@click.command(name="batch", epilog="Example: raisehand bench batch --rows 1000000 --json")
+@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(10_000))
+@click.option("--escalated", default=0.05, show_default=True, help="Share of rows that are unsure.")
+@click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@click.option("--peer-python", type=click.Path(path_type=Path), help="Python with pandas.")
+@click.option("--peer-rows", default=200_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--keep", type=click.Path(path_type=Path), help="Folder to work in, and to leave.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def batch(
+    rows: int,
+    escalated: float,
+    threads: int | None,
+    peer_python: Path | None,
+    peer_rows: int,
+    keep: Path | None,
+    as_json: bool,
+) -> None:
+    """Answer a table with a linear student of 77 labels and an instant teacher."""
+    with TemporaryDirectory() as made:
+        folder = keep or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        table = folder / "in.parquet"
+        make_table(table, rows)
+        figures = measure(folder, table, rows, escalated, threads)
+        if peer_python is not None:
+            figures["peer"] = _peer(peer_python, table, peer_rows)
+    if as_json:
+        click.echo(json.dumps(figures, indent=1))
+        return
+    for name, value in figures.items():
+        click.echo(f"{name:<34} {value}")
+
+
+def make_table(path: Path, rows: int) -> None:
+    """Write so many different texts of about 60 characters as Parquet."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlucmfwypvbgk"))
+    words = pa.array(["".join(rng.choice(letters, rng.integers(2, 10))) for _ in range(LEXICON)])
+    schema = pa.schema([("id", pa.int64()), ("text", pa.string())])
+    with pq.ParquetWriter(path, schema) as writer:
+        for first in range(0, rows, GROUP):
+            n = min(GROUP, rows - first)
+            chosen = np.minimum(rng.geometric(0.002, (WORDS, n)) - 1, LEXICON - 1)
+            texts = pc.binary_join_element_wise(*(words.take(pa.array(one)) for one in chosen), " ")
+            ids = pa.array(np.arange(first, first + n))
+            writer.write_table(pa.table([ids, texts], schema), row_group_size=n)
+
+
+def measure(
+    folder: Path, table: Path, rows: int, escalated: float, threads: int | None
+) -> dict[str, Any]:
+    """Answer the table in this process; return its figures beside those of the student alone."""
+    import asyncio
+
+    from router.batch.opening import BatchOpening, BatchOptions
+    from router.batch.tables.parquet import read_rows
+    from students.task import load_task
+
+    sample = next(read_rows(table, "text", SAMPLE)).texts.to_pylist()
+    student = make_student()
+    said = sorted(one.confidence for one in student.predict(sample))
+    own = [student_speed(student, sample)]
+    threshold = said[int(escalated * len(said))]
+    write_task(folder, student, threshold)
+    options = BatchOptions(str(table), str(folder / "out"), threads=threads)
+    opening = BatchOpening(load_task(folder / "task.yaml"), options)
+    opening.teacher = InstantTeacher(opening)
+    with opening.job() as job:
+        before, started = time.process_time(), time.perf_counter()
+        asyncio.run(job.run())
+        wall_s, cpu_s = time.perf_counter() - started, time.process_time() - before
+        summary = opening.summary(job)
+        own.append(student_speed(student, sample))
+    opening.output.forget()
+    answered = {f"{one.route}, {one.reason}": one.rows for one in summary.tallies}
+    return {
+        "rows": summary.rows,
+        "answered": answered,
+        "wall_s": round(wall_s, 1),
+        "cpu_s": round(cpu_s, 1),
+        "texts_per_s": round(rows / wall_s),
+        "texts_per_cpu_s": round(rows / cpu_s),
+        "student_alone_texts_per_cpu_s": [round(speed) for speed in own],
+        "share_of_the_student_s_own": round(rows / cpu_s / mean(own), 2),
+        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "threads": job.threads,
+        "load_average_before_and_after": [round(x, 1) for x in os.getloadavg()[:2]],
+    }
+
+
+def make_student() -> LinearStudent:
+    """A linear student of 77 labels with random weights."""
+    import numpy as np
+
+    from students.labels import LabelSchema
+    from students.runtime.linear import LinearStudent, LinearWeights
+
+    rng = np.random.default_rng(0)
+    slots = np.full(BUCKETS, -1, np.int32)
+    slots[rng.permutation(BUCKETS)[:ROWS_KEPT]] = np.arange(ROWS_KEPT, dtype=np.int32)
+    weights = LinearWeights.of(
+        3, 5, slots, rng.uniform(1, 5, ROWS_KEPT).astype(np.float32),
+        rng.normal(size=(ROWS_KEPT, LABELS)).astype(np.float32) * 3,
+        np.zeros(LABELS, np.float32), "sublinear",
+    )  # fmt: skip
+    return LinearStudent(LabelSchema(tuple(f"label {k}" for k in range(LABELS))), weights)
+
+
+def student_speed(student: LinearStudent, texts: Sequence[str], rounds: int = 5) -> float:
+    """Texts a CPU second of `predict` in calls of 256 texts, the median of some rounds."""
+    speeds = []
+    for _ in range(rounds + 1):
+        before = time.process_time()
+        for start in range(0, len(texts), AT_ONCE):
+            student.predict(texts[start : start + AT_ONCE])
+        speeds.append(len(texts) / (time.process_time() - before))
+    return median(speeds[1:])
+
+
+def write_task(folder: Path, student: LinearStudent, threshold: float) -> None:
+    """Write a task file, and the student as its certified bundle."""
+    import yaml
+    from safetensors.numpy import save_file
+
+    from students.certificate import Certificate
+    from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
+    from students.task import load_task
+    from students.teachers import make_teacher
+
+    labels = student.schema.names
+    document = {
+        "name": "bench",
+        "labels": list(labels),
+        "teacher": {
+            "mode": "classify", "base_url": "http://127.0.0.1:9", "model": "instant",
+            "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1},
+            "texts_per_call": AT_ONCE,
+        },
+        "inputs": {"path": "in.parquet"},
+        "audit_rate": 0,
+    }  # fmt: skip
+    (folder / "task.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    task = load_task(folder / "task.yaml")
+    weights = student.weights
+
+    def describe(files: dict[str, str]) -> Manifest:
+        parts = ("linear", weights.config(), files, 1.0, "max_probability", labels)
+        certificate = Certificate(
+            promise="system", agreement=0.97, confidence=0.95,
+            thresholds=(threshold,) * len(labels), n_calibration=0, n_accepted=0, disagreements=0,
+            agreement_lower_bound=0.97, coverage=0.95, method="none: a bench", use=1,
+            teacher_model="instant", teacher_revision="unknown", teacher_mode="classify",
+            artefact_sha256=artefact_sha256(*parts), calibration_sha256="0" * 64,
+            date="2026-01-01",
+        )  # fmt: skip
+        return Manifest(
+            task="bench", labels=labels, family="linear", config=weights.config(), temperature=1.0,
+            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
+            certificate=certificate, created="2026-01-01",
+        )  # fmt: skip
+
+    with draft(task.work_dir / "bundles") as path:
+        save_file(weights.tensors(), path / "weights.safetensors")
+        publish(path, describe(hash_files(path)))
+
+
+class InstantTeacher:
+    """Answers at once and in this process, as /classify would: the first label, surely."""
+
+    def __init__(self, like: Any) -> None:
+        self.schema = like.teacher.schema
+        self.descriptor = like.teacher.descriptor
+
+    async def label(
+        self, texts: Sequence[str], *, timeout_s: float | None = None
+    ) -> list[TeacherReply]:
+        """Answer each text."""
+        from costmodel.money.pricing import TokenUsage
+        from students.labels import LabelDistribution
+        from students.teachers.protocol import TeacherReply
+
+        said = LabelDistribution.hard(0, LABELS)
+        return [
+            TeacherReply(said, TokenUsage(1 + len(text) // 4), "label 0", "{}") for text in texts
+        ]
+
+    async def check(self, *, timeout_s: float | None = None) -> None:
+        """It is always there."""
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def _peer(python: Path, table: Path, rows: int) -> dict[str, Any]:
+    """Run what others would do, in an environment of its own."""
+    done = subprocess.run(
+        [python, PEER, table, str(rows), str(LABELS)], capture_output=True, text=True, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
