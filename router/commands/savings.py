@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -15,12 +13,11 @@ from typing import TYPE_CHECKING
 import click
 
 from router.insight.invoice import InvoiceLine, reconcile
-from router.insight.savings import FEWEST, Savings, first_kept, read_savings
-from router.ledger.rollup import DAY_S
-from router.ledger.schema import open_ledger
+from router.insight.periods import periods, projected
+from router.insight.savings import FEWEST, Savings
 
 if TYPE_CHECKING:
-    from students.task import Task
+    pass
 
 
 @click.command(epilog="Example: raisehand savings --task task.yaml --invoice november.csv")
@@ -55,48 +52,6 @@ def savings(
         return
     found = periods(path, task, time.time())
     click.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
-
-
-def periods(path: Path, task: Task, now: float) -> dict[str, Savings]:
-    """Return the savings of today and of the month to date (UTC).
-
-    Raises:
-        BadLedger: there is no ledger.
-    """
-    rent = _rent(task)
-    moment = datetime.fromtimestamp(now, UTC)
-    month = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-    with closing(open_ledger(path)) as connection:
-        month = max(month, first_kept(connection))
-    return {
-        name: read_savings(path, task.name, start, now, rent_usd_per_hour=rent)
-        for name, start in (("today", now // DAY_S * DAY_S), ("month", month))
-    }
-
-
-def projected(month: Savings) -> tuple[Decimal, Decimal, Decimal] | None:
-    """Return saved, low and high of the whole month, if all of it is as its days so far.
-
-    None from less than a day: nobody's month is like its first hour.
-    """
-    elapsed = month.end - month.start
-    if elapsed < DAY_S or month.saved is None or month.interval is None:
-        return None
-    moment = datetime.fromtimestamp(month.end, UTC)
-    days = calendar.monthrange(moment.year, moment.month)[1]
-    times = Decimal(days * DAY_S / elapsed)
-    low, high = month.interval
-    return month.saved * times, low * times, high * times
-
-
-def _rent(task: Task) -> Decimal:
-    from costmodel.money.pricebook import price_of
-    from costmodel.money.pricing import MachinePrice
-
-    price = price_of(task.student.price)
-    if not isinstance(price, MachinePrice):
-        return Decimal(0)
-    return price.usd_per_hour * task.student.min_machines
 
 
 def _document(found: dict[str, Savings]) -> dict[str, object]:

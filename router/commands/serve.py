@@ -380,6 +380,7 @@ def _admin(
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
         ledger=options.ledger_path
         or next(iter(service.tasks.values())).task.work_dir / "ledger.sqlite",
+        inside=share is not None,
     )
     if share is not None:
         return Admin(app, share.listen_for_operators(), settings, on_stop=app.close)

@@ -33,6 +33,7 @@ from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
 from router.process.board.board import Board
 from router.process.board.books import BookKeeper, SlowBooks
+from router.process.board.changes import ChangeLog
 from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
@@ -149,7 +150,13 @@ class OneWorker:
 
 
 def create_admin(
-    service: Service, load: Load, token: str, what_if: WhatIfOf, *, ledger: Path | None = None
+    service: Service,
+    load: Load,
+    token: str,
+    what_if: WhatIfOf,
+    *,
+    ledger: Path | None = None,
+    inside: bool = False,
 ) -> AdminApp:
     """Build the admin application: every path needs the token, or a session that it opened.
 
@@ -159,6 +166,7 @@ def create_admin(
         token: the operators'.
         what_if: its page for a bundle.
         ledger: the file that the page adds up; None: it shows no money.
+        inside: the supervisor of several workers stands in front.
     """
     stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
     tasks = [served.task for served in service.tasks.values()]
@@ -181,7 +189,9 @@ def create_admin(
     app.include_router(_change(service, load))
     ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
     gate = KeyGate(ring, BoardRoutes(board, app), service.metrics.turned_away)
-    return AdminApp(AdminDoor(SignIn(gate, token)), board, books)
+    record = ChangeLog(service).record
+    door = AdminDoor(SignIn(gate, token), record, inside=inside)
+    return AdminApp(door, board, books)
 
 
 def state_of(served: Served) -> TaskState:

@@ -7,7 +7,8 @@ must come from the port's own pages or from no page at all.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,23 +18,48 @@ from router.http.edge import App, Message, Receive, Send, send_reply
 
 _LOOKS = ("GET", "HEAD", "OPTIONS")
 _OWN_PAGES = (b"same-origin", b"none")
+OPERATOR = b"x-raisehand-operator"
+"""Who made a change that the supervisor passes on; only to the first worker that is told."""
 _SHOWN = 200
 """Bytes of a change's body that are written down: a bundle, a share, a threshold."""
 log = logging.getLogger("router.admin.changes")
 
 
-class AdminDoor:
-    """Wraps the admin application: refuses changes from elsewhere, logs those that were made."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an operator did."""
 
-    def __init__(self, app: App) -> None:
+    who: str
+    method: str
+    path: str
+    body: str
+
+
+Record = Callable[[Change], Awaitable[None]]
+"""Keeps a change where all can see it."""
+
+
+class AdminDoor:
+    """Wraps the admin application: refuses changes from elsewhere, logs those that were made.
+
+    Args:
+        app: the application.
+        record: told of each change; None: the log alone has it.
+        inside: the supervisor stands in front, and says who it was to one of its workers.
+    """
+
+    def __init__(self, app: App, record: Record | None = None, *, inside: bool = False) -> None:
         self._app = app
+        self._record = record
+        self._inside = inside
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
         if scope["type"] != "http" or scope["method"] in _LOOKS:
             await self._app(scope, receive, send)
             return
-        if is_from_elsewhere(dict(scope["headers"])):
+        headers = dict(scope["headers"])
+        if is_from_elsewhere(headers):
             refusal = Forbidden("A page of another site may change nothing here.")
             await send_reply(send, refused(refusal, native_error), "admin")
             return
@@ -50,10 +76,15 @@ class AdminDoor:
             await send(message)
 
         await self._app(scope, hear, tell)
-        if status < 300:
-            who = (scope.get("client") or ("a socket",))[0]
-            change = bytes(body[:_SHOWN]).decode("utf-8", "replace")
-            log.info("%s changed %s %s %s", who, scope["method"], scope["path"], change)
+        if status >= 300:
+            return
+        who = str((scope.get("client") or ("a socket",))[0])
+        words = bytes(body[:_SHOWN]).decode("utf-8", "replace")
+        log.info("%s changed %s %s %s", who, scope["method"], scope["path"], words)
+        if self._inside:
+            who = headers.get(OPERATOR, b"").decode("latin-1")
+        if self._record is not None and who:
+            await self._record(Change(who, scope["method"], scope["path"], words))
 
 
 def is_from_elsewhere(headers: Mapping[bytes, bytes]) -> bool:

@@ -28,7 +28,7 @@ from router.errors import BodyTooLarge, Conflict, Refusal, Unavailable
 from router.http.edge import App, Receive, Send
 from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
-from router.process.admin_door import AdminDoor
+from router.process.admin_door import OPERATOR, AdminDoor
 from router.process.board.board import Board
 from router.process.board.books import SlowBooks
 from router.process.board.pulse import Pulse
@@ -145,22 +145,23 @@ class Relay:
                 if reply is not None:
                     return reply
             raise Unavailable("No worker answers; they are being started.")
-        return await self._change(request.method, target, await _body(request))
+        who = request.client.host if request.client else "a socket"
+        return await self._change(request.method, target, await _body(request), who)
 
-    async def _change(self, method: str, target: str, body: bytes) -> Response:
+    async def _change(self, method: str, target: str, body: bytes, who: str) -> Response:
         if self._changing:
             raise Conflict("Another change is being made; wait until it is there.")
         self._changing = True
         try:
             async with self._busy:  # a worker that is being brought up is waited for
-                return await self._tell(method, target, body)
+                return await self._tell(method, target, body, who)
         finally:
             self._changing = False
 
-    async def _tell(self, method: str, target: str, body: bytes) -> Response:
+    async def _tell(self, method: str, target: str, body: bytes, who: str) -> Response:
         replies: list[Response | None] = []
         for index in range(len(self._workers)):
-            replies.append(await self._ask(index, method, target, body, timeout_s=None))
+            replies.append(await self._ask(index, method, target, body, who, timeout_s=None))
             if replies[-1] is not None:
                 break
         first = replies[-1]
@@ -194,13 +195,20 @@ class Relay:
         method: str,
         target: str,
         body: bytes | None = None,
+        who: str = "",
         timeout_s: float | None = LOOK_S,
     ) -> Response | None:
-        """Return what a worker answers; None when it is not there."""
+        """Return what a worker answers; None when it is not there.
+
+        `who` is the operator behind a change, told to the worker that shall write it down.
+        """
+        told = {OPERATOR.decode(): who} if who else None
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                self._workers[index].request(method, f"http://worker{target}", data=body) as reply,
+                self._workers[index].request(
+                    method, f"http://worker{target}", data=body, headers=told
+                ) as reply,
             ):
                 return Response(await reply.read(), reply.status, media_type=reply.content_type)
         except (aiohttp.ClientError, OSError):

@@ -125,11 +125,16 @@ function showPromise(part, task) {
   fill(part("line"), told ? [audits.low, audits.high, audits.agreement, line] : [], () => told ? [interval(audits, line)] : []);
   const lost = task.audits_lost ? ` Audits that could not be compared: ${count(task.audits_lost)}.` : "";
   const evidence = audits && audits.e_value !== null ? `Evidence against the promise: ${amount(audits.e_value, 2)}` + (audits.alarm_at ? ` (alarm at ${count(audits.alarm_at)}).` : ".") : "";
-  write(part("evidence"), audits?.alarmed ? `ALARM: the promise is broken${audits.figures.reason ? ` (${plain(String(audits.figures.reason))})` : ""}. ${evidence}${lost}` : evidence + lost, audits?.alarmed ? "bad" : "");
+  const figures = audits?.figures || {}, raised = figures.status === "raised";
+  const standing = audits?.alarmed ? "ALARM: only the teacher answers." : raised ? `Raised by audits: the student answers from confidence ${amount(figures.threshold, 4)} (rung ${figures.rung} of ${figures.rungs}).` : "";
+  const why = standing && figures.broken ? ` Broken: ${figures.broken}.` : "", down = standing && figures.proof != null ? ` Evidence for a step down: ${amount(figures.proof, 2)} of ${count(figures.proved_at)}.` : "";
+  write(part("standing"), standing + why + down, standing ? "bad" : "");
+  write(part("evidence"), evidence + lost);
   write(part("promised"), line === null ? "The bundle on disk has no certificate to show." :
     `Promised: at least ${percent(line)} of ${card.promise === "strict" ? "the answers that the student gives" : "all answers"} agree, at ${percent(card.confidence, 0)} confidence.`);
   const classes = card?.classes || [];
-  fill(part("classes"), classes, () => classes.map(one => make("li", `${one.label}: at least ${percent(one.agreement)} promised`)));
+  const broken = String(figures.broken || "").split(", ");
+  fill(part("classes"), [classes, broken], () => classes.map(one => make("li", `${one.label}: at least ${percent(one.agreement)} promised${broken.includes(one.label) ? ", BROKEN" : ""}`)));
 }
 
 function showMoney(name, part, task, all) {

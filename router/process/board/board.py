@@ -153,5 +153,6 @@ def _task(
             "today": spent.today.get(name),
             "month": spent.month.get(name),
             "read": spent.read,
+            "saved": books.saved.get(name) if books else None,
         },
     }

@@ -14,6 +14,7 @@ import msgspec
 
 from router.errors import BadLedger
 from router.process.board.cards import BundleCard, cards_of
+from router.process.board.saving import SavedSoFar, SavingReader
 from router.process.board.spending import SpendingSums, SpentSoFar
 from router.shared.records import Event, StoreAway
 from students.task import Task
@@ -32,6 +33,8 @@ class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
 
     spent: SpentSoFar | None
     """None: there is no ledger file, or it cannot be read now."""
+    saved: dict[str, SavedSoFar]
+    """By task; empty until the ledger was read."""
     bundles: dict[str, list[BundleCard]]
     """By task."""
     events: list[Event]
@@ -54,7 +57,8 @@ class BookKeeper:
         stores: Sequence[ReadEvents] = (),
     ) -> None:
         self._tasks = tuple(tasks)
-        self._sums = None if ledger is None else SpendingSums(ledger)
+        self._money = None if ledger is None else (SpendingSums(ledger), SavingReader(ledger))
+        self._saved: dict[str, SavedSoFar] = {}
         self._stores = tuple(stores)
         self._events: deque[Event] = deque(maxlen=EVENTS)
         self._last_events = [0] * len(self._stores)
@@ -66,13 +70,13 @@ class BookKeeper:
 
     async def read(self) -> SlowBooks:
         """Return what is known, at most `KEPT_S` old; sums grow in the background."""
-        if self._sums is not None and (self._adding is None or self._adding.done()):
-            self._adding = asyncio.create_task(self._add_up(self._sums))
+        if self._money is not None and (self._adding is None or self._adding.done()):
+            self._adding = asyncio.create_task(self._add_up(*self._money))
         async with self._lock:
             if self._told is None or time.monotonic() - self._told_at > KEPT_S:
                 self._told = await asyncio.to_thread(self._read)
                 self._told_at = time.monotonic()
-            return msgspec.structs.replace(self._told, spent=self._spent)
+            return msgspec.structs.replace(self._told, spent=self._spent, saved=self._saved)
 
     async def close(self) -> None:
         """Let go of what is being read."""
@@ -81,16 +85,15 @@ class BookKeeper:
             with suppress(asyncio.CancelledError):
                 await self._adding
 
-    async def _add_up(self, sums: SpendingSums) -> None:
-        while True:
-            try:
+    async def _add_up(self, sums: SpendingSums, savings: SavingReader) -> None:
+        try:
+            self._spent = await asyncio.to_thread(sums.advance, chunks=4)
+            while self._spent.read < 1.0:
                 self._spent = await asyncio.to_thread(sums.advance, chunks=4)
-            except BadLedger as fault:
-                self._spent = None
-                log.warning("the page shows no money: %s", fault)
-                return
-            if self._spent.read >= 1.0:
-                return
+            self._saved = await asyncio.to_thread(savings.read, self._tasks)
+        except BadLedger as fault:
+            self._spent = None
+            log.warning("the page shows no money: %s", fault)
 
     def _read(self) -> SlowBooks:
         for index, read in enumerate(self._stores):
@@ -102,6 +105,7 @@ class BookKeeper:
                 log.warning("the page shows no new events: %s", away)
         return SlowBooks(
             spent=None,
+            saved={},
             bundles={task.name: cards_of(task) for task in self._tasks},
             events=sorted(self._events, key=lambda event: event.at, reverse=True),
         )

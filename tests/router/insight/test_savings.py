@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from router.cli import main
-from router.commands.savings import projected
 from router.errors import BadLedger
+from router.insight.periods import projected
 from router.insight.savings import FEWEST, Savings, asymptotic_margin, read_savings
 from router.ledger.rollup import fold
 from router.ledger.sqlite import SqliteLedger

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from router.process.admin_door import AdminDoor, is_from_elsewhere
+from router.process.admin_door import OPERATOR, AdminDoor, is_from_elsewhere
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,20 @@ async def test_what_was_changed_is_in_the_log_and_nothing_else(request_asgi, cap
     assert record.name == "router.admin.changes"
     words = 'client changed PUT /tasks/t/threshold {"threshold": 0.5}'
     assert record.getMessage() == words
+
+
+async def test_a_change_is_recorded_once_with_who_made_it(request_asgi):
+    """By the door itself; behind the supervisor only where that says who it was."""
+    told = []
+
+    async def record(change):
+        told.append((change.who, change.path))
+
+    body, path = b'{"threshold": 0.5}', "/tasks/t/threshold"
+    forged = [(OPERATOR, b"10.0.0.1")]
+    await request_asgi(AdminDoor(_app, record), "PUT", path, [body], forged)
+    await request_asgi(AdminDoor(_app, record), "PUT", path, [b"no"])
+    assert told == [("client", path)]
+    await request_asgi(AdminDoor(_app, record, inside=True), "PUT", path, [body])
+    await request_asgi(AdminDoor(_app, record, inside=True), "PUT", path, [body], forged)
+    assert told[1:] == [("10.0.0.1", path)]

@@ -18,7 +18,7 @@ TASK = {
     "teacher_refusal_probability": 0.0, "escalation_budget_fill": None, "audits": None,
     "audits_lost": 1,
 }  # fmt: skip
-BOOKS = SlowBooks(spent=None, bundles={}, events=[])
+BOOKS = SlowBooks(spent=None, saved={}, bundles={}, events=[])
 
 
 def pulse(**changes):

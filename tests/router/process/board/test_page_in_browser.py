@@ -51,8 +51,8 @@ def test_sign_in_look_and_swap(
     ask(router, "it drifts: drift")
     tab.wait("document.querySelector('#routes').rows.length === 2")
     tab.wait("document.querySelector('[data-f=interval]').textContent.includes(' audits differ')")
-    tab.wait("document.querySelector('[data-f=saved]').textContent.includes('$')")
-    assert "301" in tab.run("document.querySelector('[data-f=paid]').innerText")
+    tab.wait("document.querySelector('[data-f=paid] td')?.textContent === '301'")
+    assert "$" in tab.run("document.querySelector('[data-f=saved]').textContent")
     assert tab.run("document.querySelector('[data-f=what-if]').href.includes('per_day=')")
     for size, dark in VIEWS:
         seen = tab if (size, dark) == VIEWS[0] else signed_in(router, size, dark)
@@ -78,6 +78,7 @@ def test_sign_in_look_and_swap(
     tab.wait(f"document.querySelector('#done').textContent === '{other} answers urgent.'")
     assert _state(router, token)["tasks"]["urgent"]["bundle"] == other
     tab.wait(f"document.querySelector('[data-f=bundle]').innerText.includes('{other}')")
+    tab.wait("document.querySelector('#event-rows')?.innerText.includes('operator: bundle')")
     assert tab.troubles == []
     tab.run("document.querySelector('[action=logout] button').click()")
     tab.wait("document.querySelector('#token')")
@@ -96,6 +97,8 @@ def test_workers_are_one_and_a_refusal_is_said(serve, folder_with_two, signed_in
     tab.run("document.querySelector('#drain').click()")
     tab.run("document.querySelector('#confirm-yes').click()")
     tab.wait("document.querySelector('#summary').textContent.includes('It drains')")
+    tab.wait("document.querySelector('#event-rows')?.innerText.includes('operator: drain')")
+    assert tab.run("document.querySelector('#event-rows').rows.length") == 1
     assert [worker["draining"] for worker in _state(router, token)["workers"]] == [True, True]
     (folder / ".raisehand" / "bundles" / other / "weights.safetensors").write_bytes(b"altered")
     tab.run("document.querySelector('[data-act=bundle]').click()")
