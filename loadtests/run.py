@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console
 
 from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
 from loadtests.inputs.request import Wanted
-from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.predict.prediction import (
     LoadProfile,
     Prediction,
@@ -122,6 +124,43 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
     if search.broken_off is not None:
         raise search.broken_off
     return knee.rate is not None and knee.ended_by == "tolerance"
+
+
+def against(wanted: Wanted, spec: LoadSpec) -> bool:
+    """Test two servers in turns, A B B A …, compare them, show and write it.
+
+    Raises:
+        GeneratorFailed, KeyboardInterrupt: nothing is compared then.
+    """
+    from loadtests.compare.comparison import compare_runs
+    from loadtests.compare.page import comparison_page
+    from loadtests.compare.shown import show_load_comparison
+
+    assert wanted.against is not None
+    files.check(wanted.outputs)
+    null = _null_check(wanted, spec)
+    found: dict[str, list[LoadReport]] = {spec.url: [], wanted.against: []}
+    for k, seed in enumerate(range(spec.seed, spec.seed + wanted.repeats)):
+        for url in reversed(found) if k % 2 else found:
+            each = load_spec(**{**spec.model_dump(), "url": url, "seed": seed})
+            with terminal.progress_bar(each) as progress:
+                found[url].append(_doubted(run_load(each, wanted.slo, progress=progress), null))
+    sides = {
+        url: _conclude(replace(wanted, url=url), reports, null, None)
+        for url, reports in found.items()
+    }
+    a, b = sides.values()
+    compared = compare_runs([a], [b])
+    show_load_comparison(compared)
+    whole = {"comparison": compared, "a": a, "b": b}
+    forms: dict[str, Callable[[], str]] = {
+        "json": lambda: json.dumps({k: v.model_dump(mode="json") for k, v in whole.items()}) + "\n",
+        "html": lambda: comparison_page(compared).html(),
+    }
+    for name, form in forms.items():
+        if name in wanted.outputs:
+            files.write(wanted.outputs[name], form())
+    return compared.passed
 
 
 def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from loadtests.commands.compare import compare
+from loadtests.commands.history import history
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -88,6 +91,7 @@ WHAT = _options(
     click.option("--past", multiple=True, type=float, help="With --knee: also this multiple."),
     click.option("--confirm", type=click.IntRange(1), help="With --knee: runs that must hold; 3."),
     click.option("--most-runs", type=click.IntRange(1), help="With --knee: at most; 40."),
+    click.option("--against", help="Test this URL, too, in turns, and compare the two."),
     click.option("--fit", is_flag=True, help="Measure the profile that predictions start from."),
     click.option("--fit-at", multiple=True, type=float, help="With --fit: rates to measure at."),
     click.option("--profile", type=PATH, help="Predict from this; default: in the work_dir."),
@@ -102,9 +106,10 @@ OUTPUT = _options(
 )
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog="Example: raisehand loadtest --url http://127.0.0.1:8080 --inputs data.csv "
-    "--text text --rate 100 --duration 20"
+    "--text text --rate 100 --duration 20",
 )
 @TARGET
 @TRAFFIC
@@ -122,6 +127,15 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
     """
     import signal
 
+    from loadtests.errors import BadLoadSpec
+
+    if context.invoked_subcommand is not None:
+        if given(context):
+            raise BadLoadSpec(
+                f"{context.invoked_subcommand} reads what was measured; leave out the options "
+                f"before it"
+            )
+        return
     from loadtests.inputs.request import wanted_of
 
     # A terminated test ends its own servers and generators and writes what it has, as an
@@ -130,6 +144,10 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
         signal.signal(end, signal.default_int_handler)
     if not _carry_out(wanted_of(given(context))):
         raise click.exceptions.Exit(1)
+
+
+loadtest.add_command(compare)
+loadtest.add_command(history)
 
 
 def given(context: click.Context) -> dict[str, Any]:
@@ -170,7 +188,7 @@ def _carry_out(wanted: Wanted) -> bool:
 
 
 def _on(wanted: Wanted, url: str | None, reset: Callable[[], None] | None) -> bool:
-    from loadtests.run import find, fit_profile, predict_only, test
+    from loadtests.run import against, find, fit_profile, predict_only, test
 
     if wanted.predict_only:
         return predict_only(wanted)
@@ -178,6 +196,8 @@ def _on(wanted: Wanted, url: str | None, reset: Callable[[], None] | None) -> bo
     spec = wanted.spec(url)
     if wanted.fit:
         return fit_profile(wanted, spec)
+    if wanted.against is not None:
+        return against(wanted, spec)
     if wanted.knee:
         return find(wanted, spec)
     return test(wanted, spec, reset or (lambda: None))

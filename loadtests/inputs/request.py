@@ -26,6 +26,7 @@ MODES: Mapping[str, frozenset[str]] = {
     "knee": frozenset({"json_path", "html_path"}),
     "fit": frozenset(),
     "predict_only": frozenset({"json_path"}),
+    "against": frozenset({"json_path", "html_path", "repeats"}),
 }
 """What is done instead of a test, and what can be written of it."""
 OF_A_TEST = ("json_path", "html_path", "junit_path", "history", "samples", "repeats")
@@ -53,6 +54,8 @@ class Wanted:
     confirm: int = 3
     """Runs that have to hold at the knee."""
     most_runs: int = 40
+    against: str | None = None
+    """The URL of another server: both are tested in turns and compared."""
     fit: bool = False
     fit_at: tuple[float, ...] = FITTED_RATES
     predict_only: bool = False
@@ -130,6 +133,8 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     url = left.pop("url", None)
     if url is None and task is None and "predict_only" not in left:
         raise BadLoadSpec("there is no target; give --url of a running server, or --task")
+    if "against" in left and url is None:
+        raise BadLoadSpec("--against compares two running servers; give --url of the first")
     if "fit" in left and task is None:
         raise BadLoadSpec("--fit needs --task: the teacher's limits are part of the profile")
     outputs = {
@@ -156,6 +161,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
             "past",
             "confirm",
             "most_runs",
+            "against",
             "fit",
             "fit_at",
             "predict_only",

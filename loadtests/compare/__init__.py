@@ -1,0 +1,1 @@
+"""Two load tests beside each other, and many in a row."""
