@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from router.errors import BadLedger
 from router.ledger.entry import Entry
 from router.ledger.rollup import CREATE_DAYS
+from students.private_file import make_private
 
 SCHEMA_VERSION = 3
 PREPARE_S = 10.0
@@ -94,8 +94,7 @@ def prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
     give_up_at = time.monotonic() + PREPARE_S
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's only
+            make_private(path)
             with closing(connect(path)) as connection:
                 _check_version(path, connection)
                 connection.executescript(_CREATE + CREATE_DAYS)

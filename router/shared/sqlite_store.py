@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from router.shared.records import StoreAway
 from router.shared.store import Execute, Rows, Store
+from students.private_file import make_private
 
 STORE_FILE = "shared.sqlite"
 """In the work_dir."""
@@ -109,8 +109,7 @@ class SqliteStore(Store):
         if self._connection is not None and self._file != _identity(self.path):
             self._discard()
         if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's only
+            make_private(self.path)
             self._connection = _prepared(self.path)
             self._file = _identity(self.path)
         return self._connection

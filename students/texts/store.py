@@ -8,7 +8,6 @@ its task, request id, moment, kind and propensity.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Literal
 import msgspec
 
 from students.errors import BadTask
+from students.private_file import make_private
 from students.sections import TextsSection
 from students.texts.cipher import TextCipher
 from students.texts.pii import mask
@@ -254,8 +254,7 @@ def open_texts(path: Path) -> sqlite3.Connection:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # its owner's only
+    make_private(path)
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma secure_delete = on")
