@@ -72,6 +72,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     ),
     "webhook": ("router.commands.webhook:webhook", "Send each receiver of events a test."),
     "forget": ("students.commands.forget:forget", "Delete kept texts, by request or by text."),
+    "candidate": (
+        "router.commands.candidate:candidate",
+        "Shadow and promote the next student of a running router.",
+    ),
     "keys": ("router.commands.keys:keys", "Make, list and remove API keys."),
     "whatif": (
         "costmodel.commands.whatif:whatif",

@@ -37,6 +37,7 @@ from router.policy import (
 from router.promise.audit import AUDIT_PRIORITY, Auditor
 from router.promise.watch import Watch
 from router.request import Answer, Ask, Run
+from router.shadow import Shadow
 from router.student.batcher import Scored
 from router.student.loaded import ModelSlot
 from router.teacher.bill import Bill
@@ -106,6 +107,8 @@ class Pipeline:
         self.auditor = auditor
         self.threshold: float | None = None
         """An operator's: ask the teacher below this confidence, whatever the certificate allows."""
+        self.shadow: Shadow | None = None
+        """Compares a candidate with the student that serves; None: there is no candidate."""
         self._degrades = task.teacher.on_failure == "student"
         self.clock = clock
         self._in_flight = InFlight()
@@ -144,6 +147,8 @@ class Pipeline:
         await self._in_flight.close(timeout_s)
         if self.auditor is not None:
             await self.auditor.close(timeout_s)
+        if self.shadow is not None:
+            await self.shadow.close()
         if self.booking.texts is not None:
             await asyncio.to_thread(self.booking.texts.writer.close)
 
@@ -273,10 +278,11 @@ class Pipeline:
             assert self.auditor is not None
             self.booking.audited(run, answer, self.auditor.budget)
 
-    @staticmethod
-    def _compare(run: Run, watch: Watch, teacher: int | None, *, escalated: bool) -> None:
+    def _compare(self, run: Run, watch: Watch, teacher: int | None, *, escalated: bool) -> None:
         said = None if run.scored is None else run.scored.prediction
         watch.compared(run.ask.request_id, run.propensity, said, teacher, escalated=escalated)
+        if self.shadow is not None:
+            self.shadow.compare(run.ask.text, run.model, said, teacher)
 
     def _by_student(
         self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None

@@ -291,7 +291,7 @@ class TrafficSection(Section):
 
 
 class WebhookSection(Section):
-    """Who is told of events: alarms, changes of bundle or threshold, promotions."""
+    """Who is told of events: alarms, their end, what a candidate is worth."""
 
     kind: Literal["json", "slack"] = "json"
     url: HttpUrl | None = None
@@ -324,3 +324,20 @@ class TextsSection(Section):
     """The variable that holds the key: 32 random bytes in base64."""
     key_file: Path | None = None
     """A file that holds it, readable by its owner only; default: texts.key in the work_dir."""
+
+
+class PromotionSection(Section):
+    """When a candidate may take over, and how."""
+
+    margin: OpenFraction = 0.01
+    """By how much more often than the student that serves it may differ from the teacher."""
+    cost_margin: OpenFraction = 0.01
+    """By which share of all requests it may ask the teacher more often."""
+    error: OpenFraction = 0.05
+    """Probability that one that is worse by a margin is ever promoted."""
+    steps: tuple[OpenFraction, ...] = (0.01, 0.1, 0.5)
+    """Shares of the traffic that it answers on its way."""
+    step_audits: int = Field(default=100, ge=1)
+    """Comparisons between two steps."""
+    automatic: bool = False
+    """Whether the router takes the steps itself; else each is an operator's call."""

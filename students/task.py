@@ -26,6 +26,7 @@ from students.sections import (
     Fraction,
     InputsSection,
     PromiseSection,
+    PromotionSection,
     Section,
     StudentSection,
     TeacherSection,
@@ -60,6 +61,7 @@ class Task(Section):
     """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)
+    promotion: PromotionSection = PromotionSection()
     store_texts: TextsSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()
     work_dir: Path = Path(".raisehand")

@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 
 from router.errors import BadSettings
-from router.shared.records import Event
+from router.shared.records import SHADOW, Event
 from students.sections import WebhookSection
 from students.task import Task
 
@@ -54,7 +54,8 @@ class Webhook:
 
     def wants(self, event: Event) -> bool:
         """Whether it is told of an event."""
-        return event.task == self.task and (not self._kinds or event.kind in self._kinds)
+        task = event.task.removesuffix(SHADOW)
+        return task == self.task and (not self._kinds or event.kind in self._kinds)
 
     async def deliver(self, session: aiohttp.ClientSession, event: Event) -> str | None:
         """Post an event once; None when it was taken, else why not."""

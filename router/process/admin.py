@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from router.process.board.changes import ChangeLog
 from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
+from router.process.candidate import candidate_routes
 from router.shared.records import Figure
 from router.student.loaded import Model
 from students.errors import BadBundle
@@ -108,6 +110,9 @@ class TaskState:
     audits: Mapping[str, Figure] | None
     """What all workers' audits say of the current bundle's certificate."""
     audits_lost: int
+    shadow: str | None = None
+    duel: Mapping[str, Figure] | None = None
+    """How the shadow does beside the current bundle, over all workers."""
 
 
 class AdminApp:
@@ -212,6 +217,10 @@ def state_of(served: Served) -> TaskState:
         escalation_budget_fill=pipeline.budget.fill if pipeline.budget else None,
         audits=slot.current.watch.ruling.verdict.figures if slot.current.watch else None,
         audits_lost=pipeline.auditor.lost if pipeline.auditor else 0,
+        shadow=slot.shadow.bundle if slot.shadow else None,
+        duel=pipeline.shadow.ruling.verdict.figures
+        if pipeline.shadow and pipeline.shadow.ruling
+        else None,
     )
 
 
@@ -269,6 +278,8 @@ def _change(service: Service, load: Load) -> APIRouter:
             raise Conflict("Another bundle is being loaded; wait until it is there.")
         async with busy:
             return await asyncio.to_thread(load, served.task, bundle)
+
+    router.include_router(candidate_routes(service, loaded, partial(_find, service), state_of))
 
     @router.post("/tasks/{name}/bundle", summary="Verify, load and swap in a bundle")
     async def swap(name: str, body: BundleBody) -> TaskState:

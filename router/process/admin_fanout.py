@@ -227,6 +227,8 @@ def steps(state: State, wanted: State) -> Iterator[Step]:
                 yield "POST", f"{path}/bundle", {"bundle": want["bundle"]}
         elif now["bundle"] != want["bundle"]:
             yield "POST", f"{path}/bundle", {"bundle": want["bundle"]}
+        if want.get("shadow") is not None and now.get("shadow") is None:
+            yield "POST", f"{path}/shadow", {"bundle": want["shadow"]}
         if want["canary"] is not None and now["canary"] is None:
             canary = {"bundle": want["canary"], "share": want["canary_share"]}
             yield "POST", f"{path}/canary", canary

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+SHADOW = "#shadow"
+"""Behind a task's name: what is remembered of its candidates, apart from what is of its bundles."""
 Figure = float | int | str | None
 """What stands in the figures of a verdict or an event."""
 

@@ -58,6 +58,8 @@ class ModelSlot:
         self.previous: Model | None = None
         self.canary: Model | None = None
         self.canary_share = 0.0
+        self.shadow: Model | None = None
+        """Scored beside the current one, never answering; a canary may be it, too."""
         self._rng = rng or random.Random()
 
     def start(self) -> None:
@@ -86,6 +88,8 @@ class ModelSlot:
         before = self.models
         if model is self.canary:
             self.canary, self.canary_share = None, 0.0
+        if model is self.shadow:
+            self.shadow = None
         self.previous, self.current = self.current, model
         return self._left_out(before)
 
@@ -133,11 +137,43 @@ class ModelSlot:
         before, self.canary, self.canary_share = self.models, None, 0.0
         return self._left_out(before)
 
+    def set_shadow(self, model: Model) -> None:
+        """Let a model, loaded or not yet started, be scored beside the current one.
+
+        Raises:
+            BadSettings: it answers already, or another one is the shadow.
+        """
+        self.may_be_shadow(model.bundle)
+        self._admit(model)
+        self.shadow = model
+
+    def may_be_shadow(self, bundle: str) -> None:
+        """Ask before it is loaded.
+
+        Raises:
+            BadSettings: it answers already, or another one is the shadow.
+        """
+        if bundle == self.current.bundle:
+            raise BadSettings(f"bundle {bundle} answers every request already")
+        if self.shadow is not None and bundle != self.shadow.bundle:
+            raise BadSettings(f"bundle {self.shadow.bundle} is the shadow; end it first")
+
+    def end_shadow(self) -> Model | None:
+        """Score none beside the current one; return a model to retire, as `swap`.
+
+        Raises:
+            BadSettings: there is no shadow.
+        """
+        if self.shadow is None:
+            raise BadSettings("there is no shadow to end")
+        before, self.shadow = self.models, None
+        return self._left_out(before)
+
     @property
     def models(self) -> list[Model]:
         """Every loaded model, once."""
         found = [self.current]
-        for model in (self.previous, self.canary):
+        for model in (self.previous, self.canary, self.shadow):
             if model is not None and model not in found:
                 found.append(model)
         return found

@@ -56,7 +56,8 @@ PAGES = {("GET", "/"), ("GET", "/board")}
 
 def test_every_admin_path_exists():
     """Paths of the table are routes of the admin application, or of the page around it."""
-    source = (ROOT / "router/process/admin.py").read_text(encoding="utf-8")
+    files = [ROOT / "router/process" / f"{name}.py" for name in ("admin", "candidate")]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
     routes = {
         (method.upper(), path.replace("{name}", "NAME").replace("{page:path}", ""))
         for method, path in re.findall(r'@router\.(get|post|put)\("([^"]+)"', source)
