@@ -326,10 +326,13 @@ def calm(folder):
     return bundle.id
 
 
-def publish_certified(folder, says):
-    """Publish a bundle that always says one label, with a certificate that fits."""
+def publish_certified(folder, says, weights=None, rungs=()):
+    """Publish a bundle that always says one label, with a certificate that fits.
+
+    Other `weights` say something else, and `rungs` are the thresholds that audits may raise it to.
+    """
     task = load_task(folder / "task.yaml")
-    weights = LinearWeights.of(
+    weights = weights or LinearWeights.of(
         3, 4,
         np.full(16, -1, np.int32),
         np.zeros(0, np.float32),
@@ -350,7 +353,7 @@ def publish_certified(folder, says):
         return Manifest(
             task="urgent", labels=labels, family="linear", config=SERVED_CONFIG, temperature=1.0,
             confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
-            certificate=certificate, created="2026-01-01",
+            certificate=certificate, rungs=rungs, created="2026-01-01",
         )  # fmt: skip
 
     with draft(task.work_dir / "bundles") as path:

@@ -109,7 +109,7 @@ function interval(audits, line) {
   put("circle", {cx: at(audits.agreement), cy: 28, r: 6, class: "point"});
   if (line !== null) {
     put("line", {x1: at(line), x2: at(line), y1: 15, y2: 44, class: "promised"});
-    put("text", {x: at(line), y: 10, "text-anchor": "middle"}, `promised ${percent(line)}`);
+    put("text", {x: Math.min(340, Math.max(60, at(line))), y: 10, "text-anchor": "middle"}, `promised ${percent(line)}`);
   }
   put("text", {x: 10, y: 54}, percent(from));
   put("text", {x: 390, y: 54, "text-anchor": "end"}, "100 %");
@@ -139,10 +139,10 @@ function showPromise(part, task) {
 
 function showMoney(name, part, task, all) {
   const money = task.money, today = money?.today, month = money?.month, saving = money?.saved;
-  write(part("saved"), saving?.saved != null ? `${usd(+saving.saved)} saved this month` : month ? `${usd(+month.student_usd + +month.teacher_usd)} paid this month` : money ? "Nothing was paid this month" : "No ledger can be read",
+  write(part("saved"), saving?.saved != null ? (+saving.saved < 0 ? `${usd(-saving.saved)} more than the teacher alone, this month` : `${usd(+saving.saved)} saved this month`) : month ? `${usd(+month.student_usd + +month.teacher_usd)} paid this month` : money ? "Nothing was paid this month" : "No ledger can be read",
     saving?.saved != null ? (+saving.saved < 0 ? "bad" : saving.low != null && +saving.low > 0 ? "good" : "") : "");
   write(part("saved-detail"), saving?.saved == null ? "" : (saving.low == null ? "too few audits for an interval yet" : `${usd(+saving.low)} to ${usd(+saving.high)}, 95 %`) +
-    `; the same requests at the teacher alone: ${usd(+saving.counterfactual)}` + (saving.projected ? `; the month at this pace: ${usd(+saving.projected[0])} (${usd(+saving.projected[1])} to ${usd(+saving.projected[2])})` : ""));
+    `; the same requests at the teacher alone: ${usd(+saving.counterfactual)}; as of ${moment(saving.at).slice(11)} UTC` + (saving.projected ? `; the month at this pace: ${usd(+saving.projected[0])} (${usd(+saving.projected[1])} to ${usd(+saving.projected[2])})` : ""));
   const paid = (label, sums) => sums ? [[label, count(sums.requests), usd(+sums.teacher_usd), usd(+sums.student_usd)]] : [];
   const rows = [...paid("today (UTC)", today), ...paid("this month", month)];
   part("paid").hidden = !rows.length;
@@ -219,7 +219,7 @@ function summaryOf(got) {
     draining ? "It drains: unready, still answering." : ""].filter(Boolean).join(" ");
 }
 
-const figuresOf = figures => Object.entries(figures).filter(([, value]) => value !== null).map(([name, value]) =>
+const figuresOf = figures => Object.entries(figures).filter(([, value]) => value !== null && value !== "").map(([name, value]) =>
   `${plain(name)} ${typeof value === "number" ? amount(value, Number.isInteger(value) ? 0 : 3) : value}`).join(", ");
 
 function show(got) {
@@ -227,7 +227,7 @@ function show(got) {
   document.body.classList.remove("stale");
   write(byId("summary"), summaryOf(got));
   const alarmed = Object.entries(got.tasks).filter(([, task]) => task.audits?.alarmed);
-  write(byId("alert"), alarmed.map(([name, task]) => `${name}: audits say that bundle ${task.bundle} no longer keeps its promise; everything it does not keep goes to the teacher.`).join(" "));
+  write(byId("alert"), alarmed.map(([name, task]) => `${name}: audits say that bundle ${task.bundle} no longer keeps its promise; only the teacher answers until fresh audits prove a threshold.`).join(" "));
   byId("alert").hidden = !alarmed.length;
   showNow(got);
   for (const [name, task] of Object.entries(got.tasks)) showTask(name, task, got.reasons.filter(one => one[0] === name).reduce((sum, one) => sum + one[3], 0));

@@ -10,7 +10,7 @@ from pathlib import Path
 from router.insight.periods import periods, projected
 from students.task import Task
 
-EVERY_S = 60.0
+EVERY_S = 10.0
 REST = 20.0
 """Times as long as a reading took none is made: a twentieth of a core."""
 
@@ -66,7 +66,7 @@ class SavingReader:
         low, high = month.interval or (None, None)
         return SavedSoFar(
             at=now,
-            saved=month.saved,
+            saved=month.saved if month.requests else None,
             low=low,
             high=high,
             counterfactual=month.counterfactual,

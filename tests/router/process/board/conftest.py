@@ -51,6 +51,19 @@ def ask():
 
 
 @pytest.fixture
+def state_of():
+    """What a router's admin port says of itself."""
+
+    def read(router):
+        request = urllib.request.Request(router.admin + "/state")
+        request.add_header("authorization", f"Bearer {TOKEN}")
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    return read
+
+
+@pytest.fixture
 def signed_in(chromium):
     """Open a router's page in a new tab, as an operator does: by the token, once."""
 

@@ -1,8 +1,6 @@
 """The page of the admin port, in a real browser, of a real router: sign in, look, act."""
 
-import json
 import time
-import urllib.request
 
 import pytest
 
@@ -24,15 +22,8 @@ def folder_with_two(folder_of, publish_bundle, teacher):
     return folder, bundle.id, other
 
 
-def _state(router, token):
-    request = urllib.request.Request(router.admin + "/state")
-    request.add_header("authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        return json.load(reply)
-
-
 def test_sign_in_look_and_swap(
-    serve, folder_with_two, signed_in, ask, token, chromium, screenshots
+    serve, folder_with_two, signed_in, ask, state_of, token, chromium, screenshots
 ):
     """The token once; figures of every kind; axe-core on four screens; a swap by keyboard."""
     folder, bundle, other = folder_with_two
@@ -69,14 +60,14 @@ def test_sign_in_look_and_swap(
     assert tab.faults() == []
     tab.press("Escape")
     tab.wait("!document.querySelector('dialog').open")
-    assert _state(router, token)["tasks"]["urgent"]["bundle"] == bundle
+    assert state_of(router)["tasks"]["urgent"]["bundle"] == bundle
     tab.press("Enter")
     tab.wait("document.querySelector('dialog').open")
     tab.screenshot(screenshots / "board" / "swap.png", whole=False)
     tab.run("document.querySelector('#confirm-yes').focus()")
     tab.press("Enter")
     tab.wait(f"document.querySelector('#done').textContent === '{other} answers urgent.'")
-    assert _state(router, token)["tasks"]["urgent"]["bundle"] == other
+    assert state_of(router)["tasks"]["urgent"]["bundle"] == other
     tab.wait(f"document.querySelector('[data-f=bundle]').innerText.includes('{other}')")
     tab.wait("document.querySelector('#event-rows')?.innerText.includes('operator: bundle')")
     assert tab.troubles == []
@@ -85,7 +76,9 @@ def test_sign_in_look_and_swap(
     assert router.stop() == 0
 
 
-def test_workers_are_one_and_a_refusal_is_said(serve, folder_with_two, signed_in, ask, token):
+def test_workers_are_one_and_a_refusal_is_said(
+    serve, folder_with_two, signed_in, ask, state_of, token
+):
     """Two workers' counts are added up; a drain reaches both; what is refused says why."""
     folder, _, other = folder_with_two
     router = serve("--admin-port", "0", "--workers", "2", at=folder, admin_token=token)
@@ -99,7 +92,7 @@ def test_workers_are_one_and_a_refusal_is_said(serve, folder_with_two, signed_in
     tab.wait("document.querySelector('#summary').textContent.includes('It drains')")
     tab.wait("document.querySelector('#event-rows')?.innerText.includes('operator: drain')")
     assert tab.run("document.querySelector('#event-rows').rows.length") == 1
-    assert [worker["draining"] for worker in _state(router, token)["workers"]] == [True, True]
+    assert [worker["draining"] for worker in state_of(router)["workers"]] == [True, True]
     (folder / ".raisehand" / "bundles" / other / "weights.safetensors").write_bytes(b"altered")
     tab.run("document.querySelector('[data-act=bundle]').click()")
     tab.wait("document.querySelector('#chosen').options.length === 1")
