@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "Make and check the tables that several hosts share.",
     ),
     "audit": ("router.commands.audit:audit", "Show whether the promise is still kept."),
+    "canary": ("router.commands.canary:canary", "Ask whether the teacher is still the same."),
     "replay": (
         "router.commands.replay:replay_",
         "Show what another threshold would have done.",

@@ -154,6 +154,11 @@ class ApiPrice:
         return price
 
     @property
+    def ending(self) -> bool:
+        """Whether the supplier has announced the model's end; genai-prices knows no date of it."""
+        return bool(self._info.deprecated)
+
+    @property
     def words(self) -> str:
         """Unit prices, source and day, for people."""
         return f"{self.rates(self.as_of).words}, as of {self.as_of:%Y-%m-%d}"

@@ -97,6 +97,8 @@ def _rung(one: Mapping[str, Figure]) -> str:
     """Say in words which rung is in force and what would bring the next lower one back."""
     if one["status"] == "watching":
         return f"rung 0 of {one['rungs']}: the certified threshold"
+    if one["status"] == "void":
+        return "only the teacher answers, until another bundle is certified"
     floor = "only the teacher answers"
     if one["threshold"] is not None:
         floor = f"the teacher answers below {one['threshold']:.4f}"

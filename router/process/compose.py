@@ -33,7 +33,7 @@ from router.notify.webhook import Webhook
 from router.pipeline import Pipeline
 from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purser
 from router.promise.earlier import taking_over
-from router.promise.watch import Watch, judged_by
+from router.promise.watch import Watch, judge_of
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory
@@ -191,15 +191,7 @@ def load_model(
 
 
 def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
-    certificate = bundle.manifest.certificate
-    assert certificate is not None, "checked by check_fits"
-    reopen = judged_by(
-        certificate.promise,
-        certificate.agreement,
-        classes={one.label: one.agreement for one in certificate.per_class},
-        thresholds=dict(zip(bundle.manifest.labels, certificate.thresholds, strict=True)),
-        rungs=bundle.manifest.rungs,
-    )
+    reopen = judge_of(bundle.manifest)
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
     try:
         with taking_over(task.work_dir, bundle.id) as earlier:

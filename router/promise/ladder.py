@@ -51,6 +51,8 @@ class Standing(StrEnum):
     """The threshold is the lowest that audits since the alarm have proved."""
     ALARM = "alarm"
     """Only the teacher answers."""
+    VOID = "void"
+    """Only the teacher answers, until another bundle is certified: no audit can refute why."""
 
 
 class Rules(BaseModel):
@@ -93,6 +95,9 @@ class LadderEvidence(BaseModel):
     """1 until the first alarm; each alarm begins the next."""
     accused: tuple[str, ...]
     """Promises rejected since rung 0 was last in force."""
+    void: str = ""
+    """Why the certificate rests on nothing any more; empty while it does."""
+    void_figures: dict[str, float | int | str | None] = {}
     monitors: dict[str, Evidence]
     proofs: dict[str, tuple[Stakes, ...]]
 
@@ -111,10 +116,14 @@ class PromiseLadder:
         self.accused: frozenset[str] = frozenset()
         self.monitors = self._monitors()
         self.proofs: dict[str, RungProof] = {}
+        self.void = ""
+        self.void_figures: dict[str, float | int | str | None] = {}
 
     @property
     def standing(self) -> Standing:
         """What the router may do."""
+        if self.void:
+            return Standing.VOID
         if self.rung == 0:
             return Standing.WATCHING
         return Standing.ALARM if self.rung == self.rules.top else Standing.RAISED
@@ -122,9 +131,7 @@ class PromiseLadder:
     @property
     def eagerness(self) -> float:
         """How many times as often as usual requests are to be drawn."""
-        return {Standing.WATCHING: 1.0, Standing.RAISED: EAGER, Standing.ALARM: EAGER_TOP}[
-            self.standing
-        ]
+        return {Standing.RAISED: EAGER, Standing.ALARM: EAGER_TOP}.get(self.standing, 1.0)
 
     @property
     def threshold(self) -> float | None:
@@ -153,7 +160,9 @@ class PromiseLadder:
         return 1.0 / share_of(self.rules.wrong_return, max(1, self.spell - 1))
 
     def observe(self, audit: Audit) -> None:
-        """Take one audit and move if it says so."""
+        """Take one audit and move if it says so; of a void certificate it says nothing."""
+        if self.void:
+            return
         if self.rung < self.rules.top:
             self._watch(audit)
         kept_by = self.rules.kept_by(audit.student_label, audit.confidence)
@@ -176,6 +185,8 @@ class PromiseLadder:
             rung=self.rung,
             spell=self.spell,
             accused=tuple(sorted(self.accused)),
+            void=self.void,
+            void_figures=self.void_figures,
             monitors={name: one.evidence for name, one in self.monitors.items()},
             proofs={name: one.stakes for name, one in self.proofs.items()},
         )
@@ -186,6 +197,7 @@ class PromiseLadder:
         ladder = cls(evidence.rules)
         ladder.rung, ladder.spell = evidence.rung, evidence.spell
         ladder.accused = frozenset(evidence.accused)
+        ladder.void, ladder.void_figures = evidence.void, evidence.void_figures
         ladder.monitors = {name: Monitor.resume(one) for name, one in evidence.monitors.items()}
         ladder.proofs = {
             name: RungProof(evidence.rules.alphas[name], one)

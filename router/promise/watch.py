@@ -18,6 +18,7 @@ from router.errors import BadSettings
 from router.promise.ladder import OVERALL, LadderEvidence, PromiseLadder, Rules, Standing
 from router.shared.records import Audit, Figure, Judge, Reopen, Ruling, Verdict
 from students.labels import Prediction
+from students.runtime.bundle import Manifest
 
 BROKEN, RAISED = "promise_broken", "threshold_raised"
 """Why the teacher answers what the certificate would have left to the student."""
@@ -42,12 +43,11 @@ class PromiseJudge:
     def verdict(self) -> Verdict:
         """What follows from it now."""
         ladder = self.ladder
-        alarmed = ladder.standing is Standing.ALARM
-        raised = ladder.standing is Standing.RAISED
+        reasons = {Standing.ALARM: BROKEN, Standing.RAISED: RAISED, Standing.VOID: ladder.void}
         return Verdict(
-            escalate_all=alarmed,
+            escalate_all=ladder.standing in (Standing.ALARM, Standing.VOID),
             threshold=ladder.threshold,
-            reason=BROKEN if alarmed else RAISED if raised else "",
+            reason=reasons.get(ladder.standing, ""),
             eagerness=ladder.eagerness,
             figures=self._figures,
         )
@@ -71,6 +71,7 @@ class PromiseJudge:
             "proof": ladder.proof,
             "proved_at": ladder.proved_at,
             "alarms": ladder.spell - 1,
+            **ladder.void_figures,
         }
 
 
@@ -113,6 +114,34 @@ def judged_by(
         return PromiseJudge(PromiseLadder.resume(remembered))
 
     return reopen
+
+
+def judge_of(manifest: Manifest) -> Reopen:
+    """Return who judges a bundle, by its certificate.
+
+    Raises:
+        ValueError: it has none.
+    """
+    certificate = manifest.certificate
+    if certificate is None:
+        raise ValueError("a bundle without a certificate promises nothing that could be judged")
+    return judged_by(
+        certificate.promise,
+        certificate.agreement,
+        classes={one.label: one.agreement for one in certificate.per_class},
+        thresholds=dict(zip(manifest.labels, certificate.thresholds, strict=True)),
+        rungs=manifest.rungs,
+    )
+
+
+def voided(reason: str, figures: Mapping[str, Figure]) -> Callable[[Judge], None]:
+    """Return what voids a certificate: everything escalates until another bundle has one."""
+
+    def change(judge: Judge) -> None:
+        assert isinstance(judge, PromiseJudge)
+        judge.ladder.void, judge.ladder.void_figures = reason, dict(figures)
+
+    return change
 
 
 class Watch:
