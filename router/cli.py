@@ -120,6 +120,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.batch:batch",
         "A big table answered: texts a second and memory, beside the student alone and pandas.",
     ),
+    "database": (
+        "router.bench.database:database",
+        "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",
+    ),
     "soak": (
         "router.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",

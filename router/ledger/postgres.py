@@ -39,7 +39,9 @@ _ADD_SUMS = (
     f"values ({', '.join(['%s'] * len(_NAMES))}) "
     f"on conflict (hour, instance, {', '.join(KEY[1:])}) do update set {_ADD}"
 )
-_COPY = "copy raisehand.decisions ({}) from stdin".format(", ".join(f'"{name}"' for name in COPIED))
+_COPY = "copy raisehand.decisions ({}) from stdin (format csv)".format(
+    ", ".join(f'"{name}"' for name in COPIED)
+)
 
 
 def instance_of(connection: Connection, spool: Spool) -> int:
@@ -147,5 +149,5 @@ def _sums(instance: int, row: Sequence[object]) -> tuple[object, ...]:
     for name in ("first_at", "last_at"):
         values[name] = datetime.fromtimestamp(float(str(values[name])), UTC)
     hour = datetime.fromtimestamp(int(str(key[0])) * HOUR_S, UTC)
-    names = (str(name).replace("\0", "") for name in key[1:])  # as the rows have them
+    names = (str(name).split("\0", 1)[0] for name in key[1:])  # as the rows have them
     return (hour, instance, *names, *pusd, *values.values())

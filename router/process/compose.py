@@ -93,7 +93,7 @@ def build_service(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
-    ledger, ring = _shipped(file, settings, metrics), None
+    ledger, ring = shipped(file, settings, metrics), None
     purser = open_purser(keepers[names[0]].store, file.path)
     if read_keys is not None and share is not None:
         read_keys = _shared(read_keys, share)
@@ -145,7 +145,7 @@ def open_keepers(
     return {task.name: of_folder[task.work_dir] for task in tasks}
 
 
-def _shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
+def shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
     """Return the ledger of a file, whose rows go on to the database where there is one."""
     if settings.database_url is None:
         return file

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 import click
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import TokenUsage, now
@@ -26,6 +27,7 @@ from router.bench.subject import make_student, make_task
 from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
 from router.process.app import create_app
+from router.process.compose import shipped
 from router.process.server import bind, serve
 from router.settings import load_settings
 from router.student.batcher import Batcher
@@ -38,10 +40,20 @@ from students.teachers import make_teacher
 from students.testing import ScriptedTeacher
 
 
-def make_service(task: Task, student: Student, threshold: float, ledger_path: Path) -> Service:
+def make_service(
+    task: Task,
+    student: Student,
+    threshold: float,
+    ledger_path: Path,
+    database: str | None = None,
+) -> Service:
     """Build the service as `router.process.compose` does, around a given student."""
     settings = load_settings()
-    metrics, ledger = Metrics(CollectorRegistry()), SqliteLedger(ledger_path)
+    metrics = Metrics(CollectorRegistry())
+    if database is not None:
+        settings = settings.model_copy(update={"database_url": SecretStr(database)})
+    file = SqliteLedger(ledger_path, ships=database is not None)
+    ledger = shipped(file, settings, metrics)
     teacher = ScriptedTeacher(student.schema, student.schema.names[0], latency_s=0.05)
     batcher = Batcher(
         student,
@@ -68,6 +80,7 @@ def make_service(task: Task, student: Student, threshold: float, ledger_path: Pa
 @click.option("--ledger", "ledger_path", type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Default: a linear student.")
 @click.option("--threshold", default=0.0, help="Below this confidence the teacher is asked.")
+@click.option("--database", help="PostgreSQL that gets the ledger's rows, too.")
 @click.option("--teacher", help="Base URL of one that speaks vLLM's /classify; default: a fake.")
 def main(
     port: int,
@@ -76,6 +89,7 @@ def main(
     bundle: Path | None,
     threshold: float,
     teacher: str | None,
+    database: str | None,
 ) -> None:
     """Serve until a signal says stop."""
     with _ledger(ledger_path) as ledger:
@@ -83,7 +97,7 @@ def main(
         student = make_student(task.schema_) if bundle is None else load(bundle)
         student.predict(["warm up"])
         task = _answering(task, student, teacher)
-        service = make_service(task, student, threshold, ledger)
+        service = make_service(task, student, threshold, ledger, database)
         if teacher is not None:
             service.tasks[task.name].pipeline.guard = EscalationGuard(
                 make_teacher(task),

@@ -95,10 +95,10 @@ def test_rows_arrive_once_and_whole(write, db):
 
 def test_values_arrive_as_they_were_booked(write, db):
     """Tabs, line ends, backslashes, NULs and what a teacher may call itself survive the way."""
-    odd = "a\tb\nc\\d\re\x00f‘é\\N"
+    odd = 'a\tb\n\\.\nc\\d\re‘é\\N,"q"\x00rest'
     path = write(
         [
-            asked(1, at=1_700_000_000.123456, label=odd, client=odd, confidence=0.1 + 0.2),
+            asked(1, at=1_700_000_000.123456, label=odd, client=odd, confidence=0.123456789012345),
             entry(2, label=None),
         ]
     )
@@ -107,8 +107,18 @@ def test_values_arrive_as_they_were_booked(write, db):
         "select extract(epoch from at)::float8, label, client, confidence, student_pusd, degraded, "
         "model, teacher_label, latency_ms from raisehand.decisions where request_id = 'r1'"
     ).fetchone()
-    clean = odd.replace("\x00", "")
-    assert row == (1_700_000_000.123456, clean, clean, 0.1 + 0.2, 123, False, "big", "urgent", 1.5)
+    clean = odd.partition("\x00")[0]
+    assert row == (
+        1_700_000_000.123456,
+        clean,
+        clean,
+        0.123456789012345,
+        123,
+        False,
+        "big",
+        "urgent",
+        1.5,
+    )
     assert count(db, "count(*) filter (where label is null and teacher_label is null)") == 1
 
 
