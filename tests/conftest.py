@@ -68,7 +68,7 @@ def make_postgres():
     servers = []
 
     def make(**settings):
-        servers.append(PostgresServer(shared_buffers="32MB", fsync="off", **settings))
+        servers.append(PostgresServer(**({"shared_buffers": "32MB", "fsync": "off"} | settings)))
         return servers[-1].start()
 
     yield make
