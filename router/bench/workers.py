@@ -184,7 +184,9 @@ def _hand_over(core: int) -> list[dict[str, float]]:
         schema = make_task("http://127.0.0.1:9", Path(folder)).schema_
         own, texts = make_student(schema), make_texts(256, seed=7)
         address = Path(folder) / "engine.sock"
-        with python_subject("router.bench.engine", core, "--socket", str(address)) as engine:
+        with python_subject(
+            "router.bench.servers.engine", core, "--socket", str(address)
+        ) as engine:
             remote = RemoteStudent(schema, address, Path(folder))
             rows = []
             for size in SIZES:

@@ -1,4 +1,7 @@
-"""An engine around the benchmark's own student: `python -m router.bench.engine --socket PATH`."""
+"""An engine around the student of the benches.
+
+python -m router.bench.servers.engine --socket PATH
+"""
 
 from __future__ import annotations
 
