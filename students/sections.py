@@ -111,6 +111,10 @@ class TeacherSection(Section):
     json_key: str | None = None
     """Under which property `response_format: json_object` wants the answer; None: the teacher."""
     price: PriceSpec
+    batch: bool = False
+    """Chat and text mode: label through the OpenAI-style Batch API, within a day, at its tariff."""
+    batch_price: PriceSpec | None = None
+    """What it charges there; without it the batch tariff of `price.model`."""
     terms: str = ""
     """The provider's terms on training with its outputs, as you read them."""
     min_machines: int = Field(default=1, ge=1)

@@ -3,6 +3,7 @@ r"""A teacher that can be told what to be: real HTTP, vLLM's `/classify` and Ope
     raisehand fake-teacher --port 8001 --label urgent --label not_urgent \
         --references answers.csv --set latency_ms=120 --set latency_sigma=0.5
 
+OpenAI's Batch API (`/v1/files`, `/v1/batches`) answers the same questions from files.
 `POST /control/knobs` changes knobs while it runs, `GET /control/served` says what it served and
 billed, so that ledgers can be reconciled with it to the token, `POST /control/reset` starts
 counters, clock and randomness anew.
@@ -30,6 +31,7 @@ from loadtests.inputs.spec import faults
 from loadtests.inputs.taskfile import read_task
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
+from loadtests.servers.fake_batches import FakeBatches
 from loadtests.servers.knobs import Knobs
 
 EVENT_STREAM: Header = (b"content-type", b"text/event-stream")
@@ -58,6 +60,7 @@ class FakeTeacher:
         self._clock = clock
         self._began = self._filled = clock()
         self._tokens = 0.0
+        self.batches = FakeBatches(self._line_answer, clock)
         self._reset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,6 +76,11 @@ class FakeTeacher:
         elif path == "/v1/models":
             models = {"object": "list", "data": [{"id": self._model, "object": "model"}]}
             await reply(send, 200, msgspec.json.encode(models))
+        elif path.startswith(("/v1/files", "/v1/batches")):
+            status, content, kind = self.batches.answer(
+                method, path, body, dict(scope["headers"]), self.knobs
+            )
+            await reply(send, status, content, ((b"content-type", kind),))
         elif path == "/tokenize" and method == "POST":
             await self._tokenize(body, send)
         elif path in ("/classify", "/v1/chat/completions") and method == "POST":
@@ -202,6 +210,13 @@ class FakeTeacher:
         }
         whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
         return msgspec.json.encode(whole), billed, False
+
+    def _line_answer(self, question: dict[str, Any]) -> bytes:
+        """Answer a line of a batch, and bill it."""
+        answer, usage, _ = self._chat(question)
+        self.served.update(usage)
+        self.served["batch_lines"] += 1
+        return answer
 
     def _ponder(self, text: str) -> list[float]:
         return probabilities_of(text, self.knobs, self._references, self._rng)

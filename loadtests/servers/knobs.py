@@ -47,6 +47,14 @@ class Knobs(BaseModel):
     """In an outage: 503, never an answer, or the connection cut."""
     garbage_rate: Rate = 0.0
     """Share answered 200 with something that is no JSON."""
+    batch_s: Annotated[float, Field(ge=0)] = 0.0
+    """Seconds from the making of a batch to its end."""
+    batch_line_error_rate: Rate = 0.0
+    """Share of a batch's lines that end in its error file, 500."""
+    batch_expired_rate: Rate = 0.0
+    """Share of its lines that are not reached in time; with any, the batch expires."""
+    batch_refused: bool = False
+    """Whether batches fail as a whole, before anything is answered."""
     truncated_rate: Rate = 0.0
     """Share whose reply breaks off in the middle."""
 

@@ -7,7 +7,6 @@ is asked: so it does not depend on which answer came first.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +16,13 @@ from decimal import Decimal
 from costmodel.money.pricing import Price, now
 from students.errors import BudgetReached, TeacherError
 from students.label.answers import Answers
-from students.label.asking import Asker, CallBook, Sleep, Throttle
+from students.label.asking import Sleep, asker_of, at_once_of
 from students.label.cache import ReplyCache
 from students.label.labelling import BY_THE_CALL
-from students.label.patience import Patience
 from students.label.spending import Spending
 from students.label.workers import LabelWorkers, Progress
 from students.task import Task
-from students.teachers.bounds import usage_bound, usage_guess
+from students.teachers.bounds import usage_bound
 from students.teachers.protocol import Teacher
 
 
@@ -85,16 +83,8 @@ class TeacherDesk:
         self._bound = usage_bound(task)
         self._clock = clock
         self._progress = progress
-        self._asker = Asker(
-            teacher,
-            self.spending,
-            Throttle(task.teacher.max_concurrency, timer, sleep),
-            self._bound,
-            usage_guess(task),
-            CallBook(cache, clock),
-            patience=Patience(task.teacher.timeout_s, timer),
-            rng=random.Random(seed),
-            sleep=sleep,
+        self._asker = asker_of(
+            teacher, task, self.spending, cache, seed=seed, clock=clock, timer=timer, sleep=sleep
         )
 
     async def ask(self, chunk: int, texts: Sequence[str]) -> AskedTexts:
@@ -117,7 +107,7 @@ class TeacherDesk:
                 break
             workers = self._workers(texts, fitting, known)
             try:
-                await workers.ask(self._task.teacher.max_concurrency)
+                await workers.ask(at_once_of(self._task.teacher))
             except BudgetReached:  # asking again, after a failure, was too much
                 self.exhausted = True
             left |= {i: error for i, error in workers.left.items() if i not in known}

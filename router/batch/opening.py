@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,6 +30,8 @@ from students.runtime.load import load_student
 from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers import make_teacher
+from students.teachers.deferred import deferred_price, make_deferred
+from students.teachers.deferred.client import BatchState
 from students.teachers.protocol import Teacher
 
 CACHE = "replies.sqlite"
@@ -51,6 +53,10 @@ class BatchOptions:
     at_once: int = AT_ONCE
     threads: int | None = None
     ledger: Path | None = None
+    deferred: bool = False
+    """Ask the teacher through its Batch API."""
+    told: Callable[[BatchState], None] | None = None
+    """Hears of each batch there."""
 
 
 class BatchOpening:
@@ -61,14 +67,17 @@ class BatchOpening:
     """
 
     def __init__(self, task: Task, options: BatchOptions) -> None:
-        self.task = task
+        section = task.teacher.model_copy(update={"batch": options.deferred})
+        self.task = task = task.model_copy(update={"teacher": section})
         self.options = options
         self.column = options.column or task.inputs.text
         self.bundle: Bundle = find_bundle(task.work_dir, options.bundle)
         check_fits(task, self.bundle)
-        self.price: Price = price_of(task.teacher.price)
+        self.price: Price = deferred_price(section) if section.batch else price_of(section.price)
         self.student_usd = usd_per_answer(price_of(task.student.price))
-        self.teacher: Teacher = make_teacher(task)
+        self.teacher: Teacher = (
+            make_deferred(task, told=options.told) if section.batch else make_teacher(task)
+        )
         self._room = task.work_dir / "batch" / f"fetched-{os.getpid()}"
         self.source: Source = open_source(options.source, self.column, options.prefix, self._room)
         self.output = Output(options.out, self.source, options.prefix, task.work_dir)

@@ -33,6 +33,14 @@ if TYPE_CHECKING:
     type=click.FloatRange(0),
     help="What the teacher may cost in all; rows beyond it are answered as on_failure says.",
 )
+@click.option(
+    "--teacher",
+    "way",
+    type=click.Choice(["live", "batch-api"]),
+    default="live",
+    show_default=True,
+    help="How unsure rows are asked about: at once, or within a day at the tariff of batches.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, and end.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the draw of audits.")
@@ -60,6 +68,7 @@ def batch(
     column: str | None,
     prefix: str,
     max_usd: float | None,
+    way: str,
     dry_run: bool,
     yes: bool,
     seed: int,
@@ -75,12 +84,14 @@ def batch(
     was killed goes on where it was: nothing is asked or billed twice.
     """
     from router.batch.opening import BatchOpening, BatchOptions
+    from students.commands.bars import tell_of_batches
     from students.task import load_task
 
     limit = None if max_usd is None else Decimal(str(max_usd))
     options = BatchOptions(
-        source, out, bundle, column, prefix, limit, seed, at_once, threads, ledger_path
-    )
+        source, out, bundle, column, prefix, limit, seed, at_once, threads, ledger_path,
+        way == "batch-api", tell_of_batches(),
+    )  # fmt: skip
     opening = BatchOpening(load_task(task_path), options)
     estimate = opening.estimate()
     if dry_run:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+import click
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TaskID
+
+if TYPE_CHECKING:
+    from students.teachers.deferred.client import BatchState
 
 LINE_EVERY_S = 20.0
 
@@ -31,3 +36,17 @@ class Bars(Progress):
         if not self.console.is_terminal and (now := time.monotonic()) >= self._line_at:
             self._line_at = now + self._line_every_s
             self.console.print(self)
+
+
+def tell_of_batches() -> Callable[[BatchState], None]:
+    """Return what says a line whenever a batch is in another state."""
+    last: dict[str, str] = {}
+
+    def tell(state: BatchState) -> None:
+        if last.get(state.batch) != state.status:
+            last[state.batch] = state.status
+            counts = f", {state.done:,} of {state.total:,} answered" if state.total else ""
+            failed = f", {state.failed:,} failed" if state.failed else ""
+            click.echo(f"Batch {state.batch}: {state.status}{counts}{failed}.", err=True)
+
+    return tell

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from students.label.labelling import Progress as State
     from students.label.record import LabellingRecord
     from students.task import Task
+    from students.teachers.protocol import Teacher
 
 
 @click.command(epilog="Example: raisehand label --task task.yaml --max-usd 5")
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of sampling and splitting.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
+@click.option(
+    "--cancel", is_flag=True, help="End the batches that run at the provider (teacher.batch)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON.")
 def label(
     task_path: Path,
@@ -59,6 +63,7 @@ def label(
     flips: int,
     seed: int,
     yes: bool,
+    cancel: bool,
     as_json: bool,
 ) -> None:
     """Ask the teacher about your inputs once and keep its probabilities.
@@ -75,6 +80,12 @@ def label(
     from students.task import load_task
 
     task = load_task(task_path)
+    if cancel:
+        from students.teachers.deferred import cancel_batches
+
+        ended = asyncio.run(cancel_batches(task))
+        click.echo(f"Cancelled: {', '.join(ended) or 'no batch runs'}.")
+        return
     inputs = read_inputs(task.inputs, task.schema_)
     for line in what_was_read(task.inputs.path, inputs, task.schema_):
         click.echo(line, err=True)
@@ -131,6 +142,7 @@ async def _label(
 ) -> tuple[Labelling, OrderFlips | None]:
     from costmodel.money.pricebook import price_of
     from costmodel.money.pricing import now
+    from students.commands.bars import tell_of_batches
     from students.label.cache import ReplyCache
     from students.label.estimate import estimate_labelling
     from students.label.flips import order_flips
@@ -138,10 +150,12 @@ async def _label(
     from students.label.patience import FIRST_S
     from students.teachers import make_teacher
     from students.teachers.bounds import usage_bound
+    from students.teachers.deferred import deferred_price, make_deferred
     from students.teachers.protocol import PROBE
 
-    price = price_of(task.teacher.price)
-    teacher = make_teacher(task)
+    section = task.teacher
+    price = deferred_price(section) if section.batch else price_of(section.price)
+    teacher = make_deferred(task, told=tell_of_batches()) if section.batch else make_teacher(task)
     cache_path = task.work_dir / "replies.sqlite"
     try:
         with ReplyCache(cache_path, teacher.descriptor) as cache:
@@ -155,8 +169,8 @@ async def _label(
         if estimate.questions and first_time:
             if allowed is not None:
                 # The check asks a question too.
-                allowed -= price.cost(usage_bound(task)([PROBE]), now()).usd
-            await teacher.check(timeout_s=max(FIRST_S, task.teacher.timeout_s))
+                allowed -= price_of(section.price).cost(usage_bound(task)([PROBE]), now()).usd
+            await _check(task, max(FIRST_S, section.timeout_s))
         with _progress_bar("asking the teacher") as progress:
             labelling = await label_inputs(
                 inputs,
@@ -173,6 +187,7 @@ async def _label(
         ended_early(labelling)
         if not asked.flips:
             return labelling, None
+        await teacher.aclose()
         with _progress_bar("reversing options") as progress:
             flips = await order_flips(
                 inputs,
@@ -184,10 +199,29 @@ async def _label(
                 progress=progress,
                 max_usd=allowed,
                 seed=asked.seed,
+                make=_in_order if section.batch else None,
             )
         return labelling, flips
     finally:
         await teacher.aclose()
+
+
+async def _check(task: Task, timeout_s: float) -> None:
+    """Ask one question at once, also of a teacher that is then asked by batches."""
+    from students.teachers import make_teacher
+
+    teacher = make_teacher(task)
+    try:
+        await teacher.check(timeout_s=timeout_s)
+    finally:
+        await teacher.aclose()
+
+
+def _in_order(task: Task, backwards: bool) -> Teacher:
+    from students.commands.bars import tell_of_batches
+    from students.teachers.deferred import make_deferred
+
+    return make_deferred(task, orders=(backwards,), told=tell_of_batches())
 
 
 def _agree(estimate: Estimate, allowed: Decimal | None, yes: bool) -> None:

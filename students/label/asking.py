@@ -17,8 +17,11 @@ from students.errors import (
     TeacherUnavailable,
 )
 from students.label.cache import ReplyCache
-from students.label.patience import Patience
+from students.label.patience import Patience, patience_of
 from students.label.spending import Spending
+from students.sections import TeacherSection
+from students.task import Task
+from students.teachers.bounds import usage_bound, usage_guess
 from students.teachers.protocol import Teacher, TeacherReply
 from students.teachers.usage import is_told
 
@@ -31,6 +34,8 @@ THROTTLES = 20
 _BACKOFF_S = 0.5
 _BACKOFF_CAP_S = 30.0
 _MAX_RETRY_AFTER_S = 300.0
+MOST_DEFERRED = 10_000
+"""Questions that wait for batches at once."""
 _GRACE_S = 1.0
 """So that this time limit strikes and not the client's own."""
 
@@ -55,6 +60,16 @@ class CallBook:
     def returned(self, texts: Sequence[str]) -> None:
         """A call ended without an answer."""
         self._cache.put_returned(texts)
+
+
+class NoCallBook(CallBook):
+    """For questions that another journal holds: a batch that a kill left behind is not lost."""
+
+    def asked(self, texts: Sequence[str], at_most: Decimal) -> None:
+        """It is written down where it is sent off."""
+
+    def returned(self, texts: Sequence[str]) -> None:
+        """So is its end."""
 
 
 class Throttle:
@@ -209,3 +224,34 @@ class Asker:
     def _jitter(self, attempt: int) -> float:
         """Full jitter (Brooker 2015): uniform up to an exponentially growing cap."""
         return self._rng.uniform(0.0, min(_BACKOFF_CAP_S, _BACKOFF_S * 2**attempt))
+
+
+def asker_of(
+    teacher: Teacher,
+    task: Task,
+    spending: Spending,
+    cache: ReplyCache,
+    *,
+    seed: int,
+    clock: Callable[[], datetime],
+    timer: Callable[[], float],
+    sleep: Sleep,
+) -> Asker:
+    """Return who asks a task's teacher, live or by batches, and writes down what becomes of it."""
+    section = task.teacher
+    return Asker(
+        teacher,
+        spending,
+        Throttle(at_once_of(section), timer, sleep),
+        usage_bound(task),
+        usage_guess(task),
+        (NoCallBook if section.batch else CallBook)(cache, clock),
+        patience=patience_of(section, timer),
+        rng=random.Random(seed),
+        sleep=sleep,
+    )
+
+
+def at_once_of(section: TeacherSection) -> int:
+    """How many questions may be out at once."""
+    return MOST_DEFERRED if section.batch else section.max_concurrency

@@ -6,7 +6,6 @@ The flow: what is known already → ask the rest → ask a sample a second time 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +18,14 @@ import numpy.typing as npt
 
 from costmodel.money.pricing import Price, TokenUsage, now
 from students.label.answers import Answers
-from students.label.asking import Asker, CallBook, Sleep, Throttle
+from students.label.asking import Sleep, asker_of, at_once_of
 from students.label.cache import ReplyCache
 from students.label.inputs import Inputs
 from students.label.labelled import LabelledSet
-from students.label.patience import Patience
 from students.label.spending import Spending
 from students.label.split import asking_order
 from students.label.workers import LabelWorkers, Progress
 from students.task import Task
-from students.teachers.bounds import usage_bound, usage_guess
 from students.teachers.protocol import Teacher, TeacherDescriptor
 
 __all__ = ["Labelling", "Progress", "SelfAgreement", "label_inputs", "repeat_sample"]
@@ -125,16 +122,8 @@ async def label_inputs(
         spending = Spending(
             price, max_usd, spent=used + other + lost, unconfirmed=unconfirmed, clock=clock
         )
-        asker = Asker(
-            teacher,
-            spending,
-            Throttle(task.teacher.max_concurrency, timer, sleep),
-            usage_bound(task),
-            usage_guess(task),
-            CallBook(cache, clock),
-            patience=Patience(task.teacher.timeout_s, timer),
-            rng=random.Random(seed),
-            sleep=sleep,
+        asker = asker_of(
+            teacher, task, spending, cache, seed=seed, clock=clock, timer=timer, sleep=sleep
         )
         # In random order: what there is when money or the teacher ends is a random sample.
         orders = asking_order(inputs, seed), sample
@@ -156,7 +145,7 @@ async def label_inputs(
             return _labelling(inputs, teacher, bill, price.words, known, left, before)
 
         try:
-            await workers.ask(task.teacher.max_concurrency)
+            await workers.ask(at_once_of(task.teacher))
         except BaseException:
             if ended_early is not None and known[0]:
                 ended_early(labelling())

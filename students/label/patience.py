@@ -8,12 +8,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from students.errors import TeacherTimeout
+from students.sections import TeacherSection
 
 FIRST_S = 60.0
 """Before anything is known of the teacher; reasoning models and full queues take that long."""
 MOST_S = 600.0
 _TIMES = 8.0
 """As many times the slowest of the recent calls is late: a queue may grow, a lost call stays."""
+DEFERRED_S = 14 * 86_400.0
+"""A batch ends by itself within a day; several may follow one another."""
+DEFERRED_LOOK_S = 600.0
 _REMEMBERED = 50
 _LOOK_S = 1.0
 """Seconds after which a call in flight hears of what others took."""
@@ -28,7 +32,8 @@ class Patience:
     late while nothing was answered.
     """
 
-    def __init__(self, least_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, least_s: float, clock: Callable[[], float], look_s: float = _LOOK_S) -> None:
+        self._look_s = look_s
         self.most_s = max(MOST_S, least_s)
         self._least_s = least_s
         self._clock = clock
@@ -55,7 +60,7 @@ class Patience:
                 if left <= 0:
                     self._stretch = min(2 * self._stretch, self.most_s)
                     raise TeacherTimeout(f"the teacher did not answer within {limit_s:g} s")
-                await asyncio.wait([call], timeout=min(left, _LOOK_S))
+                await asyncio.wait([call], timeout=min(left, self._look_s))
             answer = call.result()
         finally:
             if not call.done():
@@ -64,3 +69,10 @@ class Patience:
         self._took.append(self._clock() - started)
         self._stretch = 1.0
         return answer
+
+
+def patience_of(section: TeacherSection, clock: Callable[[], float]) -> Patience:
+    """Return the patience with a teacher: days with one that answers by batches."""
+    if section.batch:
+        return Patience(DEFERRED_S, clock, DEFERRED_LOOK_S)
+    return Patience(section.timeout_s, clock)

@@ -27,7 +27,7 @@ from students.label.asking import Asker
 from students.label.cache import ReplyCache
 from students.label.labelled import MOST_UNUSABLE
 from students.label.spending import Spending
-from students.teachers.protocol import TeacherReply
+from students.teachers.protocol import ASKED_BEFORE, TeacherReply
 
 _LEFT_AT_LEAST = 10
 _LEFT_SHARE = 0.1
@@ -129,6 +129,7 @@ class LabelWorkers:
 
     async def _do(self, job: _Job) -> None:
         before = self._answered
+        ASKED_BEFORE.set(job.repeat)
         try:
             replies = await self._asker.ask([self._texts[i] for i in job.rows])
         except TeacherDenied:
@@ -183,6 +184,7 @@ class LabelWorkers:
                 self._leave(other.rows[0], refused)
 
     async def _ask_again(self, text: str) -> None:
+        ASKED_BEFORE.set(len(self._known))
         replies = await self._asker.ask([text])
         usd = sum((self._spending.cost(reply.usage) for reply in replies), Decimal(0))
         self._cache.put_broken(usd, True, self._clock())

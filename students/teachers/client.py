@@ -31,6 +31,8 @@ from students.errors import (
 from students.sections import TeacherSection
 
 MAX_REPLY_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 1 << 30
+FILE_TIMEOUT_S = 600.0
 _SHOWN = 300
 _SEARCHED = 4096
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -124,11 +126,23 @@ class TeacherClient:
         Raises:
             TeacherUnavailable, TeacherThrottled, TeacherRejected, TeacherGarbled.
         """
-        return await self._send("POST", url, body, timeout_s)
+        return _object(url, await self._send("POST", url, timeout_s, json=body))
 
     async def get(self, url: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Fetch a JSON object; same errors as `post`."""
-        return await self._send("GET", url, None, timeout_s)
+        return _object(url, await self._send("GET", url, timeout_s))
+
+    async def upload(self, url: str, name: str, content: bytes, **fields: str) -> dict[str, Any]:
+        """Send a file with further fields of a form, and return the JSON object that came back."""
+        form = aiohttp.FormData()
+        for field, value in fields.items():
+            form.add_field(field, value)
+        form.add_field("file", content, filename=name, content_type="application/jsonl")
+        return _object(url, await self._send("POST", url, FILE_TIMEOUT_S, data=form))
+
+    async def download(self, url: str) -> bytes:
+        """Fetch a file as it is."""
+        return await self._send("GET", url, FILE_TIMEOUT_S, most=MAX_FILE_BYTES)
 
     async def aclose(self) -> None:
         """Close the pool."""
@@ -137,23 +151,25 @@ class TeacherClient:
             self._session = None
 
     async def _send(
-        self, method: str, url: str, body: Any, timeout_s: float | None
-    ) -> dict[str, Any]:
+        self,
+        method: str,
+        url: str,
+        timeout_s: float | None,
+        *,
+        most: int = MAX_REPLY_BYTES,
+        **sent: Any,
+    ) -> bytes:
         limit = self._section.timeout_s if timeout_s is None else timeout_s
-        trace = TRACEPARENT.get()
-        sent = {"traceparent": trace} if trace else None
         try:
             async with (
                 asyncio.timeout(limit),
-                self._open().request(
-                    method, url, json=body, headers=sent, allow_redirects=False
-                ) as response,
+                self._open().request(method, url, allow_redirects=False, **sent) as response,
             ):
-                content = await response.content.read(MAX_REPLY_BYTES + 1)
-                while len(content) <= MAX_REPLY_BYTES and (
-                    more := await response.content.read(MAX_REPLY_BYTES)
-                ):
-                    content += more
+                parts, size = [], 0
+                while size <= most and (part := await response.content.read(most + 1)):
+                    parts.append(part)
+                    size += len(part)
+                content = b"".join(parts)
                 status, headers = response.status, response.headers
         except TimeoutError:
             raise TeacherTimeout(f"{url} did not answer within {limit:g} s") from None
@@ -166,8 +182,10 @@ class TeacherClient:
                 usage=NO_USAGE if never_sent else None,
             ) from None
         if status != 200:
-            raise _refusal(url, status, content, headers.get("Retry-After"))
-        return _object(url, content)
+            raise refusal_of(url, status, content, headers.get("Retry-After"))
+        if len(content) > most:
+            raise TeacherGarbled(f"{url} answered more than {most >> 20} MB")
+        return content
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -204,9 +222,10 @@ def retry_after_s(header: str | None, now: datetime | None = None) -> float | No
     return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
 
 
-def _refusal(
+def refusal_of(
     url: str, status: int, content: bytes, retry_after: str | None
 ) -> TeacherUnavailable | TeacherThrottled | TeacherRejected:
+    """Return the error that a status other than 200 stands for."""
     said = f"{url} answered {status}: {_words(content)}"
     if status in (400, 422) and _PARAMETER.search(content[:_SEARCHED].lower()):
         said += f"; {_TAKE_OUT}"
@@ -242,8 +261,6 @@ def _words(content: bytes) -> str:
 
 
 def _object(url: str, content: bytes) -> dict[str, Any]:
-    if len(content) > MAX_REPLY_BYTES:
-        raise TeacherGarbled(f"{url} answered more than {MAX_REPLY_BYTES >> 20} MB")
     try:
         body = json.loads(content)
     except ValueError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
 from costmodel.money.pricing import TokenUsage
 from students.labels import LabelDistribution, LabelSchema
 
+ASKED_BEFORE: ContextVar[int] = ContextVar("asked_before", default=0)
+"""How often this question was asked before on purpose: a second answer must be another one."""
 PROBE = "Is this a test?"
 """The text that `check` asks about."""
 READING = 2

@@ -305,3 +305,25 @@ def test_an_unfinished_job_is_not_mixed_with_another(job_folder):
     JobJournal(folder / "o.csv.partial", {"--seed": "7"}, ruling).close()
     said = run(folder, table, folder / "o.csv", "--yes", code=2)
     assert "--seed was 7 and is now 0" in said
+
+
+def test_unsure_rows_wait_for_a_batch_at_its_tariff(job_folder, teacher):
+    """`--teacher batch-api`: one batch for each part, half the price, the same answers."""
+    section = {
+        "mode": "chat", "prompt": {"user": "{text}"},
+        "batch_price": {"usd_per_mtok_input": 500, "usd_per_mtok_output": 1000},
+    }  # fmt: skip
+    folder = job_folder(section)
+    table = write(folder / "t.csv")
+    run(folder, table, folder / "o.csv", "--max-usd", 5, "--teacher", "batch-api")
+    served = teacher.served()
+    assert served["batch_lines"] == 2
+    assert "requests" not in served
+    rows = read(folder / "o.csv")
+    assert [row["label"] for row in rows if row["route"] == "teacher"] == [
+        "urgent",
+        "calm",
+        "urgent",
+    ]
+    usd = sum(Decimal(row["cost_usd"]) for row in rows) - 7 * STUDENT_USD
+    assert usd == (Decimal(served["input_tokens"]) + 2 * served["output_tokens"]) / 2000
