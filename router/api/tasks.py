@@ -93,6 +93,8 @@ class Service:
         read_keys: ReadKeys | None = None,
         share: Share | None = None,
         keepers: Mapping[str, Keeper] | None = None,
+        bases: Mapping[str, str] | None = None,
+        specs: Sequence[KeySpec] = (),
         senders: Sequence[Sender] = (),
         purser: Purser | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
@@ -105,7 +107,13 @@ class Service:
         self.keys = keys
         self.exposition = Exposition(metrics.registry, share)
         self.draining = False
+        self.share = share
+        self.bases = bases or {}
+        """By task: the bundle that this router was started with."""
         self._read_keys = read_keys
+        self.specs = specs
+        """The API keys of this router's own file, as last read."""
+        self._reloaded = False
         self.keepers = keepers or {}
         """By task; tasks of one work_dir share theirs."""
         self.senders = tuple(senders)
@@ -483,8 +491,19 @@ class Service:
         except BadSettings as fault:
             log.error("the API keys stay as they were: %s", fault)
             return
-        self.keys.replace(specs)
+        self.use_keys(specs)
+        self.specs, self._reloaded = specs, True
+
+    def use_keys(self, specs: Sequence[KeySpec]) -> None:
+        """Let these API keys in and no others; this worker keeps its part of their limits."""
+        assert self.keys is not None, "there is nothing to let in"
+        self.keys.replace(specs if self.share is None else self.share.of_keys(specs))
         log.info("%d API keys are known now", len(specs))
+
+    def take_reloaded_keys(self) -> Sequence[KeySpec] | None:
+        """Return the keys that were read again and not yet told to other workers."""
+        reloaded, self._reloaded = self._reloaded, False
+        return self.specs if reloaded else None
 
     async def close(self) -> None:
         """Finish what was accepted, then store the ledger."""

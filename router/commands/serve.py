@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from router.api.tasks import Service
     from router.process.compose import LoadStudent
     from router.process.server import Admin
+    from router.process.steward import Steward
     from router.settings import Settings
     from router.worker_share import Share
     from students.runtime.bundle import Bundle
@@ -210,6 +211,7 @@ def _supervise(options: Options, settings: Settings) -> None:
     from router.process.workers import Workers
     from router.telemetry.logs import configure_logs
     from router.worker_share import Share
+    from students.runtime.store import obtain
     from students.task import load_task
 
     with ExitStack() as stack:
@@ -218,22 +220,22 @@ def _supervise(options: Options, settings: Settings) -> None:
         # What is wrong with a task shows before any process is started.
         tasks = [shares[0].of_task(load_task(path)) for path in options.task_paths]
         _check_environment(options, settings, tasks)
-        names = [task.name for task in tasks]
         configure_logs(_secrets(settings, tasks))
-        operators: Operators | None = None
         if options.admin_port is not None:
             listener = bind(options.admin_host, options.admin_port)
             sockets = [share.admin for share in shares]
-            operators = stack.enter_context(Operators(sockets, listener, settings))
+            stack.enter_context(Operators(sockets, listener, settings))
             _announce_admin(listener)
+        # Resolved once: a worker that is replaced is of the same deployment.
+        chosen = zip(tasks, options.bundles or [None] * len(tasks), strict=True)
+        bundles = [obtain(task.work_dir, given, settings.bundle_store).id for task, given in chosen]
         Workers(
-            lambda: options.of_worker((operators and operators.bundles(names)) or options.bundles),
+            options.of_worker(bundles),
             options.host,
             options.port,
             options.workers,
             folder,
             engine=["--device", options.device] if options.engine == "shared" else None,
-            on_start=operators.started if operators else lambda index: None,
         ).run()
 
 
@@ -246,10 +248,11 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.http.tracing import Tracing, open_provider
     from router.keys.ring import load_keys
     from router.process.app import create_app
-    from router.process.compose import build_service, check_teachers
+    from router.process.compose import build_service, check_teachers, load_model
     from router.process.lifeline import when_orphaned
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
+    from router.process.steward import Steward
     from router.process.unix_socket import bind_unix
     from router.telemetry.logs import configure_logs
     from students.task import load_task
@@ -278,17 +281,22 @@ def _serve(options: Options, settings: Settings) -> None:
         share=share,
     )
     asyncio.run(check_teachers(tasks, strict=options.strict_teacher))
+    keepers = service.keepers
+    steward = Steward(
+        service,
+        lambda task, bundle: load_model(task, bundle, settings, keepers[task.name], load),
+    )
     admin = None
     if options.admin_port is not None:
         paths = {task.name: path for task, path in zip(tasks, options.task_paths, strict=True)}
-        admin = _admin(service, options, settings, load, paths)
+        admin = _admin(service, steward, options, settings, paths)
     tracing = Tracing(open_provider()) if options.trace else None
     observers: list[Observer] = [] if tracing is None else [tracing]
     if settings.access_log:
         observers.append(AccessLog(settings.access_log, service.clock))
     try:
         serve_app(
-            create_app(service),
+            create_app(service, steward),
             service,
             listener,
             admin=admin,
@@ -358,24 +366,23 @@ def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
 
 def _admin(
     service: Service,
+    steward: Steward,
     options: Options,
     settings: Settings,
-    load: LoadStudent,
     paths: Mapping[str, Path],
 ) -> Admin:
     """Listen for operators: on the admin port, or where the supervisor passes them on."""
     from costmodel.inputs.taskfile import read_deployment
     from costmodel.web.server import WhatIf
     from router.process.admin import create_admin
-    from router.process.compose import load_model
     from router.process.server import Admin, bind
 
-    share, keepers = options.share, service.keepers
+    share = options.share
     assert settings.admin_token is not None, "checked by serve"
     assert options.admin_port is not None, "checked by _serve"
     app = create_admin(
         service,
-        lambda task, bundle: load_model(task, bundle, settings, keepers[task.name], load),
+        steward,
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
         ledger=options.ledger_path

@@ -8,8 +8,8 @@ its certificate is refused, and a threshold can only be raised.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,13 @@ from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
 from router.process.candidate import candidate_routes
-from router.shared.records import Figure
+from router.process.steward import Steward
+from router.process.task_state import TaskState, state_of
 from router.student.loaded import Model
 from students.errors import BadBundle
-from students.task import Task
 
-Load = Callable[[Task, str], Model]
-"""Reads, verifies and warms a bundle of a task; blocking, run in a thread."""
+Act = Callable[[Served], Awaitable[Model | None]]
+"""Makes a change here; returns a model to retire."""
 
 WhatIfOf = Callable[[str, str], WhatIf]
 """The what-if page of a task and one of its bundles; blocking, run in a thread.
@@ -92,29 +92,6 @@ class DrainBody(_Body):
     draining: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """What one task is doing now."""
-
-    bundle: str
-    previous: str | None
-    canary: str | None
-    canary_share: float
-    thresholds: tuple[float, ...]
-    raised_threshold: float | None
-    queue_depth: int
-    teacher_inflight: int
-    teacher_limit: int
-    teacher_refusal_probability: float
-    escalation_budget_fill: float | None
-    audits: Mapping[str, Figure] | None
-    """What all workers' audits say of the current bundle's certificate."""
-    audits_lost: int
-    shadow: str | None = None
-    duel: Mapping[str, Figure] | None = None
-    """How the shadow does beside the current bundle, over all workers."""
-
-
 class AdminApp:
     """The admin application. `close` ends what its page left running."""
 
@@ -136,8 +113,9 @@ class AdminApp:
 class OneWorker:
     """What this process says of itself: the source of the page where there is no other."""
 
-    def __init__(self, service: Service, books: BookKeeper) -> None:
+    def __init__(self, service: Service, steward: Steward, books: BookKeeper) -> None:
         self._service = service
+        self._steward = steward
         self._books = books
 
     async def pulses(self) -> Sequence[Pulse | None]:
@@ -151,12 +129,13 @@ class OneWorker:
     def pulse(self) -> Pulse:
         """Return what it is doing now."""
         tasks = self._service.tasks.items()
-        return pulse_of(self._service, {name: asdict(state_of(served)) for name, served in tasks})
+        states = {name: asdict(state_of(served, self._steward)) for name, served in tasks}
+        return pulse_of(self._service, states)
 
 
 def create_admin(
     service: Service,
-    load: Load,
+    steward: Steward,
     token: str,
     what_if: WhatIfOf,
     *,
@@ -167,7 +146,7 @@ def create_admin(
 
     Args:
         service: what is operated.
-        load: reads a bundle.
+        steward: makes the operators' changes.
         token: the operators'.
         what_if: its page for a bundle.
         ledger: the file that the page adds up; None: it shows no money.
@@ -176,7 +155,7 @@ def create_admin(
     stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
     tasks = [served.task for served in service.tasks.values()]
     books = BookKeeper(tasks, ledger, [store.events for store in stores])
-    worker = OneWorker(service, books)
+    worker = OneWorker(service, steward, books)
     board = Board(worker)
     app = FastAPI(
         title="raisehand admin",
@@ -189,9 +168,11 @@ def create_admin(
             HTTPException: refuse_http,
         },
     )
-    app.include_router(_look(service, what_if))
+    app.include_router(_look(service, steward, what_if))
     app.include_router(_tell(worker))
-    app.include_router(_change(service, load))
+    app.include_router(_change(service, steward))
+    app.include_router(_change_canary(service, steward))
+    app.include_router(candidate_routes(steward, partial(_make, service, steward)))
     ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
     gate = KeyGate(ring, BoardRoutes(board, app), service.metrics.turned_away)
     record = ChangeLog(service).record
@@ -199,40 +180,18 @@ def create_admin(
     return AdminApp(door, board, books)
 
 
-def state_of(served: Served) -> TaskState:
-    """Read what a task is doing."""
-    pipeline = served.pipeline
-    slot, guard = pipeline.slot, pipeline.guard
-    return TaskState(
-        bundle=slot.current.bundle,
-        previous=slot.previous.bundle if slot.previous else None,
-        canary=slot.canary.bundle if slot.canary else None,
-        canary_share=slot.canary_share,
-        thresholds=tuple(slot.current.thresholds),
-        raised_threshold=pipeline.threshold,
-        queue_depth=sum(model.batcher.depth for model in slot.models),
-        teacher_inflight=guard.inflight,
-        teacher_limit=guard.bulkhead.limit,
-        teacher_refusal_probability=guard.throttle.refusal_probability,
-        escalation_budget_fill=pipeline.budget.fill if pipeline.budget else None,
-        audits=slot.current.watch.ruling.verdict.figures if slot.current.watch else None,
-        audits_lost=pipeline.auditor.lost if pipeline.auditor else 0,
-        shadow=slot.shadow.bundle if slot.shadow else None,
-        duel=pipeline.shadow.ruling.verdict.figures
-        if pipeline.shadow and pipeline.shadow.ruling
-        else None,
-    )
-
-
-def _look(service: Service, what_if: WhatIfOf) -> APIRouter:
+def _look(service: Service, steward: Steward, what_if: WhatIfOf) -> APIRouter:
     router = APIRouter()
 
     @router.get("/state", summary="What every task is doing")
     async def state() -> dict[str, Any]:
         return {
             "draining": service.draining,
+            "version": steward.version(),
             "ledger_dropped": service.ledger.dropped,
-            "tasks": {name: asdict(state_of(served)) for name, served in service.tasks.items()},
+            "tasks": {
+                name: asdict(state_of(served, steward)) for name, served in service.tasks.items()
+            },
         }
 
     @router.get("/metrics", summary="Prometheus metrics")
@@ -265,59 +224,67 @@ def _tell(worker: OneWorker) -> APIRouter:
     return router
 
 
-def _change(service: Service, load: Load) -> APIRouter:
+def _change(service: Service, steward: Steward) -> APIRouter:
     router = APIRouter()
-    busy = asyncio.Lock()
 
-    async def loaded(served: Served, bundle: str) -> Model:
-        """Return the model of a bundle: the one that is loaded, else a new one."""
-        known = served.pipeline.slot.loaded(bundle)
-        if known is not None:
-            return known
-        if busy.locked():
-            raise Conflict("Another bundle is being loaded; wait until it is there.")
-        async with busy:
-            return await asyncio.to_thread(load, served.task, bundle)
-
-    router.include_router(candidate_routes(service, loaded, partial(_find, service), state_of))
+    change = partial(_make, service, steward)
 
     @router.post("/tasks/{name}/bundle", summary="Verify, load and swap in a bundle")
     async def swap(name: str, body: BundleBody) -> TaskState:
-        served = _find(service, name)
-        await _retire(served.pipeline.slot.swap(await loaded(served, body.bundle)))
-        return state_of(served)
+        async def act(served: Served) -> Model | None:
+            return served.pipeline.slot.swap(await steward.loaded(served, body.bundle))
+
+        return await change(name, act)
 
     @router.post("/tasks/{name}/rollback", summary="Let the bundle before answer again")
     async def rollback(name: str) -> TaskState:
-        served = _find(service, name)
-        served.pipeline.slot.rollback()
-        return state_of(served)
+        async def act(served: Served) -> None:
+            served.pipeline.slot.rollback()
 
-    @router.post("/tasks/{name}/canary", summary="Let a bundle answer a share of the requests")
-    async def canary(name: str, body: CanaryBody) -> TaskState:
-        served = _find(service, name)
-        served.pipeline.slot.may_be_canary(body.bundle)
-        served.pipeline.slot.set_canary(await loaded(served, body.bundle), body.share)
-        return state_of(served)
-
-    @router.post("/tasks/{name}/canary/end", summary="Promote the canary, or take it away")
-    async def end_canary(name: str, body: EndBody) -> TaskState:
-        served = _find(service, name)
-        await _retire(served.pipeline.slot.end_canary(promote=body.promote))
-        return state_of(served)
+        return await change(name, act)
 
     @router.put("/tasks/{name}/threshold", summary="Ask the teacher more often")
     async def threshold(name: str, body: ThresholdBody) -> TaskState:
-        served = _find(service, name)
-        served.pipeline.threshold = body.threshold
-        return state_of(served)
+        async def act(served: Served) -> None:
+            served.pipeline.threshold = body.threshold
+
+        return await change(name, act)
 
     @router.put("/drain", summary="Become unready (still answering), or ready again")
     async def drain(body: DrainBody) -> dict[str, object]:
-        service.draining = body.draining
+        await steward.drain(body.draining)
         return {"draining": service.draining, "queue_depth": service.queue_depth()}
 
     return router
+
+
+def _change_canary(service: Service, steward: Steward) -> APIRouter:
+    router = APIRouter()
+    change = partial(_make, service, steward)
+
+    @router.post("/tasks/{name}/canary", summary="Let a bundle answer a share of the requests")
+    async def canary(name: str, body: CanaryBody) -> TaskState:
+        async def act(served: Served) -> None:
+            served.pipeline.slot.may_be_canary(body.bundle)
+            model = await steward.loaded(served, body.bundle)
+            served.pipeline.slot.set_canary(model, body.share)
+
+        return await change(name, act)
+
+    @router.post("/tasks/{name}/canary/end", summary="Promote the canary, or take it away")
+    async def end_canary(name: str, body: EndBody) -> TaskState:
+        async def act(served: Served) -> Model | None:
+            return served.pipeline.slot.end_canary(promote=body.promote)
+
+        return await change(name, act)
+
+    return router
+
+
+async def _make(service: Service, steward: Steward, name: str, act: Act) -> TaskState:
+    served = _find(service, name)
+    await steward.change(served, partial(act, served))
+    return state_of(served, steward)
 
 
 def _find(service: Service, name: str) -> Served:
@@ -325,11 +292,6 @@ def _find(service: Service, name: str) -> Served:
     if served is None:
         raise UnknownModel(f"There is no task of that name; there are: {', '.join(service.tasks)}.")
     return served
-
-
-async def _retire(model: Model | None) -> None:
-    if model is not None:
-        await model.retire()
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -1,22 +1,22 @@
-"""The admin port of several workers: what an operator tells one is told to all.
+"""The admin port of several workers: all of them looked at, one of them told.
 
 It listens in the supervisor's process and reaches the workers over their own private sockets. A
-change goes to one worker first: what that one refuses reaches no other. A worker that is started
-later is brought to where the others are.
+change is made by one worker, which has the others follow (`router.process.steward`); it is answered
+when those of this host did.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+import time
+from collections.abc import MutableMapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 import msgspec
@@ -38,16 +38,15 @@ from router.process.server import Admin
 from router.settings import Settings
 
 START_S = 600.0
-"""A worker that does not answer by then is not waited for."""
+"""A worker that has not followed by then is not waited for."""
+FOLLOW_S = 0.05
+"""Between two looks whether the workers have followed."""
 LOOK_S = 5.0
 """What only looks is answered within this, or the worker is taken for gone."""
 MAX_BODY_BYTES = 65_536
-log = logging.getLogger(__name__)
 
 State = dict[str, Any]
 """What `GET /state` says of a worker."""
-Step = tuple[str, str, Mapping[str, object]]
-"""Method, path and body of one change."""
 
 
 class Relay:
@@ -61,10 +60,7 @@ class Relay:
     def __init__(self, sockets: Sequence[Path], token: str) -> None:
         self._sockets = sockets
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        self._busy = asyncio.Lock()
-        self._changing = False
-        self.wanted: State | None = None
-        """Where every worker shall be; None: as it was started."""
+        self._changing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         """Open the connections."""
@@ -113,25 +109,6 @@ class Relay:
                 return msgspec.json.decode(bytes(reply.body), type=SlowBooks)
         return None
 
-    async def bring(self, index: int) -> None:
-        """Bring a worker that was just started to where the others are."""
-        try:
-            async with asyncio.timeout(START_S):
-                while await self._state(index) is None:
-                    await asyncio.sleep(0.1)
-            async with self._busy:
-                state = await self._state(index)
-                if state is None or self.wanted is None:
-                    return
-                for method, path, body in steps(state, self.wanted):
-                    reply = await self._ask(
-                        index, method, path, json.dumps(body).encode(), timeout_s=None
-                    )
-                    if reply is None or reply.status_code != 200:
-                        raise Conflict(f"{method} {path} failed")
-        except (TimeoutError, Refusal) as error:
-            log.error("worker %d is not where the others are: %s", index, error)
-
     async def _respond(self, request: Request) -> Response:
         # The path of the scope: one built from a URL would believe the Host header.
         target = quote(request.scope["path"])
@@ -149,38 +126,34 @@ class Relay:
         return await self._change(request.method, target, await _body(request), who)
 
     async def _change(self, method: str, target: str, body: bytes, who: str) -> Response:
-        if self._changing:
+        if self._changing.locked():
             raise Conflict("Another change is being made; wait until it is there.")
-        self._changing = True
-        try:
-            async with self._busy:  # a worker that is being brought up is waited for
-                return await self._tell(method, target, body, who)
-        finally:
-            self._changing = False
+        async with self._changing:
+            for index in range(len(self._workers)):
+                reply = await self._ask(index, method, target, body, who, timeout_s=None)
+                if reply is None:
+                    continue
+                if reply.status_code != 200:
+                    return reply
+                return await self._followed(index, target)
+        raise Unavailable("No worker answers; they are being started.")
 
-    async def _tell(self, method: str, target: str, body: bytes, who: str) -> Response:
-        replies: list[Response | None] = []
-        for index in range(len(self._workers)):
-            replies.append(await self._ask(index, method, target, body, who, timeout_s=None))
-            if replies[-1] is not None:
-                break
-        first = replies[-1]
-        if first is None:
-            raise Unavailable("No worker answers; they are being started.")
-        if first.status_code != 200:
-            return first
-        self.wanted = await self._state(len(replies) - 1)
-        replies += await asyncio.gather(
-            *(
-                self._ask(index, method, target, body, timeout_s=None)
-                for index in range(len(replies), len(self._workers))
-            )
-        )
-        refused = {i: r for i, r in enumerate(replies) if r is not None and r.status_code != 200}
-        if refused:
-            words = "; ".join(f"worker {i}: {bytes(r.body).decode()}" for i, r in refused.items())
-            raise Conflict(f"Not all workers did it, so that they differ now. {words}")
-        return JSONResponse({"workers": [None if r is None else _json(r) for r in replies]})
+    async def _followed(self, told: int, target: str) -> Response:
+        """Answer with every worker's state, once each is where the one that was told is."""
+        wanted = await self._state(told)
+        if wanted is None:
+            raise Unavailable("The worker that made the change is gone; look at /state.")
+        give_up_at = time.monotonic() + START_S
+        while True:
+            states = await self._states()
+            behind = {i for i, s in enumerate(states) if s is not None and is_behind(s, wanted)}
+            faults = {i: f for i in behind for f in faults_of(states[i] or {})}
+            if faults or time.monotonic() > give_up_at:
+                words = "; ".join(f"worker {i}: {fault}" for i, fault in faults.items())
+                raise Conflict(f"Not all workers did it, so that they differ now. {words}")
+            if not behind:
+                return JSONResponse({"workers": [_part(state, target) for state in states]})
+            await asyncio.sleep(FOLLOW_S)
 
     async def _states(self) -> list[State | None]:
         return list(await asyncio.gather(*map(self._state, range(len(self._workers)))))
@@ -215,27 +188,22 @@ class Relay:
             return None
 
 
-def steps(state: State, wanted: State) -> Iterator[Step]:
-    """Say what to tell a worker in `state`, so that it is in the state `wanted`."""
-    for name, want in wanted["tasks"].items():
-        now, path = state["tasks"][name], f"/tasks/{quote(name, safe='')}"
-        if want["previous"] not in (None, now["previous"]):
-            yield "POST", f"{path}/bundle", {"bundle": want["previous"]}
-            if now["bundle"] == want["bundle"]:
-                yield "POST", f"{path}/rollback", {}
-            else:
-                yield "POST", f"{path}/bundle", {"bundle": want["bundle"]}
-        elif now["bundle"] != want["bundle"]:
-            yield "POST", f"{path}/bundle", {"bundle": want["bundle"]}
-        if want.get("shadow") is not None and now.get("shadow") is None:
-            yield "POST", f"{path}/shadow", {"bundle": want["shadow"]}
-        if want["canary"] is not None and now["canary"] is None:
-            canary = {"bundle": want["canary"], "share": want["canary_share"]}
-            yield "POST", f"{path}/canary", canary
-        if now["raised_threshold"] != want["raised_threshold"]:
-            yield "PUT", f"{path}/threshold", {"threshold": want["raised_threshold"]}
-    if state["draining"] != wanted["draining"]:
-        yield "PUT", "/drain", {"draining": wanted["draining"]}
+def is_behind(state: State, wanted: State) -> bool:
+    """Whether a worker has not followed a change that is in force at another one."""
+    return state["version"] < wanted["version"] or any(
+        state["tasks"][name]["version"] < task["version"] for name, task in wanted["tasks"].items()
+    )
+
+
+def faults_of(state: State) -> list[str]:
+    """Return why a worker does not follow."""
+    return [task["fault"] for task in state["tasks"].values() if task["fault"]]
+
+
+def _part(state: State | None, target: str) -> Any:
+    """Return what a change was about: a task, or the whole worker."""
+    _, kind, *rest = target.split("/")
+    return state["tasks"][unquote(rest[0])] if state and kind == "tasks" else state
 
 
 class Operators:
@@ -252,7 +220,6 @@ class Operators:
         gate: App = KeyGate(ring, BoardRoutes(self._board, self._relay), lambda kind: None)
         self._server = Admin(AdminDoor(SignIn(gate, token)), listener, settings)
         self._listener = listener
-        self._bringing: set[asyncio.Task[None]] = set()
         self._up = threading.Event()
         self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
         self._loop: asyncio.AbstractEventLoop
@@ -268,20 +235,6 @@ class Operators:
         asyncio.run_coroutine_threadsafe(self._board.close(), self._loop).result()
         self._server.should_exit = True
         self._thread.join()
-
-    def started(self, index: int) -> None:
-        """A worker was started; it will be told what the others were told before."""
-        self._loop.call_soon_threadsafe(self._bring, index)
-
-    def bundles(self, tasks: Sequence[str]) -> list[str]:
-        """Return the bundle that answers for each task now; nothing before the first change."""
-        wanted = self._relay.wanted
-        return [wanted["tasks"][name]["bundle"] for name in tasks] if wanted else []
-
-    def _bring(self, index: int) -> None:
-        task = self._loop.create_task(self._relay.bring(index))
-        self._bringing.add(task)
-        task.add_done_callback(self._bringing.discard)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

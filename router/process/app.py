@@ -29,6 +29,7 @@ from router.http.desk import Desk, native_error, openai_error
 from router.http.edge import Edge
 from router.http.hot_route import HotRoute
 from router.http.key_gate import KeyGate
+from router.process.steward import Steward
 
 
 class RouterApp(FastAPI):
@@ -62,8 +63,10 @@ def hot_routes(service: Service) -> dict[str, HotRoute]:
     }
 
 
-def create_app(service: Service) -> RouterApp:
+def create_app(service: Service, steward: Steward | None = None) -> RouterApp:
     """Build the application of a service; the service starts and drains with it.
+
+    With a steward it is where operators want it before its first request, and follows them.
 
     Where the service has keys, whoever presents none of them gets no further than the probes.
     """
@@ -72,9 +75,13 @@ def create_app(service: Service) -> RouterApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.start()
         await service.exposition.start()
+        if steward is not None:
+            await steward.start()
         try:
             yield
         finally:
+            if steward is not None:
+                await steward.close()
             await service.close()
 
     app = RouterApp(

@@ -32,6 +32,8 @@ from router.notify.sender import Sender
 from router.notify.webhook import Webhook
 from router.pipeline import Pipeline
 from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purser
+from router.process.serving import Serving
+from router.process.steward import SERVING
 from router.promise.earlier import taking_over
 from router.promise.watch import Watch, judge_of
 from router.settings import Settings
@@ -46,7 +48,7 @@ from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from router.worker_share import Share
-from students.errors import TeacherError
+from students.errors import BadBundle, TeacherError
 from students.runtime.bundle import Bundle
 from students.runtime.load import load_student
 from students.runtime.protocol import Student
@@ -82,9 +84,10 @@ def build_service(
     if share is not None:
         tasks = [(share.of_task(task), bundle_id) for task, bundle_id in tasks]
     keepers = open_keepers([task for task, _ in tasks], settings, share)
-    models = [
-        load_model(task, bundle_id, settings, keepers[task.name], load) for task, bundle_id in tasks
-    ]
+    started = {
+        task.name: _start(task, bundle_id, settings, keepers[task.name], load)
+        for task, bundle_id in tasks
+    }
     file = SqliteLedger(
         ledger_path or tasks[0][0].work_dir / "ledger.sqlite",
         keep_days=settings.ledger_keep_days or None,
@@ -93,17 +96,18 @@ def build_service(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
-    ledger, ring = shipped(file, settings, metrics), None
+    ledger, ring, specs = shipped(file, settings, metrics), None, read_keys() if read_keys else ()
     purser = open_purser(keepers[names[0]].store, file.path)
-    if read_keys is not None and share is not None:
-        read_keys = _shared(read_keys, share)
     if read_keys is not None:
-        ring = KeyRing(read_keys(), days=DaysOfKeys(purser, file.path, time.time()))
+        own = specs if share is None else share.of_keys(specs)
+        ring = KeyRing(own, days=DaysOfKeys(purser, file.path, time.time()))
         ledger = SpendingLedger(ledger, ring)
     text_hash = open_text_hash(file.path.parent)
     served = {
-        task.name: _serve_one(task, model, ledger, metrics, settings, text_hash, purser)
-        for (task, _), model in zip(tasks, models, strict=True)
+        task.name: _serve_one(
+            task, started[task.name][1], ledger, metrics, settings, text_hash, purser
+        )
+        for task, _ in tasks
     }
     return Service(
         served,
@@ -115,6 +119,8 @@ def build_service(
         read_keys=read_keys,
         share=share,
         keepers=keepers,
+        specs=specs,
+        bases={name: base for name, (base, _) in started.items()},
         senders=[
             Sender(keepers[task.name].store, Webhook(task, section), keepers[task.name].instance)
             for task, _ in tasks
@@ -159,8 +165,23 @@ def shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
     return ShippedLedger(file, shipper)
 
 
-def _shared(read_keys: ReadKeys, share: Share) -> ReadKeys:
-    return lambda: share.of_keys(read_keys())
+def _start(
+    task: Task, bundle_id: str | None, settings: Settings, keeper: Keeper, load: LoadStudent
+) -> tuple[str, Model]:
+    """Return the bundle that this router is started with, and the model that is to answer.
+
+    Another one where operators had those answer who were started with the same.
+    """
+    base = obtain(task.work_dir, bundle_id, settings.bundle_store).id
+    keeper.exchange()
+    wish = (keeper.wishes or {}).get((task.name, SERVING))
+    if wish is not None and base in wish.bases:
+        bundle = Serving.parse(wish.value).bundle
+        try:
+            return base, load_model(task, bundle, settings, keeper, load)
+        except (BadSettings, BadBundle) as fault:
+            log.error("task %s starts with bundle %s: %s", task.name, base, fault)
+    return base, load_model(task, base, settings, keeper, load)
 
 
 def load_model(

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -37,23 +37,21 @@ class Workers:
     """Keeps `count` workers, and the engine where there is one, running until a signal says stop.
 
     Args:
-        arguments: what `raisehand serve` is told when a worker starts, without --port and --worker.
+        arguments: what `raisehand serve` is told, without --port and --worker.
         folder: private; holds the sockets of the workers.
         engine: arguments of `python -m router.process.engine` without its socket; None: each worker
             holds its students itself.
-        on_start: told the index of every worker that was started.
     """
 
     def __init__(
         self,
-        arguments: Callable[[], Sequence[str]],
+        arguments: Sequence[str],
         host: str,
         port: int,
         count: int,
         folder: Path,
         *,
         engine: Sequence[str] | None = None,
-        on_start: Callable[[int], None] = lambda index: None,
     ) -> None:
         self._reserved = bind(host, port, shared=True)  # bound, never listening: it keeps the port
         self._port = self._reserved.getsockname()[1]
@@ -61,7 +59,6 @@ class Workers:
         self._count = count
         self._folder = folder
         self._engine_arguments = engine
-        self._on_start = on_start
         self._lifeline = Lifeline()
         self._engine: _Child | None = None
         self._workers: dict[int, _Child] = {}
@@ -111,9 +108,8 @@ class Workers:
 
     def _start(self, index: int) -> None:
         worker = f"{index}/{self._count}"
-        command = [*_SERVE, *self._arguments(), "--port", str(self._port), "--worker", worker]
+        command = [*_SERVE, *self._arguments, "--port", str(self._port), "--worker", worker]
         self._workers[index] = _Child(command, self._lifeline, {WORKER_FOLDER: str(self._folder)})
-        self._on_start(index)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

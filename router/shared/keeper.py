@@ -18,8 +18,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from router.shared.memory import Memory
-from router.shared.records import Audit, Judge, Reopen, Ruling, StoreAway, Verdict
+from router.shared.records import Audit, Judge, Reopen, Ruling, StoreAway, Verdict, Wish
 from router.shared.store import Store
+from router.shared.wishes import read_wishes
 
 TICK_S = 0.2
 """Between two exchanges with the store."""
@@ -73,6 +74,8 @@ class Keeper:
         self.lost = 0
         """Audits that fitted nowhere while the store was away."""
         self.away = False
+        self.wishes: dict[tuple[str, str], Wish] | None = None
+        """What operators want, by task and name, as last read; None: it never was."""
         self._memory = memory
         self._tick_s = tick_s
         self._capacity = capacity
@@ -147,6 +150,7 @@ class Keeper:
                         self._take(rulings[key])
                     else:
                         self._begin(key)
+                self.wishes = read_wishes(self.store)
         except StoreAway as fault:
             self._is_away(fault)
             return False

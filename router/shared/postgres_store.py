@@ -53,7 +53,8 @@ class PostgresStore(Store):
             self._discard()
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[Execute]:
+    def transaction(self, *, write: bool = False) -> Iterator[Execute]:
+        """Commit at the end, or leave nothing."""
         import psycopg
 
         with self._lock:

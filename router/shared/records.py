@@ -82,6 +82,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Grows in the order in which they can be read; given by the store."""
 
 
+class Wish(msgspec.Struct, frozen=True):
+    """What operators want of every worker; `version` grows whenever it changes."""
+
+    task: str
+    """Whose; "" for all tasks; "@" and a router for its own workers alone."""
+    name: str
+    """e.g. `serving`."""
+    version: int
+    value: str
+    """JSON; whoever follows knows its form."""
+    bases: tuple[str, ...]
+    """What those who followed it were started with: who is started with the same again follows."""
+
+
 class Judge(Protocol):
     """Folds the audits of one bundle, in the store's order."""
 

@@ -15,7 +15,7 @@ from students.private_file import make_private
 
 STORE_FILE = "shared.sqlite"
 """In the work_dir."""
-VERSION = 2
+VERSION = 3
 BUSY_S = 5.0
 """How long another worker's transaction is waited for."""
 _CREATE = """
@@ -66,6 +66,15 @@ create table if not exists events (
     actor text not null,
     figures text not null
 );
+create table if not exists wishes (
+    task text not null,
+    name text not null,
+    version integer not null,
+    value text not null,
+    bases text not null,
+    at real not null,
+    primary key (task, name)
+);
 create table if not exists deliveries (
     name text primary key,
     taken integer not null,
@@ -90,7 +99,8 @@ class SqliteStore(Store):
             self._discard()
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[Execute]:
+    def transaction(self, *, write: bool = False) -> Iterator[Execute]:
+        """Commit at the end, or leave nothing."""
         with self._lock:
             try:
                 connection = self._open()
@@ -123,7 +133,8 @@ class SqliteStore(Store):
 
 def _executing(connection: sqlite3.Connection) -> Execute:
     def execute(statement: str, values: object) -> Rows:
-        return connection.execute(statement.replace("%s", "?"), values).fetchall()  # type: ignore[arg-type]
+        written = statement.replace("%s", "?").replace("%%", "%")
+        return connection.execute(written, values).fetchall()  # type: ignore[arg-type]
 
     return execute
 

@@ -43,7 +43,7 @@ class Store(ABC):
     where one transaction writes at a time anyway."""
 
     @abstractmethod
-    def _transaction(self, *, write: bool = False) -> AbstractContextManager[Execute]:
+    def transaction(self, *, write: bool = False) -> AbstractContextManager[Execute]:
         """Commit at the end, or leave nothing."""
 
     def _now(self, execute: Execute) -> float:
@@ -71,7 +71,7 @@ class Store(ABC):
     ) -> Ruling:
         """Change the evidence of a bundle under its lock; without any change, begin it."""
         key = (task, bundle)
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             execute(
                 "insert into evidence (task, bundle, version, verdict) values (%s, %s, 0, '{}') "
                 "on conflict do nothing",
@@ -91,7 +91,7 @@ class Store(ABC):
             if version == 0 or verdict.orders != before.orders:
                 version += 1
                 if verdict.orders != before.orders:
-                    self._tell(execute, _event(task, bundle, verdict, instance))
+                    self.tell(execute, _event(task, bundle, verdict, instance))
             execute(
                 "update evidence set version = %s, evidence = %s, verdict = %s "
                 "where task = %s and bundle = %s",
@@ -101,13 +101,13 @@ class Store(ABC):
 
     def rulings(self) -> list[Ruling]:
         """Return the ruling on every bundle that was ever watched."""
-        with self._transaction() as execute:
+        with self.transaction() as execute:
             rows = execute("select task, bundle, version, verdict from evidence order by 1, 2", ())
         return [Ruling(t, b, v, msgspec.json.decode(text, type=Verdict)) for t, b, v, text in rows]
 
     def evidence(self, task: str) -> dict[str, str]:
         """Return all that is remembered of a task's bundles, as JSON."""
-        with self._transaction() as execute:
+        with self.transaction() as execute:
             rows = execute(
                 "select bundle, evidence from evidence where task = %s and evidence is not null "
                 "order by bundle",
@@ -120,7 +120,7 @@ class Store(ABC):
     ) -> list[tuple[int, Audit]]:
         """Return audits and their ids, in the order in which they count, after an id."""
         which, values = ("", ()) if bundle is None else (" and bundle = %s", (bundle,))
-        with self._transaction() as execute:
+        with self.transaction() as execute:
             rows = execute(
                 f"select id, {', '.join(_AUDIT)} from audits where task = %s{which} and id > %s "
                 "order by id limit %s",
@@ -130,22 +130,22 @@ class Store(ABC):
 
     def lease_budgets(self, seat: str, claims: Sequence[Claim]) -> dict[str, Lease]:
         """Renew what a seat holds of budgets; by their names."""
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             return lease(execute, seat, claims, self._now(execute), self.for_update)
 
     def give_back(self, seat: str, spent: Callable[[str], int | None]) -> None:
         """End a seat: what it held of each budget and, as `spent` knows, did not spend is there."""
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             give_back(execute, seat, spent, self.for_update)
 
     def record(self, event: Event) -> None:
         """Append an event."""
-        with self._transaction(write=True) as execute:
-            self._tell(execute, event)
+        with self.transaction(write=True) as execute:
+            self.tell(execute, event)
 
     def events(self, after: int = 0, limit: int = 1_000) -> list[Event]:
         """Return the events after an id, in their order."""
-        with self._transaction() as execute:
+        with self.transaction() as execute:
             rows = execute(
                 f"select id, {', '.join(_EVENT)} from events where id > %s order by id limit %s",
                 (after, limit),
@@ -163,11 +163,11 @@ class Store(ABC):
         somebody else holds the lease.
         """
         of_name = "select taken, holder, until from deliveries where name = %s"
-        with self._transaction() as execute:
+        with self.transaction() as execute:
             rows = execute(of_name, (name,))
         if rows and rows[0][1] not in ("", holder) and rows[0][2] > now:
             return None
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             execute(
                 "insert into deliveries (name, taken, holder, until) "
                 "select %s, coalesce(max(id), 0), '', 0 from events where true "
@@ -185,7 +185,7 @@ class Store(ABC):
 
     def advance(self, name: str, holder: str, event_id: int) -> None:
         """Write down that a receiver has taken an event, as long as the lease is held."""
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             execute(
                 "update deliveries set taken = %s where name = %s and holder = %s and taken < %s",
                 (event_id, name, holder, event_id),
@@ -193,7 +193,7 @@ class Store(ABC):
 
     def release(self, name: str, holder: str) -> None:
         """Give a lease back."""
-        with self._transaction(write=True) as execute:
+        with self.transaction(write=True) as execute:
             execute(
                 "update deliveries set holder = '' where name = %s and holder = %s", (name, holder)
             )
@@ -224,7 +224,8 @@ class Store(ABC):
             )
         return [audit for _, audit in new]
 
-    def _tell(self, execute: Execute, event: Event) -> None:
+    def tell(self, execute: Execute, event: Event) -> None:
+        """Append an event in the caller's transaction."""
         if self.in_order is not None:
             execute(self.in_order, ())
         figures = msgspec.json.encode(event.figures).decode()

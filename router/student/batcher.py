@@ -143,6 +143,11 @@ class Batcher:
         hangs = running is not None and self._clock() - running.started_at > stall_s
         return self._worker.is_alive() and not hangs
 
+    @property
+    def started(self) -> bool:
+        """Whether it takes texts, or once did."""
+        return self._worker.ident is not None
+
     def start(self) -> None:
         """Start the worker; call it on the event loop that will submit."""
         self._loop = asyncio.get_running_loop()

@@ -103,6 +103,30 @@ class ModelSlot:
             raise BadSettings("there is no earlier bundle to roll back to")
         self.swap(self.previous)
 
+    def settle(
+        self,
+        current: Model,
+        previous: Model | None,
+        canary: Model | None,
+        share: float,
+        shadow: Model | None,
+    ) -> list[Model]:
+        """Put models, loaded or not yet started, in their places; return those to retire.
+
+        Raises:
+            BadSettings: one of them answers other labels; then nothing has changed.
+        """
+        models = [model for model in (current, previous, canary, shadow) if model is not None]
+        for model in models:
+            self._may_be_admitted(model)
+        before = self.models
+        for model in models:
+            self._admit(model)
+        self.current, self.canary, self.canary_share = current, canary, share
+        self.previous = None if previous is current else previous
+        self.shadow = shadow
+        return [model for model in before if model not in self.models]
+
     def set_canary(self, model: Model, share: float) -> None:
         """Let a model, loaded or not yet started, answer a share of the requests, in [0, 1].
 
@@ -193,6 +217,11 @@ class ModelSlot:
         return next((model for model in before if model not in self.models), None)
 
     def _admit(self, model: Model) -> None:
+        self._may_be_admitted(model)
+        if not model.batcher.started:
+            model.batcher.start()
+
+    def _may_be_admitted(self, model: Model) -> None:
         if model in self.models:
             return
         if self.loaded(model.bundle) is not None:
@@ -202,4 +231,3 @@ class ModelSlot:
                 f"bundle {model.bundle} answers other labels than bundle {self.current.bundle}, "
                 "which is being served; start another router for another task"
             )
-        model.batcher.start()

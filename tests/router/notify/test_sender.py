@@ -59,7 +59,7 @@ async def sending(store, task, receiver, holder="one", **options):
 async def leased(store):
     """Wait until somebody has the lease: what happened before is nobody's news."""
     while True:
-        with store._transaction() as execute:
+        with store.transaction() as execute:
             rows = execute("select holder from deliveries where holder <> ''", ())
         if rows:
             return rows[0][0]

@@ -13,6 +13,7 @@ from costmodel.web.server import WhatIf
 from router.errors import BadSettings
 from router.policy import Route
 from router.process.admin import create_admin
+from router.process.steward import Steward
 from router.settings import load_settings
 from router.student.batcher import Batcher
 from router.student.loaded import Model
@@ -32,7 +33,9 @@ class _Operator:
         self.loaded = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.app = create_admin(made.service, self._load, TOKEN, self._what_if)
+        self.app = create_admin(
+            made.service, Steward(made.service, self._load), TOKEN, self._what_if
+        )
 
     def _load(self, task, bundle):
         self.loaded.append(bundle)

@@ -240,6 +240,6 @@ def test_budgets_of_days_gone_by_are_forgotten(tmp_path):
         purser.renew()
         purser.close_purse(f"key/a/{day}")
         clock.now += 86_400.0
-    with store._transaction() as execute:
+    with store.transaction() as execute:
         assert len(execute("select * from budgets", ())) <= 4
         assert len(execute("select * from leases", ())) <= 4

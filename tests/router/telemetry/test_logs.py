@@ -13,6 +13,7 @@ from router.api.tasks import Served, Service
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin import create_admin
 from router.process.app import create_app
+from router.process.steward import Steward
 from router.settings import Settings
 from router.telemetry.logs import JsonFormatter
 from students.testing import ScriptedTeacher
@@ -100,7 +101,8 @@ async def test_no_secret_and_no_text_in_any_sink(rig, make_task, request_asgi, l
         keys=KeyRing([KeySpec(name="team-a", sha256=sha256_of(CLIENT_KEY))]),
     )
     app = create_app(service)
-    admin = create_admin(service, lambda task, bundle: sys.exit(TEXT), ADMIN_TOKEN, sys.exit)
+    steward = Steward(service, lambda task, bundle: sys.exit(TEXT))
+    admin = create_admin(service, steward, ADMIN_TOKEN, sys.exit)
     good = [(b"authorization", b"Bearer " + CLIENT_KEY.encode())]
     bodies = []
 

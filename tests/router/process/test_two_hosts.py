@@ -1,0 +1,161 @@
+"""Two routers of two workers each on one PostgreSQL: what an operator tells one, all four do."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from router.keys.ring import KeySpec, save_keys, sha256_of
+from students.runtime.bundle import find_bundle
+from students.task import load_task
+
+pytestmark = pytest.mark.e2e
+TOKEN = {"authorization": "Bearer a-token-of-some-length"}
+REACH_S = 2.0
+"""Within so long a change is everywhere."""
+
+
+@pytest.fixture
+async def session():
+    """A client that opens a connection for each request, so that all workers are asked."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+async def hosts(serve, folder_of, publish_bundle, database, tmp_path):
+    """Two routers with folders and keys of their own, and the id of another bundle of both."""
+    first = folder_of({})
+    base = find_bundle(load_task(first / "task.yaml").work_dir, None).id
+    other = publish_bundle(first, "calm").id
+    specs = [KeySpec(name=name, sha256=sha256_of(name)) for name in ("team", "gone")]
+    save_keys(first / "keys.yaml", specs)
+    second = tmp_path.with_name(tmp_path.name + "-second")
+    shutil.copytree(first, second, symlinks=True)
+
+    def start(folder):
+        return serve(
+            "--workers", "2", "--admin-port", "0", "--bundle", base,
+            "--keys", str(folder / "keys.yaml"), at=folder,
+            database_url=database, admin_token="a-token-of-some-length",
+        )  # fmt: skip
+
+    routers = await asyncio.gather(*(asyncio.to_thread(start, at) for at in (first, second)))
+    return Hosts(routers, base, other, first / "keys.yaml", lambda: start(second))
+
+
+@dataclass
+class Hosts:
+    """Both routers, two bundles, the first one's keys, and a way to start the second one again."""
+
+    routers: list
+    base: str
+    other: str
+    keys: Path
+    again: Callable
+
+
+async def states(session, hosts):
+    """What all four workers say of the task; None: not there."""
+    found = []
+    for host in hosts:
+        async with session.get(host.admin + "/state", headers=TOKEN) as response:
+            workers = (await response.json())["workers"]
+        found += [worker and worker["tasks"]["urgent"] for worker in workers]
+    return found
+
+
+async def until(read, wanted, seconds):
+    """Wait for a reading; return how long it took, in seconds."""
+    began = time.monotonic()
+    found = None
+    while time.monotonic() < began + seconds:
+        found = await read()
+        if found == wanted:
+            return time.monotonic() - began
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{found} instead of {wanted} after {seconds} s")
+
+
+async def ask(session, host, key):
+    """Ask one of a host's workers; returns the status."""
+    headers = {"x-api-key": key}
+    async with session.post(
+        host.url + "/v1/classify", json={"text": "help"}, headers=headers
+    ) as response:
+        await response.read()
+        return response.status
+
+
+async def test_changes_reach_all_workers_of_both_hosts(hosts, session):
+    """A swap, a canary and a revoked key, each within two seconds, and no request fails."""
+    routers, base, other, keys = hosts.routers, hosts.base, hosts.other, hosts.keys
+
+    async def each(name):
+        return [state and state[name] for state in await states(session, routers)]
+
+    await until(lambda: each("bundle"), [base] * 4, 60)
+    statuses, stop = [], asyncio.Event()
+
+    async def keep_asking(host):
+        while not stop.is_set():
+            statuses.append(await ask(session, host, "team"))
+
+    asking = [asyncio.create_task(keep_asking(host)) for host in routers]
+
+    async def tell(method, path, body):
+        url = routers[0].admin + path
+        async with session.request(method, url, json=body, headers=TOKEN) as response:
+            assert response.status == 200, await response.text()
+
+    reached = {}
+    for name, path, body, wanted in (
+        ("bundle", "bundle", {"bundle": other}, other),
+        ("bundle", "bundle", {"bundle": other}, other),  # again: no change
+        ("canary", "canary", {"bundle": base, "share": 0.25}, base),
+        ("raised_threshold", "threshold", {"threshold": 0.5}, 0.5),
+    ):
+        began = time.monotonic()
+        await tell("PUT" if path == "threshold" else "POST", f"/tasks/urgent/{path}", body)
+        await until(lambda name=name: each(name), [wanted] * 4, 5 * REACH_S)
+        reached[name] = max(reached.get(name, 0.0), time.monotonic() - began)
+    assert await each("previous") == [base] * 4
+    assert await each("version") == [3] * 4
+
+    specs = [KeySpec(name="team", sha256=sha256_of("team"))]
+    keys.unlink()
+    save_keys(keys, specs)
+    routers[0].process.send_signal(signal.SIGHUP)
+
+    async def gone():
+        return {await ask(session, host, "gone") for host in routers for _ in range(4)}
+
+    reached["key"] = await until(gone, {401}, 5 * REACH_S)
+    stop.set()
+    await asyncio.gather(*asking)
+    assert set(statuses) == {200}
+    assert max(reached.values()) < REACH_S
+
+
+async def test_a_restart_comes_back_to_where_the_others_are(hosts, session):
+    """After a swap a whole router is started again as it was: it serves what the others do."""
+    url = hosts.routers[0].admin + "/tasks/urgent/bundle"
+    async with session.post(url, json={"bundle": hosts.other}, headers=TOKEN) as response:
+        assert response.status == 200
+
+    async def each():
+        return [state and state["bundle"] for state in await states(session, hosts.routers)]
+
+    await until(each, [hosts.other] * 4, 60)
+    assert await asyncio.to_thread(hosts.routers[1].stop) == 0
+    hosts.routers[1] = await asyncio.to_thread(hosts.again)
+    await until(each, [hosts.other] * 4, 60)
