@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from router.api.tasks import Service
     from router.process.compose import LoadStudent
+    from router.process.following.steward import Steward
     from router.process.server import Admin
-    from router.process.steward import Steward
     from router.settings import Settings
     from router.worker_share import Share
     from students.runtime.bundle import Bundle
@@ -249,10 +249,10 @@ def _serve(options: Options, settings: Settings) -> None:
     from router.keys.ring import load_keys
     from router.process.app import create_app
     from router.process.compose import build_service, check_teachers, load_model
+    from router.process.following.steward import Steward
     from router.process.lifeline import when_orphaned
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
-    from router.process.steward import Steward
     from router.process.unix_socket import bind_unix
     from router.telemetry.logs import configure_logs
     from students.task import load_task

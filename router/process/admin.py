@@ -39,8 +39,8 @@ from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
 from router.process.candidate import candidate_routes
-from router.process.steward import Steward
-from router.process.task_state import TaskState, state_of
+from router.process.following.steward import Steward
+from router.process.following.task_state import TaskState, state_of
 from router.student.loaded import Model
 from students.errors import BadBundle
 

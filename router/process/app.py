@@ -29,7 +29,7 @@ from router.http.desk import Desk, native_error, openai_error
 from router.http.edge import Edge
 from router.http.hot_route import HotRoute
 from router.http.key_gate import KeyGate
-from router.process.steward import Steward
+from router.process.following.steward import Steward
 
 
 class RouterApp(FastAPI):

@@ -32,8 +32,8 @@ from router.notify.sender import Sender
 from router.notify.webhook import Webhook
 from router.pipeline import Pipeline
 from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purser
-from router.process.serving import Serving
-from router.process.steward import SERVING
+from router.process.following.serving import Serving
+from router.process.following.steward import SERVING
 from router.promise.earlier import taking_over
 from router.promise.watch import Watch, judge_of
 from router.settings import Settings

@@ -11,7 +11,11 @@ from router.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-WATCHED = ("router/api/tasks.py", "router/process/steward.py", "router/telemetry/shipping.py")
+WATCHED = (
+    "router/api/tasks.py",
+    "router/process/following/steward.py",
+    "router/telemetry/shipping.py",
+)
 READINGS = {
     name
     for path in WATCHED

@@ -13,7 +13,7 @@ from costmodel.web.server import WhatIf
 from router.errors import BadSettings
 from router.policy import Route
 from router.process.admin import create_admin
-from router.process.steward import Steward
+from router.process.following.steward import Steward
 from router.settings import load_settings
 from router.student.batcher import Batcher
 from router.student.loaded import Model

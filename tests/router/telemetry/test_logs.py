@@ -13,7 +13,7 @@ from router.api.tasks import Served, Service
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin import create_admin
 from router.process.app import create_app
-from router.process.steward import Steward
+from router.process.following.steward import Steward
 from router.settings import Settings
 from router.telemetry.logs import JsonFormatter
 from students.testing import ScriptedTeacher

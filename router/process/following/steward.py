@@ -22,7 +22,7 @@ from router.api.tasks import Served, Service
 from router.errors import Conflict, RouterError, Unavailable
 from router.keys.ring import KeyFile
 from router.process.candidate import Candidacy
-from router.process.serving import Serving
+from router.process.following.serving import Serving
 from router.shared.keeper import Keeper
 from router.shared.records import Event, StoreAway, Wish
 from router.shared.wishes import join, want

@@ -9,8 +9,8 @@ import pytest
 
 from router.errors import BadSettings, Conflict, Unauthorized, Unavailable
 from router.keys.ring import KeyRing, KeySpec, sha256_of
-from router.process.serving import Serving
-from router.process.steward import Steward
+from router.process.following.serving import Serving
+from router.process.following.steward import Steward
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory
 from router.shared.sqlite_store import SqliteStore

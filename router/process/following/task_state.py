@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from router.api.tasks import Served
-from router.process.steward import Steward
+from router.process.following.steward import Steward
 from router.shared.records import Figure
 
 

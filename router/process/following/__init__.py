@@ -1,0 +1,1 @@
+"""Where operators want this router, and how it gets there."""
