@@ -1,8 +1,8 @@
 """The admin port of several workers: all of them looked at, one of them told.
 
 It listens in the supervisor's process and reaches the workers over their own private sockets. A
-change is made by one worker, which has the others follow (`router.process.following.steward`); it is answered
-when those of this host did.
+change is made by one worker, which has the others follow (`router.process.following`); it is
+answered when those of this host did.
 """
 
 from __future__ import annotations
