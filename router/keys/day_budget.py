@@ -31,9 +31,8 @@ class DayBudget(Protocol):
         """Whether the day's dollars are spent."""
         ...
 
-    @property
-    def has_some(self) -> bool:
-        """Whether any of them may be spent by this process now."""
+    def affords(self, pending: float = 0.0) -> bool:
+        """Whether this process may spend more now than the dollars that are on their way."""
         ...
 
     def spend(self, usd: Decimal) -> None:
@@ -63,10 +62,9 @@ class OwnDay:
         """Whether the day's dollars are spent."""
         return self.limit is not None and self.spent() >= self.limit
 
-    @property
-    def has_some(self) -> bool:
-        """All that is not spent."""
-        return not self.used_up
+    def affords(self, pending: float = 0.0) -> bool:
+        """Whether more is left than the dollars that are on their way."""
+        return self.limit is None or float(self.limit - self.spent()) > pending
 
     def spend(self, usd: Decimal) -> None:
         """Count dollars."""
@@ -117,10 +115,9 @@ class LeasedDay:
         """Whether the day's dollars are spent, by whomever."""
         return self._today().used_up
 
-    @property
-    def has_some(self) -> bool:
-        """Whether this process holds a lease with something left on it."""
-        return self._today().has_some
+    def affords(self, pending: float = 0.0) -> bool:
+        """Whether this process holds a lease with more on it than the dollars on their way."""
+        return self._today().affords(round(pending * PICO))
 
     def spend(self, usd: Decimal) -> None:
         """Count dollars on the lease."""

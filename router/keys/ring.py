@@ -34,6 +34,7 @@ SECRET_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key"})
 SCOPE_KEY = "raisehand.key"
 """Where in an ASGI scope the gate leaves the `Key` for those behind it."""
 BURST_S = 1.0
+_LEARNING_RATE = 0.05
 _UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <key>`."
 
 
@@ -95,6 +96,9 @@ class Key:
         self._max_threshold = spec.max_threshold
         self._bucket = _bucket(spec.requests_per_second, clock())
         self._teacher = _bucket(spec.teacher_calls_per_second, clock())
+        self.asking = 0
+        """Calls to the teacher that are not booked yet."""
+        self._usual_usd = 0.0
 
     def admit(self) -> None:
         """Count one request against the limits.
@@ -115,14 +119,25 @@ class Key:
         self._bucket.take(1.0)
 
     def may_ask_the_teacher(self) -> bool:
-        """Whether it may ask once more now; if so, it is counted.
+        """Whether it may ask once more now; if so, it is counted until `was_told`.
 
-        Also when the day's dollars are shared and none of them can be had now.
+        Not beyond its rate, nor when its other calls will probably take all of the day's dollars
+        that can be had here now.
         """
-        if not self.day.has_some or self._teacher.level(self._clock()) < 1.0:
+        if self._teacher.level(self._clock()) < 1.0:
+            return False
+        if not self.day.affords(self.asking * self._usual_usd):
             return False
         self._teacher.take(1.0)
+        self.asking += 1
         return True
+
+    def was_told(self, usd: Decimal | None) -> None:
+        """Count a call to the teacher as done; None when nobody was asked, or it has no price."""
+        self.asking = max(0, self.asking - 1)
+        if usd is not None:
+            rate = _LEARNING_RATE if self._usual_usd else 1.0
+            self._usual_usd += rate * (float(usd) - self._usual_usd)
 
     def check_threshold(self, threshold: float | None) -> None:
         """Check how much certainty a request asks for.
@@ -189,6 +204,12 @@ class KeyRing:
         if found is None or len(presented) != 1:
             raise Unauthorized(_UNKNOWN)
         return found
+
+    def was_told(self, name: str, usd: Decimal | None) -> None:
+        """Count a key's call to the teacher as done, and what it cost, if it is known."""
+        key = self._by_name.get(name)
+        if key is not None:
+            key.was_told(usd)
 
     def spend(self, name: str, usd: Decimal | None) -> None:
         """Count what an answer for a key cost; unpriced answers cannot be counted."""

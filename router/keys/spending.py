@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.keys.ring import KeyRing
 from router.ledger.entry import Backlog, Entry, Ledger
-from router.policy import Route
+from router.policy import Reason, Route
 
 
 class SpendingLedger:
@@ -30,6 +30,8 @@ class SpendingLedger:
             self._ring.spend(entry.client, entry.student_usd)
             if entry.route is not Route.STUDENT:
                 self._ring.spend(entry.client, entry.teacher_usd)
+                if entry.reason is not Reason.KEY_ESCALATIONS:
+                    self._ring.was_told(entry.client, entry.teacher_usd if entry.attempts else None)
         self._ledger.append(entry)
 
     def flush(self, timeout_s: float = 10.0) -> bool:

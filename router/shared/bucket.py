@@ -20,7 +20,7 @@ class LeasedBucket:
     def fill(self, now: float) -> float:
         """Return the share of its part that is there: 1 is all; 0 when nothing may be spent."""
         purse = self._purse
-        if not purse.has_some:
+        if not purse.affords():
             return 0.0
         part = (purse.budget.size or 0) / purse.holders
         return min(1.0, (purse.in_hand + purse.left() / purse.holders) / part)

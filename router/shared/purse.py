@@ -44,6 +44,7 @@ class Purse:
         self._leased_at = clock()
         self._spent_then = self.spent
         self._called = False
+        self._pending = 0
 
     def change(self, budget: SharedBudget) -> None:
         """Go by another limit, as soon as the lease is renewed."""
@@ -61,10 +62,14 @@ class Purse:
         """What may be spent now without asking, in pico-dollars; negative: a debt."""
         return self._limit - self.spent
 
-    @property
-    def has_some(self) -> bool:
-        """Whether anything may be spent now; if not, more is asked for."""
-        if self.budget.size is None or (self.budget.size and self.in_hand > 0):
+    def affords(self, pending: int = 0) -> bool:
+        """Whether more may be spent now than what is on its way; if not, more is asked for.
+
+        Args:
+            pending: what calls that run will probably cost, in pico-dollars.
+        """
+        self._pending = pending
+        if self.budget.size is None or (self.budget.size and self.in_hand > pending):
             return True
         self._call()
         return False
@@ -82,7 +87,7 @@ class Purse:
     def spend(self, usd: Decimal | float) -> None:
         """Count what was spent, whether or not there was enough in hand."""
         self._seat.spend(self._slot, round(usd * PICO))
-        if 2 * self.in_hand < self._slice:
+        if 2 * (self.in_hand - self._pending) < self._slice:
             self._call()
 
     def left(self) -> float:
@@ -108,13 +113,14 @@ class Purse:
         return age >= LEASE_S / 2 and moved
 
     def claim(self) -> Claim:
-        """Return what to ask for: what was spent at this pace lasts for a lease."""
+        """Return what to ask for: with what is on its way, it lasts for a lease at this pace."""
         if self._lease is None:
             first = (self.budget.size or 0) // FIRST
             return Claim(self.budget, self.spent, max(self.budget.floor, first))
         spent = self.spent
         pace = (spent - self._spent_then) / max(self._clock() - self._leased_at, AGAIN_S)
-        return Claim(self.budget, spent, max(self.budget.floor, int(pace * LEASE_S)))
+        want = int(pace * LEASE_S) + 2 * self._pending
+        return Claim(self.budget, spent, max(self.budget.floor, want))
 
     def take(self, lease: Lease, claim: Claim) -> None:
         """Go by a lease that was given for a claim."""

@@ -50,7 +50,7 @@ class Rig:
         spent = Decimal(0)
         for turn in range(5_000):
             key = self.keys[turn % len(self.keys)]
-            if key.day.has_some:
+            if key.day.affords():
                 key.day.spend(Decimal("0.001"))
                 spent += Decimal("0.001")
             else:
@@ -74,7 +74,7 @@ def test_all_of_the_day_can_be_spent_and_then_nothing(tmp_path):
     rig.renew(1.0)
     rig.wall.now += 30
     for key in rig.keys:
-        assert key.day.has_some, "leased before midnight"
+        assert key.day.affords(), "leased before midnight"
         key.admit()
     assert Decimal("0.999") <= rig.drain() <= Decimal("1.003")
 
@@ -92,7 +92,7 @@ def test_a_restart_gives_the_rest_and_no_more(tmp_path):
     spent = Decimal(0)
     while spent < Decimal("0.5"):
         for key in rig.keys:
-            if key.day.has_some:
+            if key.day.affords():
                 key.day.spend(Decimal("0.001"))
                 spent += Decimal("0.001")
         rig.renew()
@@ -131,3 +131,31 @@ def test_a_limit_that_comes_later_counts_what_was_spent_before(tmp_path):
     rig.renew()
     with pytest.raises(OverQuota):
         rig.keys[0].admit()
+
+
+@pytest.mark.parametrize("lives", ["leased", "own"])
+def test_calls_that_run_count_before_they_are_billed(tmp_path, lives):
+    """A slow teacher with many calls at once: no more are begun than the money will pay for."""
+    rig = Rig(tmp_path, limit=Decimal("0.05"), workers=1)
+    key = rig.keys[0] if lives == "leased" else _alone(rig.spec)
+    ask, spent, most = Decimal("0.002"), Decimal(0), 0
+    assert key.may_ask_the_teacher()  # nobody knows what a call costs before the first one
+    key.day.spend(ask)
+    key.was_told(ask)
+    for _ in range(200):
+        running = 0
+        while running < 64 and key.may_ask_the_teacher():
+            running += 1
+        most = max(most, running)
+        assert key.asking == running
+        for _ in range(running):
+            key.day.spend(ask)
+            key.was_told(ask)
+            spent += ask
+        rig.renew()
+    assert most > 1
+    assert Decimal("0.05") - ask <= spent <= Decimal("0.05") + 2 * ask
+
+
+def _alone(spec):
+    return KeyRing([spec]).identify([(b"x-api-key", b"s")])

@@ -1,9 +1,14 @@
 """One tenant cannot take what is everybody's: calls to the teacher, and certainty."""
 
+import asyncio
+
 import pytest
 
 from router.errors import Forbidden
 from router.keys.ring import Key, KeyRing, KeySpec, sha256_of
+from router.keys.spending import SpendingLedger
+from students.errors import TeacherGarbled, TeacherRefused, TeacherUnavailable
+from students.testing import ScriptedTeacher
 
 CHAT = {"model": "big", "messages": []}
 
@@ -49,3 +54,29 @@ def test_the_limit_refills():
     assert key.may_ask_the_teacher()
     with pytest.raises(Forbidden, match="at most 0"):
         Key(spec("two", max_threshold=0), float, float).check_threshold(0.5)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [None, TeacherUnavailable("away"), TeacherRefused("no"), TeacherGarbled("?"), "cancelled"],
+)
+async def test_every_call_that_was_begun_is_counted_as_done(rig, make_task, fault):
+    """Whatever becomes of it: what never ends would keep the key from the teacher for ever."""
+    ring = KeyRing([spec("one", max_usd_per_day=10)])
+    answer = fault if isinstance(fault, Exception) else "urgent"
+    task = (
+        make_task(teacher={"on_failure": "error"}) if isinstance(fault, Exception) else make_task()
+    )
+    teacher = ScriptedTeacher(task.schema_, answer, latency_s=0.05 if fault == "cancelled" else 0.0)
+    made = await rig(teacher=teacher, task=task, keys=ring)
+    made.pipeline.booking.ledger = SpendingLedger(made.ledger, ring)
+    headers = [(b"x-api-key", b"one")]
+    asking = asyncio.create_task(made.post("/v1/classify", {"text": "maybe"}, headers))
+    if fault == "cancelled":
+        await asyncio.sleep(0.01)
+        asking.cancel()
+    await asyncio.wait([asking])
+    await made.pipeline.close()
+    key = ring.identify(headers)
+    assert teacher.calls
+    assert key.asking == 0

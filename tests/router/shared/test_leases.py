@@ -68,7 +68,7 @@ class _Fleet:
                 purser.renew()
             self.most = max(self.most, purse.in_hand)
             want = int(demand * self.chance.random() * PICO)
-            while want > 0 and purse.has_some:
+            while want > 0 and purse.affords():
                 one = min(want, self.chance.randint(1, PICO // 500))
                 purse.spend(one / PICO)
                 self.spent += round(one / PICO * PICO)
@@ -178,11 +178,11 @@ def test_no_store_no_new_lease(tmp_path):
         fleet.step(1.0, demand=0.1)
     assert held <= fleet.spent <= held + PICO // 500
     assert purser.away
-    assert not purse.has_some
+    assert not purse.affords()
     assert not purse.used_up, "the budget has money; it cannot be had"
     fleet.store.gone = False
     fleet.step(1.0, demand=0.0)
-    assert purse.has_some
+    assert purse.affords()
     assert not purser.away
 
 
@@ -192,14 +192,14 @@ def test_a_limit_that_is_changed_holds_from_then_on(tmp_path):
     purser = Purser(_Dated(tmp_path / "s", clock), tmp_path, clock=clock)
     purse = purser.open(SharedBudget("b", None))
     purse.spend(0.6)
-    assert purse.has_some
+    assert purse.affords()
     for size, some in ((PICO // 2, False), (PICO, True), (0, False), (None, True)):
         purser.open(SharedBudget("b", size))
         for _ in range(3):
             clock.now += LEASE_S
-            purse.has_some  # noqa: B018 whoever asks wants more
+            purse.affords()  # whoever asks wants more
             purser.renew()
-        assert purse.has_some is some, size
+        assert purse.affords() is some, size
         assert purse.used_up is not some
 
 

@@ -21,7 +21,7 @@ def url(request):
 def _spend(purse, budget, spent):
     """Spend until nothing is left, as threads of a process do: while its purser renews."""
     while not purse.used_up:
-        if purse.has_some:
+        if purse.affords():
             purse.spend(0.0005)
             spent.append(0.0005)
         time.sleep(0.0005)
