@@ -15,7 +15,7 @@ from router.ledger.days import make_days
 from router.ledger.spool import COPIED, HOUR_S, KEY, SUMS, Batch, Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from psycopg import Connection
 
@@ -65,9 +65,24 @@ def ship(connection: Connection, spool: Spool, instance: int) -> int:
         BadLedger: the file is not the one that was shipped before.
         psycopg.Error: the database is away, full, read-only, …; nothing was stored.
     """
-    make_days(connection, _missing_days(connection, spool, instance))
+    try:
+        return _ship(connection, spool, instance)
+    except _DaysMissing as missing:
+        make_days(connection, missing.days)
+        return _ship(connection, spool, instance)
+
+
+class _DaysMissing(Exception):
+    """Days that have no partition yet, and never had one."""
+
+    def __init__(self, days: Collection[date]) -> None:
+        super().__init__(f"no partition for {', '.join(map(str, days))}")
+        self.days = days
+
+
+def _ship(connection: Connection, spool: Spool, instance: int) -> int:
     with transaction(connection, BATCH_S):
-        batch = _next(connection, spool, instance, lock="for update")
+        batch = _next(connection, spool, instance)
         if batch is None:
             return 0
         retired = _retired(connection, batch)
@@ -88,14 +103,14 @@ def ship(connection: Connection, spool: Spool, instance: int) -> int:
     return batch.last - batch.after
 
 
-def _next(connection: Connection, spool: Spool, instance: int, lock: str = "") -> Batch | None:
-    """Return what comes after the last row that the database has.
+def _next(connection: Connection, spool: Spool, instance: int) -> Batch | None:
+    """Return what comes after the last row that the database has; nobody else ships it meanwhile.
 
     Raises:
         BadLedger: that row is another one in this file.
     """
     row = connection.execute(
-        f'select "row", request_id from raisehand.shipped where instance = %s {lock}',
+        'select "row", request_id from raisehand.shipped where instance = %s for update',
         (instance,),
     ).fetchone()
     if row is None:
@@ -112,23 +127,21 @@ def _next(connection: Connection, spool: Spool, instance: int, lock: str = "") -
     return batch
 
 
-def _missing_days(connection: Connection, spool: Spool, instance: int) -> Sequence[date]:
-    """Return the days of the next batch that have no partition yet, and never had one."""
-    batch = _next(connection, spool, instance)
-    if batch is None:
-        return []
-    days = [day_of(number) for number in batch.days]
-    known = connection.execute("select day from raisehand.ledger_days where day = any(%s)", (days,))
-    return sorted(set(days) - {day for (day,) in known})
-
-
 def _retired(connection: Connection, batch: Batch) -> list[int]:
-    """Return the days of a batch of which only sums are kept; none is retired meanwhile."""
+    """Return the days of a batch of which only sums are kept; none is retired meanwhile.
+
+    Raises:
+        _DaysMissing: of some nobody has made the partition.
+    """
+    days = [day_of(number) for number in batch.days]
     rows = connection.execute(
         "select day, retired_at is not null from raisehand.ledger_days where day = any(%s) "
         "order by day for share",
-        ([day_of(number) for number in batch.days],),
-    )
+        (days,),
+    ).fetchall()
+    missing = set(days) - {day for day, _ in rows}
+    if missing:
+        raise _DaysMissing(missing)
     return [(day - _EPOCH).days for day, retired in rows if retired]
 
 
