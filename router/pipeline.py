@@ -160,6 +160,9 @@ class Pipeline:
         if run.ask.student_only:
             return STUDENT_ALONE
         decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask, watch)))
+        if watch is not None and watch.hints is not None and scored.prediction is not None:
+            kept = decision is KEEP
+            watch.hints.see(scored.prediction.confidence, len(run.ask.text), kept)
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
         if not decision.escalate:

@@ -212,6 +212,13 @@ class Service:
                     ),
                 ),
                 Reading(
+                    "raisehand_input_shift",
+                    "How far the last 1,000 requests of a signal are from the usual (population "
+                    "stability index); a hint, no guarantee.",
+                    self._shifts,
+                    labels=("task", "signal"),
+                ),
+                Reading(
                     "raisehand_promise_rung",
                     "Highest rung of the ladder that is in force; 0: as certified.",
                     lambda: max((watch.figure("rung") for watch in self.watches()), default=0.0),
@@ -295,6 +302,15 @@ class Service:
         names = {name for s in self.tasks.values() for name in (s.task.name, s.task.teacher.model)}
         passed = [s.passthrough.models for s in self.tasks.values() if s.passthrough is not None]
         return sorted(names.union(*passed))
+
+    def _shifts(self) -> dict[tuple[str, ...], float]:
+        """Of the bundle that answers, by task and signal."""
+        found: dict[tuple[str, ...], float] = {}
+        for name, served in self.tasks.items():
+            watch = served.pipeline.slot.current.watch
+            if watch is not None and watch.hints is not None:
+                found |= {(name, signal): x for signal, x in watch.hints.indices.items()}
+        return found
 
     def watches(self) -> list[Watch]:
         """What is audited, over all tasks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
@@ -35,13 +35,14 @@ from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purse
 from router.process.following.serving import Serving
 from router.process.following.steward import SERVING
 from router.promise.earlier import taking_over
+from router.promise.hints import InputHints
 from router.promise.watch import Watch, judge_of
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory
 from router.shared.opening import open_store
 from router.shared.purser import Purser
-from router.shared.records import StoreAway
+from router.shared.records import Event, StoreAway
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
@@ -214,12 +215,29 @@ def load_model(
 def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
     reopen = judge_of(bundle.manifest)
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
+    if bundle.manifest.usual is not None:
+        watch.hints = InputHints(bundle.manifest.usual, _hinted(task.name, bundle.id, keeper))
     try:
         with taking_over(task.work_dir, bundle.id) as earlier:
             keeper.follow(watch, earlier)
     except StoreAway as away:
         raise BadSettings(f"{away}, so an alarm may be forgotten") from None
     return watch
+
+
+def _hinted(
+    task: str, bundle: str, keeper: Keeper
+) -> Callable[[tuple[str, ...], Mapping[str, float]], None]:
+    def changed(moved: tuple[str, ...], indices: Mapping[str, float]) -> None:
+        reason = "moved: " + ", ".join(moved) if moved else "as usual"
+        keeper.say(
+            Event(
+                at=time.time(), task=task, bundle=bundle, kind="hint", reason=reason,
+                actor=keeper.instance, figures=indices,
+            )
+        )  # fmt: skip
+
+    return changed
 
 
 async def check_teachers(tasks: Sequence[Task], *, strict: bool) -> None:

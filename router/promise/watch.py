@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from router.clock import Clock
 from router.errors import BadSettings
+from router.promise.hints import InputHints
 from router.promise.ladder import OVERALL, LadderEvidence, PromiseLadder, Rules, Standing
 from router.shared.records import Audit, Figure, Judge, Reopen, Ruling, Verdict
 from students.labels import Prediction
@@ -168,6 +169,8 @@ class Watch:
         self.reopen = reopen
         self.ruling = Ruling(task, bundle, 0, reopen(None).verdict)
         """The one in force; whoever follows the store puts the next one here."""
+        self.hints: InputHints | None = None
+        """What is watched without labels; None for a bundle that does not say what is usual."""
         self._labels = labels
         self._tell = tell
         self._wall = wall

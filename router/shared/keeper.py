@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from router.shared.memory import Memory
-from router.shared.records import Audit, Judge, Reopen, Ruling, StoreAway, Verdict, Wish
+from router.shared.records import Audit, Event, Judge, Reopen, Ruling, StoreAway, Verdict, Wish
 from router.shared.store import Store
 from router.shared.wishes import read_wishes
 
@@ -32,6 +32,8 @@ CAPACITY = 50_000
 """Audits that wait in memory, some 20 MB."""
 UNKNOWN = Verdict(escalate_all=True, reason="ruling_unknown")
 """Nobody knows whether the promise is kept."""
+EVENTS = 100
+"""Events that wait while the store is away."""
 log = logging.getLogger(__name__)
 
 
@@ -81,6 +83,7 @@ class Keeper:
         self._capacity = capacity
         self._numbers = itertools.count()
         self._spool: deque[tuple[int, Audit]] = deque()
+        self._events: deque[Event] = deque(maxlen=EVENTS)
         self._followers: dict[tuple[str, str], Follower] = {}
         self._exchanging = threading.Lock()
         self._closing = threading.Event()
@@ -122,6 +125,10 @@ class Keeper:
         else:
             self.lost += 1
 
+    def say(self, event: Event) -> None:
+        """Have an event recorded with the next exchange; of very many the oldest are forgotten."""
+        self._events.append(event)
+
     def start(self) -> None:
         """Begin to exchange."""
         self._thread = threading.Thread(target=self._run, name="shared", daemon=True)
@@ -144,6 +151,9 @@ class Keeper:
             with self._exchanging:
                 while self._spool:
                     self._tell()
+                while self._events:
+                    self.store.record(self._events[0])
+                    self._events.popleft()
                 rulings = {(ruling.task, ruling.bundle): ruling for ruling in self.store.rulings()}
                 for key in list(self._followers):
                     if key in rulings:

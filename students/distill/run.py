@@ -35,6 +35,7 @@ from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash
 from students.runtime.load import load_student
 from students.runtime.probes import probe
 from students.runtime.protocol import Student
+from students.runtime.usual import Usual
 from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 from students.train.profiling import profile_student
@@ -138,7 +139,7 @@ def prove(
     report("certify", 0, 1)
     certificate, outlook = _certify(task, manifest, student, part, clock)
     manifest = manifest.model_copy(update={"certificate": certificate})
-    manifest = manifest.model_copy(update={"rungs": _rungs(manifest, student, part)})
+    manifest = manifest.model_copy(update=_traffic(manifest, student, part))
     report("evaluate", 0, 1)
     bill = manifest.labelling
     known = {text for name in LEARNT for text in part[name].texts}
@@ -296,13 +297,17 @@ def _certify(
     )
 
 
-def _rungs(
+def _traffic(
     manifest: Manifest, student: Student, part: Mapping[str, LabelledSet]
-) -> tuple[float, ...]:
-    """Fix the ladder on rows without labels that no threshold was placed on."""
-    said = answer(student, part["temperature"].texts)
+) -> dict[str, object]:
+    """Fix the ladder and what is usual, on rows without labels that no threshold was placed on."""
+    texts = part["temperature"].texts
+    said = answer(student, texts)
     kept = said.confidence >= np.array(manifest.thresholds)[said.labels]
-    return rungs_of(said.confidence[kept].tolist())
+    return {
+        "rungs": rungs_of(said.confidence[kept].tolist()),
+        "usual": Usual.of(texts, said.confidence, kept),
+    }
 
 
 def _in_inputs(

@@ -31,6 +31,7 @@ from students.errors import BadBundle
 from students.evaluation import Evaluation
 from students.labels import LabelSchema
 from students.runtime.probes import Probe
+from students.runtime.usual import Usual
 from students.sections import Sampling
 from students.teachers.protocol import TeacherDescriptor
 
@@ -108,6 +109,8 @@ class Manifest(_Part):
     rungs: tuple[float, ...] = ()
     """Thresholds above the certified ones, ascending, to which audits may raise them; fixed from
     rows without labels. Without any an alarm leaves the teacher only."""
+    usual: Usual | None = None
+    """What its traffic looks like; older bundles do not say."""
     evaluation: Evaluation | None = None
     profile: StudentProfile | None = None
     probes: tuple[Probe, ...] = ()

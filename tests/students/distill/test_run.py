@@ -47,6 +47,9 @@ def test_an_easy_task_is_distilled_certified_and_served_as_certified(
     said = answer(load_student(done.bundle), calibration.texts)
     kept = said.confidence >= np.array(m.thresholds)[said.labels]
     assert kept.sum() == m.certificate.n_accepted
+    assert m.rungs == tuple(sorted(m.rungs))
+    assert min(m.rungs) > min(m.certificate.thresholds)
+    assert m.usual.escalated.shares[0] == pytest.approx(kept.mean(), abs=0.1)
     assert (kept & (said.labels != calibration.teacher)).sum() == m.certificate.disagreements
 
 

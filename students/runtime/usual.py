@@ -1,0 +1,64 @@
+"""What is usual of the traffic that a student was made for: how long, how sure, how much is kept.
+
+Without labels, so it proves nothing; what the router sees later is compared with it as a hint.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+BINS = 10
+"""As many equal shares as ties allow."""
+
+
+class UsualSignal(BaseModel):
+    """One figure of a request: B - 1 ascending edges, and the usual share between them (B,)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...] = Field(min_length=1)
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.floating], bins: int = BINS) -> UsualSignal:
+        """Cut values (N,) into bins of equal shares; what is no number is below all others."""
+        clean = np.nan_to_num(np.asarray(values, np.float64), nan=-1.0)
+        edges = np.unique(np.quantile(clean, np.arange(1, bins) / bins, method="higher"))
+        edges = edges[edges > clean.min()]
+        places = np.searchsorted(edges, clean, side="right")
+        shares = np.bincount(places, minlength=edges.size + 1) / clean.size
+        return cls(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))
+
+    def place(self, value: float) -> int:
+        """In which bin a value is."""
+        return bisect_right(self.edges, value) if value == value else 0
+
+
+class Usual(BaseModel):
+    """The usual traffic of a bundle, from `n` rows that no threshold was placed on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(ge=1)
+    confidence: UsualSignal
+    characters: UsualSignal
+    escalated: UsualSignal
+    """Two bins: kept, escalated."""
+
+    @classmethod
+    def of(
+        cls, texts: Sequence[str], confidence: npt.NDArray[np.floating], kept: npt.NDArray[np.bool_]
+    ) -> Usual:
+        """Describe N texts, how sure the student is of each (N,) and which it keeps (N,)."""
+        share = float(kept.mean())
+        return cls(
+            n=len(texts),
+            confidence=UsualSignal.of(confidence),
+            characters=UsualSignal.of(np.array([len(text) for text in texts], np.float64)),
+            escalated=UsualSignal(edges=(0.5,), shares=(share, 1.0 - share)),
+        )
