@@ -146,6 +146,14 @@ class Shadow:
 
 
 def _seen(model: Model, said: Prediction, teacher: int | None) -> tuple[bool, bool]:
-    """Return whether a student's own answer would have stood and differed, and if it had asked."""
+    """Return whether a student's own answer would have stood and differed, and if it had asked.
+
+    Its answers are judged at its certificate's thresholds, its cost as it is served: one whose
+    promise broke asks about everything, and whoever asks less is the cheaper.
+    """
     keeps = decide(said, model.thresholds) is KEEP
-    return keeps and said.label != teacher, not keeps
+    wrong, watch = keeps and said.label != teacher, model.watch
+    if watch is None or watch.alarmed:
+        return wrong, not keeps or watch is not None
+    raised = decide(said, model.raised(watch.threshold)) is KEEP
+    return wrong, not raised

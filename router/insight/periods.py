@@ -35,16 +35,19 @@ def periods(path: Path, task: Task, now: float) -> dict[str, Savings]:
 
 
 def projected(month: Savings) -> tuple[Decimal, Decimal, Decimal] | None:
-    """Return saved, low and high of the whole month, if all of it is as its days so far.
+    """Return saved, low and high of the whole month, if the rest is like what there is of it.
 
-    None from less than a day: nobody's month is like its first hour.
+    None from less than a day of requests: nobody's month is like its first hour.
     """
-    elapsed = month.end - month.start
-    if elapsed < DAY_S or month.saved is None or month.interval is None:
+    if month.first is None or month.saved is None or month.interval is None:
+        return None
+    elapsed = month.end - month.first
+    if elapsed < DAY_S:
         return None
     moment = datetime.fromtimestamp(month.end, UTC)
+    begin = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
     days = calendar.monthrange(moment.year, moment.month)[1]
-    times = Decimal(days * DAY_S / elapsed)
+    times = Decimal(1 + (begin + days * DAY_S - month.end) / elapsed)
     low, high = month.interval
     return month.saved * times, low * times, high * times
 

@@ -38,6 +38,8 @@ class Savings:
     start: float
     end: float
     """Unix time, seconds."""
+    first: float | None
+    """Moment of the first request in it; None: there is none."""
     requests: int
     kept: int
     escalated: int
@@ -113,6 +115,7 @@ def read_savings(
     return Savings(
         start=start,
         end=end,
+        first=first,
         requests=requests,
         kept=kept,
         escalated=escalated,

@@ -175,14 +175,18 @@ def test_the_margin_is_the_formula_of_the_paper():
 
 
 def test_no_month_is_projected_from_less_than_a_day():
-    """An hour is no month; a day and more is, in proportion."""
-    day = {
-        "start": 1_764_547_200.0, "requests": 9, "kept": 9, "escalated": 0, "not_counted": 0,
+    """An hour of requests is no month, whichever day it is; a day and more is, in proportion."""
+    begin = 1_764_547_200.0  # 2025-12-01
+    month = {
+        "start": begin, "requests": 9, "kept": 9, "escalated": 0, "not_counted": 0,
         "teacher_usd": Decimal(1), "student_usd": Decimal(1), "counterfactual": Decimal(5),
         "margin": Decimal(1), "audits": FEWEST, "unpriced": 0, "estimated": 0,
     }  # fmt: skip
-    assert projected(Savings(end=day["start"] + 3_600, **day)) is None
-    assert projected(Savings(end=day["start"] + DAY, **day)) == (93, 62, 124)
+    end = begin + 20 * DAY
+    assert projected(Savings(end=end, first=end - 3_600, **month)) is None
+    assert projected(Savings(end=end, first=None, **month)) is None
+    # Saved 3 in a day, and eleven more days like it.
+    assert projected(Savings(end=end, first=end - DAY, **month)) == (36, 24, 48)
 
 
 async def test_paid_is_the_teachers_invoice_to_the_cent(serve, folder_of, publish_bundle):
