@@ -27,4 +27,4 @@ class LeasedBucket:
 
     def take(self, usd: float) -> None:
         """Spend dollars, whether or not there are enough."""
-        self._purse.spend(usd)
+        self._purse.spend(round(usd * PICO))

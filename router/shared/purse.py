@@ -7,10 +7,9 @@ thread of its own; without a lease in hand there is nothing to spend, whoever is
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 
 from router.clock import Clock
-from router.shared.leases import LEASE_S, PICO, Claim, Lease, SharedBudget
+from router.shared.leases import LEASE_S, Claim, Lease, SharedBudget
 from router.shared.seat import Seat
 
 FIRST = 40
@@ -39,8 +38,12 @@ class Purse:
         self._wake = wake
         self._clock = clock
         self._slot = seat.slot(budget.name, budget.until)
+        self.spent = seat.spent(self._slot)
+        """What was spent since the seat began, in pico-dollars."""
         self._lease: Lease | None = None
         self._limit = self.spent
+        self._low = 0
+        """With less than this in hand more is asked for."""
         self._leased_at = clock()
         self._spent_then = self.spent
         self._called = False
@@ -51,11 +54,6 @@ class Purse:
         if budget != self.budget:
             self.budget = budget
             self._call()
-
-    @property
-    def spent(self) -> int:
-        """What was spent since the seat began, in pico-dollars."""
-        return self._seat.spent(self._slot)
 
     @property
     def in_hand(self) -> int:
@@ -77,23 +75,26 @@ class Purse:
     @property
     def used_up(self) -> bool:
         """Whether the budget is spent, as far as is known; if so, it is asked for again."""
-        if self.budget.size is None or (self.budget.size and self._lease is None):
+        size = self.budget.size
+        if size and (self._limit > self.spent or self._lease is None or self._lease.left > 0):
             return False
-        if self.budget.size and (self.in_hand > 0 or self._lease_left > 0):
+        if size is None:
             return False
         self._call()
         return True
 
-    def spend(self, usd: Decimal | float) -> None:
-        """Count what was spent, whether or not there was enough in hand."""
-        self._seat.spend(self._slot, round(usd * PICO))
-        if 2 * (self.in_hand - self._pending) < self._slice:
+    def spend(self, pico: int) -> None:
+        """Count pico-dollars that were spent, whether or not there was enough in hand."""
+        self.spent += pico
+        self._seat.put(self._slot, self.spent)
+        if self._limit - self.spent < self._low + self._pending:
             self._call()
 
     def left(self) -> float:
         """Return what was left in nobody's hands, and came in since, in pico-dollars."""
         came = self.budget.per_s * (self._clock() - self._leased_at)
-        return min(self._lease_left + came, float(self.budget.size or 0))
+        left = 0 if self._lease is None else self._lease.left
+        return min(left + came, float(self.budget.size or 0))
 
     @property
     def holders(self) -> int:
@@ -127,10 +128,7 @@ class Purse:
         self._called = False
         self._lease, self._limit = lease, lease.limit
         self._leased_at, self._spent_then = self._clock(), claim.spent
-
-    @property
-    def _lease_left(self) -> int:
-        return 0 if self._lease is None else self._lease.left
+        self._low = self._slice // 2
 
     @property
     def _slice(self) -> int:

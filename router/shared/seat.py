@@ -70,9 +70,9 @@ class Seat:
         """Return a count, in pico-dollars."""
         return int(_SPENT.unpack_from(self._map, slot + _SPENT_AT)[0])
 
-    def spend(self, slot: int, pico: int) -> None:
-        """Add to a count."""
-        _SPENT.pack_into(self._map, slot + _SPENT_AT, self.spent(slot) + pico)
+    def put(self, slot: int, pico: int) -> None:
+        """Write a count, in pico-dollars."""
+        _SPENT.pack_into(self._map, slot + _SPENT_AT, pico)
 
     def close(self) -> None:
         """Write all of it to the disk and let another process have it."""

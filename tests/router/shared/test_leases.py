@@ -70,8 +70,8 @@ class _Fleet:
             want = int(demand * self.chance.random() * PICO)
             while want > 0 and purse.affords():
                 one = min(want, self.chance.randint(1, PICO // 500))
-                purse.spend(one / PICO)
-                self.spent += round(one / PICO * PICO)
+                purse.spend(one)
+                self.spent += one
                 want -= one
 
 
@@ -191,7 +191,7 @@ def test_a_limit_that_is_changed_holds_from_then_on(tmp_path):
     clock = ManualClock(now=1e9)
     purser = Purser(_Dated(tmp_path / "s", clock), tmp_path, clock=clock)
     purse = purser.open(SharedBudget("b", None))
-    purse.spend(0.6)
+    purse.spend(PICO * 6 // 10)
     assert purse.affords()
     for size, some in ((PICO // 2, False), (PICO, True), (0, False), (None, True)):
         purser.open(SharedBudget("b", size))
@@ -222,7 +222,7 @@ def test_a_store_that_was_lost_makes_no_debt_and_gives_no_day_again(tmp_path, pe
     purser = Purser(store, tmp_path, clock=clock)
     purse = purser.open(SharedBudget("b", PICO, per_s))
     purser.renew()
-    purse.spend(0.9)
+    purse.spend(PICO * 9 // 10)
     store.close()
     (tmp_path / "s").unlink()
     clock.now += LEASE_S

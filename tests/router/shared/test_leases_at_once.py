@@ -22,7 +22,7 @@ def _spend(purse, budget, spent):
     """Spend until nothing is left, as threads of a process do: while its purser renews."""
     while not purse.used_up:
         if purse.affords():
-            purse.spend(0.0005)
+            purse.spend(PICO // 2000)
             spent.append(0.0005)
         time.sleep(0.0005)
 

@@ -18,7 +18,7 @@ from router.shared.seat import take_seat
 seat = take_seat(Path(sys.argv[1]))
 slot = seat.slot("key/a/today", 0)
 for n in range(1, 10**9):
-    seat.spend(slot, 7)
+    seat.put(slot, 7 * n)
     if n == 1000:
         print(seat.name, flush=True)
 """
@@ -81,14 +81,14 @@ def test_more_budgets_than_slots(tmp_path):
     """The file grows; days gone by make room."""
     seat = take_seat(tmp_path)
     for n in range(200):
-        seat.spend(seat.slot(f"key/{n}", 1.0 if n < 100 else 0), n)
+        seat.put(seat.slot(f"key/{n}", 1.0 if n < 100 else 0), n)
     assert [seat.known(f"key/{n}") for n in range(200)] == list(range(200))
     seat.close()
     size = (tmp_path / seat.name).stat().st_size
     seat = take_seat(tmp_path)
     assert seat.known("key/5") is None
     for n in range(200, 300):
-        seat.spend(seat.slot(f"key/{n}", 0), n)
+        seat.put(seat.slot(f"key/{n}", 0), n)
     assert [seat.known(f"key/{n}") for n in range(100, 300)] == list(range(100, 300))
     assert (tmp_path / seat.name).stat().st_size == size
     seat.close()
@@ -98,7 +98,7 @@ def test_more_budgets_than_slots(tmp_path):
 def test_after_a_crash_of_the_machine_only_a_closed_seat_is_believed(tmp_path, monkeypatch, clean):
     """What the disk has of another may be behind: it counts as spent, under its old name."""
     seat = take_seat(tmp_path)
-    seat.spend(seat.slot("b", 0), 5)
+    seat.put(seat.slot("b", 0), 5)
     if clean:
         seat.close()
     else:
