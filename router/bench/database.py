@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +64,9 @@ from raisehand.decisions group by 1, 2, 3, 4, 5, 6, 7
 @click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--core", default=0, show_default=True, help="Core of the routers.")
 @click.option("--client-core", default=1, show_default=True, help="Of PostgreSQL and the load.")
+@click.option(
+    "--shipper-core", type=int, help="Of the thread that ships; default: the routers' own."
+)
 @click.option("--json", "as_json", is_flag=True)
 def database(
     rows: int,
@@ -72,6 +75,7 @@ def database(
     connections: int,
     core: int,
     client_core: int,
+    shipper_core: int | None,
     as_json: bool,
 ) -> None:
     """Measure a ledger in PostgreSQL: requests a second, latency while it is dead, reading."""
@@ -92,8 +96,8 @@ def database(
             url = server.create()
             migrate(url)
             if measure == 1 and runs:
-                kill = server.kill
-                report |= uvloop.run(_serving(url, kill, runs, seconds, connections, core))
+                served = _serving(url, server.kill, runs, seconds, connections, core, shipper_core)
+                report |= uvloop.run(served)
                 server.start()
             elif measure == 2 and rows:
                 report["reading"] = _reading(url, rows)
@@ -104,7 +108,13 @@ def database(
 
 
 async def _serving(
-    url: str, kill: Any, runs: int, seconds: float, connections: int, core: int
+    url: str,
+    kill: Callable[[], None],
+    runs: int,
+    seconds: float,
+    connections: int,
+    core: int,
+    shipper_core: int | None,
 ) -> dict[str, Any]:
     from router.bench.process import python_subject
 
@@ -118,6 +128,8 @@ async def _serving(
             )
             for name, options in (("sqlite", ()), ("postgres", ("--database", url)))
         }
+        if shipper_core is not None:
+            os.sched_setaffinity(subjects["postgres"].threads["shipper"], {shipper_core})
         rps, cpu = await _turns(subjects, runs, seconds, connections)
         kill()
         rate = RATE * median(rps["sqlite"])
@@ -253,7 +265,7 @@ def _fill(connection: Connection, rows: int) -> None:
         connection.execute(after)
 
 
-def _seconds(act: Any) -> list[float]:
+def _seconds(act: Callable[[], object]) -> list[float]:
     """Time it three times."""
     found = []
     for _ in range(3):

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 URL = "RAISEHAND_DATABASE_URL"
 
 
-def _url(command: Callable[[str], None]) -> Callable[[str], None]:
-    return click.argument("url", envvar=URL, metavar=f"[{URL}]")(command)
+_url = click.argument("url", envvar=URL, metavar=f"[{URL}]")
 
 
 @click.group(epilog="Example: raisehand database migrate postgresql://user@host/name")
@@ -39,20 +33,34 @@ def migrate(url: str) -> None:
     click.echo(f"{shown(url)}: {done}; its tables are {after}.")
 
 
-@database.command(epilog="Example: raisehand database check")
+@database.command(epilog="Example: raisehand database check --books")
 @_url
-def check(url: str) -> None:
-    """Say whether the tables are there; exit code 2 when they are not or the database is away."""
+@click.option("--books", is_flag=True, help="Add up every day's rows and compare with its sums.")
+def check(url: str, books: bool) -> None:
+    """Say whether the tables are there; exit code 2 when they are not or the database is away.
+
+    With --books, every row of the ledger is read: of ten million some seconds.
+    """
     from router.database.connection import reading
     from router.database.migrate import is_behind, newest, version_of
     from router.database.url import shown
     from router.errors import BadDatabase
+    from router.ledger.days import wrong_days
 
     with reading(url, "check") as connection:
         version = version_of(connection)
-    if is_behind(version):
+        if is_behind(version):
+            raise BadDatabase(
+                f"the tables of {shown(url)} are {version or 'missing'}, this version needs "
+                f"{newest()}; run `raisehand database migrate`"
+            )
+        wrong = wrong_days(connection) if books else []
+    if wrong:
         raise BadDatabase(
-            f"the tables of {shown(url)} are {version or 'missing'}, this version needs {newest()};"
-            " run `raisehand database migrate`"
+            f"rows and sums of {', '.join(map(str, wrong))} differ: somebody changed one of them; "
+            "correct raisehand.ledger_sums from the rows of raisehand.decisions"
         )
-    click.echo(f"{shown(url)}: its tables are {version}, as this version needs.")
+    click.echo(
+        f"{shown(url)}: its tables are {version}, as this version needs"
+        + ("; rows and sums of every day agree." if books else ".")
+    )

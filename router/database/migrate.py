@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 SCHEMA = "raisehand"
 VERSIONS = "schema_version"
-LOCK = 7_215_300_401
-"""Of the migrator, so that two wait for each other; any number that others do not use."""
 
 
 def migrate(url: str) -> tuple[str | None, str]:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from router.database.connection import transaction
+from router.database.locks import DatabaseLock
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -16,7 +17,6 @@ AHEAD = 3
 """Days after today that have a partition: so long nobody notices when none can be made."""
 SECONDS = 10.0
 RETIRE_S = 600.0
-_LOCK = 7_215_300_402
 _BOOKS = ", ".join(f"coalesce(sum({n}), 0)" for n in ("student_pusd", "teacher_pusd", "attempts"))
 _KEPT = "task, bundle, route, reason, client"
 _ADDED = (
@@ -40,7 +40,7 @@ def make_days(connection: Connection, days: Iterable[date]) -> None:
     """
     for day in sorted(days):
         with transaction(connection, SECONDS):
-            connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+            connection.execute("select pg_advisory_xact_lock(%s)", (int(DatabaseLock.LEDGER_DAYS),))
             if _is_attached(connection, day):
                 continue
             table = table_of(day)
@@ -110,6 +110,17 @@ def retire(connection: Connection, day: date) -> bool:
             "update raisehand.ledger_days set retired_at = now() where day = %s", (day,)
         )
     return True
+
+
+def wrong_days(connection: Connection) -> list[date]:
+    """Return the days whose rows and sums differ, while others go on shipping."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read, read only")
+        kept = connection.execute(
+            "select day from raisehand.ledger_days where retired_at is null order by day"
+        ).fetchall()
+        books = {day: books_of(connection, day) for (day,) in kept}
+    return [day for day, (rows, sums) in books.items() if rows != sums]
 
 
 def books_of(connection: Connection, day: date) -> tuple[object, object]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from router.database.connection import connect, transaction
+from router.database.locks import DatabaseLock
 from router.database.migrate import SCHEMA
 from router.database.url import check_url, shown
 from router.shared.records import StoreAway
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 STATEMENT_S = 5.0
 LOCK_S = 5.0
 """How long another worker's transaction is waited for."""
-EVENTS_LOCK = 7_215_300_402
-"""Of whoever appends an event; any number that others do not use."""
 
 
 class PostgresStore(Store):
@@ -35,7 +34,7 @@ class PostgresStore(Store):
     """
 
     for_update = " for update"
-    in_order = f"select pg_advisory_xact_lock({EVENTS_LOCK})"
+    in_order = f"select pg_advisory_xact_lock({int(DatabaseLock.EVENTS)})"
 
     def __init__(self, url: str) -> None:
         check_url(url)
