@@ -7,15 +7,10 @@ LoadTestsError
 ├── CannotWrite      a report that cannot be put where it was asked for
 └── GeneratorFailed  the load generator itself broke: the run does not count
 
-RunInterrupted, a KeyboardInterrupt: the user ended a run that had something to report.
+Of a run that had begun, `loadtests.workers.cut_short` says what was measured.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from loadtests.report.figures_of_run import LoadReport
 
 
 class LoadTestsError(Exception):
@@ -41,18 +36,6 @@ class CannotWrite(LoadTestsError):
 
 
 class GeneratorFailed(LoadTestsError):
-    """A worker of the load generator died or could not start.
-
-    `report` is of what was measured until then; None where nothing was.
-    """
+    """A worker of the load generator died or could not start."""
 
     exit_code = 1
-    report: LoadReport | None = None
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """The user ended a run; `report` is of what was measured until then."""
-
-    def __init__(self, report: LoadReport) -> None:
-        super().__init__()
-        self.report = report

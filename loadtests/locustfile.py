@@ -10,12 +10,12 @@ locustfile: subclass OpenLoopUser, write tasks, send with `self.ask`.
 
 from loadtests.users import RouterUser, ScheduleShape
 
-__all__ = ["Router", "Schedule"]
+__all__ = ["Router", "RouterSchedule"]
 
 
 class Router(RouterUser):
     """A user of a router."""
 
 
-class Schedule(ScheduleShape):
+class RouterSchedule(ScheduleShape):
     """The test ends with its schedule."""

@@ -10,18 +10,18 @@ from dataclasses import replace
 from rich.console import Console
 
 from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
+from loadtests.figures.load_report import LoadReport
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.predict.prediction import (
     LoadProfile,
-    Prediction,
+    RunPrediction,
     compare,
     fit,
     predict,
     read_profile,
 )
 from loadtests.report import files, terminal
-from loadtests.report.figures_of_run import LoadReport
 from loadtests.report.junit import junit
 from loadtests.verdict import generator_limit as limit
 from loadtests.verdict.conclusion import (
@@ -35,6 +35,7 @@ from loadtests.verdict.conclusion import (
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.knee import KneeSearch
 from loadtests.verdict.null_check import check_generator
+from loadtests.workers.cut_short import GeneratorDied, RunInterrupted
 from loadtests.workers.workers import run_load
 
 OUT = Console(stderr=True)
@@ -58,8 +59,9 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
             with terminal.progress_bar(again) as progress:
                 report = run_load(again, wanted.slo, progress=progress, at_start=at_start)
         except (GeneratorFailed, KeyboardInterrupt) as error:
-            ended, partial = error, getattr(error, "report", None)
-            reports += [] if partial is None else [partial]
+            ended = error
+            if isinstance(error, GeneratorDied | RunInterrupted):
+                reports.append(error.report)
             break
         reports.append(_doubted(report, null))
     if not reports:
@@ -221,7 +223,7 @@ def _page(conclusion: Conclusion) -> str:
     return page_of(conclusion).html()
 
 
-def _prediction(wanted: Wanted, spec: LoadSpec) -> Prediction | None:
+def _prediction(wanted: Wanted, spec: LoadSpec) -> RunPrediction | None:
     """Predict where a profile was fitted on this teacher, and it does not fail on purpose."""
     faults = {"outages", "throttle_windows", "throttle_rate", "error_rate", "garbage_rate"}
     if faults & set(wanted.scenario.teacher) or not wanted.has_profile:
@@ -269,7 +271,7 @@ def _conclude(
     wanted: Wanted,
     reports: list[LoadReport],
     null: NullCheck | None,
-    prediction: Prediction | None,
+    prediction: RunPrediction | None,
 ) -> Conclusion:
     whole = [report for report in reports if report.cut is None] or reports
     middle = sorted(whole, key=lambda r: r.latency_ms["all"].p99 or math.inf)[len(whole) // 2]

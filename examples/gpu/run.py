@@ -28,8 +28,8 @@ from served import Served, carried, router  # noqa: E402
 from servers import ServerError  # noqa: E402
 
 from loadtests.errors import LoadTestsError  # noqa: E402
-from loadtests.verdict.knee import Probe  # noqa: E402
-from loadtests.workers.cores import Cores, own_cores  # noqa: E402
+from loadtests.servers.cores import Cores, own_cores  # noqa: E402
+from loadtests.verdict.knee import KneeProbe  # noqa: E402
 
 LEFT_FOR_REPORT_S = 10.0
 FIRST_GUESS_PER_S = 1000.0
@@ -299,7 +299,7 @@ class _Run:
         return "shared with the generator" if cores is None else ", ".join(map(str, sorted(cores)))
 
 
-def _say(length: int, surface: str, probe: Probe) -> None:
+def _say(length: int, surface: str, probe: KneeProbe) -> None:
     p99 = "no p99" if probe.p99_ms is None else f"p99 {probe.p99_ms:.1f} ms"
     held = "holds" if probe.passed else f"does not hold: {probe.why}"
     print(f"        {length:4} tokens, {surface}: {probe.rate:,.0f} rps, {p99}, {held}", flush=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from encoders import Student
 from servers import free_port, running
 
+from loadtests.figures.load_report import LoadReport
 from loadtests.generator.session import BATCH_TEXTS
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.knee import KneeSearch, Probe
-from loadtests.verdict.slo import Slo
+from loadtests.verdict.knee import KneeProbe, KneeSearch
 from loadtests.workers.workers import run_load
 
 STEP = 1.3
@@ -84,7 +84,7 @@ def carried(
     processes: int,
     max_send_lag_ms: float,
     most_runs: int,
-    told: Callable[[Probe], None],
+    told: Callable[[KneeProbe], None],
 ) -> Served:
     """Search the highest rate of one question, from a guess in texts a second.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from loadtests.report.figures_of_run import LoadReport
+    from loadtests.figures.load_report import LoadReport
 
 TEXTS = 2000
 
@@ -29,13 +29,13 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     request is sent and answered. It is remembered for this machine: a load test that asks more than
     70 % of it of one process is INVALID.
     """
+    from loadtests.inputs.slo import Slo
     from loadtests.inputs.spec import LoadSpec
     from loadtests.report.terminal import show_probe
     from loadtests.verdict.conclusion import versions
     from loadtests.verdict.generator_limit import CLAIM_SHARE, remember
     from loadtests.verdict.knee import KneeSearch
     from loadtests.verdict.null_check import null_server
-    from loadtests.verdict.slo import Slo
     from loadtests.workers.workers import run_load
 
     with tempfile.TemporaryDirectory() as folder, null_server() as url:

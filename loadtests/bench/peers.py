@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from loadtests.figures.load_report import LoadReport
     from loadtests.inputs.spec import LoadSpec
-    from loadtests.report.figures_of_run import LoadReport
+    from loadtests.servers.cores import Cores
     from loadtests.verdict.knee import Knee
-    from loadtests.workers.cores import Cores
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "loadtests" / "peers"
 """In a checkout; they run in the peers' environment, which has no raisehand in it."""
@@ -116,10 +116,10 @@ def peers(
     server is marked.
     """
     from loadtests.inputs.spec import LoadSpec
-    from loadtests.inputs.stack import running_stack
     from loadtests.inputs.taskfile import read_task
+    from loadtests.servers.cores import own_cores
+    from loadtests.servers.stack import running_stack
     from loadtests.verdict.conclusion import versions
-    from loadtests.workers.cores import own_cores
 
     read = read_task(task)
     inputs = read.inside(read.inputs.path)
@@ -193,7 +193,7 @@ def _running(
     peer: Peer, environment: Path, model: Path | None, upstream: str, cores: Cores | None
 ) -> Iterator[str]:
     from loadtests.errors import DeadTarget
-    from loadtests.inputs.stack import free_port
+    from loadtests.servers.stack import free_port
 
     port = free_port()
     filled = {
@@ -243,10 +243,10 @@ def _answers(port: int) -> bool:
 
 
 def _search(spec: LoadSpec, p99_ms: float) -> Knee:
+    from loadtests.inputs.slo import Slo
     from loadtests.report.terminal import show_probe
     from loadtests.verdict.generator_limit import trusted
     from loadtests.verdict.knee import KneeSearch
-    from loadtests.verdict.slo import Slo
     from loadtests.workers.workers import run_load
 
     slo = Slo(latency_ms={"all": {"p99": p99_ms}})

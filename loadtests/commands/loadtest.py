@@ -161,8 +161,8 @@ def given(context: click.Context) -> dict[str, Any]:
 
 def _carry_out(wanted: Wanted) -> bool:
     from costmodel.extras import require
-    from loadtests.inputs.stack import running_stack
-    from loadtests.workers.cores import own_cores
+    from loadtests.servers.cores import own_cores
+    from loadtests.servers.stack import running_stack
 
     if not wanted.predict_only:
         require("loadtests")

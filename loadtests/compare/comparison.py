@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from loadtests.errors import BadLoadSpec
-from loadtests.report.figures_of_run import LoadReport
+from loadtests.figures.load_report import LoadReport
 from loadtests.verdict.conclusion import Conclusion
 
 Word = Literal["better", "worse", "same", "unclear", "not known"]

@@ -17,10 +17,10 @@ import gevent.monkey
 import httptools
 from gevent import socket
 
-from loadtests.inputs.route import Route
+from loadtests.inputs.route import TargetRoute
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """A complete HTTP reply."""
 
     status: int
@@ -48,7 +48,7 @@ class _DiedIdle(Exception):
     """The connection ended before the first byte of a reply."""
 
 
-class Reading:
+class ResponseParser:
     """A reply as far as it has arrived; the parser calls the `on_*` methods."""
 
     __slots__ = ("begun", "body", "complete", "head", "head_complete")
@@ -91,7 +91,7 @@ class Reading:
 class Connections:
     """As many keep-alive connections to one server as there are requests in flight."""
 
-    def __init__(self, route: Route, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, route: TargetRoute, path: str, headers: dict[str, str]) -> None:
         self._route = route
         lines = {"host": route.host, "content-type": "application/json", **headers}
         head = f"POST {route.base}{path} HTTP/1.1\r\n"
@@ -101,7 +101,7 @@ class Connections:
         self.reopened = 0
         """Requests sent again because their connection had died while it was idle."""
 
-    def post(self, body: bytes, timeout_s: float, *, timed: bool = False) -> Reply:
+    def post(self, body: bytes, timeout_s: float, *, timed: bool = False) -> HttpReply:
         """Send `body`, return the reply; `timed` keeps the instant of every read.
 
         Raises:
@@ -127,13 +127,13 @@ class Connections:
         finally:
             timer.close()
 
-    def _exchange(self, line: _Line, request: bytes, *, timed: bool) -> Reply:
+    def _exchange(self, line: _Line, request: bytes, *, timed: bool) -> HttpReply:
         """Send a request and read its reply; the connection is kept where it can be.
 
         Raises:
             _DiedIdle: the connection ended before the first byte of a reply.
         """
-        reading = Reading()
+        reading = ResponseParser()
         parser = httptools.HttpResponseParser(reading)
         reads: list[tuple[float, int]] = []
         kept = False
@@ -153,7 +153,7 @@ class Connections:
             if reading.leaves_open(parser.get_http_version()):
                 self._idle.append(line)
                 kept = True
-            return Reply(parser.get_status_code(), reading.head, reading.body, tuple(reads))
+            return HttpReply(parser.get_status_code(), reading.head, reading.body, tuple(reads))
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
             if reading.begun:
                 raise
@@ -216,7 +216,7 @@ class _Line:
         self.socket.close()
 
 
-def _check_end(reading: Reading) -> None:
+def _check_end(reading: ResponseParser) -> None:
     """Accept that the server closed the connection, or say that it was too early."""
     if reading.ends_with_the_connection():
         return

@@ -5,21 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 
-from loadtests.generator.connection import Reply
-from loadtests.generator.surface import label_of, spoken
-from loadtests.generator.tallies import UNROUTED, Outcome, decimal_of
+from loadtests.generator.connection import HttpReply
+from loadtests.generator.tallies import UNROUTED, RequestOutcome
 from loadtests.inputs.spec import Surface
+from loadtests.inputs.surface import decimal_of, label_of, spoken
 
 
 def outcome_of(
     surface: Surface,
-    reply: Reply,
+    reply: HttpReply,
     offset_s: float,
     row_index: int,
     lag_s: float,
     latency_s: float,
     due: float,
-) -> Outcome:
+) -> RequestOutcome:
     """Read one reply; a 200 without a label in its place is `garbled`."""
     label, failure = None, None
     if reply.status != 200:
@@ -29,7 +29,7 @@ def outcome_of(
         if label is None:
             failure = "garbled"
     said = _said_at(reply) if reply.reads and failure is None else []
-    return Outcome(
+    return RequestOutcome(
         offset_s,
         row_index,
         lag_s,
@@ -67,7 +67,7 @@ def _stages(header: str) -> tuple[tuple[str, float], ...]:
     return tuple(stages)
 
 
-def _said_at(reply: Reply) -> list[float]:
+def _said_at(reply: HttpReply) -> list[float]:
     """Return the instants at which each word of a stream had arrived."""
     instants, end = [], 0
     reads = iter(reply.reads)

@@ -32,7 +32,7 @@ WORKER_VARIABLE = "RAISEHAND_LOADTEST_WORKER"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class WorkerPlan:
     """One worker's view of the directory."""
 
     directory: Path
@@ -144,7 +144,7 @@ class Plan:
 
 def main(directory: str) -> None:
     """Write the schedule of the spec in a directory: `python -m loadtests.generator.plan DIR`."""
-    plan = Plan(Path(directory))
+    plan = WorkerPlan(Path(directory))
     spec = plan.read_spec()
     plan.write_schedule(lay_out(spec, rows_of(spec)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtests.generator.tallies import Outcome
+from loadtests.generator.tallies import RequestOutcome
 
 
 class SampleFile:
@@ -20,7 +20,7 @@ class SampleFile:
         self.trouble = ""
         self._file = path.open("wb")
 
-    def write(self, outcome: Outcome) -> None:
+    def write(self, outcome: RequestOutcome) -> None:
         """Add one request of the measured window."""
         if not self.trouble:
             self._try(lambda: self._file.write(msgspec.json.encode(outcome.sample()) + b"\n"))

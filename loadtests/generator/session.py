@@ -14,16 +14,16 @@ from typing import NamedTuple
 import gevent
 from gevent.queue import SimpleQueue
 
-from loadtests.generator.connection import ConnectionLost, Connections, Reply
+from loadtests.generator.connection import ConnectionLost, Connections, HttpReply
 from loadtests.generator.outcome import outcome_of
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.schedule import Schedule
-from loadtests.generator.surface import PATHS, body_of
-from loadtests.generator.tallies import Outcome, Tally, interval_s
+from loadtests.generator.tallies import RequestOutcome, Tally, interval_s
 from loadtests.generator.timer import Timer
 from loadtests.inputs.route import route_of
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec, Surface
+from loadtests.inputs.surface import PATHS, body_of
 from loadtests.inputs.target import request_headers
 
 SENDS_BEFORE_YIELD = 16
@@ -31,7 +31,7 @@ SHORTEST_SLEEP_S = 0.0002
 """A timer costs 30 µs: above 5,000 rps arrivals leave in twos and threes, this late."""
 
 
-class Arrival(NamedTuple):
+class ScheduledArrival(NamedTuple):
     """One request to send: seconds from the measured window's start, and a position in the rows."""
 
     offset_s: float
@@ -56,7 +56,7 @@ class Session:
         """CLOCK_MONOTONIC instant of the measured window; None before it is known."""
         self.walked = False
         self.flying = self.answered = self.failed = self.dropped = 0
-        self._free: list[SimpleQueue[Arrival]] = []
+        self._free: list[SimpleQueue[ScheduledArrival]] = []
         """Of users that wait; the last one to come is the next to go, while its stack is warm."""
         self._bodies: dict[Surface, list[bytes]] = {}
         self._lines: dict[Surface, Connections] = {}
@@ -70,10 +70,10 @@ class Session:
         ]
         self._lines[surface] = Connections(self._route, PATHS[surface], self._headers)
 
-    def next_turn(self, turns: SimpleQueue[Arrival]) -> Arrival:
+    def next_turn(self, turns: SimpleQueue[ScheduledArrival]) -> ScheduledArrival:
         """Wait for an arrival; called by a user that has nothing to do, with a queue of its own."""
         self._free.append(turns)
-        arrival: Arrival = turns.get()
+        arrival: ScheduledArrival = turns.get()
         return arrival
 
     def walk(self, started_at: float) -> None:
@@ -104,16 +104,16 @@ class Session:
                 self._on_drop()
                 continue
             self.flying += 1
-            self._free.pop().put(Arrival(offset_s, row))
+            self._free.pop().put(ScheduledArrival(offset_s, row))
             unyielded += 1
 
-    def ask(self, surface: Surface, arrival: Arrival) -> Outcome:
+    def ask(self, surface: Surface, arrival: ScheduledArrival) -> RequestOutcome:
         """Send one request, count it and return what became of it."""
         assert self.started_at is not None
         due = self.started_at + arrival.offset_s
         lag_s = time.monotonic() - due
         failure: str | None = None
-        reply: Reply | None = None
+        reply: HttpReply | None = None
         if surface not in self._bodies:
             self.prepare(surface)
         try:
@@ -129,13 +129,13 @@ class Session:
         latency_s = time.monotonic() - due
         index = self._rows[arrival.row].index
         if reply is None:
-            outcome = Outcome(arrival.offset_s, index, lag_s, latency_s, 0, failure)
+            outcome = RequestOutcome(arrival.offset_s, index, lag_s, latency_s, 0, failure)
         else:
             outcome = outcome_of(surface, reply, arrival.offset_s, index, lag_s, latency_s, due)
         self._count(outcome)
         return outcome
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: RequestOutcome) -> None:
         self.flying -= 1
         self.tally.record(outcome, self.spec)
         if outcome.failure is None:

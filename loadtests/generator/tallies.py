@@ -10,7 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from loadtests.generator.histogram import Histogram
@@ -26,7 +26,7 @@ _HISTOGRAMS = ("failed_latency", "first_token", "token_gap", "per_token")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """One request, from its scheduled instant to its end.
 
     `failure` is None for a valid answer, else the kind: timeout, connection, http_429, garbled …
@@ -158,7 +158,7 @@ class Tally:
         if offset_s >= 0:
             self.dropped[int(offset_s / self.interval_s)] += 1
 
-    def record(self, outcome: Outcome, spec: LoadSpec) -> None:
+    def record(self, outcome: RequestOutcome, spec: LoadSpec) -> None:
         """Count one finished request."""
         end_s = outcome.offset_s + outcome.latency_s
         if outcome.failure is None and 0 <= end_s < spec.duration_s:
@@ -185,7 +185,7 @@ class Tally:
         self.decisions[f"{outcome.route} {outcome.reason}".strip()] += 1
         self._record_parts(outcome)
 
-    def _record_parts(self, outcome: Outcome) -> None:
+    def _record_parts(self, outcome: RequestOutcome) -> None:
         rest = outcome.latency_s
         for stage, seconds in outcome.stages:
             self.stages[stage].record(seconds)
@@ -281,12 +281,3 @@ class Tally:
         tally.rows = set(content["rows"])
         tally.troubles = set(content["troubles"])
         return tally
-
-
-def decimal_of(value: str | None) -> Decimal | None:
-    """Return a header's amount; None when it is missing or no finite number."""
-    try:
-        amount = Decimal(value) if value else None
-    except InvalidOperation:
-        return None
-    return amount if amount is None or amount.is_finite() else None

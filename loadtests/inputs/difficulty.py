@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtests.errors import BadLoadSpec
-from loadtests.generator.tallies import decimal_of
 from loadtests.inputs.route import route_of
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.surface import decimal_of
 from loadtests.inputs.target import request_headers
 
 HARD_SHARE = 0.1

@@ -11,9 +11,9 @@ from typing import Any
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.log import NOWHERE, as_recorded
 from loadtests.inputs.scenario import LoadScenario, read_scenario, read_slo
+from loadtests.inputs.slo import Slo, load_slo
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.inputs.taskfile import LoadTask, read_task
-from loadtests.verdict.slo import Slo, load_slo
 
 DEFAULTS: Mapping[str, Any] = {"rate": 100.0}
 FITTED_RATES = (50.0, 150.0, 500.0, 1000.0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class TargetRoute:
     """The way to a server."""
 
     host: str
@@ -52,7 +52,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def route_of(spec: LoadSpec) -> Route:
+def route_of(spec: LoadSpec) -> TargetRoute:
     """Return the way to the target of a load test.
 
     Raises:
@@ -60,11 +60,11 @@ def route_of(spec: LoadSpec) -> Route:
     """
     parts = urlsplit(spec.url)
     if parts.scheme == "unix":
-        return Route("localhost", "localhost", parts.path)
+        return TargetRoute("localhost", "localhost", parts.path)
     assert parts.hostname is not None
     tls = _context(spec) if parts.scheme == "https" else None
     port = parts.port or (80 if tls is None else 443)
-    return Route(parts.netloc, parts.hostname, (parts.hostname, port), parts.path, tls)
+    return TargetRoute(parts.netloc, parts.hostname, (parts.hostname, port), parts.path, tls)
 
 
 def _context(spec: LoadSpec) -> ssl.SSLContext:

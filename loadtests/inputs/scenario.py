@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadtests.errors import BadLoadSpec
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import faults
-from loadtests.verdict.slo import Slo
 
 
 class LoadScenario(BaseModel):

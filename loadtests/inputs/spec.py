@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from loadtests.errors import BadLoadSpec
-from loadtests.generator.shape import Shape
 from loadtests.inputs.route import check_files
+from loadtests.inputs.shape import RateShape
 
 Surface = Literal["classify", "chat", "chat-stream", "systemone", "batch"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -69,7 +69,7 @@ class LoadSpec(BaseModel):
     time: str | None = None
     """log: column of the inputs that holds when each came, as seconds or as a date and time. The
     inputs are sent in that order at those instants, stretched to `rate`."""
-    shape: Shape = Shape()
+    shape: RateShape = RateShape()
     duration_s: Positive = 20.0
     warmup_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     seed: int = Field(default=0, ge=0)

@@ -8,10 +8,9 @@ import os
 from decimal import Decimal
 
 from loadtests.errors import BadLoadSpec, DeadTarget
-from loadtests.generator.surface import PATHS, body_of, label_of
-from loadtests.generator.tallies import decimal_of
 from loadtests.inputs.route import route_of
 from loadtests.inputs.spec import LoadSpec, Surface
+from loadtests.inputs.surface import PATHS, body_of, decimal_of, label_of
 
 ADVICE = {
     401: "set api_key_env to the variable that holds a valid key",

@@ -23,15 +23,15 @@ from costmodel.fit.prediction import predict as predict_workload
 from costmodel.fit.router_profile import RouterProfile
 from costmodel.inputs.workload import Lengths, Trace, Workload
 from loadtests.errors import BadLoadSpec, GeneratorFailed
+from loadtests.figures.load_report import LoadReport
 from loadtests.generator.schedule import lay_out
-from loadtests.generator.shape import Shape
 from loadtests.inputs.difficulty import divide
 from loadtests.inputs.rows import rows_of
+from loadtests.inputs.shape import RateShape
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.taskfile import LoadTask
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.conclusion import Line
-from loadtests.workers.workers import Progress, run_load
+from loadtests.verdict.conclusion import PredictedFigure
+from loadtests.workers.workers import LoadProgress, run_load
 
 FITTED_S = 25.0
 
@@ -45,7 +45,7 @@ class LoadProfile(RouterProfile):
     """Which teacher answered while it was fitted; None: not known."""
 
 
-class Prediction(BaseModel):
+class RunPrediction(BaseModel):
     """Figures of a run that has not been made yet."""
 
     model_config = ConfigDict(frozen=True)
@@ -65,7 +65,7 @@ def fit(
     teacher: str,
     rates: Sequence[float],
     *,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[LoadProgress], None] = lambda _: None,
 ) -> tuple[LoadProfile, BaseException | None]:
     """Measure `spec.url` at two rates or more, half a minute each, and fit.
 
@@ -82,7 +82,12 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
         for rate in rates:
             path = Path(name) / f"{rate:g}.jsonl"
-            steady = {"shape": Shape(), "arrivals": "poisson", "trace": None, "hard_share": None}
+            steady = {
+                "shape": RateShape(),
+                "arrivals": "poisson",
+                "trace": None,
+                "hard_share": None,
+            }
             update = {**steady, "rate": rate, "duration_s": FITTED_S, "samples": path}
             try:
                 run_load(spec.model_copy(update=update), progress=progress)
@@ -106,7 +111,7 @@ def fit(
     return profile, ended
 
 
-def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
+def predict(spec: LoadSpec, profile: LoadProfile) -> RunPrediction:
     """Simulate the schedule of `spec` on a router with this profile."""
     rows = rows_of(spec)
     if spec.hard_share is not None:
@@ -123,7 +128,7 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
         found = predict_workload(
             profile, workload, spec.duration_s, felt_per_s=_felt_per_s(offsets[offsets >= 0])
         )
-    return Prediction(
+    return RunPrediction(
         p50_ms=1000 * found.p50_s.mean,
         p99_ms=1000 * found.p99_s.mean,
         achieved_rps=found.answered_per_s.mean,
@@ -133,7 +138,7 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> Prediction:
     )
 
 
-def compare(prediction: Prediction, report: LoadReport) -> tuple[Line, ...]:
+def compare(prediction: RunPrediction, report: LoadReport) -> tuple[PredictedFigure, ...]:
     """Put the predicted figures beside the measured ones."""
     everything = report.latency_ms["all"]
     priced = report.succeeded - report.unpriced
@@ -148,7 +153,7 @@ def compare(prediction: Prediction, report: LoadReport) -> tuple[Line, ...]:
             1000 * float(report.cost_usd) / priced if priced else None,
         ),
     )
-    return tuple(Line(name=n, predicted=p, measured=m) for n, p, m in pairs)
+    return tuple(PredictedFigure(name=n, predicted=p, measured=m) for n, p, m in pairs)
 
 
 def read_profile(path: Path) -> LoadProfile:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.report.figures import log_scale, new_figure
 from costmodel.report.page import Headline, Page
-from loadtests.verdict.knee import Knee, Probe
+from loadtests.verdict.knee import Knee, KneeProbe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,7 +90,9 @@ def latency_by_rate(knee: Knee, *, narrow: bool = False) -> Figure:
     return figure
 
 
-def _points(axes: Axes, probes: Sequence[Probe], of: Callable[[Probe], float | None]) -> None:
+def _points(
+    axes: Axes, probes: Sequence[KneeProbe], of: Callable[[KneeProbe], float | None]
+) -> None:
     for held, marker, label in ((True, "o", "held"), (False, "x", "did not hold")):
         shown = [p for p in probes if p.passed is held]
         axes.plot(

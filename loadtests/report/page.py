@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from costmodel.report.page import Headline, Page
+from loadtests.figures.latency import LatencySummary
+from loadtests.figures.load_report import LoadReport
+from loadtests.inputs.percentiles import QUANTILES
 from loadtests.report import plots as figures
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.report.latency import Latency
 from loadtests.verdict.conclusion import Conclusion
 from loadtests.verdict.drift import TELLING_S
-from loadtests.verdict.percentiles import QUANTILES
 
 MEANING = {
     "PASS": "The run counts and every limit was kept.",
@@ -149,7 +149,7 @@ def _latency(page: Page, report: LoadReport) -> None:
         _latencies(page, report.stages_ms, "Stages, ms")
 
 
-def _latencies(page: Page, latencies: Mapping[str, Latency], caption: str) -> None:
+def _latencies(page: Page, latencies: Mapping[str, LatencySummary], caption: str) -> None:
     """One row each; a percentile that no sample carries has no column."""
     shown = [q for q in QUANTILES if any(one.at(q) is not None for one in latencies.values())]
     rows = [

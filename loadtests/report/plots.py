@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.report.figures import log_scale, new_figure, new_panels
-from loadtests.report.figures_of_run import Interval, LoadReport
+from loadtests.figures.load_report import LoadInterval, LoadReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -122,7 +122,7 @@ def stages(report: LoadReport, *, narrow: bool = False) -> Figure:
 def _line(
     axes: Axes,
     report: LoadReport,
-    of: Callable[[Interval], float],
+    of: Callable[[LoadInterval], float],
     label: str,
     colour: str,
     style: str = "-",
@@ -150,11 +150,11 @@ def _over_time(
     return figure
 
 
-def _share_of(route: str) -> Callable[[Interval], float]:
+def _share_of(route: str) -> Callable[[LoadInterval], float]:
     return lambda i: i.routes.get(route, 0) / _answers(i)
 
 
-def _answers(interval: Interval) -> int:
+def _answers(interval: LoadInterval) -> int:
     return max(1, sum(interval.routes.values()))
 
 

@@ -13,18 +13,18 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from loadtests.figures.load_report import LoadReport
+from loadtests.inputs.percentiles import QUANTILES
 from loadtests.inputs.spec import LoadSpec
-from loadtests.predict.prediction import Prediction
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.conclusion import Conclusion, Line, Repeat, Verdict
+from loadtests.predict.prediction import RunPrediction
+from loadtests.verdict.conclusion import Conclusion, PredictedFigure, Repeat, Verdict
 from loadtests.verdict.drift import TELLING_S
-from loadtests.verdict.knee import Knee, Probe
-from loadtests.verdict.percentiles import QUANTILES
-from loadtests.workers.workers import Progress
+from loadtests.verdict.knee import Knee, KneeProbe
+from loadtests.workers.workers import LoadProgress
 
 
 @contextlib.contextmanager
-def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(spec: LoadSpec) -> Iterator[Callable[[LoadProgress], None]]:
     """Show seconds of the schedule and live counts on stderr."""
     with Bar(
         TextColumn("{task.description}"),
@@ -38,7 +38,7 @@ def progress_bar(spec: LoadSpec) -> Iterator[Callable[[Progress], None]]:
         whole = spec.warmup_s + spec.duration_s
         row = bar.add_task(f"{spec.rate:g} rps, warming up", total=whole, counts="")
 
-        def update(progress: Progress) -> None:
+        def update(progress: LoadProgress) -> None:
             bar.update(
                 row,
                 completed=min(progress.elapsed_s + spec.warmup_s, whole),
@@ -152,7 +152,7 @@ def show_repeats(repeats: Sequence[Repeat], console: Console | None = None) -> N
             out.print(f"seed {run.seed}: {run.why}")
 
 
-def show_comparison(lines: Sequence[Line], console: Console | None = None) -> None:
+def show_comparison(lines: Sequence[PredictedFigure], console: Console | None = None) -> None:
     """Print predicted beside measured."""
     if not lines:
         return
@@ -165,7 +165,7 @@ def show_comparison(lines: Sequence[Line], console: Console | None = None) -> No
     (console or Console()).print(table)
 
 
-def show_prediction(prediction: Prediction, console: Console | None = None) -> None:
+def show_prediction(prediction: RunPrediction, console: Console | None = None) -> None:
     """Print what a run is expected to show."""
     (console or Console()).print(
         f"p50 {prediction.p50_ms:.2f} ms, p99 {prediction.p99_ms:.2f} ms, "
@@ -175,7 +175,7 @@ def show_prediction(prediction: Prediction, console: Console | None = None) -> N
     )
 
 
-def show_probe(probe: Probe) -> None:
+def show_probe(probe: KneeProbe) -> None:
     """Print one rate of a search, on stderr."""
     verdict = f"holds (seed {probe.seed})" if probe.passed else f"does not hold: {probe.why}"
     Console(stderr=True).print(f"{probe.rate:.0f} rps {verdict}")

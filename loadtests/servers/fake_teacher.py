@@ -25,7 +25,6 @@ import msgspec
 from pydantic import ValidationError
 
 from loadtests.errors import BadLoadSpec, BadRows
-from loadtests.generator.recorded import read_recorded
 from loadtests.inputs.rows import AnswersFile, read_answers
 from loadtests.inputs.spec import faults
 from loadtests.inputs.taskfile import read_task
@@ -33,6 +32,7 @@ from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply, serve
 from loadtests.servers.fake_batches import FakeBatches
 from loadtests.servers.knobs import Knobs
+from loadtests.servers.recorded import read_recorded
 
 EVENT_STREAM: Header = (b"content-type", b"text/event-stream")
 TOKENS_PER_MESSAGE = 4

@@ -11,16 +11,16 @@ from typing import Any
 
 import gevent
 
-from loadtests.generator.plan import Plan
+from loadtests.figures.load_report import Cut, LoadReport, report_of
+from loadtests.generator.plan import WorkerPlan
 from loadtests.generator.schedule import Schedule
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.generator.tallies import Tally, interval_s
 from loadtests.inputs.rows import rows_of
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import Cut, LoadReport, report_of
 from loadtests.users.open_loop import RequestFailed
 from loadtests.users.run import SETTLE_S, is_answered
-from loadtests.verdict.slo import Slo
 
 AHEAD_S = 0.5
 """Between the last user's birth and the first request."""
@@ -89,7 +89,7 @@ def show_drop(environment: Any) -> None:
 def laid_out(spec: LoadSpec) -> Schedule:
     """Lay a schedule out in a process that Locust has not patched: numba compiles there."""
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as directory:
-        plan = Plan(Path(directory))
+        plan = WorkerPlan(Path(directory))
         plan.write_spec(spec)
         subprocess.run([sys.executable, "-m", "loadtests.generator.plan", directory], check=True)
         return plan.read_schedule(1)

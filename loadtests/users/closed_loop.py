@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from locust import FastHttpUser, tag, task
 
-from loadtests.generator.surface import PATHS, body_of, label_of
 from loadtests.inputs.rows import Row, rows_of
 from loadtests.inputs.spec import LoadSpec, Surface
+from loadtests.inputs.surface import PATHS, body_of, label_of
 from loadtests.inputs.target import request_headers
 
 

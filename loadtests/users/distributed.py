@@ -13,15 +13,15 @@ from typing import Any
 import gevent
 import numpy as np
 
+from loadtests.figures.load_report import Cut, LoadReport, report_of
 from loadtests.generator.schedule import Schedule
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.generator.tallies import Tally
 from loadtests.inputs.rows import Row, rows_of
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import Cut, LoadReport, report_of
 from loadtests.users.by_hand import AHEAD_S, empty_tally, show_drop
 from loadtests.users.run import DRAIN_S, SETTLE_S, is_answered
-from loadtests.verdict.slo import Slo
 
 SHARE, PING, PONG = "raisehand-share", "raisehand-ping", "raisehand-pong"
 READY, GO, DONE = "raisehand-ready", "raisehand-go", "raisehand-done"

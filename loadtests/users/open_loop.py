@@ -13,11 +13,11 @@ from typing import Any
 from gevent.queue import SimpleQueue
 from locust import User, tag, task
 
-from loadtests.generator.session import Arrival
-from loadtests.generator.surface import PATHS
-from loadtests.generator.tallies import Outcome
+from loadtests.generator.session import ScheduledArrival
+from loadtests.generator.tallies import RequestOutcome
 from loadtests.inputs.spec import Surface
-from loadtests.users.run import Run
+from loadtests.inputs.surface import PATHS
+from loadtests.users.run import LoadRun
 
 
 def on_schedule(user: OpenLoopUser) -> float:
@@ -37,7 +37,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
 
     def __init__(self, environment: Any) -> None:
         super().__init__(environment)
-        self._turns: SimpleQueue[Arrival] = SimpleQueue()
+        self._turns: SimpleQueue[ScheduledArrival] = SimpleQueue()
 
     def on_start(self) -> None:
         """Wait for the first turn: Locust runs a task before it waits."""
@@ -45,10 +45,10 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
 
     def take_turn(self) -> None:
         """Wait until the schedule has a request for this user."""
-        self.run_of_test = Run.of(self.environment)
-        self.arrival: Arrival = self.run_of_test.session.next_turn(self._turns)
+        self.run_of_test = LoadRun.of(self.environment)
+        self.arrival: ScheduledArrival = self.run_of_test.session.next_turn(self._turns)
 
-    def ask(self, surface: Surface, name: str | None = None) -> Outcome:
+    def ask(self, surface: Surface, name: str | None = None) -> RequestOutcome:
         """Send the request that is due; it fires the `request` event.
 
         `name` is what Locust's statistics call it; by default the path and the route that answered.

@@ -8,8 +8,8 @@ from typing import Any
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.log import as_recorded
 from loadtests.inputs.scenario import read_slo
+from loadtests.inputs.slo import Slo, load_slo
 from loadtests.inputs.spec import LoadSpec, load_spec
-from loadtests.verdict.slo import Slo, load_slo
 
 WORDS: Mapping[str, str] = {
     "inputs": "Table of real inputs",

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
+from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, WorkerPlan
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.inputs.rows import rows_of
@@ -32,7 +32,9 @@ class PlannedRun:
     """One worker's share of a plan."""
 
     def __init__(self, environment: Any) -> None:
-        self._plan = Plan(Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[WORKER_VARIABLE]))
+        self._plan = WorkerPlan(
+            Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[WORKER_VARIABLE])
+        )
         self.spec = self._plan.read_spec()
         samples = SampleFile(self._plan.samples) if self.spec.samples is not None else None
         schedule = self._plan.read_schedule(self.spec.processes)

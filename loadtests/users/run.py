@@ -9,7 +9,7 @@ from loadtests.generator.session import Session
 from loadtests.inputs.spec import LoadSpec
 
 
-class Run(Protocol):
+class LoadRun(Protocol):
     """What users and shapes need to know of the test that is on."""
 
     spec: LoadSpec
@@ -28,9 +28,9 @@ class Run(Protocol):
         ...
 
     @staticmethod
-    def of(environment: Any) -> Run:
+    def of(environment: Any) -> LoadRun:
         """Return the test that an environment runs."""
-        return cast("Run", environment.open_loop_run)
+        return cast("LoadRun", environment.open_loop_run)
 
 
 def users_wanted(environment: Any) -> int:

@@ -14,9 +14,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.drift import Drift
-from loadtests.verdict.slo import Check
+from loadtests.figures.judging import Check
+from loadtests.figures.load_report import LoadReport
+from loadtests.verdict.drift import SoakDrift
 
 Verdict = Literal["PASS", "FAIL", "INVALID"]
 
@@ -37,7 +37,7 @@ class NullCheck(BaseModel):
     words: str
 
 
-class Line(BaseModel):
+class PredictedFigure(BaseModel):
     """One figure, predicted before the run and measured in it."""
 
     model_config = ConfigDict(frozen=True)
@@ -115,8 +115,8 @@ class Conclusion(BaseModel):
     report: LoadReport
     repeats: tuple[Repeat, ...] = ()
     null_server: NullCheck | None = None
-    comparison: tuple[Line, ...] = ()
-    drift: Drift | None = None
+    comparison: tuple[PredictedFigure, ...] = ()
+    drift: SoakDrift | None = None
     versions: Mapping[str, str] = {}
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from loadtests.report.figures_of_run import LoadReport
+from loadtests.figures.load_report import LoadReport
 
 SETTLING = 0.2
 """The first fifth is left out of the slope: caches fill, pools grow."""
@@ -12,7 +12,7 @@ TELLING_S = 300.0
 """A shorter run has a slope too, but it tells nothing of an hour."""
 
 
-class Drift(BaseModel):
+class SoakDrift(BaseModel):
     """Change over the measured window; None where the server could not be watched."""
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +39,7 @@ class Drift(BaseModel):
         )
 
 
-def drift_of(report: LoadReport) -> Drift:
+def drift_of(report: LoadReport) -> SoakDrift:
     """Compare the beginning of a run with its end."""
     import numpy as np
 
@@ -50,7 +50,7 @@ def drift_of(report: LoadReport) -> Drift:
             np.polyfit([u.at_s for u in settled], [u.rss_mb for u in settled], 1)[0]
         )
     quarters = report.quarters_ms
-    return Drift(
+    return SoakDrift(
         rss_mb_per_h=slope,
         rss_mb=(settled[0].rss_mb, settled[-1].rss_mb) if settled else None,
         descriptors=(settled[0].descriptors, settled[-1].descriptors) if settled else None,

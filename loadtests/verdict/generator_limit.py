@@ -17,7 +17,7 @@ from loadtests.inputs.spec import LoadSpec
 from loadtests.verdict.conclusion import versions
 
 if TYPE_CHECKING:
-    from loadtests.report.figures_of_run import LoadReport
+    from loadtests.figures.load_report import LoadReport
 
 CLAIM_SHARE = 0.7
 ASSUMED_RPS = 1000.0

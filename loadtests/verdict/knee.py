@@ -12,11 +12,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from loadtests.errors import GeneratorFailed
-from loadtests.generator.shape import Shape
+from loadtests.figures.load_report import LoadReport
+from loadtests.inputs.percentiles import MIN_SAMPLES
+from loadtests.inputs.shape import RateShape
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import LoadReport
-from loadtests.verdict.percentiles import MIN_SAMPLES
-from loadtests.verdict.slo import Slo
 
 TOLERANCE = 0.05
 BACK_OFF = 0.93
@@ -38,7 +38,7 @@ ENDS: dict[End, str] = {
 }
 
 
-class Probe(BaseModel):
+class KneeProbe(BaseModel):
     """One rate that was tried."""
 
     model_config = ConfigDict(frozen=True)
@@ -70,9 +70,9 @@ class Knee(BaseModel):
     ended_by: End
     confirmed: int = 0
     """So many runs held at the knee, each with another seed."""
-    probes: tuple[Probe, ...]
+    probes: tuple[KneeProbe, ...]
     """By rate."""
-    past: tuple[Probe, ...] = ()
+    past: tuple[KneeProbe, ...] = ()
     """At multiples of the knee."""
 
     @computed_field  # type: ignore[prop-decorator]
@@ -113,7 +113,7 @@ class KneeSearch:
         longest_s: float = 120.0,
         step: float = 2.0,
         past: Sequence[float] = (),
-        told: Callable[[Probe], None] = lambda _: None,
+        told: Callable[[KneeProbe], None] = lambda _: None,
     ) -> None:
         self._spec, self._run, self._told = spec, run, told
         self._step = step
@@ -121,8 +121,8 @@ class KneeSearch:
         self._longest_s = max(longest_s, spec.duration_s)
         limits = () if slo is None else slo.latency_ms.values()
         self._samples = max((MIN_SAMPLES[name] for each in limits for name in each), default=0)
-        self._probes: list[Probe] = []
-        self._past: list[Probe] = []
+        self._probes: list[KneeProbe] = []
+        self._past: list[KneeProbe] = []
         self.broken_off: BaseException | None = None
 
     def find(self) -> Knee:
@@ -205,11 +205,11 @@ class KneeSearch:
         self._probes.append(probe)
         return probe.passed
 
-    def _probe(self, rate: float, seed: int | None = None) -> Probe:
+    def _probe(self, rate: float, seed: int | None = None) -> KneeProbe:
         needed_s = min(self._longest_s, SPARE * self._samples / rate)
         update = {
             "rate": rate,
-            "shape": Shape(),
+            "shape": RateShape(),
             "seed": self._spec.seed if seed is None else seed,
             "duration_s": max(self._spec.duration_s, needed_s),
         }
@@ -218,9 +218,9 @@ class KneeSearch:
         return probe
 
 
-def _of(report: LoadReport) -> Probe:
+def _of(report: LoadReport) -> KneeProbe:
     missed = [check for check in report.checks if not check.passed]
-    return Probe(
+    return KneeProbe(
         rate=report.spec.rate,
         seed=report.spec.seed,
         achieved_rps=report.achieved_rps,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from loadtests.errors import DeadTarget
 from loadtests.inputs.spec import LoadSpec
-from loadtests.inputs.stack import free_port
+from loadtests.servers.stack import free_port
 from loadtests.verdict.conclusion import NullCheck
 from loadtests.verdict.generator_limit import peak_rps
 from loadtests.workers.workers import run_load

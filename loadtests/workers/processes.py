@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from loadtests.errors import GeneratorFailed
-from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Plan
+from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, WorkerPlan
 
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 STARTUP_S = 120.0
@@ -22,10 +22,10 @@ HAND_OVER_S = 10.0
 POLL_S = 0.1
 
 
-class Workers:
+class LocustProcesses:
     """One headless Locust process per plan; all of them are gone after `with`."""
 
-    def __init__(self, plans: Sequence[Plan], more: Sequence[str] = ()) -> None:
+    def __init__(self, plans: Sequence[WorkerPlan], more: Sequence[str] = ()) -> None:
         self._plans, self._more = plans, more
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -79,7 +79,7 @@ class Workers:
                 process.wait()
 
 
-def _start(plan: Plan, more: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(plan: WorkerPlan, more: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
         DIRECTORY_VARIABLE: str(plan.directory),
@@ -103,7 +103,7 @@ def _start(plan: Plan, more: Sequence[str]) -> subprocess.Popen[bytes]:
         )
 
 
-def _obituary(plan: Plan, process: subprocess.Popen[bytes]) -> str:
+def _obituary(plan: WorkerPlan, process: subprocess.Popen[bytes]) -> str:
     code = process.returncode
     cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     lines = _stderr_of(plan).read_text(errors="replace").strip().splitlines()
@@ -114,5 +114,5 @@ def _obituary(plan: Plan, process: subprocess.Popen[bytes]) -> str:
     )
 
 
-def _stderr_of(plan: Plan) -> Path:
+def _stderr_of(plan: WorkerPlan) -> Path:
     return plan.directory / f"stderr-{plan.worker}.txt"

@@ -12,23 +12,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtests.errors import GeneratorFailed, RunInterrupted
-from loadtests.generator.plan import Plan
+from loadtests.errors import GeneratorFailed
+from loadtests.figures.load_report import DEFAULT_SLO, Cut, LoadReport, report_of
+from loadtests.generator.plan import WorkerPlan
 from loadtests.generator.schedule import lay_out
 from loadtests.generator.tallies import Tally, interval_s
 from loadtests.inputs.difficulty import mix
 from loadtests.inputs.rows import rows_of
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.target import try_target
-from loadtests.report.figures_of_run import DEFAULT_SLO, Cut, LoadReport, report_of
-from loadtests.verdict.abort import Abandoned, Lookout
-from loadtests.verdict.slo import Slo
-from loadtests.workers.own_cpu import Usage, Watch
-from loadtests.workers.processes import GRACE_S, STARTUP_S, Workers
+from loadtests.servers.usage import ServerUsage, ServerWatch
+from loadtests.workers.abort import Abandoned, Lookout
+from loadtests.workers.cut_short import GeneratorDied, RunInterrupted
+from loadtests.workers.processes import GRACE_S, STARTUP_S, LocustProcesses
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class LoadProgress:
     """How far a running load test is; `elapsed_s` is negative during the warm-up."""
 
     elapsed_s: float
@@ -42,7 +43,7 @@ def run_load(
     spec: LoadSpec,
     slo: Slo = DEFAULT_SLO,
     *,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[LoadProgress], None] = lambda _: None,
     at_start: Callable[[], None] = lambda: None,
 ) -> LoadReport:
     """Run one load test and report it; takes warm-up + duration + a few seconds.
@@ -52,22 +53,17 @@ def run_load(
     Raises:
         BadRows: the inputs cannot be read.
         DeadTarget: the target does not answer one request before the test.
-        GeneratorFailed: a Locust process died; `report` is of what was measured until then.
+        GeneratorDied: a Locust process died; `report` is of what was measured until then.
         RunInterrupted: the user ended it; `report` likewise.
+        GeneratorFailed: before there was anything to report.
     """
     measured = measure(spec, slo, progress=progress, at_start=at_start)
     report = report_of(spec, measured.tally, slo, measured.usage, measured.cut)
+    if isinstance(measured.ended_by, GeneratorFailed):
+        raise GeneratorDied(str(measured.ended_by), report) from measured.ended_by
     if measured.ended_by is not None:
-        raise ended_by(measured.ended_by, report)
+        raise RunInterrupted(report)
     return report
-
-
-def ended_by(cause: BaseException, report: LoadReport) -> BaseException:
-    """Return what ended a run early, with the report of what was measured."""
-    if isinstance(cause, GeneratorFailed):
-        cause.report = report
-        return cause
-    return RunInterrupted(report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ class Measurement:
     """What the workers of one test counted and what the server used meanwhile."""
 
     tally: Tally
-    usage: tuple[Usage, ...]
+    usage: tuple[ServerUsage, ...]
     cut: Cut | None = None
     ended_by: BaseException | None = None
     """What made the test end before its time."""
@@ -85,7 +81,7 @@ def measure(
     spec: LoadSpec,
     slo: Slo = DEFAULT_SLO,
     *,
-    progress: Callable[[Progress], None] = lambda _: None,
+    progress: Callable[[LoadProgress], None] = lambda _: None,
     at_start: Callable[[], None] = lambda: None,
 ) -> Measurement:
     """Run one load test; one that ends early, but within its window, is measured so far.
@@ -100,10 +96,10 @@ def measure(
     mixed = mix(spec, rows, schedule.rows)
     schedule = replace(schedule, rows=mixed.rows)
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as name:
-        plans = [Plan(Path(name), worker) for worker in range(spec.processes)]
+        plans = [WorkerPlan(Path(name), worker) for worker in range(spec.processes)]
         plans[0].write_spec(spec)
         plans[0].write_schedule(schedule)
-        with Workers(plans, spec.locust) as workers, Watch(spec.url) as watch:
+        with LocustProcesses(plans, spec.locust) as workers, ServerWatch(spec.url) as watch:
             workers.wait_for(lambda: all(plan.is_ready for plan in plans), STARTUP_S)
             start = time.monotonic() + spec.warmup_s + 0.2
             plans[0].write_start(start)
@@ -140,7 +136,7 @@ def measure(
     return Measurement(tally, watch.usage(start), cut, failed)
 
 
-def _read(plans: Sequence[Plan], spec: LoadSpec) -> Tally:
+def _read(plans: Sequence[WorkerPlan], spec: LoadSpec) -> Tally:
     """Return what all workers have handed over."""
     tally = Tally(interval_s(spec))
     for plan in plans:
@@ -148,17 +144,19 @@ def _read(plans: Sequence[Plan], spec: LoadSpec) -> Tally:
     return tally
 
 
-def _tell(progress: Callable[[Progress], None], plans: Sequence[Plan], start: float) -> Progress:
+def _tell(
+    progress: Callable[[LoadProgress], None], plans: Sequence[WorkerPlan], start: float
+) -> LoadProgress:
     """Pass on and return how far the workers are."""
     elapsed_s = time.monotonic() - start
     counts = [plan.read_progress() for plan in plans]
     totals = {name: sum(c.get(name, 0) for c in counts) for name in counts[0]}
-    seen = Progress(elapsed_s=elapsed_s, **totals)
+    seen = LoadProgress(elapsed_s=elapsed_s, **totals)
     progress(seen)
     return seen
 
 
-def _merge_samples(plans: Sequence[Plan], path: Path, tally: Tally) -> None:
+def _merge_samples(plans: Sequence[WorkerPlan], path: Path, tally: Tally) -> None:
     """Write all workers' samples in the order in which they were due; say it where that fails."""
     lines: list[tuple[float, str]] = []
     for plan in plans:

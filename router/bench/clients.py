@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from router.bench.load import Tally, Way, closed_loop
+from router.bench.load import BenchCounts, Way, closed_loop
 from router.bench.process import Subject
 
 Clients = Mapping[str, Mapping[str, Any]]
@@ -26,7 +26,7 @@ class ClientFigures:
     core_busy: list[float] = field(default_factory=list)
     failed: int = 0
 
-    def add(self, tally: Tally, used: dict[str, float]) -> None:
+    def add(self, tally: BenchCounts, used: dict[str, float]) -> None:
         """Add one run."""
         answered = sum(tally.statuses.values())
         split = {name: seconds / answered * 1e6 for name, seconds in used.items() if seconds}

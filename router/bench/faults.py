@@ -26,7 +26,7 @@ import click
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
-    from router.bench.load import Tally
+    from router.bench.load import BenchCounts
 
 FAULTS = ("dead", "hang", "slow", "throttle", "garbage", "truncated", "reset")
 HEALTHY = "none"
@@ -150,7 +150,9 @@ async def _load(
     return felt.p99_ms[-1]
 
 
-def _note(felt: Felt, sure: Tally, unsure: Tally, grown: Counter[tuple[str, str]]) -> None:
+def _note(
+    felt: Felt, sure: BenchCounts, unsure: BenchCounts, grown: Counter[tuple[str, str]]
+) -> None:
     felt.p50_ms.append(round(sure.quantile_ms(0.5), 3))
     felt.p99_ms.append(round(sure.quantile_ms(0.99), 3))
     slowest = max((*unsure.latencies, *unsure.refusals), default=0.0) * 1000

@@ -38,7 +38,7 @@ _LENGTH = b"content-length:"
 
 
 @dataclass
-class Tally:
+class BenchCounts:
     """What came back in one run. `statuses` counts 0 for a connection that broke."""
 
     seconds: float = 0.0
@@ -85,11 +85,11 @@ async def closed_loop(
     connections: int,
     seconds: float,
     way: Way = Way.WHOLE,
-) -> Tally:
+) -> BenchCounts:
     """Keep so many clients busy for so long."""
     if way is Way.FRESH:
         return await _afresh(port, requests, clients=connections, seconds=seconds)
-    tally, supply = Tally(), cycle(requests)
+    tally, supply = BenchCounts(), cycle(requests)
     end = perf_counter() + seconds
     finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     open_ = 0
@@ -114,9 +114,11 @@ async def closed_loop(
     return tally
 
 
-async def _afresh(port: int, requests: Sequence[bytes], *, clients: int, seconds: float) -> Tally:
+async def _afresh(
+    port: int, requests: Sequence[bytes], *, clients: int, seconds: float
+) -> BenchCounts:
     """Let each client connect, ask once, be answered and begin again."""
-    tally = Tally()
+    tally = BenchCounts()
     supply = cycle([r.replace(_END, b"\r\nconnection: close\r\n\r\n", 1) for r in requests])
     started = perf_counter()
     end = started + seconds
@@ -151,7 +153,7 @@ async def open_loop(
     connections: int,
     seed: int = 0,
     patience_s: float = 1.0,
-) -> Tally:
+) -> BenchCounts:
     """Send on a Poisson schedule of `rate` a second, whatever comes back.
 
     An arrival that finds no free connection within `patience_s` is never sent: it must not make
@@ -159,7 +161,7 @@ async def open_loop(
     """
     gc.collect()
     gc.freeze()  # what a pause of this process adds would be taken for the server's
-    tally, supply = Tally(), cycle(requests)
+    tally, supply = BenchCounts(), cycle(requests)
     arrivals = _schedule(rate, seconds, seed)
     free: deque[_Connection] = deque()
     late: deque[float] = deque()
@@ -209,7 +211,9 @@ def _schedule(rate: float, seconds: float, seed: int) -> npt.NDArray[np.float64]
 class _Connection(asyncio.Protocol):
     """One connection with at most one request on the way."""
 
-    def __init__(self, tally: Tally, on_free: Callable[[_Connection], None], way: Way) -> None:
+    def __init__(
+        self, tally: BenchCounts, on_free: Callable[[_Connection], None], way: Way
+    ) -> None:
         self._tally = tally
         self._apart = way is Way.APART
         self._loop = asyncio.get_running_loop()
@@ -263,7 +267,7 @@ class _Connection(asyncio.Protocol):
 
 async def _connect(
     port: int,
-    tally: Tally,
+    tally: BenchCounts,
     on_free: Callable[[_Connection], None],
     way: Way = Way.WHOLE,
 ) -> _Connection:

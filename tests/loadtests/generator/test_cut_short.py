@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 import psutil
 import pytest
 
-from loadtests.generator.plan import Plan
+from loadtests.figures.load_report import Cut, report_of
+from loadtests.generator.plan import WorkerPlan
 from loadtests.generator.sample_file import SampleFile
-from loadtests.generator.tallies import Outcome, Tally
+from loadtests.generator.tallies import RequestOutcome, Tally
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import Cut, report_of
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=10, duration_s=60)
 QUIET = ("--max-send-lag-ms", "1000", "--max-generator-cpu", "1")
@@ -54,7 +54,7 @@ def generators_of(running):
     while time.monotonic() < deadline:
         children = psutil.Process(running.pid).children()
         found = [c for c in children if any("locustfile" in part for part in c.cmdline())]
-        plans = [Plan(_folder_of(each), worker) for worker, each in enumerate(found)]
+        plans = [WorkerPlan(_folder_of(each), worker) for worker, each in enumerate(found)]
         if len(plans) == 2 and all(p.read_tally(1).finished.total() >= 40 for p in plans):
             return found
         time.sleep(0.1)
@@ -157,7 +157,7 @@ def test_a_file_that_cannot_be_written_is_said_before_the_test(command, rows, tm
 
 def test_half_a_line_is_left_out(tmp_path):
     """A worker that dies while it writes loses that line and no other."""
-    plan, tally = Plan(tmp_path), Tally(1.0)
+    plan, tally = WorkerPlan(tmp_path), Tally(1.0)
     tally.arrive(0.5)
     plan.write_part(tally)
     plan.write_part(tally)
@@ -169,13 +169,13 @@ def test_half_a_line_is_left_out(tmp_path):
 def test_samples_on_a_full_disk_void_the_run_and_lose_no_request():
     """The file takes no more and says why; nothing is raised in a request's way."""
     file = SampleFile(Path("/dev/full"))
-    file.write(Outcome(0.1, 0, 0, 0.01, 200, None))
+    file.write(RequestOutcome(0.1, 0, 0, 0.01, 200, None))
     file.flush()
     assert "No space left on device" in file.trouble
-    file.write(Outcome(0.2, 0, 0, 0.01, 200, None))
+    file.write(RequestOutcome(0.2, 0, 0, 0.01, 200, None))
     tally = Tally(1.0)
     tally.arrive(0.1)
-    tally.record(Outcome(0.1, 0, 0, 0.01, 200, None), SPEC)
+    tally.record(RequestOutcome(0.1, 0, 0, 0.01, 200, None), SPEC)
     tally.troubles.add(file.trouble)
     assert file.trouble in report_of(SPEC, tally).invalid_reasons
 
@@ -186,7 +186,7 @@ def test_rates_are_of_the_seconds_that_were_measured():
     for i in range(62):
         tally.arrive(i / 10)
         if i < 60:
-            tally.record(Outcome(i / 10, i, 0, 0.01, 200, None), SPEC)
+            tally.record(RequestOutcome(i / 10, i, 0, 0.01, 200, None), SPEC)
     report = report_of(SPEC, tally, cut=Cut(why="x", measured_s=6.0, unfinished=tally.settle()))
     assert report.cut.unfinished == 2
     assert (report.scheduled, report.sent) == (60, 60)

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from loadtests.generator.connection import Reply
+from loadtests.generator.connection import HttpReply
 from loadtests.generator.outcome import outcome_of
 
 
 def read(body, *, status=200, surface="classify", headers=(), reads=()):
     """Read one reply that came 20 ms after its instant, which was 10.0 s."""
     head = {name.lower().encode(): value.encode() for name, value in headers}
-    reply = Reply(status, head, body.encode(), tuple(map(tuple, reads)))
+    reply = HttpReply(status, head, body.encode(), tuple(map(tuple, reads)))
     outcome = outcome_of(surface, reply, 1.0, 5, 0.001, 0.02, 10.0)
     return {**outcome.sample(), "first": outcome.first_token_s, "gaps": outcome.token_gaps_s}
 

@@ -8,19 +8,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from loadtests.generator.tallies import Outcome, Tally
+from loadtests.figures.load_report import report_of
+from loadtests.generator.tallies import RequestOutcome, Tally
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.scenario import LoadScenario
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import report_of
 from loadtests.report.junit import junit
 from loadtests.report.page import page_of
 from loadtests.report.terminal import text_of
 from loadtests.run import write
-from loadtests.verdict.conclusion import Conclusion, Line, NullCheck, Repeat, versions
+from loadtests.servers.usage import ServerUsage
+from loadtests.verdict.conclusion import Conclusion, NullCheck, PredictedFigure, Repeat, versions
 from loadtests.verdict.drift import drift_of
-from loadtests.verdict.slo import Slo
-from loadtests.workers.own_cpu import Usage
 
 READ = LoadScenario(name="peak", about="", load={})
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=50, duration_s=40)
@@ -35,7 +35,7 @@ def report(**slo):
         stages = (("queue", 0.001), ("forward", 0.0005))
         tally.arrive(i / 50)
         tally.record(
-            Outcome(
+            RequestOutcome(
                 i / 50,
                 i,
                 0.0003,
@@ -53,7 +53,8 @@ def report(**slo):
         )
     tally.cpu = dict.fromkeys(range(40), 0.1)
     usage = [
-        Usage(at_s=at, cpu=0.2, rss_mb=200 + at / 10, descriptors=30 + at // 20) for at in range(40)
+        ServerUsage(at_s=at, cpu=0.2, rss_mb=200 + at / 10, descriptors=30 + at // 20)
+        for at in range(40)
     ]
     return report_of(SPEC, tally, Slo.model_validate(slo), tuple(usage))
 
@@ -68,7 +69,7 @@ def conclusion(found):
         null_server=NullCheck(
             rate=75, send_lag_p99_ms=0.5, generator_cpu=0.1, p99_ms=1, passed=True, words="fine"
         ),
-        comparison=(Line(name="p50, ms", predicted=4.4, measured=4.0),),
+        comparison=(PredictedFigure(name="p50, ms", predicted=4.4, measured=4.0),),
         drift=drift_of(found),
         versions={"raisehand": "0.1.0"},
     )
@@ -207,10 +208,10 @@ def test_history_grows_by_a_line(tmp_path):
 
 def test_line_without_a_figure_has_no_error():
     """Where one side is missing or zero there is no error to speak of."""
-    assert Line(name="x", predicted=None, measured=1).error is None
-    assert Line(name="x", predicted=1, measured=None).error is None
-    assert Line(name="x", predicted=1, measured=0).error is None
-    assert Line(name="x", predicted=0.9, measured=1).error == pytest.approx(-0.1)
+    assert PredictedFigure(name="x", predicted=None, measured=1).error is None
+    assert PredictedFigure(name="x", predicted=1, measured=None).error is None
+    assert PredictedFigure(name="x", predicted=1, measured=0).error is None
+    assert PredictedFigure(name="x", predicted=0.9, measured=1).error == pytest.approx(-0.1)
 
 
 def test_json_of_a_conclusion_reads_back():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from loadtests.generator.shape import Shape
+from loadtests.inputs.shape import RateShape
 from loadtests.inputs.spec import LoadSpec
 from loadtests.verdict import generator_limit as limit
 
@@ -23,7 +23,7 @@ def spec(rate, **fields):
 
 def test_peak_is_the_highest_second_of_one_process():
     """Shape and number of processes count, not the mean."""
-    spike = Shape(kind="spike", factor=10)
+    spike = RateShape(kind="spike", factor=10)
     assert limit.peak_rps(spec(100, shape=spike, duration_s=30, processes=2)) == 500
 
 

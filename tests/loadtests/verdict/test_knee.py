@@ -3,12 +3,12 @@
 import pytest
 
 from loadtests.errors import GeneratorFailed
-from loadtests.generator.tallies import Outcome, Tally
+from loadtests.figures.load_report import report_of
+from loadtests.generator.tallies import RequestOutcome, Tally
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import report_of
 from loadtests.report.knee_page import knee_page
 from loadtests.verdict.knee import KneeSearch
-from loadtests.verdict.slo import Slo
 
 SPEC = LoadSpec(
     url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=5, shape={"kind": "ramp"}
@@ -32,7 +32,7 @@ def server(limit_rps, generator_rps=1e9):
             offset = i / spec.rate
             failure = None if i < answered else "http_429"
             tally.arrive(offset)
-            tally.record(Outcome(offset, i, 0.0, 0.01, 200, failure, "student"), spec)
+            tally.record(RequestOutcome(offset, i, 0.0, 0.01, 200, failure, "student"), spec)
         tally.cpu = {0: 0.5 if spec.rate <= generator_rps else 0.95}
         return report_of(spec, tally, Slo(max_failure_rate=0))
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from loadtests.errors import DeadTarget
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.verdict.slo import Slo
 from loadtests.workers.workers import run_load
 
 NOISE = {"max_send_lag_ms": 1000, "max_generator_cpu": 1.0}

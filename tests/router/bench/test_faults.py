@@ -17,14 +17,14 @@ from router.bench.faults import (
     _retries,
     _teacher,
 )  # fmt: skip
-from router.bench.load import Tally
+from router.bench.load import BenchCounts
 from router.ledger.sqlite import SqliteLedger
 from router.testing import sample_entry
 
 
 def tally(latencies, status=200):
     """What came back."""
-    return Tally(1.0, statuses=Counter({status: len(latencies)}), latencies=list(latencies))
+    return BenchCounts(1.0, statuses=Counter({status: len(latencies)}), latencies=list(latencies))
 
 
 def test_sure_and_unsure_texts_are_told_apart_by_the_threshold(tmp_path):

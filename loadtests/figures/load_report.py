@@ -8,14 +8,15 @@ from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
 
+from loadtests.figures.judging import Check, Measured, judge
+from loadtests.figures.latency import LatencySummary, milliseconds, percentile, stretches, total
+from loadtests.figures.validity import broken_rules
 from loadtests.generator.histogram import Histogram
 from loadtests.generator.tallies import DEGRADED, Tally
+from loadtests.inputs.percentiles import MIN_SAMPLES, Percentile
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.latency import Latency, milliseconds, percentile, stretches, total
-from loadtests.verdict.percentiles import MIN_SAMPLES, Percentile
-from loadtests.verdict.slo import Check, Measured, Slo, judge
-from loadtests.verdict.validity import broken_rules
-from loadtests.workers.own_cpu import Usage
+from loadtests.servers.usage import ServerUsage
 
 DEFAULT_SLO = Slo()
 
@@ -41,7 +42,7 @@ class LagStretch(BaseModel):
     p99_ms: float | None
 
 
-class Interval(BaseModel):
+class LoadInterval(BaseModel):
     """What was due in one stretch of the measured window; rates are per second."""
 
     model_config = ConfigDict(frozen=True)
@@ -105,14 +106,14 @@ class LoadReport(BaseModel):
     """Valid answers, not degraded, within `spec.deadline_ms` of their instant."""
     send_lag_ms: SendLag
     send_lag_stretches: tuple[LagStretch, ...] = ()
-    latency_ms: Mapping[str, Latency]
+    latency_ms: Mapping[str, LatencySummary]
     """Valid answers by route; `failed` requests; and `all` that were scheduled, where a failed or
     dropped one counts as later than any answer."""
-    stages_ms: Mapping[str, Latency]
+    stages_ms: Mapping[str, LatencySummary]
     """From Server-Timing; `rest` is what no stage explains: HTTP, network, waiting to be sent."""
-    first_token_ms: Latency
-    token_gap_ms: Latency
-    per_token_ms: Latency | None = None
+    first_token_ms: LatencySummary
+    token_gap_ms: LatencySummary
+    per_token_ms: LatencySummary | None = None
     """Mean milliseconds a token after the first, by stream."""
     tokens_per_s: float | None = None
     """Words of all streams per second of the window; None where nothing was streamed."""
@@ -137,10 +138,10 @@ class LoadReport(BaseModel):
     generator_cpu: float
     """Mean share of a core of the busiest process; the limit is `spec.max_generator_cpu`."""
     generator_cpu_peak: float
-    quarters_ms: tuple[Latency, ...] = ()
+    quarters_ms: tuple[LatencySummary, ...] = ()
     """Of what was due in each quarter of the window: what creeps shows here."""
-    intervals: tuple[Interval, ...]
-    usage: tuple[Usage, ...]
+    intervals: tuple[LoadInterval, ...]
+    usage: tuple[ServerUsage, ...]
     """The server's processes, where they run on this machine."""
     valid: bool
     invalid_reasons: tuple[str, ...]
@@ -155,7 +156,7 @@ class LoadReport(BaseModel):
         return self.spec.duration_s if self.cut is None else self.cut.measured_s
 
     @property
-    def streams_ms(self) -> dict[str, Latency]:
+    def streams_ms(self) -> dict[str, LatencySummary]:
         """Latencies within streams, by what they are called in tables."""
         found = {"first token": self.first_token_ms, "token gap": self.token_gap_ms}
         if self.per_token_ms is not None:
@@ -182,7 +183,7 @@ def report_of(
     spec: LoadSpec,
     tally: Tally,
     slo: Slo = DEFAULT_SLO,
-    usage: tuple[Usage, ...] = (),
+    usage: tuple[ServerUsage, ...] = (),
     cut: Cut | None = None,
 ) -> LoadReport:
     """Turn the workers' merged tally into a report and judge it."""
@@ -215,14 +216,16 @@ def report_of(
         send_lag_stretches=tuple(_lag_stretches(tally, measured_s)),
         quarters_ms=tuple(_quarters(merged, missing)),
         latency_ms={
-            "all": Latency.of(everything, scheduled - everything.n),
-            **{route: Latency.of(histogram) for route, histogram in sorted(by_route.items())},
-            "failed": Latency.of(tally.failed_latency),
+            "all": LatencySummary.of(everything, scheduled - everything.n),
+            **{
+                route: LatencySummary.of(histogram) for route, histogram in sorted(by_route.items())
+            },
+            "failed": LatencySummary.of(tally.failed_latency),
         },
-        stages_ms={stage: Latency.of(h) for stage, h in tally.stages.items()},
-        first_token_ms=Latency.of(tally.first_token),
-        token_gap_ms=Latency.of(tally.token_gap),
-        per_token_ms=Latency.of(tally.per_token),
+        stages_ms={stage: LatencySummary.of(h) for stage, h in tally.stages.items()},
+        first_token_ms=LatencySummary.of(tally.first_token),
+        token_gap_ms=LatencySummary.of(tally.token_gap),
+        per_token_ms=LatencySummary.of(tally.per_token),
         tokens_per_s=tally.tokens / measured_s if tally.tokens else None,
         cdf_ms={
             route: tuple((round(1000 * at, 4), share) for at, share in histogram.cdf())
@@ -277,21 +280,23 @@ def _lag_stretches(tally: Tally, measured_s: float) -> Iterator[LagStretch]:
         )
 
 
-def _quarters(merged: Mapping[int, Histogram], missing: Mapping[int, int]) -> Iterator[Latency]:
+def _quarters(
+    merged: Mapping[int, Histogram], missing: Mapping[int, int]
+) -> Iterator[LatencySummary]:
     known = sorted(merged)
     for q in range(4):
         part = known[q * len(known) // 4 : (q + 1) * len(known) // 4]
-        yield Latency.of(total(merged[k] for k in part), sum(missing[k] for k in part))
+        yield LatencySummary.of(total(merged[k] for k in part), sum(missing[k] for k in part))
 
 
 def _interval(
     tally: Tally, k: int, measured_s: float, answered: Histogram, unanswered: int
-) -> Interval:
+) -> LoadInterval:
     at_s = k * tally.interval_s
     length_s = min(tally.interval_s, measured_s - at_s)
     routes = {route: found[k] for route, found in tally.latency.items() if k in found}
-    due = Latency.of(answered, unanswered)
-    return Interval(
+    due = LatencySummary.of(answered, unanswered)
+    return LoadInterval(
         at_s=at_s,
         length_s=length_s,
         requested_rps=tally.scheduled[k] / length_s,

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.generator.histogram import Histogram
-from loadtests.verdict.percentiles import MIN_SAMPLES, QUANTILES, Percentile
+from loadtests.inputs.percentiles import MIN_SAMPLES, QUANTILES, Percentile
 
 
-class Latency(BaseModel):
+class LatencySummary(BaseModel):
     """Milliseconds; of requests they count from the scheduled instant to the whole answer.
 
     A percentile is None where the sample is too small to carry it (`n` stands beside it), or where
@@ -31,7 +31,7 @@ class Latency(BaseModel):
     max: float | None
 
     @classmethod
-    def of(cls, answered: Histogram, unanswered: int = 0) -> Latency:
+    def of(cls, answered: Histogram, unanswered: int = 0) -> LatencySummary:
         """Summarise a histogram (≤ 1 % error on percentiles; mean and max are exact).
 
         `unanswered` requests count as later than every answer; mean and max are of the answers.

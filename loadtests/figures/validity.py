@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loadtests.report.figures_of_run import LoadReport
+    from loadtests.figures.load_report import LoadReport
 
 SHORTEST_CPU_S = 0.5
 """The share of a core over less than this is about the moment of the look."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from loadtests.generator.tallies import Tally
+from loadtests.inputs.percentiles import QUANTILES
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.verdict.percentiles import QUANTILES
-from loadtests.verdict.slo import Slo
 
 DEAD_S = 10.0
 """A target that answered nothing for so long while requests failed is not sent more of them."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadtests.errors import BadRows
-from loadtests.generator.recorded import read_recorded
+from loadtests.servers.recorded import read_recorded
 from students.label.labelled import LabelledSet
 from students.labels import LabelSchema
 

@@ -21,7 +21,7 @@ import yaml
 
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.inputs.taskfile import LoadTask
-from loadtests.workers.cores import Cores
+from loadtests.servers.cores import Cores
 
 STARTUP_S = 120.0
 

@@ -12,10 +12,10 @@ from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.inputs.difficulty import confidences
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec
-from loadtests.inputs.stack import running_stack
 from loadtests.inputs.taskfile import read_task
-from loadtests.workers.cores import Cores
-from loadtests.workers.own_cpu import listeners
+from loadtests.servers.cores import Cores
+from loadtests.servers.stack import running_stack
+from loadtests.servers.usage import listeners
 from loadtests.workers.workers import run_load
 from students.certificate import NEVER, Certificate
 from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 SAMPLE_S = 1.0
 
 
-class Usage(BaseModel):
+class ServerUsage(BaseModel):
     """The server's processes together, at one moment."""
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class _Reading:
     gpu: float | None
 
 
-class Watch:
+class ServerWatch:
     """Samples a server once a second, from `with` to its end."""
 
     def __init__(self, url: str) -> None:
@@ -72,10 +72,10 @@ class Watch:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def usage(self, start: float) -> tuple[Usage, ...]:
+    def usage(self, start: float) -> tuple[ServerUsage, ...]:
         """Return the samples; `start` is the monotonic instant of the measured window."""
         return tuple(
-            Usage(
+            ServerUsage(
                 at_s=round(b.instant - start, 3),
                 cpu=max(0.0, (b.cpu_s - a.cpu_s) / (b.instant - a.instant)),
                 rss_mb=b.rss_mb,

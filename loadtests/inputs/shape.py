@@ -13,7 +13,7 @@ PIECES = 256
 """A sloping stretch is cut into so many even ones."""
 
 
-class Shape(BaseModel):
+class RateShape(BaseModel):
     """The rate relative to `LoadSpec.rate`.
 
     steady · step: × `factor` from `at_s` on · spike: × `factor` for `length_s` from `at_s` on ·

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from loadtests.workers.cores import Cores, divide, own_cores
+from loadtests.servers.cores import Cores, divide, own_cores
 
 
 @pytest.mark.parametrize(

@@ -1,60 +1,15 @@
-"""What the target has to keep, and whether it did."""
+"""Whether the limits of an SLO were kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from loadtests.errors import BadLoadSpec
-from loadtests.inputs.spec import faults
-from loadtests.verdict.percentiles import MIN_SAMPLES, Percentile
-
-if TYPE_CHECKING:
-    from loadtests.report.latency import Latency
-
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
-"""By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`, `per_token`)."""
-
-
-class Slo(BaseModel):
-    """Limits of one load test.
-
-    In route `all` a request that failed or was dropped counts as later than any answer.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_failure_rate: Share = 0.01
-    latency_ms: Limits = {}
-    """Over the whole run."""
-    worst_interval_ms: Limits = {}
-    """In every interval; neighbours are joined until they carry the percentile."""
-    min_good_share: Share | None = None
-    """Of the scheduled requests: answered, not degraded, within the deadline."""
-    max_escalation_rate: Share | None = None
-    max_degraded_rate: Share | None = None
-    """Of the valid answers: the student's where the teacher should have spoken."""
-    min_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Streams: words of all of them together."""
-    max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
-def load_slo(**limits: object) -> Slo:
-    """Build an SLO from limits of unknown quality.
-
-    Raises:
-        BadLoadSpec: names each field, what was found and what is allowed.
-    """
-    try:
-        return Slo.model_validate(limits)
-    except ValidationError as error:
-        raise BadLoadSpec(f"SLO: {faults(error)}") from None
+from loadtests.figures.latency import LatencySummary
+from loadtests.inputs.percentiles import MIN_SAMPLES, Percentile
+from loadtests.inputs.slo import Slo
 
 
 class Check(BaseModel):
@@ -79,7 +34,7 @@ class Measured:
     degraded_rate: float | None
     usd_per_1k: float | None
     tokens_per_s: float | None
-    latency: Mapping[str, Latency]
+    latency: Mapping[str, LatencySummary]
     worst: Callable[[str, Percentile], tuple[float, int, float | None] | None]
     """The worst stretch for a route and percentile: first second, n and milliseconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -57,6 +58,15 @@ def label_of(surface: Surface, body: bytes) -> str | None:
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError, ValueError):
         return None
     return label if isinstance(label, str) and label else None
+
+
+def decimal_of(value: str | None) -> Decimal | None:
+    """Return a header's amount; None when it is missing or no finite number."""
+    try:
+        amount = Decimal(value) if value else None
+    except InvalidOperation:
+        return None
+    return amount if amount is None or amount.is_finite() else None
 
 
 def spoken(event: bytes) -> str:

@@ -7,12 +7,12 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
+from loadtests.figures.load_report import LoadReport, report_of
 from loadtests.generator.histogram import Histogram
-from loadtests.generator.tallies import Outcome, Tally, interval_s
+from loadtests.generator.tallies import RequestOutcome, Tally, interval_s
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
-from loadtests.report.figures_of_run import LoadReport, report_of
 from loadtests.report.terminal import show
-from loadtests.verdict.slo import Slo
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=20)
 
@@ -32,7 +32,7 @@ def outcome(i, **changes):
         "confidence": 0.9,
         "usd": Decimal("0.001"),
     }
-    return Outcome(**{**base, **changes})
+    return RequestOutcome(**{**base, **changes})
 
 
 def tally_of(outcomes, scheduled=2000, dropped=0):

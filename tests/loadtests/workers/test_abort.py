@@ -3,11 +3,11 @@
 import pytest
 
 from loadtests.errors import BadLoadSpec
-from loadtests.generator.tallies import Outcome, Tally
+from loadtests.figures.load_report import Cut, report_of
+from loadtests.generator.tallies import RequestOutcome, Tally
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec, load_spec
-from loadtests.report.figures_of_run import Cut, report_of
-from loadtests.verdict.abort import Abandoned, Lookout, lost
-from loadtests.verdict.slo import Slo
+from loadtests.workers.abort import Abandoned, Lookout, lost
 from loadtests.workers.workers import run_load
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=100, duration_s=100, abort="lost")
@@ -20,7 +20,8 @@ def tally_of(n, failed=0, latency_s=0.01):
         tally.arrive(i / 100)
         failure = "http_500" if i >= n - failed else None
         tally.record(
-            Outcome(i / 100, i, 0, latency_s, 500 if failure else 200, failure, "student"), SPEC
+            RequestOutcome(i / 100, i, 0, latency_s, 500 if failure else 200, failure, "student"),
+            SPEC,
         )
     return tally
 

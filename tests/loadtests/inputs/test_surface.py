@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from loadtests.generator.surface import body_of, label_of
 from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.surface import body_of, label_of
 
 SPEC = LoadSpec(
     url="http://127.0.0.1:1", inputs="x.csv", rate=1, system="S", user="Q: {text}!", model="m"

@@ -1,0 +1,53 @@
+"""What the target has to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from loadtests.errors import BadLoadSpec
+from loadtests.inputs.percentiles import Percentile
+from loadtests.inputs.spec import faults
+
+Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
+"""By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`, `per_token`)."""
+
+
+class Slo(BaseModel):
+    """Limits of one load test.
+
+    In route `all` a request that failed or was dropped counts as later than any answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_failure_rate: Share = 0.01
+    latency_ms: Limits = {}
+    """Over the whole run."""
+    worst_interval_ms: Limits = {}
+    """In every interval; neighbours are joined until they carry the percentile."""
+    min_good_share: Share | None = None
+    """Of the scheduled requests: answered, not degraded, within the deadline."""
+    max_escalation_rate: Share | None = None
+    max_degraded_rate: Share | None = None
+    """Of the valid answers: the student's where the teacher should have spoken."""
+    min_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Streams: words of all of them together."""
+    max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+
+
+def load_slo(**limits: object) -> Slo:
+    """Build an SLO from limits of unknown quality.
+
+    Raises:
+        BadLoadSpec: names each field, what was found and what is allowed.
+    """
+    try:
+        return Slo.model_validate(limits)
+    except ValidationError as error:
+        raise BadLoadSpec(f"SLO: {faults(error)}") from None
