@@ -8,6 +8,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("router", "students", "costmodel", "loadtests")
 TWICE = {
     "Judge",
+    "Replayed",
     "Source",
     "Standing",
     "Verdict",
