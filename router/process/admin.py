@@ -33,7 +33,7 @@ from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
 from router.process.board.board import Board
-from router.process.board.books import BookKeeper, SlowBooks
+from router.process.board.books import BookKeeper, SlowBooks, books_of
 from router.process.board.changes import ChangeLog
 from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
@@ -152,9 +152,7 @@ def create_admin(
         ledger: the file that the page adds up; None: it shows no money.
         inside: the supervisor of several workers stands in front.
     """
-    stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
-    tasks = [served.task for served in service.tasks.values()]
-    books = BookKeeper(tasks, ledger, [store.events for store in stores])
+    books = books_of(service, ledger)
     worker = OneWorker(service, steward, books)
     board = Board(worker)
     app = FastAPI(

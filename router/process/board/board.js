@@ -168,8 +168,27 @@ function showBundle(part, article, task) {
     ["before", task.previous || ""]]);
   write(part("statement"), card?.statement || "The bundle on disk has no certificate to show.");
   for (const button of article.querySelectorAll("button[data-act]")) {
-    button.disabled = {"rollback": !task.previous, "canary": Boolean(task.canary), "canary/end": !task.canary}[button.dataset.act] || false;
+    button.disabled = {"rollback": !task.previous, "canary": Boolean(task.canary), "canary/end": !task.canary, "shadow": Boolean(task.shadow), "shadow/end": !task.shadow, "promote": task.duel?.outlook !== "candidate_not_worse"}[button.dataset.act] || false;
   }
+}
+
+function showCandidate(part, task) {
+  const duel = task.duel || {}, on = Boolean(task.shadow);
+  write(part("candidate-words"), !on ? "No candidate is scored beside the bundle that answers." :
+    `${task.shadow} is scored on the audits beside it${task.canary === task.shadow ? ` and answers ${percent(task.canary_share)}` : " and answers nothing"}. ` +
+    (duel.outlook ? {candidate_open: "It is not shown yet to be no worse.", candidate_not_worse: "It is shown to be no worse: it may take a step.", candidate_worse: "It is shown to be WORSE and is taken out."}[duel.outlook] || plain(String(duel.outlook)) : "Nothing was compared yet."));
+  facts(part("candidate"), !on || duel.compared == null ? [] : [
+    ["compared", count(duel.compared)], ["fewer / more wrong", `${count(duel.fewer_wrong)} / ${count(duel.more_wrong)}`],
+    ["fewer / more asked of the teacher", `${count(duel.fewer_asked)} / ${count(duel.more_asked)}`],
+    ["evidence: agrees no less", `${rate(+duel.e_agreement)} of ${count(duel.needed)}`], ["evidence: costs no more", `${rate(+duel.e_cost)} of ${count(duel.needed)}`],
+    ["evidence: worse", `${rate(+duel.e_worse)} of ${count(duel.needed)}`], ["share earned", percent(duel.earned_share)]]);
+}
+
+function showSuspects(article, task) {
+  const section = article.querySelector('[data-part="suspects"]');
+  section.hidden = !task.suspects.length;
+  table(section.querySelector("tbody"), ["request", "when (UTC)", "the student said", "how sure", "the teacher said"],
+    task.suspects.map(one => [one.request_id, moment(one.at), one.student_label, percent(one.confidence, 2), one.teacher_label]), [3]);
 }
 
 function showTeacher(part, task) {
@@ -206,7 +225,9 @@ function showTask(name, task, all) {
   showPromise(part, task);
   showMoney(name, part, task, all);
   showBundle(part, article, task);
+  showCandidate(part, task);
   showTeacher(part, task);
+  showSuspects(article, task);
 }
 
 // --- all of it -----------------------------------------------------------------------------------
@@ -253,6 +274,16 @@ const ACTS = {
   "canary/end": (name, task) => ({
     title: `End the canary of ${name}`, yes: "End it", method: "POST", promote: true, words: `${task.canary} answers ${percent(task.canary_share)} of the requests.`,
     body: () => ({promote: byId("promote").value === "true"}), done: body => body.promote ? `${task.canary} answers every request of ${name}.` : `${task.canary} answers nothing any more.`}),
+  "shadow": (name, task) => ({
+    title: `Score a candidate of ${name}`, yes: "Score it", method: "POST", bundles: task.bundles.filter(one => one.bundle !== task.bundle && one.promise),
+    words: "It is asked what the audits are asked, beside the bundle that answers, and answers nobody. Evidence decides whether it may.",
+    body: () => ({bundle: byId("chosen").value}), done: body => `${body.bundle} is scored beside the bundle of ${name}.`}),
+  "shadow/end": (name, task) => ({
+    title: `Take the candidate of ${name} out`, yes: "Take it out", method: "POST", words: `${task.shadow} is scored no longer, and answers nothing any more.`,
+    body: () => ({}), done: () => `${task.shadow} is out.`}),
+  "promote": (name, task) => ({
+    title: `Promote the candidate of ${name}`, yes: "One step up", method: "POST", words: `${task.shadow} is shown to be no worse; it takes the next share of the requests, and all of them after the last.`,
+    body: () => ({}), done: () => `${task.shadow} took a step.`}),
   "rollback": (name, task) => ({
     title: `Roll ${name} back`, yes: "Roll back", method: "POST", words: `${task.previous} answers again at once, instead of ${task.bundle}.`,
     body: () => ({}), done: () => `${task.previous} answers ${name} again.`}),

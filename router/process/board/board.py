@@ -10,12 +10,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
 from router.process.board.books import SlowBooks
-from router.process.board.promise import watched_of
+from router.process.board.promise import AuditIntervals, watched_of
 from router.process.board.pulse import Pulse
 from router.process.board.rates import RecentRates
 
@@ -46,6 +47,7 @@ class Board:
         self._source = source
         self._tick_s = tick_s
         self._rates = RecentRates()
+        self._intervals = AuditIntervals()
         self._document = b""
         self._version = 0
         self._made = asyncio.Condition()
@@ -59,7 +61,8 @@ class Board:
         self._rates.add(
             time.monotonic(), [None if pulse is None else pulse.tally for pulse in pulses]
         )
-        return msgspec.json.encode(document_of(pulses, books, self._rates, time.time()))
+        document = partial(document_of, pulses, books, self._rates, self._intervals, time.time())
+        return msgspec.json.encode(await asyncio.to_thread(document))
 
     async def follow(self) -> AsyncIterator[bytes]:
         """Yield the document now and whenever there is a new one, until the board is closed."""
@@ -98,7 +101,11 @@ class Board:
 
 
 def document_of(
-    pulses: Sequence[Pulse | None], books: SlowBooks | None, rates: RecentRates, now: float
+    pulses: Sequence[Pulse | None],
+    books: SlowBooks | None,
+    rates: RecentRates,
+    intervals: AuditIntervals,
+    now: float,
 ) -> dict[str, Any]:
     """Put the document together; nothing in it was written by a client."""
     there = [pulse for pulse in pulses if pulse is not None]
@@ -116,7 +123,12 @@ def document_of(
         "routes": {name: asdict(recent) for name, recent in rates.by_route.items()},
         "reasons": [[*key, rate] for key, rate in sorted(per_second.items())],
         "tasks": {
-            name: _task(name, [pulse.tasks[name] for pulse in there if name in pulse.tasks], books)
+            name: _task(
+                name,
+                [pulse.tasks[name] for pulse in there if name in pulse.tasks],
+                books,
+                intervals,
+            )
             for name in names
         },
         "events": books.events if books else [],
@@ -124,16 +136,26 @@ def document_of(
 
 
 def _task(
-    name: str, states: Sequence[Mapping[str, Any]], books: SlowBooks | None
+    name: str,
+    states: Sequence[Mapping[str, Any]],
+    books: SlowBooks | None,
+    intervals: AuditIntervals,
 ) -> dict[str, Any]:
     first, spent = states[0], books.spent if books else None
     fills = [s["escalation_budget_fill"] for s in states if s["escalation_budget_fill"] is not None]
-    watched = watched_of(states)
+    watched = watched_of(name, states, intervals)
     return {
         "bundle": first["bundle"],
         "previous": first["previous"],
         "canary": first["canary"],
         "canary_share": first["canary_share"],
+        "shadow": first.get("shadow"),
+        "duel": max(
+            (duel for state in states if (duel := state.get("duel"))),
+            key=lambda duel: int(duel.get("compared") or 0),
+            default=None,
+        ),
+        "suspects": books.suspects.get(name, ()) if books else (),
         "raised_threshold": first["raised_threshold"],
         "thresholds": [min(first["thresholds"]), max(first["thresholds"])],
         "differ": len({(s["bundle"], s["canary"], s["raised_threshold"]) for s in states}) > 1,

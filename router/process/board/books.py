@@ -6,17 +6,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from router.api.tasks import Service
 from router.errors import BadLedger
 from router.process.board.cards import BundleCard, cards_of
 from router.process.board.saving import SavedSoFar, SavingReader
 from router.process.board.spending import SpendingSums, SpentSoFar
-from router.shared.records import Event, StoreAway
+from router.process.board.suspects import Suspect, SuspectList
+from router.shared.records import Audit, Event, StoreAway
+from router.shared.store import Store
 from students.task import Task
 
 KEPT_S = 5.0
@@ -39,6 +43,8 @@ class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
     """By task."""
     events: list[Event]
     """The newest first."""
+    suspects: dict[str, list[Suspect]] = {}
+    """By task."""
 
 
 class BookKeeper:
@@ -48,6 +54,7 @@ class BookKeeper:
         tasks: whose bundles are shown.
         ledger: its file; None: there is none.
         stores: what reads the events of each store that workers share.
+        suspects: of each task, where something is audited.
     """
 
     def __init__(
@@ -55,11 +62,13 @@ class BookKeeper:
         tasks: Iterable[Task],
         ledger: Path | None,
         stores: Sequence[ReadEvents] = (),
+        suspects: Mapping[str, SuspectList] | None = None,
     ) -> None:
         self._tasks = tuple(tasks)
         self._money = None if ledger is None else (SpendingSums(ledger), SavingReader(ledger))
         self._saved: dict[str, SavedSoFar] = {}
         self._stores = tuple(stores)
+        self._suspects = dict(suspects or {})
         self._events: deque[Event] = deque(maxlen=EVENTS)
         self._last_events = [0] * len(self._stores)
         self._spent: SpentSoFar | None = None
@@ -103,9 +112,29 @@ class BookKeeper:
                     self._last_events[index] = new[-1].id
             except StoreAway as away:
                 log.warning("the page shows no new events: %s", away)
+        suspects: dict[str, list[Suspect]] = {}
+        for task, listed in self._suspects.items():
+            with suppress(StoreAway):
+                suspects[task] = listed.read()
         return SlowBooks(
+            suspects=suspects,
             spent=None,
             saved={},
             bundles={task.name: cards_of(task) for task in self._tasks},
             events=sorted(self._events, key=lambda event: event.at, reverse=True),
         )
+
+
+def books_of(service: Service, ledger: Path | None) -> BookKeeper:
+    """Keep the books of a service and of the stores that its workers share."""
+    stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
+    suspects = {
+        name: SuspectList(name, partial(_audits_after, keeper.store))
+        for name, keeper in service.keepers.items()
+    }
+    tasks = [served.task for served in service.tasks.values()]
+    return BookKeeper(tasks, ledger, [store.events for store in stores], suspects)
+
+
+def _audits_after(store: Store, task: str, after: int, limit: int) -> list[tuple[int, Audit]]:
+    return store.audits(task, after=after, limit=limit)

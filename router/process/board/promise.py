@@ -8,6 +8,8 @@ from typing import Any
 
 from costmodel.intervals import confidence_sequence
 
+NEARLY = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -27,7 +29,30 @@ class Watched:
     """All that the judge says."""
 
 
-def watched_of(workers: Sequence[Mapping[str, Any]]) -> Watched | None:
+class AuditIntervals:
+    """Intervals of tasks' agreement, computed anew when counts have changed by some per cent.
+
+    One takes 5 ms: made with every look it would be felt by the requests of the same process.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, int, tuple[float, float]]] = {}
+
+    def of(self, task: str, right: int, n: int) -> tuple[float, float]:
+        """Return the interval of right / n, or of counts that are nearly the same."""
+        known = self._known.get(task)
+        if known is None or not (_near(n, known[1]) and _near(n - right, known[1] - known[0])):
+            known = self._known[task] = right, n, confidence_sequence(right, n)
+        return known[2]
+
+
+def _near(count: int, known: int) -> bool:
+    return known <= count <= known * (1.0 + NEARLY)
+
+
+def watched_of(
+    task: str, workers: Sequence[Mapping[str, Any]], intervals: AuditIntervals
+) -> Watched | None:
     """Return what the audits of one task say, from every worker's state of it.
 
     All workers follow one store; the one that has heard the most is right.
@@ -37,7 +62,7 @@ def watched_of(workers: Sequence[Mapping[str, Any]]) -> Watched | None:
         return None
     figures = max(told, key=lambda one: int(one.get("audits") or 0))
     audits, wrong = int(figures.get("audits") or 0), int(figures.get("disagreements") or 0)
-    low, high = confidence_sequence(audits - wrong, audits)
+    low, high = intervals.of(task, audits - wrong, audits)
     share = figures.get("disagreement")
     return Watched(
         audits=audits,

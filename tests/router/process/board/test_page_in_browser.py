@@ -14,7 +14,7 @@ VIEWS = (("desktop", False), ("phone", True), ("desktop", True), ("phone", False
 def folder_with_two(folder_of, publish_bundle, teacher):
     """A task whose bundle agrees with its teacher, and another bundle that never does."""
     folder = folder_of(
-        {"mode": "classify", "base_url": teacher.url, "timeout_s": 5}, audit_rate=1.0
+        {"mode": "classify", "base_url": teacher.url, "timeout_s": 5}, audit_rate=0.2
     )
     other = next((folder / ".raisehand" / "bundles").glob("?" * 12)).name
     bundle = publish_bundle(folder, "calm")
@@ -37,13 +37,14 @@ def test_sign_in_look_and_swap(
     tab.wait("document.querySelector('#wrong:not([hidden])')")
 
     tab = signed_in(router)
-    for k in range(300):
+    for k in range(1_500):
         ask(router, f"all is well {k}", **({"threshold": 1.0} if k % 10 == 0 else {}))
-    ask(router, "it drifts: drift")
+    for k in range(20):
+        ask(router, f"it drifts {k}: drift")
     tab.wait("document.querySelector('#routes').rows.length === 2")
     tab.wait("document.querySelector('[data-f=interval]').textContent.includes(' audits differ')")
-    tab.wait("document.querySelector('[data-f=paid] td')?.textContent === '301'")
-    assert "$" in tab.run("document.querySelector('[data-f=saved]').textContent")
+    tab.wait("document.querySelector('[data-f=paid] td')?.textContent === '1,520'")
+    tab.wait("document.querySelector('[data-f=saved]').textContent.endsWith('saved this month')")
     assert tab.run("document.querySelector('[data-f=what-if]').href.includes('per_day=')")
     for size, dark in VIEWS:
         seen = tab if (size, dark) == VIEWS[0] else signed_in(router, size, dark)
@@ -54,6 +55,10 @@ def test_sign_in_look_and_swap(
         if (size == "phone") == dark:
             seen.screenshot(screenshots / "board" / f"{size}.png")
 
+    tab.wait("document.querySelector('[data-f=suspects] tbody')?.rows.length > 0")
+    suspect = "document.querySelector('[data-f=suspects] tbody').rows[0]"
+    assert tab.run(f"{suspect}.cells[4].textContent") == "urgent"
+    assert "drift" not in tab.run("document.body.innerText"), "a text of a request is on the page"
     tab.run("document.querySelector('[data-act=bundle]').focus()")
     tab.press("Enter")
     tab.wait("document.querySelector('dialog').open")
