@@ -140,13 +140,15 @@ def open_keepers(
         BadDatabase: the database's address is wrong or its library is missing.
     """
     index, url = share.index if share else 0, settings.database_url
+    keep_days = settings.ledger_keep_days or None
     if url is not None:
         # A database may be away when a router starts, a file must not be.
         memory = Memory(tasks[0].work_dir)
-        one = Keeper(open_store(tasks[0].work_dir, url.get_secret_value()), index, memory=memory)
+        store = open_store(tasks[0].work_dir, url.get_secret_value())
+        one = Keeper(store, index, memory=memory, keep_days=keep_days)
         return {task.name: one for task in tasks}
     of_folder = {
-        folder: Keeper(open_store(folder, None), index)
+        folder: Keeper(open_store(folder, None), index, keep_days=keep_days)
         for folder in dict.fromkeys(task.work_dir for task in tasks)
     }
     return {task.name: of_folder[task.work_dir] for task in tasks}

@@ -13,6 +13,7 @@ import logging
 import secrets
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -28,6 +29,8 @@ PAUSE_S = 2.0
 """At most so long between two tries while it is away."""
 BATCH = 1_000
 """Audits of one transaction."""
+FORGET_EVERY_S = 60.0
+"""Between two looks for audits that are too old."""
 CAPACITY = 50_000
 """Audits that wait in memory, some 20 MB."""
 UNKNOWN = Verdict(escalate_all=True, reason="ruling_unknown")
@@ -58,6 +61,7 @@ class Keeper:
         index: which worker this is.
         memory: where rulings are kept for a start while the store is away; None: such a start is
             refused.
+        keep_days: audits that are older are deleted, what they showed stays; None keeps all.
         capacity: audits that wait while the store is away.
     """
 
@@ -67,6 +71,7 @@ class Keeper:
         index: int = 0,
         *,
         memory: Memory | None = None,
+        keep_days: int | None = None,
         tick_s: float = TICK_S,
         capacity: int = CAPACITY,
     ) -> None:
@@ -79,6 +84,8 @@ class Keeper:
         self.wishes: dict[tuple[str, str], Wish] | None = None
         """What operators want, by task and name, as last read; None: it never was."""
         self._memory = memory
+        self._keep_days = keep_days
+        self._forget_at = 0.0
         self._tick_s = tick_s
         self._capacity = capacity
         self._numbers = itertools.count()
@@ -161,6 +168,7 @@ class Keeper:
                     else:
                         self._begin(key)
                 self.wishes = read_wishes(self.store)
+                self._forget()
         except StoreAway as fault:
             self._is_away(fault)
             return False
@@ -179,6 +187,11 @@ class Keeper:
                 there = False
             pause = self._tick_s if there else min(PAUSE_S, 2 * pause)
             self._closing.wait(pause)
+
+    def _forget(self) -> None:
+        if self._keep_days is not None and time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + FORGET_EVERY_S
+            self.store.forget(time.time() - self._keep_days * 86_400.0)
 
     def _begin(self, key: tuple[str, str]) -> None:
         """Have the store rule on a bundle that was followed while it was away."""

@@ -21,6 +21,8 @@ from router.shared.records import Audit, Event, Judge, Reopen, Ruling, Verdict
 Rows = list[tuple[Any, ...]]
 Execute = Callable[[str, Sequence[object]], Rows]
 """Runs one statement, with `%s` for each value, and returns its rows."""
+FORGOTTEN = 1_000
+"""Audits of one look at what is too old."""
 CHUNK = 50
 """Rows of one statement."""
 _AUDIT = Audit.__struct_fields__
@@ -137,6 +139,23 @@ class Store(ABC):
         """End a seat: what it held of each budget and, as `spent` knows, did not spend is there."""
         with self.transaction(write=True) as execute:
             give_back(execute, seat, spent, self.for_update)
+
+    def forget(self, before: float) -> int:
+        """Delete up to `FORGOTTEN` of the oldest audits from before a moment; return how many.
+
+        What they showed stays in the evidence.
+        """
+        with self.transaction() as execute:  # mostly there is nothing, and nobody is kept waiting
+            oldest = execute("select at from audits order by id limit 1", ())
+        if not oldest or oldest[0][0] >= before:
+            return 0
+        with self.transaction(write=True) as execute:
+            gone = execute(
+                "delete from audits where id in (select id from (select id, at from audits "
+                "order by id limit %s) as oldest where at < %s) returning id",
+                (FORGOTTEN, before),
+            )
+        return len(gone)
 
     def record(self, event: Event) -> None:
         """Append an event."""

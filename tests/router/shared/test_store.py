@@ -10,6 +10,7 @@ from router.promise.watch import judged_by
 from router.shared.postgres_store import PostgresStore
 from router.shared.records import Event, StoreAway
 from router.shared.sqlite_store import SqliteStore
+from router.shared.store import FORGOTTEN
 from router.testing import sample_audit
 
 JUDGE = judged_by("strict", 0.95)
@@ -121,6 +122,16 @@ def test_workers_that_write_together_are_one_stream(opened):
     assert len(seen) == 80
     assert stores[0].rulings()[0].verdict.figures["audits"] == 160
     assert len(stores[0].audits("urgent")) == 160
+
+
+def test_old_audits_are_forgotten_and_what_they_showed_is_not(store):
+    """A piece at a time, the oldest first; a batch that is told again counts no second time."""
+    old = [(n, sample_audit(at=100.0 + n)) for n in range(FORGOTTEN + 5)]
+    store.fold("a", *KEY, [*old, (len(old), sample_audit(at=9_000.0))], JUDGE)
+    assert [store.forget(5_000.0) for _ in range(3)] == [FORGOTTEN, 5, 0]
+    assert [audit.at for _, audit in store.audits("urgent")] == [9_000.0]
+    again = store.fold("a", *KEY, old, JUDGE)
+    assert again.verdict.figures["audits"] == len(old) + 1
 
 
 def test_one_at_a_time_tells_a_receiver(store):
