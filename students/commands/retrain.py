@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from students.admin_port import call_admin, states_of
 from students.errors import BadTask
 
 if TYPE_CHECKING:
     from students.distill.retrain import Material
+    from students.distill.run import Distilled
     from students.label.labelled import LabelledSet
     from students.task import Task
 
@@ -21,8 +24,29 @@ if TYPE_CHECKING:
 )
 @click.option("--fresh", is_flag=True, help="Learn nothing from the labels of before.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to learn from, and stop.")
+@click.option(
+    "--shadow",
+    "admin",
+    metavar="URL",
+    help="Admin port of the router: have a certified candidate scored beside its student.",
+)
+@click.option(
+    "--every",
+    "hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Do it again after so many hours, with --shadow and --most.",
+)
+@click.option("--most", type=click.IntRange(1), help="Candidates, then it ends: the loop's budget.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def retrain(task_path: Path, fresh: bool, dry_run: bool, as_json: bool) -> None:
+def retrain(
+    task_path: Path,
+    fresh: bool,
+    dry_run: bool,
+    admin: str | None,
+    hours: float | None,
+    most: int | None,
+    as_json: bool,
+) -> None:
     """Distil and certify another student; the router serves the old one until it is promoted.
 
     Learns from kept escalations, audits and old labels, and is certified on fresh random draws that
@@ -30,27 +54,67 @@ def retrain(task_path: Path, fresh: bool, dry_run: bool, as_json: bool) -> None:
     """
     from costmodel.extras import require
     from students.commands.distill import finish
-    from students.distill.ladder import climb
-    from students.runtime.bundle import candidate
     from students.task import load_task
-    from students.teachers import make_teacher
-    from students.texts.learnt import note
 
     task = load_task(task_path)
     require("train", *(() if task.student.family == "linear" else ("encoder",)))
-    material = _gathered(task, None if fresh else _old(task))
-    click.echo(_words(material), err=True)
-    if dry_run:
+    if hours is not None:
+        if admin is None or most is None:
+            raise BadTask("--every goes on by itself: give --shadow and --most, its budget")
+        _loop(task, fresh, admin, hours, most)
         return
+    old = None if fresh else _old(task)
+    if dry_run:
+        click.echo(_words(_gathered(task, old)), err=True)
+        return
+    chosen = _candidate(task, old)
+    if admin is not None and chosen.refusal is None:
+        call_admin(admin, f"/tasks/{task.name}/shadow", {"bundle": chosen.bundle.id})
+        click.echo("It is scored beside the student that serves.", err=True)
+    finish(task, chosen, as_json)
+
+
+def _candidate(task: Task, old: LabelledSet | None) -> Distilled:
+    """Distil one; `latest` stays what it is."""
+    from students.distill.ladder import climb
+    from students.runtime.bundle import candidate
+    from students.teachers import make_teacher
+    from students.texts.learnt import note
+
+    material = _gathered(task, old)
+    click.echo(_words(material), err=True)
     with candidate(task.work_dir):
-        ladder = climb(
+        chosen = climb(
             task, material.labelled, material.splits, teacher=make_teacher(task).descriptor
-        )
-    bundle = ladder.chosen.bundle
-    note(task.work_dir, bundle.id, material.used, material.until)
-    if ladder.chosen.refusal is None:
-        click.echo(f"Candidate {bundle.id}: not served before it is swapped in.", err=True)
-    finish(task, ladder.chosen, as_json)
+        ).chosen
+    note(task.work_dir, chosen.bundle.id, material.used, material.until)
+    if chosen.refusal is None:
+        click.echo(f"Candidate {chosen.bundle.id}: not served before it is promoted.", err=True)
+    return chosen
+
+
+def _loop(task: Task, fresh: bool, admin: str, hours: float, most: int) -> None:
+    """Make a candidate now and then, as long as none is on its way, until the budget is used."""
+    from students.errors import BadInputs
+
+    made = 0
+    while True:
+        if any(state["shadow"] for state in states_of(admin, task.name)):
+            click.echo("A candidate is on its way; wait for what becomes of it.")
+        else:
+            try:
+                chosen = _candidate(task, None if fresh else _old(task))
+                made += 1
+                if chosen.refusal is not None:
+                    click.echo(f"Not certified: {chosen.refusal.statement}")
+                else:
+                    call_admin(admin, f"/tasks/{task.name}/shadow", {"bundle": chosen.bundle.id})
+                    click.echo(f"Candidate {chosen.bundle.id} is shadowed, {made} of {most}.")
+            except BadInputs as error:
+                click.echo(f"No candidate: {error}")
+        if made >= most:
+            return
+        time.sleep(hours * 3600.0)
 
 
 def _gathered(task: Task, old: LabelledSet | None) -> Material:

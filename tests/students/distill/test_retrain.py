@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -275,3 +277,67 @@ def test_suspects_are_sure_and_contradicted():
     writer.writerows(table)
     filled.seek(0)
     assert read_gold(filled) == [("e", "help")]
+
+
+class _AdminPort:
+    """A router's admin port over real HTTP, as far as retraining needs one."""
+
+    def __enter__(self):
+        self.told, self.shadow = [], None
+        port = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._answer({"tasks": {"demo": {"shadow": port.shadow}}})
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                port.told.append((self.path, body, self.headers["authorization"]))
+                self._answer({})
+
+            def _answer(self, document):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps(document).encode())
+
+            def log_message(self, *arguments):
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+
+
+@pytest.mark.torch
+def test_the_loop_goes_on_within_its_budget(at, monkeypatch):
+    """Opt-in: it waits for one on its way, makes one, shadows it, and ends at its budget."""
+    monkeypatch.setenv("RAISEHAND_ADMIN_TOKEN", "a-token")
+    keep(at, traffic(8_000))
+    run = ["retrain", "--task", str(at / "task.yaml")]
+    with _AdminPort() as port:
+        port.shadow = "0123456789ab"
+
+        def later(seconds):
+            assert seconds == 7200.0
+            port.shadow = None
+
+        monkeypatch.setattr("students.commands.retrain.time.sleep", later)
+        done = CliRunner().invoke(main, [*run, "--every", "2", "--most", "1", "--shadow", port.url])
+        assert done.exit_code == 0, (done.output, done.exception)
+    assert "A candidate is on its way" in done.output
+    [(path, body, token)] = port.told
+    assert (path, token) == ("/tasks/demo/shadow", "Bearer a-token")
+    assert f"Candidate {body['bundle']} is shadowed, 1 of 1" in done.output
+    alone = CliRunner().invoke(main, [*run, "--every", "2"])
+    assert "give --shadow and --most" in str(alone.exception)
+
+
+def test_an_admin_port_that_is_away_is_one_sentence(at, free_port_of):
+    """Its address, and what to look at."""
+    url = f"http://127.0.0.1:{free_port_of()}"
+    done = CliRunner().invoke(main, ["candidate", "show", "demo", "--admin", url])
+    assert "cannot be reached" in str(done.exception)
