@@ -25,7 +25,11 @@ QUANTILES = 1001
 LEAST_AUDITS = 30
 """Audited answers from which the tokens of kept requests are taken."""
 
-_TRAFFIC = "reason not in ('passthrough', 'student_only') and (:task is null or task = :task)"
+_TRAFFIC = (
+    "reason not in ('passthrough', 'student_only') and surface <> 'batch' "
+    "and (:task is null or task = :task)"
+)
+"""Rows of tables (`raisehand batch`) are no traffic, and only those asked about have entries."""
 _SUMS = f"""
 select count(*), min(at), max(at),
        sum(route != 'student' and attempts > 0),

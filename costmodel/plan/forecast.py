@@ -22,7 +22,8 @@ select coalesce(sum(case when route != 'student' then teacher_pusd end), 0),
        coalesce(sum(student_pusd), 0),
        sum(attempts > 0 and teacher_pusd is null)
 from entries
-where reason not in ('passthrough', 'student_only') and (:task is null or task = :task)
+where reason not in ('passthrough', 'student_only') and surface <> 'batch'
+  and (:task is null or task = :task)
 """
 
 

@@ -157,7 +157,9 @@ def _coin(its_id: str, at: float) -> float:
 
 
 _SCORED = (
-    "task = ? and bundle = ? and at >= ? and student_label is not null and reason <> 'student_only'"
+    "task = ? and bundle = ? and at >= ? and student_label is not null "
+    # Of a table's rows only those have entries that were asked about.
+    "and reason <> 'student_only' and surface <> 'batch'"
 )
 _DRAWN = (
     "select propensity, request_id, at, confidence, student_label, teacher_label from entries "

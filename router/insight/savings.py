@@ -200,6 +200,6 @@ select min(at), count(*), coalesce(sum({_KEPT}), 0), coalesce(sum({_ESCALATED}),
 from (
     select *, case when {_AUDIT} then 1 / propensity end as w,
            case when {_AUDIT} then {_COST} end as c
-    from entries where task = ? and at >= ? and at < ?
+    from entries where task = ? and at >= ? and at < ? and surface <> 'batch'
 )
 """

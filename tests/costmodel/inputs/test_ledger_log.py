@@ -58,13 +58,14 @@ def _ledger(path, seconds: float, n: int = 1_000):
         )
     )
     ledger.append(_entry(n + 1, 1_700_000_000 + seconds, reason=Reason.STUDENT_ONLY))
+    ledger.append(_entry(n + 2, 1_700_000_000 + seconds, surface="batch", route=Route.TEACHER))
     assert ledger.flush()
     ledger.close()
     return path
 
 
 def test_traffic_escalation_tokens_and_retries_come_from_the_ledger(tmp_path, task_file):
-    """Rates, counts and token means are those of the rows; what passed through is left out."""
+    """Rates and token means are those of requests; what passed through and tables are left out."""
     log = read_traffic(_ledger(tmp_path / "ledger.db", seconds=7_200.0))
     got = observed(read_deployment(task_file), log)
     assert got.traffic.requests_per_day == pytest.approx(12_000)

@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -38,6 +39,7 @@ def ledger(tmp_path):
     target = SqliteLedger(path)
     for k in range(1000):
         target.append(_entry(k))
+    target.append(msgspec.structs.replace(_entry(0), surface="batch", teacher_usd=Decimal(9)))
     assert target.flush()
     target.close()
     return path

@@ -110,6 +110,7 @@ def test_the_last_bundle_is_replayed_unless_another_is_named(tmp_path):
             sample_entry(at=1.0, bundle="old", student_label="urgent"),
             sample_entry(at=2.0, bundle="new", student_label="urgent"),
             sample_entry(at=3.0, bundle="new", student_label="urgent", reason=Reason.STUDENT_ONLY),
+            sample_entry(at=4.0, bundle="new", student_label="urgent", surface="batch"),
         ],
     )
     assert replay(path, "urgent", [0.5]).bundle == "new"

@@ -56,7 +56,10 @@ def escalated(cents, attempts=1, **more):
 
 
 def test_all_that_was_paid_is_subtracted(tmp_path):
-    """Retries, refusals and passed calls are paid; only what was kept or escalated is saved."""
+    """Retries, refusals and passed calls are paid; only what was kept or escalated is saved.
+
+    Rows of a table are another job's, and of these only the unsure ones have entries.
+    """
     path = tmp_path / "ledger.sqlite"
     store(
         path,
@@ -77,6 +80,7 @@ def test_all_that_was_paid_is_subtracted(tmp_path):
             row(student_usd=None),
             row(task="other", teacher_usd=Decimal(1)),
             row(at=100.0, teacher_usd=Decimal(1)),
+            escalated(9, surface="batch"),
         ],
     )
     found = read_savings(path, "urgent", 0.0, 100.0)
