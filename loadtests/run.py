@@ -11,6 +11,7 @@ from rich.console import Console
 
 from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
 from loadtests.figures.load_report import LoadReport
+from loadtests.figures.turning_points import judged_with, turning_points
 from loadtests.inputs.request import Wanted
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.predict.prediction import (
@@ -63,7 +64,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
             if isinstance(error, GeneratorDied | RunInterrupted):
                 reports.append(error.report)
             break
-        reports.append(_doubted(report, null))
+        reports.append(judged_with(_doubted(report, null), wanted.slo, wanted.outages))
     if not reports:
         assert ended is not None
         raise ended
@@ -288,5 +289,6 @@ def _conclude(
         null_server=null,
         comparison=compare(prediction, middle) if prediction else (),
         drift=drift_of(middle),
+        turns=turning_points(middle, wanted.slo, wanted.outages),
         versions=versions(),
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from loadtests.figures.judging import Check, Measured, judge
 from loadtests.figures.latency import LatencySummary, milliseconds, percentile, stretches, total
+from loadtests.figures.turning_points import judged_with
 from loadtests.figures.validity import broken_rules
 from loadtests.generator.histogram import Histogram
 from loadtests.generator.tallies import DEGRADED, Tally
@@ -253,6 +254,7 @@ def report_of(
         cut=cut,
     )
     report = report.model_copy(update={"checks": tuple(judge(slo, _measured(report, tally)))})
+    report = judged_with(report, slo, ())
     reasons = (*broken_rules(report), *sorted(tally.troubles))
     return report.model_copy(update={"valid": not reasons, "invalid_reasons": reasons})
 

@@ -38,6 +38,10 @@ class Slo(BaseModel):
     """Of the valid answers: the student's where the teacher should have spoken."""
     min_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Streams: words of all of them together."""
+    min_saturation_rps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """A ramp: the rate up to which it is carried."""
+    max_recovery_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """An outage of the fake teacher: until degraded answers are as before it."""
     max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
 

@@ -219,6 +219,8 @@ def _conditions(page: Page, conclusion: Conclusion) -> None:
         )
     if conclusion.drift is not None and report.spec.duration_s >= TELLING_S:
         rows.append(("from beginning to end", conclusion.drift.words))
+    if conclusion.turns.words:
+        rows.append(("where it turned", conclusion.turns.words))
     said = ("raisehand", "commit", "machine")
     rows += [(name, value) for name, value in conclusion.versions.items() if name not in said]
     page.table(("what", "value"), rows, "How it was measured.")

@@ -58,6 +58,8 @@ def show_conclusion(conclusion: Conclusion, console: Console | None = None) -> N
     show(conclusion.report, out)
     if conclusion.drift is not None and conclusion.report.spec.duration_s >= TELLING_S:
         out.print(conclusion.drift.words)
+    if conclusion.turns.words:
+        out.print(conclusion.turns.words)
     show_repeats(conclusion.repeats, out)
     if conclusion.missing:
         out.print(f"[red]INVALID[/] {conclusion.missing}")

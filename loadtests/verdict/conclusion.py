@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from loadtests.figures.judging import Check
 from loadtests.figures.load_report import LoadReport
+from loadtests.figures.turning_points import TurningPoints
 from loadtests.verdict.drift import SoakDrift
 
 Verdict = Literal["PASS", "FAIL", "INVALID"]
@@ -117,6 +118,8 @@ class Conclusion(BaseModel):
     null_server: NullCheck | None = None
     comparison: tuple[PredictedFigure, ...] = ()
     drift: SoakDrift | None = None
+    turns: TurningPoints = TurningPoints()
+    """Where a ramp was too much, and how long an outage lasted on."""
     versions: Mapping[str, str] = {}
 
     @property
