@@ -20,7 +20,7 @@ from typing import Protocol
 
 from router.shared.memory import Memory
 from router.shared.records import Audit, Event, Judge, Reopen, Ruling, StoreAway, Verdict, Wish
-from router.shared.store import Store
+from router.shared.store import Store, read_rulings
 from router.shared.wishes import read_wishes
 
 TICK_S = 0.2
@@ -161,13 +161,15 @@ class Keeper:
                 while self._events:
                     self.store.record(self._events[0])
                     self._events.popleft()
-                rulings = {(ruling.task, ruling.bundle): ruling for ruling in self.store.rulings()}
+                with self.store.transaction() as execute:  # one for both: it is begun all the time
+                    found, wishes = read_rulings(execute), read_wishes(execute)
+                rulings = {(ruling.task, ruling.bundle): ruling for ruling in found}
                 for key in list(self._followers):
                     if key in rulings:
                         self._take(rulings[key])
                     else:
                         self._begin(key)
-                self.wishes = read_wishes(self.store)
+                self.wishes = wishes
                 self._forget()
         except StoreAway as fault:
             self._is_away(fault)

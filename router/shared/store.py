@@ -104,8 +104,7 @@ class Store(ABC):
     def rulings(self) -> list[Ruling]:
         """Return the ruling on every bundle that was ever watched."""
         with self.transaction() as execute:
-            rows = execute("select task, bundle, version, verdict from evidence order by 1, 2", ())
-        return [Ruling(t, b, v, msgspec.json.decode(text, type=Verdict)) for t, b, v, text in rows]
+            return read_rulings(execute)
 
     def evidence(self, task: str) -> dict[str, str]:
         """Return all that is remembered of a task's bundles, as JSON."""
@@ -252,6 +251,12 @@ class Store(ABC):
             f"insert into events ({', '.join(_EVENT)}) values (%s, %s, %s, %s, %s, %s, %s)",
             [getattr(event, name) for name in _EVENT[:-1]] + [figures],
         )
+
+
+def read_rulings(execute: Execute) -> list[Ruling]:
+    """Return the ruling on every bundle, in a transaction of the caller's."""
+    rows = execute("select task, bundle, version, verdict from evidence order by 1, 2", ())
+    return [Ruling(t, b, v, msgspec.json.decode(text, type=Verdict)) for t, b, v, text in rows]
 
 
 def _event(task: str, bundle: str, verdict: Verdict, instance: str) -> Event:

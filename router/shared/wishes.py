@@ -8,21 +8,16 @@ from typing import Any
 import msgspec
 
 from router.shared.records import Event, Wish
-from router.shared.store import Store
+from router.shared.store import Execute, Store
 
 FORGET_S = 7 * 86_400.0
 """What was wanted of one router alone is forgotten after so long: it has ended by then."""
 _COLUMNS = "task, name, version, value, bases"
 
 
-def read_wishes(store: Store) -> dict[tuple[str, str], Wish]:
-    """Return what is wanted, by task and name.
-
-    Raises:
-        StoreAway: it cannot be read now.
-    """
-    with store.transaction() as execute:
-        rows = execute(f"select {_COLUMNS} from wishes", ())
+def read_wishes(execute: Execute) -> dict[tuple[str, str], Wish]:
+    """Return what is wanted, by task and name, in a transaction of the caller's."""
+    rows = execute(f"select {_COLUMNS} from wishes", ())
     return {(row[0], row[1]): _wish(row) for row in rows}
 
 
