@@ -234,8 +234,10 @@ function showTask(name, task, all) {
 function summaryOf(got) {
   const down = got.workers.filter(up => !up).length, draining = got.draining.some(Boolean);
   const alarmed = Object.entries(got.tasks).filter(([, task]) => task.audits?.alarmed).map(([name]) => name);
+  const raised = Object.entries(got.tasks).filter(([, task]) => task.audits?.figures.status === "raised").map(([name]) => name);
   return [
-    alarmed.length ? `The promise is broken: ${alarmed.join(", ")}.` : "No alarm.",
+    alarmed.length ? `The promise is broken: ${alarmed.join(", ")}.` : raised.length ? "" : "No alarm.",
+    raised.length ? `Audits raised the threshold: ${raised.join(", ")}.` : "",
     down ? `${down} of ${got.workers.length} workers do not answer.` : got.workers.length > 1 ? `${got.workers.length} workers serve.` : "",
     draining ? "It drains: unready, still answering." : ""].filter(Boolean).join(" ");
 }

@@ -67,6 +67,7 @@ def test_from_healthy_to_healthy(serve, watched, signed_in, ask, state_of, token
     traffic(lambda told: told["status"] == "raised", drifting=True)
     picture(4, "raised", f"{standing}.startsWith('Raised by audits')")
     assert tab.run("document.querySelector('#alert').hidden")
+    assert "raised" in tab.run("document.querySelector('#summary').textContent")
     traffic(lambda told: told["status"] == "watching", drifting=False)
     events = "document.querySelector('#event-rows').rows.length >= 3"
     picture(5, "healthy-again", f"{standing} === '' && {events}")
