@@ -85,13 +85,11 @@ class LeasedDay:
     Args:
         key: its name.
         purser: of this process.
-        begun: what was spent today before there were leases, as far as is known.
+        begun: what was spent today before there were leases, as far as is known, in pico-dollars.
         wall: Unix seconds.
     """
 
-    def __init__(
-        self, key: str, purser: Purser, begun: Decimal = Decimal(0), wall: Clock = time.time
-    ) -> None:
+    def __init__(self, key: str, purser: Purser, begun: int = 0, wall: Clock = time.time) -> None:
         self._key = key
         self._purser = purser
         self._wall = wall
@@ -139,7 +137,7 @@ class LeasedDay:
 
     def _turn(self, now: float) -> None:
         """Lease of tomorrow before it begins, and of no other day once it has."""
-        self._begun = Decimal(0)
+        self._begun = 0
         if now < self._ends:
             self._open(self._ends + DAY_S)
             self._turns = self._ends
@@ -151,9 +149,8 @@ class LeasedDay:
 
     def _open(self, ends: float) -> Purse:
         name = budget_name(self._key, ends)
-        begun = max(0, round(self._begun * PICO) - self._purser.spent_on_host(name))
         size = None if self._limit is None else round(self._limit * PICO)
-        return self._purser.open(SharedBudget(name, size, until=ends + KEPT_S, begun=begun))
+        return self._purser.open(SharedBudget(name, size, until=ends + KEPT_S, begun=self._begun))
 
 
 def budget_name(key: str, ends: float) -> str:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from router.errors import BadSettings
-from router.keys.day_budget import DayBudget, LeasedDay, end_of_day
+from router.keys.day_budget import DAY_S, DayBudget, LeasedDay, budget_name, end_of_day
 from router.ledger.read import read_spending
 from router.promise.audit import Auditor
 from router.shared.bucket import LeasedBucket
@@ -63,11 +63,15 @@ class DaysOfKeys:
 
     def __init__(self, purser: Purser, ledger: Path, now: float) -> None:
         self._purser = purser
-        self._begun = read_spending(ledger, end_of_day(now) - 86_400.0)
+        ends, on_seats = end_of_day(now), purser.spent_on_host()
+        self._begun = {
+            key: max(0, round(usd * PICO) - on_seats(budget_name(key, ends)))
+            for key, usd in read_spending(ledger, ends - DAY_S).items()
+        }
 
     def __call__(self, key: str) -> DayBudget:
         """Return the day of a key."""
-        return LeasedDay(key, self._purser, self._begun.get(key, Decimal(0)))
+        return LeasedDay(key, self._purser, self._begun.get(key, 0))
 
 
 def _by_the_hour(name: str, usd: Decimal, purser: Purser) -> LeasedBucket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from router.clock import Clock
@@ -60,9 +61,9 @@ class Purser:
         """Forget the purse of a budget that is over."""
         self._purses = {key: purse for key, purse in self._purses.items() if key != name}
 
-    def spent_on_host(self, budget: str) -> int:
-        """Return what this host's processes have spent of a budget, in pico-dollars."""
-        return spent_on_host(self._folder, budget)
+    def spent_on_host(self) -> Callable[[str], int]:
+        """Read what this host's processes have spent: of a budget, in pico-dollars."""
+        return spent_on_host(self._folder)
 
     def start(self) -> None:
         """Take the first leases, then go on; what seats without a process held is given back."""

@@ -7,6 +7,7 @@ import pytest
 from router.errors import OverQuota
 from router.keys.day_budget import LeasedDay
 from router.keys.ring import KeyRing, KeySpec, sha256_of
+from router.shared.leases import PICO
 from router.shared.purser import Purser
 from router.shared.records import StoreAway
 from router.shared.sqlite_store import SqliteStore
@@ -18,7 +19,7 @@ NOON = 86_400.0 * 20_000 + 43_200.0
 class Rig:
     """Processes that share a store, each with a ring of one key."""
 
-    def __init__(self, folder, limit=Decimal(1), workers=2, begun=Decimal(0)):
+    def __init__(self, folder, limit=Decimal(1), workers=2, begun=0):
         self.wall, self.clock = ManualClock(now=NOON), ManualClock(now=1.0)
         self.store = SqliteStore(folder / "shared.sqlite")
         self.pursers = [Purser(self.store, folder, clock=self.clock) for _ in range(workers)]
@@ -81,7 +82,7 @@ def test_all_of_the_day_can_be_spent_and_then_nothing(tmp_path):
 
 def test_what_the_ledger_knows_from_before_there_were_leases_counts_once(tmp_path):
     """The first day after an upgrade: 0.9 of the dollar is gone, whichever worker asks."""
-    assert Rig(tmp_path, begun=Decimal("0.9")).drain() == pytest.approx(
+    assert Rig(tmp_path, begun=9 * PICO // 10).drain() == pytest.approx(
         Decimal("0.1"), abs=Decimal("0.004")
     )
 

@@ -37,7 +37,7 @@ def test_a_kill_loses_no_count(tmp_path):
     assert seat.known("key/a/today") >= 7_000
     assert seat.known("key/a/today") % 7 == 0
     assert seat.known("key/b/today") is None
-    assert spent_on_host(tmp_path, "key/a/today") == seat.known("key/a/today")
+    assert spent_on_host(tmp_path)("key/a/today") == seat.known("key/a/today")
     seat.close()
 
 
