@@ -243,6 +243,28 @@ def _add_terms(features: Int32, times: Int32, rows: Float32, total: Float32, k: 
     return np.float32(length)
 
 
+@compiled()
+def rows_of(features: Int32, offsets: Int64, slots: Int32) -> tuple[Int32, Int32, Int64]:
+    """Return what `bag` found as rows, each once in a text, how often it occurs, N + 1 ends.
+
+    `features` is spent. `slots` is as for `logits`.
+    """
+    n, room = offsets.size - 1, 0
+    for t in range(n):
+        room = max(room, offsets[t + 1] - offsets[t])
+    times, places = np.empty(features.size, np.int32), np.empty(_places(room), np.int32)
+    ends = np.zeros(n + 1, np.int64)
+    for t in range(n):
+        start, end = offsets[t], offsets[t + 1]
+        mine = features[start:end]
+        found = _distinct(mine, mine.size, slots, times[start:end], places)
+        ends[t + 1] = ends[t] + found
+        for f in range(found):  # to the left: what is overwritten has been read
+            features[ends[t] + f] = mine[f]
+            times[ends[t] + f] = times[start + f]
+    return features[: ends[n]], times[: ends[n]], ends
+
+
 @compiled(inline="always")
 def _places(features: int) -> int:
     """Return a power of two with room for so many features, at least half of it free."""

@@ -20,38 +20,65 @@ from students.runtime.hashing import compiled
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Uint32 = npt.NDArray[np.uint32]
 
+ROW_BITS = 19
+"""Of a packed feature; the rest says how often it occurs."""
+ROW_MASK = np.uint32((1 << ROW_BITS) - 1)
+MOST_TIMES = (1 << (32 - ROW_BITS)) - 1
+"""A feature that a text has more often counts as if it had it so often."""
+_SHIFT = np.uint32(ROW_BITS)
 _ONE = np.float32(1.0)
 _TINY = np.float32(1e-10)
-_LEAST_SUM = 1e-30
-_ROWS_AT_ONCE = 1 << 14
+_LEAST_SUM = np.float32(1e-30)
 _FLOATS = {"error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 """What lets the compiler use SIMD; equal input still gives equal bits."""
 
 
 class Bags(NamedTuple):
-    """Features of N texts, end to end.
+    """Features of N texts, end to end, in 4 bytes each: a million texts have 200 million of them.
+
+    How much of a feature a text has is scale[text] weight[row] terms[times]. The bias, the last row
+    of the table, is in every text with a share of 1 and is not listed.
 
     Attributes:
-        features: (M,), rows of the table; a row may come several times in a text.
-        shares: (M,), how much of each feature a text has.
+        features: (M,), rows of the table, each once in a text, and how often it occurs: `packed`.
+        scale: (N,), that of each text.
         offsets: (N + 1,), where each text begins.
+        weight: (rows,), of each row but the bias.
+        terms: (`MOST_TIMES` + 1,), what n occurrences count.
     """
 
-    features: Int32
-    shares: Float32
+    features: Uint32
+    scale: Float32
     offsets: Int64
+    weight: Float32
+    terms: Float32
 
     @classmethod
     def joined(cls, parts: Sequence[Bags]) -> Bags:
-        """Lay the texts of all parts end to end."""
+        """Lay the texts of all parts, read alike, end to end."""
         begin = np.cumsum([0] + [part.features.size for part in parts])
         offsets = [part.offsets[:-1] + at for part, at in zip(parts, begin[:-1], strict=True)]
         return cls(
             np.concatenate([part.features for part in parts]),
-            np.concatenate([part.shares for part in parts]),
+            np.concatenate([part.scale for part in parts]),
             np.concatenate([*offsets, begin[-1:]]),
+            parts[0].weight,
+            parts[0].terms,
         )
+
+    def listed(self, text: int) -> tuple[Int32, Float32]:
+        """Rows and shares of one text, without the bias."""
+        here = self.features[self.offsets[text] : self.offsets[text + 1]]
+        rows, times = (here & ROW_MASK).astype(np.int32), here >> ROW_BITS
+        return rows, self.scale[text] * self.weight[rows] * self.terms[times]
+
+
+def packed(rows: Int32, times: Int32) -> Uint32:
+    """Put rows and how often each occurs, at most `MOST_TIMES` counted, into 4 bytes."""
+    counted = np.minimum(times, MOST_TIMES).astype(np.uint32)
+    return rows.astype(np.uint32) | (counted << np.uint32(ROW_BITS))
 
 
 class Lesson(NamedTuple):
@@ -63,31 +90,21 @@ class Lesson(NamedTuple):
         m / sum(m of the batch) ((1 - lambda) T (q_T - p_T) + lambda (q_1 - e_y)).
 
     Attributes:
-        aim: (N, K), the part that no student changes: (1 - lambda) T p_T + lambda e_y.
+        teacher: (N, K), p; rows may sum to less than 1.
         mass: (N,), m.
         temperature: T.
         hard_weight: lambda.
     """
 
-    aim: Float32
+    teacher: Float32
     mass: Float32
     temperature: np.float32
     hard_weight: np.float32
 
     @classmethod
     def of(cls, teacher: Float32, temperature: float, hard_weight: float) -> Lesson:
-        """Prepare the teacher's probabilities (N, K), whose rows may sum to less than 1.
-
-        What the teacher rules out stays ruled out: p^(1/T) of 0 is 0 at any T.
-        """
-        aim = np.empty(teacher.shape, np.float32)
-        for start in range(0, len(teacher), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            powered = np.asarray(teacher[rows], np.float64) ** (1.0 / temperature)
-            softened = powered / np.maximum(powered.sum(axis=1, keepdims=True), _LEAST_SUM)
-            aim[rows] = (1 - hard_weight) * temperature * softened
-        aim[np.arange(len(teacher)), teacher.argmax(axis=1)] += np.float32(hard_weight)
-        return cls(aim, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))
+        """Take the teacher's probabilities (N, K); they are not copied."""
+        return cls(teacher, teacher.sum(axis=1), np.float32(temperature), np.float32(hard_weight))
 
 
 class FeatureTable:
@@ -152,14 +169,17 @@ def _learn(
         for text in batch:
             _text_logits(weight, texts, text, logits)
             text_slope(logits, lesson, text, slope)
-            for m in range(texts.offsets[text], texts.offsets[text + 1]):
-                row = texts.features[m]
+            part = lesson.mass[text] / mass
+            for m in range(texts.offsets[text], texts.offsets[text + 1] + 1):
+                row, share = np.int64(rows - 1), _ONE  # the bias, after the last one
+                if m < texts.offsets[text + 1]:
+                    row, share = _listed(texts, text, m)
                 if place[row] < 0:
                     place[row] = found
                     met[found] = row
                     gradients[found] = 0.0
                     found += 1
-                _add(gradients[place[row]], texts.shares[m] * (lesson.mass[text] / mass), slope)
+                _add(gradients[place[row]], share * part, slope)
         for n in range(found):
             row = met[n]
             place[row] = -1
@@ -169,24 +189,43 @@ def _learn(
 
 @compiled(**_FLOATS)
 def _text_logits(weight: Float32, texts: Bags, text: int, out: Float32) -> None:
-    out[:] = 0.0
+    out[:] = weight[weight.shape[0] - 1]
     for m in range(texts.offsets[text], texts.offsets[text + 1]):
-        _add(out, texts.shares[m], weight[texts.features[m]])
+        row, share = _listed(texts, text, m)
+        _add(out, share, weight[row])
+
+
+@compiled(**_FLOATS)
+def _listed(texts: Bags, text: int, m: int) -> tuple[np.int64, np.float32]:
+    """Row and share of a text's feature at place m."""
+    row = np.int64(texts.features[m] & ROW_MASK)
+    times = np.int64(texts.features[m] >> _SHIFT)
+    return row, texts.scale[text] * texts.weight[row] * texts.terms[times]
 
 
 @compiled(**_FLOATS)
 def text_slope(logits: Float32, lesson: Lesson, text: int, out: Float32) -> None:
     """Write the gradient of a text's loss, before its label mass, to `out` (K,).
 
-    The logits (K,) are spent: they may come out changed.
+    The logits (K,) are spent: they may come out changed. What the teacher rules out stays ruled
+    out: p^(1/T) of 0 is 0 at any T.
     """
+    teacher, root = lesson.teacher[text], _ONE / lesson.temperature
     _softmax(logits, lesson.temperature, out)
     soft = (_ONE - lesson.hard_weight) * lesson.temperature
-    for k in range(out.size):
-        out[k] = soft * out[k] - lesson.aim[text, k]
+    if soft > 0:
+        total = np.float32(0.0)
+        for k in range(out.size):
+            total += teacher[k] ** root
+        total = max(total, _LEAST_SUM)
+        for k in range(out.size):
+            out[k] = soft * (out[k] - teacher[k] ** root / total)
+    else:
+        out[:] = 0.0
     if lesson.hard_weight > 0:
         _softmax(logits, _ONE, logits)
         _add(out, lesson.hard_weight, logits)
+        out[teacher.argmax()] -= lesson.hard_weight
 
 
 @compiled(**_FLOATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from students.runtime import hashing
 from students.runtime.bundle import Terms
 from students.runtime.linear import LinearWeights
-from students.train.table import Bags
+from students.train.table import MOST_TIMES, Bags, packed
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -85,7 +86,7 @@ class Vocabulary:
         return cls(reading, slots, weight.astype(np.float32), share.astype(np.float32))
 
     def bags(self, texts: Sequence[str]) -> Bags:
-        """Turn texts into unit vectors over the table's rows; its last row, the bias, is in all.
+        """Turn texts into unit vectors over the table's rows, the bias aside.
 
         As in `students.runtime.hashing.logits`: counts enter the length by occurrence, sublinear
         terms by feature.
@@ -94,21 +95,29 @@ class Vocabulary:
 
     def _bags(self, texts: Sequence[str]) -> Bags:
         features, offsets = _hashed(texts, self.reading)
-        rows = self.slots[features]
-        before = np.concatenate([[0], np.cumsum(rows >= 0)])
-        rows, ends = rows[rows >= 0], before[offsets]
-        weight = self.weight[rows]
+        rows, times, ends = hashing.rows_of(features, offsets, self.slots)
+        weight = self.weight[rows].astype(np.float64)
         if self.reading.terms == "sublinear":
-            rows, ends, times = _distinct(rows, ends, self.weight.size)
-            weight = self.weight[rows] * (1.0 + np.log(times)).astype(np.float32)
-        running = np.concatenate([[0.0], np.cumsum(weight.astype(np.float64) ** 2)])
+            squares = (weight * (1.0 + np.log(times))) ** 2
+        else:
+            squares = weight**2 * times
+        running = np.concatenate([[0.0], np.cumsum(squares)])
         length = np.sqrt(np.maximum(running[ends[1:]] - running[ends[:-1]], 1e-12))
-        shares = (weight / np.repeat(length, np.diff(ends))).astype(np.float32)
         return Bags(
-            np.insert(rows, ends[1:], self.weight.size).astype(np.int32),
-            np.insert(shares, ends[1:], 1.0),
-            ends + np.arange(ends.size),
+            packed(rows, times),
+            (1.0 / length).astype(np.float32),
+            ends,
+            self.weight,
+            self._terms,
         )
+
+    @cached_property
+    def _terms(self) -> Float32:
+        """What n occurrences of a feature count, for n = 0 and up."""
+        times = np.arange(MOST_TIMES + 1, dtype=np.float32)
+        if self.reading.terms == "sublinear":
+            times[1:] = 1.0 + np.log(times[1:])
+        return times
 
     def ridge(self, texts: int, l2: float, batch_size: int) -> Float32:
         """Return how much of its weight each row (rows + 1,), the bias last, adds to its gradient.
@@ -155,11 +164,3 @@ def _of_words(texts: Sequence[str], reading: FeatureReading) -> npt.NDArray[np.b
         words, _ = hashing.bag(data, offsets, hashing.NO_GRAMS, 1, reading.buckets)
         found[words] = True
     return found
-
-
-def _distinct(rows: Int32, ends: Int64, size: int) -> tuple[Int32, Int64, Int64]:
-    """Rows of each text once, its N + 1 ends, and how often each occurs."""
-    text = np.repeat(np.arange(ends.size - 1), np.diff(ends))
-    once, times = np.unique(text * np.int64(size) + rows, return_counts=True)
-    found = np.concatenate([[0], np.cumsum(np.bincount(once // size, minlength=ends.size - 1))])
-    return (once % size).astype(np.int32), found, times

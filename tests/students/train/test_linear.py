@@ -12,7 +12,7 @@ from students.certify.calibration import calibrated_kl
 from students.runtime.linear import LinearWeights
 from students.train import vocabulary
 from students.train.linear import LinearRecipe, train_linear
-from students.train.table import Bags, FeatureTable, Lesson, text_slope
+from students.train.table import MOST_TIMES, Bags, FeatureTable, Lesson, packed, text_slope
 from students.train.training import distillation_loss
 from students.train.vocabulary import READINGS, WORD_WEIGHT, FeatureReading, Vocabulary
 
@@ -21,15 +21,28 @@ SETTINGS = [(1.0, 0.0), (4.0, 0.0), (2.0, 0.5), (1.0, 1.0)]
 
 
 def _bags():
-    """Up to 11 features a text, some of them twice, some texts without any; the bias in all."""
+    """Up to 11 features a text, some of them several times, some texts without any."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 12, TEXTS)
-    features = [np.append(rng.integers(0, ROWS - 1, n), ROWS - 1) for n in lengths]
-    shares = [np.append(rng.random(n), 1.0) for n in lengths]
+    rows = np.concatenate([rng.choice(ROWS - 1, n, replace=False) for n in lengths])
     return Bags(
-        np.concatenate(features).astype(np.int32),
-        np.concatenate(shares).astype(np.float32),
-        np.concatenate([[0], np.cumsum(lengths + 1)]),
+        packed(rows.astype(np.int32), rng.integers(1, 4, rows.size).astype(np.int32)),
+        rng.random(TEXTS).astype(np.float32),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        rng.random(ROWS - 1).astype(np.float32),
+        np.arange(5, dtype=np.float32),
+    )
+
+
+def _listed(bags, texts):
+    """Rows, shares and offsets of texts for torch, the bias in each."""
+    listed = [bags.listed(text) for text in texts]
+    rows = [np.append(rows, ROWS - 1) for rows, _ in listed]
+    shares = [np.append(shares, np.float32(1)) for _, shares in listed]
+    return (
+        torch.from_numpy(np.concatenate(rows)).long(),
+        torch.from_numpy(np.concatenate(shares)),
+        torch.tensor(np.cumsum([0, *map(len, rows)])),
     )
 
 
@@ -73,12 +86,8 @@ def test_epochs_are_those_of_torch(temperature, hard_weight):
         table.learn(bags, lesson, order, batch_size=8)
         for start in range(0, TEXTS, 8):
             batch = order[start : start + 8]
-            spans = [slice(*bags.offsets[text : text + 2]) for text in batch]
-            logits = twin(
-                torch.from_numpy(np.concatenate([bags.features[s] for s in spans])),
-                torch.tensor(np.cumsum([0] + [s.stop - s.start for s in spans])).int(),
-                torch.from_numpy(np.concatenate([bags.shares[s] for s in spans])),
-            )
+            rows, shares, offsets = _listed(bags, batch)
+            logits = twin(rows, offsets, shares)
             optimizer.zero_grad()
             distillation_loss(
                 logits, torch.from_numpy(teacher[batch]), temperature, hard_weight
@@ -101,12 +110,10 @@ def test_an_l2_step_is_that_of_autograd(temperature, hard_weight):
     table.learn(bags, Lesson.of(teacher, temperature, hard_weight), batch, batch_size=8)
 
     weight = torch.tensor(before, requires_grad=True)
-    end = bags.offsets[8]
-    features = torch.from_numpy(bags.features[:end]).long()
+    features, shares, offsets = _listed(bags, batch)
     logits = torch.nn.functional.embedding_bag(
-        features, weight, torch.from_numpy(bags.offsets[:9]), mode="sum",
-        per_sample_weights=torch.from_numpy(bags.shares[:end]), include_last_offset=True,
-    )  # fmt: skip
+        features, weight, offsets, mode="sum", per_sample_weights=shares, include_last_offset=True
+    )
     loss = distillation_loss(logits, torch.from_numpy(teacher[:8]), temperature, hard_weight)
     met = features.unique()
     penalty = torch.from_numpy(ridge)[met] @ weight[met].square().sum(1) / 2
@@ -120,8 +127,15 @@ def test_an_l2_step_is_that_of_autograd(temperature, hard_weight):
 def test_l2_holds_rare_features_back():
     """With L2 a feature of few texts gets a smaller weight; that of a frequent one hardly moves."""
     often, rare = np.arange(200) % 2, np.isin(np.arange(200), (20, 40))
-    features = np.stack([often, np.where(rare, 2, 3), np.full(200, 4)], axis=1)
-    bags = Bags(features.ravel().astype(np.int32), np.ones(600, np.float32), np.arange(0, 601, 3))
+    rows = np.stack([often, np.where(rare, 2, 3)], axis=1).ravel().astype(np.int32)
+    one = np.ones(400, np.int32)
+    bags = Bags(
+        packed(rows, one),
+        np.ones(200, np.float32),
+        np.arange(0, 401, 2),
+        np.ones(4, np.float32),
+        np.arange(2, dtype=np.float32),
+    )
     answer = np.where(rare, 1, often)
     teacher = (0.02 + 0.96 * np.eye(2)[answer]).astype(np.float32)
     seen = np.array([0.5, 0.5, 0.01, 0.99], np.float32)
@@ -159,7 +173,11 @@ def test_a_one_hot_teacher_is_one_hot_at_any_temperature(classes, temperature):
     """What the teacher rules out is not smoothed in by a temperature, in either loss."""
     teacher = np.eye(classes, dtype=np.float32)[:3]
     lesson = Lesson.of(teacher, temperature, 0.0)
-    np.testing.assert_allclose(lesson.aim, temperature * teacher)
+    for text in range(len(teacher)):
+        text_slope(
+            np.zeros(classes, np.float32), lesson, text, slope := np.empty(classes, np.float32)
+        )
+        np.testing.assert_allclose(slope, temperature * (1 / classes - teacher[text]), rtol=1e-5)
     logits = 50.0 * temperature * torch.from_numpy(teacher)
     assert distillation_loss(logits, torch.from_numpy(teacher), temperature).item() < 1e-6
 
@@ -189,16 +207,23 @@ def test_texts_that_the_teacher_put_on_no_label_teach_nothing():
 
 @pytest.mark.parametrize("terms", ["counts", "sublinear"])
 def test_a_text_is_its_known_features_and_the_bias(terms):
-    """Shares have length 1; a text without any known feature has the bias alone."""
+    """Shares have length 1; a text without any known feature has none."""
     vocabulary = Vocabulary.of(["where is my card", "where is my money"], FeatureReading(terms))
     bags = vocabulary.bags(["where is my card", "", "?!", "ж"])
-    known = bags.offsets[1] - 1
-    assert known > 10
-    assert bags.shares[:known] @ bags.shares[:known] == pytest.approx(1, abs=1e-6)
-    assert bags.features[:known].max() < vocabulary.weight.size
-    assert bags.features[known:].tolist() == [vocabulary.weight.size] * 4
-    assert bags.shares[known:].tolist() == [1.0] * 4
-    assert np.diff(bags.offsets).tolist() == [known + 1, 1, 1, 1]
+    rows, shares = bags.listed(0)
+    assert rows.size > 10
+    assert shares @ shares == pytest.approx(1, abs=1e-6)
+    assert rows.max() < vocabulary.weight.size
+    assert np.diff(bags.offsets).tolist() == [rows.size, 0, 0, 0]
+
+
+def test_a_feature_may_occur_more_often_than_is_counted():
+    """A text of one letter, for ever: its count is cut, its row is not touched by it."""
+    vocabulary = Vocabulary.of(["aaa", "aaa"], FeatureReading())
+    rows, shares = vocabulary.bags(["a" * (3 * MOST_TIMES)]).listed(0)
+    assert rows.max() < vocabulary.weight.size
+    assert len(set(rows.tolist())) == rows.size
+    assert np.isfinite(shares).all()
 
 
 def test_texts_without_features_are_answered_by_the_bias():
@@ -231,12 +256,13 @@ def test_a_repeated_feature_counts_sublinearly():
     texts = ["ab cd"] * 3 + ["xy"]
     vocabulary = Vocabulary.of(texts, FeatureReading("sublinear"))
     once, often = (vocabulary.bags([text]) for text in ("ab cd", "ab, ab, ab. ab! cd"))
-    shares = [dict(zip(b.features.tolist(), b.shares.tolist(), strict=True)) for b in (once, often)]
+    shares = [dict(zip(*map(np.ndarray.tolist, b.listed(0)), strict=True)) for b in (once, often)]
     assert set(shares[0]) <= set(shares[1])
-    ratios = {round(shares[1][f] / shares[0][f], 4) for f in shares[0] if shares[0][f] < 1}
+    ratios = {round(shares[1][f] / shares[0][f], 4) for f in shares[0]}
     assert max(ratios) / min(ratios) == pytest.approx(1 + np.log(4), rel=1e-3)
-    assert len(set(np.round(once.shares[:-1], 5))) == 2  # n-grams; words and their pair
-    assert once.shares[:-1].max() / once.shares.min() == pytest.approx(WORD_WEIGHT, rel=1e-5)
+    found = once.listed(0)[1]
+    assert len(set(np.round(found, 5))) == 2  # n-grams; words and their pair
+    assert found.max() / found.min() == pytest.approx(WORD_WEIGHT, rel=1e-5)
 
 
 def test_settings_are_chosen_one_after_the_other():
