@@ -191,7 +191,9 @@ async def _latencies(
             )
             failed = tally.statuses.total() - tally.statuses[200] + tally.unsent
             if failed:
-                raise BadSettings(f"{failed} requests failed at {rate:.0f}/s; the machine is too busy to judge")
+                raise BadSettings(
+                    f"{failed} requests failed at {rate:.0f}/s; the machine is too busy to judge"
+                )
             p99[name].append(tally.quantile_ms(0.99))
     return p99
 

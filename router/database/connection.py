@@ -7,8 +7,10 @@ transaction mode would give it to somebody else. Limits are set in each transact
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +63,37 @@ def connect(url: str, name: str, *, autocommit: bool = True) -> Connection:
 def transaction(
     connection: Connection, seconds: float, lock_s: float = LOCK_S
 ) -> Iterator[Connection]:
-    """Run one transaction whose statements end within `seconds` and wait for no lock for long."""
-    with connection.transaction():
+    """Run one transaction whose statements end within `seconds` and wait for no lock for long.
+
+    The server keeps these limits. One that hangs keeps none, and is left after twice the time.
+    """
+    with cut_after(connection, 2 * seconds + CONNECT_S), connection.transaction():
         connection.execute(
             "select set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
             ", set_config('idle_in_transaction_session_timeout', %s, true)",
             [f"{max(1, round(limit * 1_000))}ms" for limit in (seconds, lock_s, 2 * seconds)],
         )
         yield connection
+
+
+@contextmanager
+def cut_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """Cut a connection that is still being waited on after so long: it fails instead of hanging.
+
+    A server that was stopped, or a proxy before it, acknowledges every byte and never answers.
+    """
+    timer = threading.Timer(seconds, _cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: Connection) -> None:
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

@@ -18,11 +18,11 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router.database.connection import connect
+from router.database.connection import connect, cut_after
 from router.database.migrate import is_behind, version_of
 from router.database.url import check_url, shown
 from router.errors import BadDatabase
-from router.ledger.days import AHEAD, days_ahead, make_days, old_days, retire, today
+from router.ledger.days import AHEAD, SECONDS, days_ahead, make_days, old_days, retire, today
 from router.ledger.postgres import instance_of, ship
 from router.ledger.spool import BATCH_ROWS, Spool, Unshipped
 
@@ -97,13 +97,19 @@ class Shipper:
             with Spool(self._path) as spool:
                 unshipped = spool.unshipped()
                 self.state.unshipped = unshipped if self.state.leads else Unshipped()
-                if self.state.leads and time.monotonic() >= self._try_at:
+                if self.state.leads and self._is_time(unshipped):
                     self._ship(spool)
                     self.state.unshipped = unshipped = spool.unshipped()
             return not unshipped.rows
         except Exception as error:  # whatever it was: the rows are in the file
             self._failed(error)
             return False
+
+    def _is_time(self, unshipped: Unshipped) -> bool:
+        """Whether to ask the database: not for nothing, or its hanging would hide what comes."""
+        now = time.monotonic()
+        wanted = bool(unshipped.rows or self._fault) or now >= self._look_after_at
+        return wanted and now >= self._try_at
 
     def _ship(self, spool: Spool) -> None:
         connection = self._connected()
@@ -124,7 +130,8 @@ class Shipper:
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._url, "shipper")
-            version = version_of(self._connection)
+            with cut_after(self._connection, SECONDS):
+                version = version_of(self._connection)
             if is_behind(version):
                 raise BadDatabase(
                     f"its tables are {version or 'missing'}; run `raisehand database migrate`"
@@ -137,14 +144,16 @@ class Shipper:
         try:
             make_days(connection, _days_from(today()))
             if self._keep_days is not None:
-                old = old_days(connection, self._keep_days)
+                with cut_after(connection, SECONDS):
+                    old = old_days(connection, self._keep_days)
                 self.state.unreconciled = sum(not retire(connection, day) for day in old)
         except Exception as error:
             if connection.closed:
                 raise
             self.state.errors += 1
             log.error("ledger: days of %s: %s", shown(self._url), _words(error))
-        self.state.days_ahead = days_ahead(connection)
+        with cut_after(connection, SECONDS):
+            self.state.days_ahead = days_ahead(connection)
 
     def _failed(self, error: Exception) -> None:
         self.state.errors += 1
