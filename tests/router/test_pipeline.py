@@ -211,7 +211,7 @@ async def test_an_unknown_price_is_none_not_zero(rig):
     answer = await made.pipeline.answer(ask("maybe"))
     assert answer.usd is None
     assert made.ledger.entries[0].teacher_usd is None
-    assert made.count("raisehand_unpriced_requests_total") == 1
+    assert made.count("raisehand_unpriced_requests_total", {"task": "urgent"}) == 1
 
 
 @pytest.mark.parametrize("start", [False, True])
