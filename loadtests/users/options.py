@@ -34,10 +34,10 @@ FIELDS = tuple(name for name in LoadSpec.model_fields if name not in NOT_HERE)
 
 def add_options(parser: Any) -> None:
     """Add every setting of a load test to Locust's parser; its web UI asks for them, too."""
-    group = parser.add_argument_group("Open loop", "A schedule that is fixed in advance.")
+    # To the parser itself: what is added to a group of it, the web UI does not know.
     for name in (*FIELDS, *SHAPE, *LIMITS):
         flag = f"--{name.replace('_', '-')}"
-        group.add_argument(flag, help=WORDS.get(name, name.replace("_", " ")), default="")
+        parser.add_argument(flag, help=WORDS.get(name, name.replace("_", " ")), default="")
 
 
 def spec_of(options: Mapping[str, Any], host: str | None) -> LoadSpec:

@@ -1,6 +1,7 @@
 """The same user under Locust's own web UI."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from loadtests.inputs.spec import LoadSpec
 
 LOCUSTFILE = Path(__file__).parents[3] / "loadtests" / "locustfile.py"
 
@@ -65,6 +68,51 @@ def test_a_run_is_started_watched_and_stopped_in_the_web_ui(server, rows, free_p
             count = asked(f"{ui}/stats/requests")["stats"][0]["num_requests"]
             time.sleep(0.5)
             assert asked(f"{ui}/stats/requests")["stats"][0]["num_requests"] == count
+        finally:
+            locust.terminate()
+            locust.wait(timeout=15)
+
+
+CELLS = "[...document.querySelectorAll('tbody tr:first-child td')].map(c => c.innerText)"
+ELSEWHERE = {"url", "shape", "processes", "samples", "locust", "abort"}
+"""Locust asks for these itself, or not at all here; a shape is several fields."""
+SETTINGS = "[...document.querySelectorAll('input')].map(i => i.name)"
+
+
+@pytest.mark.e2e
+def test_a_freezing_server_cannot_hide_from_a_browser(chromium, server, rows, free_port_of):
+    """In Chromium: every setting is a field, the rate is typed, and the stall is in the table."""
+    target, port = server("freezing", "--every", "4", "--freeze", "2"), free_port_of()
+    ui = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", target),
+        *("--web-host", "127.0.0.1", "--web-port", str(port), "--inputs", str(rows)),
+        *("--arrivals", "constant", "--duration-s", "8", "--warmup-s", "0"),
+        *("--max-send-lag-ms", "3000", "--max-generator-cpu", "1"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as locust:
+        try:
+            until(lambda: asked(f"{ui}/stats/requests"))
+            tab = chromium.tab()
+            tab.open(ui, until="document.querySelector('button[type=submit]')")
+            fields = {re.sub("(?<=[a-z])[A-Z]", lambda m: "_" + m[0], n) for n in tab.run(SETTINGS)}
+            settings = LoadSpec.model_fields.keys() - ELSEWHERE
+            assert settings - {name.lower() for name in fields} == set()
+            tab.run(
+                "[...document.querySelectorAll('button')]"
+                ".find(b => b.innerText == 'Custom parameters').click()"
+            )
+            box = "document.querySelector('input[name=rate]')"
+            tab.wait(f"(({box}).focus(), document.activeElement == {box})")
+            tab.type("60")
+            assert tab.run(f"{box}.value") == "60"
+            tab.run("document.querySelector('button[type=submit]').click()")
+            tab.wait(f"+({CELLS}[2] || 0) >= 400")
+            tab.wait(f"+{CELLS}[6] > 1500")
+            until(lambda: asked(f"{ui}/stats/requests")["state"] in ("stopped", "cleanup"))
+            line = asked(f"{ui}/stats/requests")["stats"][0]
+            assert line["num_requests"] == 60 * 8
+            assert line["num_failures"] == 0
         finally:
             locust.terminate()
             locust.wait(timeout=15)
