@@ -37,6 +37,7 @@ TARGET = _options(
     click.option("--bundle", help="With --task: the bundle to serve; default: latest."),
     click.option("--port", type=click.IntRange(0, 65535), help="With --task: the router's port."),
     click.option("--pin/--no-pin", default=True, help="With --task: the router has its own cores."),
+    click.option("--serve", multiple=True, help="Hand on to serve, e.g. --serve=--device=cuda."),
     click.option("--own-teacher", is_flag=True, help="With --task: ask the task's own teacher."),
     click.option("--allow-remote", is_flag=True, default=None, help="The target is yours to load."),
     click.option("--ca", type=PATH, help="https: the authority of the target's certificate."),
@@ -180,6 +181,7 @@ def _carry_out(wanted: Wanted) -> bool:
                     bundle=wanted.bundle,
                     port=wanted.port,
                     cores=cores,
+                    serve=wanted.serve,
                 )
             )
         return _on(

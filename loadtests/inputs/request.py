@@ -45,6 +45,8 @@ class Wanted:
     bundle: str | None = None
     port: int = 0
     pin: bool = True
+    serve: tuple[str, ...] = ()
+    """Further options of the router that is started."""
     own_teacher: bool = False
     null_check: bool | None = None
     """None: when the generator's limit is not known to be enough for the rate."""
@@ -135,6 +137,8 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
         raise BadLoadSpec("there is no target; give --url of a running server, or --task")
     if "against" in left and url is None:
         raise BadLoadSpec("--against compares two running servers; give --url of the first")
+    if "serve" in left and url is not None:
+        raise BadLoadSpec("--serve is of the router that --task starts; leave it out with --url")
     if "fit" in left and task is None:
         raise BadLoadSpec("--fit needs --task: the teacher's limits are part of the profile")
     outputs = {
@@ -156,6 +160,7 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
             "bundle",
             "port",
             "pin",
+            "serve",
             "own_teacher",
             "knee",
             "past",

@@ -55,12 +55,13 @@ def running_stack(
     bundle: str | None = None,
     port: int = 0,
     cores: Cores | None = None,
+    serve: Sequence[str] = (),
 ) -> Iterator[Stack]:
     """Start a router for `task`, before it a fake teacher unless `knobs` is None; end both.
 
     The fake teacher says what the task's own said when it was labelled, else the inputs' gold
     labels where they have some. The ledger is a temporary file: load is not history. The router
-    runs on `cores`, or on any.
+    runs on `cores`, or on any, and is told `serve` as further options.
 
     Raises:
         BadLoadSpec: the port is taken, or the task cannot be served.
@@ -88,6 +89,7 @@ def running_stack(
             *(str(Path(sys.executable).parent / "raisehand"), "serve", "--task", str(path)),
             *("--port", url.rpartition(":")[2], "--ledger", str(ledger)),
             *(("--bundle", bundle) if bundle else ()),
+            *serve,
         ]
         stack.enter_context(_running(command, f"{url}/readyz", folder / "router.log", cores))
         yield Stack(url, teacher_url, ledger)

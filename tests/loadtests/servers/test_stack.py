@@ -234,3 +234,10 @@ def test_a_target_that_asks_whom_it_likes_is_refused(server, rows):
     spec = LoadSpec(url=server("null"), inputs=rows, rate=1, student_only=True)
     with pytest.raises(BadLoadSpec, match="leave out student_only"):
         run_load(spec)
+
+
+@pytest.mark.e2e
+def test_options_are_handed_on_to_the_router(task):
+    """With --workers 2 two processes listen on the router's port."""
+    with running_stack(task, {"latency_ms": 5}, serve=("--workers", "2")) as stack:
+        assert len(listeners(int(stack.url.rpartition(":")[2]))) == 2
