@@ -297,7 +297,7 @@ class Pipeline:
             route=route,
             reason=reason,
             model=run.model,
-            confidence=prediction.confidence,
+            confidence=scored.confidence,
             probabilities=prediction.probabilities,
             usd=self.booking.usd(run),
             queue_s=scored.queue_s,
@@ -316,7 +316,7 @@ class Pipeline:
             route=Route.TEACHER,
             reason=decision.reason,
             model=run.model,
-            confidence=scored.prediction.confidence if scored.usable else None,  # type: ignore[union-attr]
+            confidence=scored.confidence,
             probabilities=reply.distribution.probabilities,
             usd=self.booking.usd(run),
             queue_s=scored.queue_s,

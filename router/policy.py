@@ -37,6 +37,8 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     STUDENT_ERROR = "student_error"
     NAN_CONFIDENCE = "nan_confidence"
+    OUT_OF_SCOPE = "out_of_scope"
+    """The text is unlike all that the student has learnt from."""
     PROMISE_BROKEN = "promise_broken"
     """Audits say that the certificate no longer holds: everything escalates."""
     TEACHER_UNAVAILABLE = "teacher_unavailable"
@@ -81,6 +83,7 @@ KEEP = Decision(False, Reason.CONFIDENT)
 STUDENT_ALONE = Decision(False, Reason.STUDENT_ONLY)
 UNSURE = Decision(True, Reason.LOW_CONFIDENCE)
 BROKEN = Decision(True, Reason.STUDENT_ERROR)
+OUTSIDE = Decision(True, Reason.OUT_OF_SCOPE)
 NOT_A_NUMBER = Decision(True, Reason.NAN_CONFIDENCE)
 PROMISE_BROKEN = Decision(True, Reason.PROMISE_BROKEN)
 OUT_OF_BUDGET = Decision(False, Reason.ESCALATION_BUDGET)
@@ -103,6 +106,8 @@ def decide(
     """
     if prediction is None:
         wanted = BROKEN
+    elif not prediction.in_scope:
+        wanted = OUTSIDE
     elif not math.isfinite(prediction.confidence):
         wanted = NOT_A_NUMBER
     elif prediction.confidence >= thresholds[prediction.label]:

@@ -157,3 +157,5 @@ class Prediction:
     label: int
     confidence: float
     probabilities: FloatArray
+    in_scope: bool = True
+    """False: the text is unlike all that the student has learnt from; its confidence is NaN."""

@@ -268,6 +268,9 @@ class StudentSection(Section):
     """What rows are ranked by; None: what ranks the validation and temperature rows best."""
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""
+    in_scope: OpenFraction | None = None
+    """Share of unlabelled texts that an out-of-scope gate lets through, e.g. 0.99: a text unlike
+    all that was learnt from is escalated, however sure the student is. None: no gate."""
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""

@@ -203,6 +203,7 @@ async def _answer(batcher: Batcher, texts: Sequence[str]) -> wire.Message:
         [p.label for p in predictions],  # type: ignore[union-attr]
         [p.confidence for p in predictions],  # type: ignore[union-attr]
         np.concatenate([p.probabilities for p in predictions]).tobytes(),  # type: ignore[union-attr]
+        [i for i, p in enumerate(predictions) if not p.in_scope],  # type: ignore[union-attr]
     )
 
 

@@ -56,15 +56,20 @@ class Scored(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def usable(self) -> bool:
-        """Whether the student said something with a confidence."""
-        return self.prediction is not None and math.isfinite(self.prediction.confidence)
+        """Whether the student said something: with a confidence, or out of its scope."""
+        said = self.prediction
+        return said is not None and (math.isfinite(said.confidence) or not said.in_scope)
+
+    @property
+    def confidence(self) -> float | None:
+        """How sure the student is; None where it is not, or out of its scope."""
+        said = self.prediction
+        return said.confidence if said is not None and math.isfinite(said.confidence) else None
 
     @property
     def doubt(self) -> float:
         """The probability that the student is wrong: 1 where it said nothing."""
-        if self.prediction is None or not self.usable:
-            return 1.0
-        return 1.0 - self.prediction.confidence
+        return 1.0 - (self.confidence or 0.0)
 
 
 class _Item(msgspec.Struct, gc=False):

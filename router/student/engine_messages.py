@@ -51,6 +51,8 @@ class EngineAnswer(msgspec.Struct, frozen=True, tag=True):
     labels: list[int]
     confidences: list[float]
     probabilities: bytes
+    outside: list[int] = []
+    """Which of the texts are out of scope."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -73,7 +74,10 @@ class RemoteStudent:
                 reply.fault if isinstance(reply, wire.Failed) else type(reply).__name__
             )
         rows = np.frombuffer(reply.probabilities, np.float32).reshape(len(reply.labels), -1)
-        return list(map(Prediction, reply.labels, reply.confidences, rows))
+        told = list(map(Prediction, reply.labels, reply.confidences, rows))
+        for i in reply.outside:
+            told[i] = replace(told[i], in_scope=False)
+        return told
 
     def token_count(self, text: str) -> int:
         """Estimate one token for every four characters, and no more than the bundle reads."""

@@ -50,6 +50,7 @@ def evaluate(
     promise: PromiseSection,
     *,
     unlike: Bools | None = None,
+    outside: Bools | None = None,
     self_agreement: CountedShare | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -62,6 +63,7 @@ def evaluate(
         confidence_kind: the score that the thresholds were made for.
         promise: what was promised, for the coverage at the promise.
         unlike: (N,), rows whose text is unlike all that was learnt from.
+        outside: (N,), rows that the gate keeps from the student, however sure it is.
         self_agreement: teacher against itself, where it was asked twice.
         seed: of the bootstrap.
 
@@ -83,6 +85,8 @@ def evaluate(
     student = probabilities.argmax(axis=1)
     teacher = labelled.teacher
     kept = score >= np.asarray(thresholds, dtype=np.float64)[student]
+    if outside is not None:
+        kept &= ~outside
     usable = labelled.usable
     if not usable.any():
         raise BadInputs("the teacher gave no usable answer to any test row; correct its prompt")

@@ -147,6 +147,7 @@ def measure(
         bundle.manifest.confidence,
         promise,
         unlike=unlike,
+        outside=np.array([not p.in_scope for p in predictions], np.bool_),
         self_agreement=share(agreed, n) if n else None,
     )
 

@@ -27,6 +27,7 @@ from students.runtime import int8, onnx
 from students.runtime.bundle import Bundle, Family, Manifest, draft, hash_files
 from students.runtime.encoder import BATCH, TOKENIZER, Tokenizing, pad
 from students.runtime.load import LINEAR_WEIGHTS
+from students.runtime.scope import SCOPE_FILE
 from students.task import Task
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def exported(
         to.write(bundle, part["train"].texts, folder)
         if family == "blend":
             shutil.copyfile(bundle.path / LINEAR_WEIGHTS, folder / LINEAR_WEIGHTS)
+        if SCOPE_FILE in bundle.manifest.files:
+            shutil.copyfile(bundle.path / SCOPE_FILE, folder / SCOPE_FILE)
         manifest = bundle.manifest.model_copy(
             update={
                 "family": family,

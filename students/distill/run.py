@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -105,9 +105,23 @@ def distill(
     )
     with draft(task.work_dir / "bundles") as folder:
         trained.save(folder)
+        trained = _gated(task, trained, folder, part)
         manifest = _describe(task, trained, folder, teacher, labelling, clock)
         manifest = manifest.model_copy(update={"training_s": time.perf_counter() - start})
         return prove(task, manifest, folder, part, report, clock)
+
+
+def _gated(task: Task, trained: Trained, folder: Path, part: Mapping[str, LabelledSet]) -> Trained:
+    """Put the out-of-scope gate beside the student, where the task asks for one."""
+    if task.student.in_scope is None:
+        return trained
+    from students.train.scope import fit_scope
+
+    gate = fit_scope(
+        part["train"].texts, part["temperature"].texts, task.student.in_scope, task.student.seed
+    )
+    gate.save(folder)
+    return replace(trained, config={**trained.config, **gate.config()})
 
 
 def bill_of(record: LabellingRecord) -> LabellingBill:
@@ -143,13 +157,15 @@ def prove(
     report("evaluate", 0, 1)
     bill = manifest.labelling
     known = {text for name in LEARNT for text in part[name].texts}
+    said = answer(student, part["test"].texts)
     evaluation = evaluate(
-        answer(student, part["test"].texts).probabilities,
+        said.probabilities,
         part["test"],
         manifest.thresholds,
         manifest.confidence,
         task.promise,
         unlike=unlike(part["test"].texts, known),
+        outside=np.isnan(said.confidence),
         self_agreement=share(bill.self_agreement_agreed, bill.self_agreement_n)
         if bill and bill.self_agreement_n
         else None,

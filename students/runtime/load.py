@@ -45,6 +45,16 @@ def load_student(bundle: Bundle, device: str = "cpu") -> Student:
 
 
 def _load(bundle: Bundle, device: str) -> Student:
+    student = _ungated(bundle, device)
+    scope = bundle.manifest.config.get("scope")
+    if not isinstance(scope, dict):
+        return student
+    from students.runtime.scope import GatedStudent, ScopeGate
+
+    return GatedStudent(student, ScopeGate.load(bundle.path, scope))
+
+
+def _ungated(bundle: Bundle, device: str) -> Student:
     if bundle.manifest.family == "linear":
         return _linear(bundle)
     if bundle.manifest.family == "blend":

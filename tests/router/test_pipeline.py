@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -16,7 +18,7 @@ from router.settings import Settings
 from students.errors import TeacherGarbled, TeacherUnavailable
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherReply
-from students.testing import ScriptedTeacher
+from students.testing import ScriptedStudent, ScriptedTeacher
 
 STUDENT_USD = Decimal("0.00000002")
 TEACHER_USD = Decimal("0.000022")
@@ -54,6 +56,32 @@ async def test_a_student_that_raises_its_hand_costs_both(rig, text, reason, conf
     assert answer.usd == STUDENT_USD + TEACHER_USD
     assert answer.confidence == pytest.approx(confidence)
     assert made.teacher.calls == [(text,)]
+
+
+class Narrow(ScriptedStudent):
+    """Knows texts with help in them; all others are out of its scope."""
+
+    def predict(self, texts):
+        """As scripted, without confidence out of scope."""
+        return [
+            one if "help" in text else replace(one, confidence=math.nan, in_scope=False)
+            for text, one in zip(texts, super().predict(texts), strict=True)
+        ]
+
+
+async def test_a_text_out_of_scope_goes_to_the_teacher(rig, task):
+    """With its own reason; without a teacher's answer it is degraded, not refused."""
+    made = await rig(student=Narrow(task.schema_, (0.02, 0.98)))
+    answer = await made.pipeline.answer(ask("weather"))
+    assert (answer.route, answer.reason) == (Route.TEACHER, Reason.OUT_OF_SCOPE)
+    assert answer.confidence is None
+    assert (await made.pipeline.answer(ask("help"))).route is Route.STUDENT
+    alone = await made.pipeline.answer(ask("weather", student_only=True))
+    assert (alone.route, alone.confidence) == (Route.STUDENT, None)
+    made = await rig(student=Narrow(task.schema_, (0.02, 0.98)), teacher=failing(task.schema_))
+    degraded = await made.pipeline.answer(ask("weather"))
+    assert (degraded.route, degraded.label) == (Route.DEGRADED, 1)
+    assert (await made.post("/v1/classify", {"text": "weather"})).json["confidence"] is None
 
 
 async def test_every_answer_is_booked_in_full(rig):

@@ -38,6 +38,12 @@ def test_a_confidence_that_is_no_number_is_escalated(broken):
     assert decide(said(0, broken), (0.0, 0.0)) == Decision(True, Reason.NAN_CONFIDENCE)
 
 
+def test_a_text_out_of_scope_is_escalated_with_its_own_reason():
+    """However low the thresholds are: it has no confidence to compare."""
+    outside = Prediction(0, math.nan, np.array([1.0, 0.0], np.float32), in_scope=False)
+    assert decide(outside, (0.0, 0.0)) == Decision(True, Reason.OUT_OF_SCOPE)
+
+
 def test_a_failed_student_is_escalated():
     """No prediction means the teacher is asked."""
     assert decide(None, THRESHOLDS) == Decision(True, Reason.STUDENT_ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,22 @@ async def test_two_workers_get_what_they_would_get_in_their_own_process(start, t
             assert (ours.label, ours.confidence) == (theirs.label, theirs.confidence)
             assert np.array_equal(ours.probabilities, theirs.probabilities)
     assert rig.loaded == [BUNDLE]
+
+
+async def test_what_is_out_of_scope_is_so_in_every_worker(start):
+    """The engine says which texts are; a worker gives them the same reason as its own student."""
+
+    class Narrow(ScriptedStudent):
+        def predict(self, texts):
+            return [
+                replace(one, confidence=float("nan"), in_scope=False) if "odd" in text else one
+                for text, one in zip(texts, super().predict(texts), strict=True)
+            ]
+
+    rig = await start(Narrow(SCHEMA, said))
+    student = await rig.student()
+    told = await asyncio.to_thread(student.predict, ["good", "odd", "good"])
+    assert [one.in_scope for one in told] == [True, False, True]
 
 
 async def test_a_batch_is_that_of_all_workers(start):
