@@ -117,6 +117,7 @@ class ReplyCache:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA cache_size = -65536")  # KiB: hashes go to pages at random
             # A checkpoint waits for the disk while the teacher stands idle: one every 64 MB.
             self._db.execute("PRAGMA wal_autocheckpoint = 16384")
             self._db.executescript(_SCHEMA)
