@@ -1,6 +1,7 @@
 """A host that has no bundle serves the one it is told, and swaps to another of the store."""
 
 import json
+import time
 import urllib.request
 
 import pytest
@@ -38,17 +39,20 @@ def test_two_workers_fetch_once_and_swap_from_the_store(serve, two_hosts, calm):
         at=bare, bundle_store=store, admin_token=TOKEN,
     )  # fmt: skip
 
-    def tell(bundle):
-        body = json.dumps({"bundle": bundle}).encode()
+    def ask(path, body=None):
         headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
-        address = f"{router.admin}/tasks/urgent/bundle"
-        request = urllib.request.Request(address, body, headers)
+        request = urllib.request.Request(f"{router.admin}{path}", body, headers)
         try:
             with urllib.request.urlopen(request) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as refused:
             return refused.code, json.load(refused)
 
+    def tell(bundle):
+        return ask("/tasks/urgent/bundle", json.dumps({"bundle": bundle}).encode())
+
+    while None in ask("/state")[1]["workers"]:  # one of them may still be starting
+        time.sleep(0.05)
     status, said = tell(calm)
     assert status == 200, said
     assert [worker["bundle"] for worker in said["workers"]] == [calm, calm]
