@@ -64,7 +64,7 @@ def free_port_of():
 def make_postgres():
     """A function that starts a PostgreSQL for a test that wants to kill it."""
     if postgres_binaries() is None:
-        pytest.skip("no postgresql is installed")
+        pytest.skip("no psql is installed")  # as .ci/run names what it could not install
     servers = []
 
     def make(**settings):

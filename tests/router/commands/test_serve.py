@@ -292,6 +292,17 @@ def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tm
         assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_wrong_database_address_stops_the_start_and_is_not_shown(folder, monkeypatch, workers):
+    """What can never be a database is said before anything runs; its password never."""
+    monkeypatch.setenv("RAISEHAND_DATABASE_URL", "mysql://u:secret@h/x")
+    code, stderr = run(folder, "--workers", workers)
+    assert code == 2
+    assert "postgresql://user:password@host:5432/name" in stderr
+    assert "secret" not in stderr
+    assert "Traceback" not in stderr
+
+
 def test_an_altered_bundle_is_not_served(folder, tmp_path):
     """One byte changed in the weights: refused at the start."""
     copy = tmp_path / "copy"
