@@ -60,7 +60,7 @@ def watched_of(
     told = [state["audits"] for state in workers if state.get("audits")]
     if not told:
         return None
-    figures = max(told, key=lambda one: int(one.get("audits") or 0))
+    figures = max(told, key=lambda one: [int(one.get(n) or 0) for n in ("alarms", "audits")])
     audits, wrong = int(figures.get("audits") or 0), int(figures.get("disagreements") or 0)
     low, high = intervals.of(task, audits - wrong, audits)
     share = figures.get("disagreement")
