@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from loadtests.commands.compare import compare
 from loadtests.commands.history import history
+from loadtests.commands.push import push
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +150,7 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
 
 loadtest.add_command(compare)
 loadtest.add_command(history)
+loadtest.add_command(push)
 
 
 def given(context: click.Context) -> dict[str, Any]:
