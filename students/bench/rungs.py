@@ -126,7 +126,7 @@ def _drawn(
 
 
 def _outcome(done: Distilled, test: LabelledSet, cpu_s: float) -> RungFigures:
-    from students.distill.run import answer
+    from students.distill.answers import answer
     from students.runtime.load import load_student
 
     manifest = done.bundle.manifest

@@ -139,8 +139,8 @@ def _finished(
 ) -> dict[str, JudgedAnswers]:
     """Answer the test rows with each bundle as the router would."""
     from students.commands.evaluate import check_test_rows
+    from students.distill.answers import answer
     from students.distill.judge import judged
-    from students.distill.run import answer
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
 

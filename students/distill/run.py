@@ -7,7 +7,7 @@ router will: what is certified is what is served.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
@@ -17,25 +17,21 @@ import numpy as np
 import numpy.typing as npt
 
 from costmodel.money.pricing import now
-from students.certificate import Certificate, ClassPromise, NoCertificate
+from students.certificate import NoCertificate
 from students.certify.calibration import fit_temperature, ranking_kind
-from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
-from students.certify.thresholds import rungs_of
-from students.certify.uses import USES_FILE, row_ids, take_use
 from students.confidence import softmax
+from students.distill.answers import answer
+from students.distill.promise import certify_draft, usual_traffic
 from students.distill.students import Trained, train_student
-from students.errors import BadInputs, NotCertifiable
+from students.errors import BadInputs
 from students.label.labelled import MOST_UNUSABLE, LabelledSet
 from students.label.record import LabellingRecord
 from students.label.split import LEARNT, unlike
-from students.labels import NO_LABEL
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
 from students.runtime.probes import probe
-from students.runtime.protocol import Student
-from students.runtime.usual import Usual
 from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 from students.train.profiling import profile_student
@@ -45,7 +41,6 @@ Report = Callable[[str, int, int], None]
 
 STAGES = ("train", "calibrate", "certify", "evaluate", "profile", "write")
 NEEDED = (*LEARNT, "calibration", "test")
-BATCH = 256
 PROFILED_TEXTS = 1024
 
 
@@ -59,15 +54,6 @@ class Distilled:
     bundle: Bundle
     refusal: NoCertificate | None = None
     outlook: NoCertificate | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class StudentAnswers:
-    """What the student says of N texts: (N, K), (N,), (N,)."""
-
-    probabilities: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    confidence: npt.NDArray[np.float64]
 
 
 def distill(
@@ -151,9 +137,9 @@ def prove(
     manifest = _calibrated(task, manifest, folder, part)
     student = load_student(Bundle(folder, manifest))
     report("certify", 0, 1)
-    certificate, outlook = _certify(task, manifest, student, part, clock)
+    certificate, outlook = certify_draft(task, manifest, student, part, clock)
     manifest = manifest.model_copy(update={"certificate": certificate})
-    manifest = manifest.model_copy(update=_traffic(manifest, student, part))
+    manifest = manifest.model_copy(update=usual_traffic(manifest, student, part))
     report("evaluate", 0, 1)
     bill = manifest.labelling
     known = {text for name in LEARNT for text in part[name].texts}
@@ -178,20 +164,6 @@ def prove(
     bundle = publish(folder, manifest.model_copy(update=update))
     report("write", 1, 1)
     return Distilled(bundle, None, outlook) if certificate else Distilled(bundle, outlook)
-
-
-def answer(student: Student, texts: Sequence[str]) -> StudentAnswers:
-    """Ask the student as the router does, in batches."""
-    predictions = [
-        p for i in range(0, len(texts), BATCH) for p in student.predict(texts[i : i + BATCH])
-    ]
-    return StudentAnswers(
-        np.array([p.probabilities for p in predictions], np.float32).reshape(
-            len(texts), len(student.schema)
-        ),
-        np.array([p.label for p in predictions], np.int64),
-        np.array([p.confidence for p in predictions], np.float64),
-    )
 
 
 def take_parts(
@@ -278,102 +250,3 @@ def _calibrated(
         teacher = np.concatenate([rows.teacher, part["validation"].teacher])
         kind = ranking_kind(softmax(both, temperature), teacher)
     return manifest.model_copy(update={"temperature": temperature, "confidence": kind})
-
-
-def _certify(
-    task: Task,
-    manifest: Manifest,
-    student: Student,
-    part: Mapping[str, LabelledSet],
-    clock: Callable[[], datetime],
-) -> tuple[Certificate | None, NoCertificate | None]:
-    rows = part["calibration"]
-    answers = [rows.schema.names[i] if i != NO_LABEL else "" for i in rows.teacher]
-    looked_at = row_ids(rows.texts, answers)
-    use = take_use(
-        task.work_dir / USES_FILE, looked_at, manifest.artefact_sha256, task.promise, clock
-    )
-    unlabelled = answer(student, part["temperature"].texts)
-    said = answer(student, rows.texts)
-    try:
-        certified = certify(
-            said.confidence,
-            said.labels,
-            rows.teacher,
-            task.promise,
-            labels=rows.schema.names,
-            grid=grid_from_scores(unlabelled.confidence, unlabelled.labels),
-            use=use,
-        )
-    except NotCertifiable as error:
-        return None, _in_inputs(error.refusal, manifest, part)
-    return (
-        _certificate(certified, task, manifest, rows, use, clock),
-        _in_inputs(certified.outlook, manifest, part),
-    )
-
-
-def _traffic(
-    manifest: Manifest, student: Student, part: Mapping[str, LabelledSet]
-) -> dict[str, object]:
-    """Fix the ladder and what is usual, on rows without labels that no threshold was placed on."""
-    texts = part["temperature"].texts
-    said = answer(student, texts)
-    kept = said.confidence >= np.array(manifest.thresholds)[said.labels]
-    return {
-        "rungs": rungs_of(said.confidence[kept].tolist()),
-        "usual": Usual.of(texts, said.confidence, kept),
-    }
-
-
-def _in_inputs(
-    outlook: NoCertificate | None, manifest: Manifest, part: Mapping[str, LabelledSet]
-) -> NoCertificate | None:
-    """Say calibration rows in inputs to add, and in dollars at what one has cost so far."""
-    if outlook is None:
-        return None
-    bill = manifest.labelling
-    inputs = (bill.rows or bill.n) if bill else sum(len(one) for one in part.values())
-    usd = bill.usd / inputs if bill else None
-    return outlook.in_inputs(len(part["calibration"]) / inputs, usd)
-
-
-def _certificate(
-    certified: Certified,
-    task: Task,
-    manifest: Manifest,
-    rows: LabelledSet,
-    use: int,
-    clock: Callable[[], datetime],
-) -> Certificate:
-    return Certificate(
-        promise=task.promise.promise,
-        agreement=task.promise.agreement,
-        confidence=task.promise.confidence,
-        thresholds=certified.thresholds,
-        sampling=manifest.labelling.sampling if manifest.labelling else "rows",
-        n_calibration=certified.n_calibration,
-        n_unusable=int((~rows.usable).sum()),
-        n_accepted=certified.n_accepted,
-        disagreements=certified.disagreements,
-        agreement_lower_bound=certified.agreement_lower_bound,
-        coverage=certified.coverage,
-        method=certified.method,
-        teacher_model=manifest.teacher.model,
-        teacher_revision=manifest.teacher.revision,
-        teacher_mode=manifest.teacher.mode,
-        artefact_sha256=manifest.artefact_sha256,
-        calibration_sha256=rows.sha256,
-        use=use,
-        date=clock().date().isoformat(),
-        per_class=tuple(
-            ClassPromise(
-                label=one.label,
-                agreement=one.agreement,
-                n=one.n,
-                disagreements=one.disagreements,
-                agreement_lower_bound=one.agreement_lower_bound,
-            )
-            for one in certified.per_class
-        ),
-    )

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from router.cli import main
 from students.certify.calibration import fit_temperature
-from students.distill.run import answer
+from students.distill.answers import answer
 from students.errors import BadBundle, BadInputs
 from students.label.labelled import LabelledSet
 from students.label.record import (

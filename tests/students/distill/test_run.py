@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from students.certificate import NEVER
-from students.distill.run import STAGES, answer, distill, take_parts
+from students.distill.answers import answer
+from students.distill.run import STAGES, distill, take_parts
 from students.errors import BadInputs
 from students.runtime.bundle import LabellingBill, find_bundle
 from students.runtime.load import load_student

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from students.confidence import softmax
-from students.distill.run import answer, distill, take_parts
+from students.distill.answers import answer
+from students.distill.run import distill, take_parts
 from students.errors import BadBundle, BadTask
 from students.runtime.blend import Shares
 from students.runtime.bundle import Bundle

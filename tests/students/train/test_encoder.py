@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from students.distill.run import answer, distill, take_parts
+from students.distill.answers import answer
+from students.distill.run import distill, take_parts
 from students.errors import BadBundle, BadTask
 from students.runtime.bundle import Bundle, draft, hash_files
 from students.runtime.load import load_student

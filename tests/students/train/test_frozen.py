@@ -5,7 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from students.distill.run import answer, distill, take_parts
+from students.distill.answers import answer
+from students.distill.run import distill, take_parts
 from students.errors import BadTask
 from students.runtime.load import load_student
 from students.runtime.network import load_network, new_head

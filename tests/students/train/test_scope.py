@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from students.distill.run import answer, distill
+from students.distill.answers import answer
+from students.distill.run import distill
 from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime.load import load_student
