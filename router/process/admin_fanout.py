@@ -190,8 +190,8 @@ class Relay:
 
 def is_behind(state: State, wanted: State) -> bool:
     """Whether a worker has not followed a change that is in force at another one."""
-    return state["version"] < wanted["version"] or any(
-        state["tasks"][name]["version"] < task["version"] for name, task in wanted["tasks"].items()
+    return state["version"] != wanted["version"] or any(
+        state["tasks"][name]["version"] != task["version"] for name, task in wanted["tasks"].items()
     )
 
 

@@ -220,8 +220,11 @@ class Keeper:
 
     def _take(self, ruling: Ruling) -> None:
         follower = self._followers.get((ruling.task, ruling.bundle))
-        if follower is None or ruling.version < follower.ruling.version:
-            return  # an older one is of a store that was put back
+        if follower is None:
+            return
+        known = follower.ruling
+        if ruling.version < known.version and not ruling.verdict.as_careful_as(known.verdict):
+            return  # of a store that was put back or emptied: it may alarm, and clear nothing
         if ruling.verdict.orders != follower.ruling.verdict.orders:
             log.error(
                 "bundle %s of task %s: %s %s",

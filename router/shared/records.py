@@ -56,6 +56,12 @@ class Verdict(msgspec.Struct, frozen=True):
         """What makes it another verdict: figures change with every audit."""
         return self.escalate_all, self.threshold, self.reason
 
+    def as_careful_as(self, other: Verdict) -> bool:
+        """Whether it escalates all that another one does."""
+        if self.escalate_all or other.escalate_all:
+            return self.escalate_all
+        return (self.threshold or 0.0) >= (other.threshold or 0.0)
+
 
 class Ruling(msgspec.Struct, frozen=True):
     """The verdict in force on a bundle; `version` grows whenever its orders change."""

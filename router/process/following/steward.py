@@ -103,7 +103,7 @@ class Steward:
         await self._tell_keys()
         for wish in self._behind():
             async with self._changing:
-                await self._go(wish)
+                await self._go((wish.task, wish.name))
 
     async def change(self, task: Served, act: Callable[[], Awaitable[Model | None]]) -> None:
         """Do what an operator says with a task here, and have all others follow.
@@ -178,6 +178,7 @@ class Steward:
             raise Conflict("Another change was made meanwhile; look and try again.")
         self._followed[key] = written.version
         self._faults.pop(key, None)
+        await asyncio.to_thread(keeper.exchange)  # what was read before would lead back
 
     async def _follow_on(self) -> None:
         while True:
@@ -188,7 +189,10 @@ class Steward:
                 log.exception("what operators want could not be followed")
 
     def _behind(self) -> list[Wish]:
-        """Return the rows of this worker that are newer than what is in force here."""
+        """Return the rows of this worker that are not in force here.
+
+        A lower version counts, too: the store was emptied or put back.
+        """
         found = []
         for keeper in set(self._homes.values()):
             if keeper.wishes is None:
@@ -198,7 +202,7 @@ class Steward:
                 self._begun.add(keeper)
                 for wish in mine:
                     self._begin(wish)
-            found += [w for w in mine if w.version > self._followed.get((w.task, w.name), 0)]
+            found += [w for w in mine if w.version != self._followed.get((w.task, w.name), 0)]
         return found
 
     def _begin(self, wish: Wish) -> None:
@@ -212,9 +216,10 @@ class Steward:
                 wish.task or "all tasks", wish.name, base, ", ".join(wish.bases),
             )  # fmt: skip
 
-    async def _go(self, wish: Wish) -> None:
-        key = (wish.task, wish.name)
-        if wish.version <= self._followed.get(key, 0):
+    async def _go(self, key: Key) -> None:
+        keeper = self._keeper(key)
+        wish = keeper and keeper.wishes and keeper.wishes.get(key)  # as it is by now
+        if not wish or wish.version == self._followed.get(key, 0):
             return
         if key in self._faults and time.monotonic() < self._tried[key] + RETRY_S:
             return
@@ -290,6 +295,9 @@ class Steward:
         if keeper is not None:
             await asyncio.to_thread(keeper.exchange)
             await self.follow()
+            for key in self._followed:
+                if self._keeper(key) is keeper and key not in (keeper.wishes or {}):
+                    self._followed[key] = 0  # the store was emptied
         async with self._changing:
             yield
 

@@ -2,6 +2,7 @@
 
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -92,6 +93,17 @@ def test_a_store_that_was_emptied_clears_no_alarm(workers, tmp_path):
     worker.keeper.exchange()
     shutil.rmtree(tmp_path / "work")
     worker.audits(False)
+    assert worker.keeper.exchange()
+    assert worker.watch.alarmed
+
+
+def test_a_store_that_was_emptied_alarms_again(workers, tmp_path):
+    """Its versions begin anew: what is more careful counts all the same."""
+    (worker,) = workers()
+    ruling = worker.watch.ruling
+    worker.watch.ruling = msgspec.structs.replace(ruling, version=9)
+    shutil.rmtree(tmp_path / "work")
+    worker.audits(*[True] * 100)
     assert worker.keeper.exchange()
     assert worker.watch.alarmed
 

@@ -176,6 +176,22 @@ async def test_without_the_store_nothing_is_changed(worker, tmp_path):
     assert (await first.made.post("/v1/classify", {"text": "help"})).status == 200
 
 
+async def test_a_store_that_was_emptied_is_written_and_followed_again(worker, tmp_path):
+    """Versions begin anew; workers go on with what they have until the next change."""
+    first, second = await worker(), await worker()
+    await first.swap("b")
+    await first.raise_threshold(0.9)
+    await second.look()
+    shutil.rmtree(tmp_path / "work")
+    for one in (first, second):
+        await one.look()
+        assert one.serving.bundle == "b"
+    await first.swap("c")
+    await second.look()
+    assert first.serving == second.serving == Serving("c", previous="b", threshold=0.9)
+    assert second.steward.version("urgent") == 1
+
+
 async def test_of_two_operators_at_once_one_is_told_to_look_again(worker):
     """The row that was written first stays, and is followed."""
     first, second = await worker(), await worker()
