@@ -8,7 +8,6 @@ that does not let go of a connection that is over; a request in work is timed by
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -21,6 +20,7 @@ from router.http.cors import Cors
 from router.http.desk import CLOSE, Desk, error_body_of, reply_fields
 from router.http.exchange import Exchange, scope_of
 from router.http.observer import Observed, Observer
+from router.http.wire.deadline import Deadline
 from router.http.wire.head import Heads
 from router.http.wire.incoming import Incoming, Request
 from router.settings import Settings
@@ -85,8 +85,7 @@ class HttpConnection(asyncio.Protocol):
         self._request: Request | None = None
         """In work."""
         self._exchange: Exchange | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = self._deadline = math.inf
+        self._deadline = Deadline(self._loop, self._on_time)
         self._unread_timer: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -122,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
             self._desk.shut_out()
             self.give_up()
             return
-        self._within(self._settings.head_timeout_s)
+        self._deadline.set(self._settings.head_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell who works for this client, and stop waiting."""
@@ -132,9 +131,9 @@ class HttpConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.hang_up()
         self._end_observed()
-        for timer in (self._timer, self._unread_timer):
-            if timer is not None:
-                timer.cancel()
+        self._deadline.cancel()
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read, or hold what comes while a request is in work."""
@@ -180,7 +179,7 @@ class HttpConnection(asyncio.Protocol):
             begun = (observer.begin(request) for observer in self._observers)
             self._observed = [observed for observed in begun if observed is not None]
         self._in_head = self._in_body = False
-        self._deadline = math.inf
+        self._deadline.clear()
         if self._cors is not None and (fields := self._cors.preflight(request.head)) is not None:
             self.answer(204, fields, b"")
             return
@@ -194,12 +193,12 @@ class HttpConnection(asyncio.Protocol):
             self._began = self._loop.time()
         if head is not None and not self._in_body:
             self._in_head, self._in_body = False, True
-            self._within(self._settings.body_timeout_s)
+            self._deadline.set(self._settings.body_timeout_s)
             if head.waits:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         elif head is None and self._incoming.unread and not self._in_head:
             self._in_head = True
-            self._within(self._settings.head_timeout_s)
+            self._deadline.set(self._settings.head_timeout_s)
 
     def _go_on(self) -> None:
         """Read what was held, in a tick of its own."""
@@ -255,7 +254,7 @@ class HttpConnection(asyncio.Protocol):
         if self._closes:
             self._close()
             return
-        self._within(self._keep_alive_s)
+        self._deadline.set(self._keep_alive_s)
         self._go_on()
 
     def give_up(self) -> None:
@@ -332,7 +331,7 @@ class HttpConnection(asyncio.Protocol):
         self._over = True
         if not self._transport.is_closing():
             self._transport.write_eof()
-        self._within(self._settings.body_timeout_s)
+        self._deadline.set(self._settings.body_timeout_s)
 
     def _close(self) -> None:
         if self._incoming.unread and not self._over:
@@ -340,27 +339,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._over = True
         self._transport.close()
-        self._within(self._settings.answer_timeout_s)
-
-    def _within(self, seconds: float) -> None:
-        """Wait for so long from now on. The timer is moved only when it would fire too late."""
-        self._deadline = self._loop.time() + seconds
-        if self._deadline < self._fires_at and not self.disconnected:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        self._fires_at = self._deadline
-        self._timer = self._loop.call_at(self._deadline, self._on_time)
+        self._deadline.set(self._settings.answer_timeout_s)
 
     def _on_time(self) -> None:
-        self._timer, self._fires_at = None, math.inf
-        if self._deadline == math.inf:  # in work
-            return
-        if self._loop.time() < self._deadline:
-            self._set_timer()
-        elif self._in_body and not self._over:
+        if self._in_body and not self._over:
             limit = self._settings.body_timeout_s
             self._refuse(SlowBody(f"The body did not arrive within {limit:g} s; send it at once."))
         else:
