@@ -17,7 +17,6 @@ from typing import Protocol
 from costmodel.money.pricing import Price
 from router.booking import Booking, TextKeeping
 from router.clock import Clock
-from router.departure import WhileThere
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Refusal, Unavailable
 from router.in_flight import InFlight
 from router.ledger.entry import Ledger
@@ -42,6 +41,7 @@ from router.student.batcher import Scored
 from router.student.loaded import ModelSlot
 from router.teacher.bill import Bill
 from router.teacher.budget import Budget
+from router.teacher.departure import WhileThere
 from router.teacher.guard import Escalated, EscalationFailed, EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics

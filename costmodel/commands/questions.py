@@ -209,7 +209,7 @@ def forecast(
 ) -> None:  # fmt: skip
     """Hold what was projected against what the ledger says was paid, line by line."""
     from costmodel.inputs.changes import parse_changes
-    from costmodel.inputs.ledger_log import read_traffic
+    from costmodel.inputs.ledger.traffic import read_traffic
     from costmodel.inputs.taskfile import read_deployment
     from costmodel.plan.forecast import against_ledger, read_actual
     from costmodel.report.questions import forecast_table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.inputs.ledger_database import is_database
+from costmodel.inputs.ledger.database import is_database
 
 if TYPE_CHECKING:
     from costmodel.report.tables import PageTable

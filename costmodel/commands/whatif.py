@@ -190,7 +190,7 @@ def _deployment(path: Path, options: dict[str, Any]) -> Deployment:
 
     changes = parse_changes(options["settings"])
     if options["ledger_path"]:
-        from costmodel.inputs.ledger_log import observed, read_traffic
+        from costmodel.inputs.ledger.traffic import observed, read_traffic
 
         measured = read_deployment(path, options["bundle"])
         deployment = observed(measured, read_traffic(options["ledger_path"], measured.name))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from costmodel.bill.projection import Projection
 from costmodel.errors import BadProjection
-from costmodel.inputs.ledger_database import is_database, read_paid
-from costmodel.inputs.ledger_log import TrafficLog
+from costmodel.inputs.ledger.database import is_database, read_paid
+from costmodel.inputs.ledger.traffic import TrafficLog
 from costmodel.money.pricing import HOURS_PER_MONTH
 
 MONTH_S = HOURS_PER_MONTH * 3600.0

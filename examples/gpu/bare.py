@@ -25,11 +25,11 @@ import numpy as np
 from card import matrix_flops, utilisation
 
 from students.runtime.bundle import read_bundle
+from students.runtime.encoders.shapes import SIZES
 from students.runtime.load import load_student
-from students.runtime.shapes import SIZES
 
 if TYPE_CHECKING:
-    from students.runtime.encoder import EncoderStudent
+    from students.runtime.encoders.encoder import EncoderStudent
 
 STEP, TOLERANCE = 1.3, 0.1
 LATE_S = 1.0

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from students.certificate import NEVER, Certificate
 from students.runtime.bundle import Bundle, Manifest, draft, hash_files, publish
-from students.runtime.encoder import TOKENIZER
+from students.runtime.encoders.encoder import TOKENIZER
 from students.task import load_task
 from students.teachers import make_teacher
 from students.teachers.protocol import TeacherDescriptor
@@ -97,7 +97,7 @@ def make_student(kind: Kind, lengths: Sequence[int], n_texts: int, folder: Path)
     import torch
     import transformers
 
-    from students.runtime.network import EncoderNetwork, save_network, without_pooler
+    from students.runtime.encoders.network import EncoderNetwork, save_network, without_pooler
 
     torch.manual_seed(0)
     if kind.folder is None:

@@ -17,7 +17,6 @@ import msgspec
 
 from router.api.answer_shape import Shape
 from router.api.chat_question import ChatQuestion, ChatQuestions, NoQuestion
-from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
 from router.errors import BadRequest, UnknownModel
 from router.http.edge import parse
@@ -37,6 +36,8 @@ from router.schemas import (
     ToolCall,
     Usage,
 )
+from router.service.served import Served
+from router.service.service import Service, refuse_student_only
 from students.prompt import content_of
 
 SURFACE = "chat"

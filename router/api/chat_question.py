@@ -9,9 +9,9 @@ import msgspec
 
 from router.api.answer_shape import OtherShape, Shape, shape_of
 from router.api.chat_fields import DEFAULTS, plain_message, says_nothing
-from router.api.tasks import Served
 from router.errors import BadRequest
 from router.schemas import ABSENT, ChatRequest
+from router.service.served import Served
 from students.prompt import Template
 from students.task import Task
 

@@ -8,13 +8,14 @@ import msgspec
 import numpy as np
 
 from router.api.lists import answer_all, id_in_list
-from router.api.tasks import Served, Service
 from router.errors import BadRequest, Refusal
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
 from router.provenance import provenance, provenance_fields, provenance_fields_of_many
 from router.request import Answer, Ask
 from router.schemas import Classified, ClassifiedList, ClassifyRequest, FailedItem, ItemError
+from router.service.served import Served
+from router.service.service import Service
 
 SURFACE = "classify"
 PROBE = "x"

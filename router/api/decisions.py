@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from router.api.tasks import Served, Service, refuse_student_only
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single, limits_in
 from router.provenance import provenance, provenance_fields
 from router.request import Answer
 from router.schemas import Provenance
+from router.service.served import Served
+from router.service.service import Service, refuse_student_only
 from students.prompt import Prompt, Template
 
 SURFACE = "systemone"

@@ -11,13 +11,13 @@ import time
 
 import msgspec
 
-from router.api.tasks import Service
 from router.clock import Clock
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
 from router.ledger.feedback import Source, Verdict
 from router.schemas import FeedbackRequest, FeedbackTaken
+from router.service.service import Service
 
 _HELP = (
     'Send {"id": "…", "gold": "…"} with one of the labels, or {"id": "…", "correct": true}; also '

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from router.api.tasks import Served
 from router.errors import BadRequest, Overloaded, Refusal
 from router.http.hot_route import Call
 from router.request import Answer, Ask
+from router.service.served import Served
 
 AskFor = Callable[[str], Ask]
 """Puts one text in the pipeline's terms.

@@ -1,18 +1,18 @@
 """Surfaces that only a teacher answers: POST /v1/completions, /v1/embeddings, /v1/responses.
 
-No student speaks for them; they are passed on by the rules of `router.api.passthrough`, so that an
-application which changed its base URL goes on working.
+No student speaks for them; they are passed on by the rules of `router.service.passthrough`, so that
+an application which changed its base URL goes on working.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from router.api.tasks import Service, refuse_student_only
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
 from router.schemas import PassedEnvelope
+from router.service.service import Service, refuse_student_only
 
 PASSED_ON = ("/completions", "/embeddings", "/responses")
 """Below /v1, as below the teacher's base URL."""

@@ -7,9 +7,9 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
-from router.api.tasks import Service
 from router.errors import Refusal, Unavailable, UnknownModel
 from router.http.desk import error_body_of
+from router.service.service import Service
 
 
 def cold_routes(service: Service) -> APIRouter:

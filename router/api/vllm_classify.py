@@ -11,7 +11,6 @@ from functools import partial
 import msgspec
 
 from router.api.lists import answer_all, answers_in
-from router.api.tasks import Served, Service, refuse_student_only
 from router.clock import Clock
 from router.errors import Refusal, UnknownModel
 from router.http.edge import parse
@@ -19,6 +18,8 @@ from router.http.hot_route import Call, Reply, Single, limits_in
 from router.provenance import provenance_fields, provenance_fields_of_many
 from router.request import Answer
 from router.schemas import Usage, VllmClass, VllmClasses, VllmClassifyRequest
+from router.service.served import Served
+from router.service.service import Service, refuse_student_only
 
 SURFACE = "vllm_classify"
 _HELP = 'Send {"model": task, "input": text or list of texts}, as to vLLM.'

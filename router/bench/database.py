@@ -218,7 +218,7 @@ async def _shipped(port: int) -> None:
 
 
 def _reading(url: str, rows: int) -> dict[str, Any]:
-    from costmodel.inputs.ledger_log import read_traffic
+    from costmodel.inputs.ledger.traffic import read_traffic
     from router.database.connection import connect
     from router.ledger.merged import totals_of
 

@@ -15,10 +15,10 @@ import click
 if TYPE_CHECKING:
     import socket
 
-    from router.api.tasks import Service
     from router.process.compose import LoadStudent
     from router.process.following.steward import Steward
     from router.process.server import Admin
+    from router.service.service import Service
     from router.settings import Settings
     from router.worker_share import Share
     from students.runtime.bundle import Bundle

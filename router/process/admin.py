@@ -26,7 +26,6 @@ from starlette.requests import Request
 from costmodel.errors import CostModelError
 from costmodel.web.server import WhatIf
 from router.api.probes import refuse, refuse_http
-from router.api.tasks import Served, Service
 from router.errors import BadRequest, Conflict, Refusal, RouterError, UnknownModel
 from router.http.edge import App, Receive, Send
 from router.http.key_gate import KeyGate
@@ -41,6 +40,8 @@ from router.process.board.sign_in import SignIn
 from router.process.candidate import candidate_routes
 from router.process.following.steward import Steward
 from router.process.following.task_state import TaskState, state_of
+from router.service.served import Served
+from router.service.service import Service
 from router.student.loaded import Model
 from students.errors import BadBundle
 

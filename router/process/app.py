@@ -22,7 +22,6 @@ from router.api.feedback import Feedback
 from router.api.openapi import describe
 from router.api.pass_on import PASSED_ON, PassOn
 from router.api.probes import cold_routes, refuse, refuse_http
-from router.api.tasks import Service
 from router.api.vllm_classify import VllmClassify
 from router.errors import Refusal
 from router.http.desk import Desk, native_error, openai_error
@@ -30,6 +29,7 @@ from router.http.edge import Edge
 from router.http.hot_route import HotRoute
 from router.http.key_gate import KeyGate
 from router.process.following.steward import Steward
+from router.service.service import Service
 
 
 class RouterApp(FastAPI):

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.api.tasks import Served, Service
 from router.errors import BadSettings, Conflict, RouterError
 from router.promise.duel import Outlook
+from router.service.served import Served
+from router.service.service import Service
 from router.shadow import Shadow
 from router.student.loaded import Model
 from students.runtime.bundle import name_latest

@@ -18,8 +18,6 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import MachinePrice, Price, TokenUsage, now
-from router.api.passthrough import Passthrough
-from router.api.tasks import ReadKeys, Served, Service
 from router.booking import TextKeeping
 from router.errors import BadSettings
 from router.keys.ring import KeyRing
@@ -37,6 +35,9 @@ from router.process.following.steward import SERVING
 from router.promise.earlier import taking_over
 from router.promise.hints import InputHints
 from router.promise.watch import Watch, judge_of
+from router.service.passthrough import Passthrough
+from router.service.served import Served
+from router.service.service import ReadKeys, Service
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory

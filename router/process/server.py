@@ -23,7 +23,6 @@ from typing import cast
 
 import uvicorn
 
-from router.api.tasks import Service
 from router.errors import BadSettings
 from router.http.admission import Admission
 from router.http.cors import Cors
@@ -34,6 +33,7 @@ from router.http.observer import Observer
 from router.http.wire.connection import HttpConnection
 from router.http.wire.head import Heads
 from router.process.app import hot_routes
+from router.service.service import Service
 from router.settings import Settings
 from router.telemetry.metrics import Reading
 

@@ -23,15 +23,15 @@ from pydantic import JsonValue
 from students.distill.run import Distilled, Report, prove
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
-from students.runtime import int8, onnx
 from students.runtime.bundle import Bundle, Family, Manifest, draft, hash_files
-from students.runtime.encoder import BATCH, TOKENIZER, Tokenizing, pad
+from students.runtime.encoders import int8, onnx
+from students.runtime.encoders.encoder import BATCH, TOKENIZER, Tokenizing, pad
 from students.runtime.load import LINEAR_WEIGHTS
 from students.runtime.scope import SCOPE_FILE
 from students.task import Task
 
 if TYPE_CHECKING:
-    from students.runtime.network import EncoderNetwork
+    from students.runtime.encoders.network import EncoderNetwork
 
 QUANTISING_TEXTS = 512
 """Texts whose activations set the int8 ranges."""
@@ -182,7 +182,7 @@ def _network(bundle: Bundle) -> EncoderNetwork:
             "student is exported, or a blend with one (a linear student is already compiled for "
             "the CPU)"
         )
-    from students.runtime.network import load_network
+    from students.runtime.encoders.network import load_network
 
     return load_network(bundle.path, len(bundle.manifest.labels))
 

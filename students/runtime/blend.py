@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from students.confidence import Kind
 from students.errors import BadBundle
 from students.labels import Prediction
-from students.runtime.encoder import EncoderStudent, predictions
+from students.runtime.encoders.encoder import EncoderStudent, predictions
 from students.runtime.linear import LinearWeights
 
 

@@ -10,7 +10,7 @@ from students.runtime.probes import check_drift
 from students.runtime.protocol import Student
 
 if TYPE_CHECKING:
-    from students.runtime.encoder import EncoderStudent
+    from students.runtime.encoders.encoder import EncoderStudent
     from students.runtime.linear import LinearWeights
 
 WEIGHTS = "weights.safetensors"
@@ -101,8 +101,14 @@ def _blend(bundle: Bundle, device: str) -> Student:
 
 
 def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
-    from students.runtime.encoder import BATCH, PASS_TOKENS, EncoderStudent, Forward, Tokenizing
-    from students.runtime.shapes import SIZES, ShapedForward
+    from students.runtime.encoders.encoder import (
+        BATCH,
+        PASS_TOKENS,
+        EncoderStudent,
+        Forward,
+        Tokenizing,
+    )
+    from students.runtime.encoders.shapes import SIZES, ShapedForward
 
     manifest = bundle.manifest
     try:
@@ -116,7 +122,7 @@ def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
     batch, streams = BATCH, 1
     pass_tokens: int | None = PASS_TOKENS
     if runtime == "encoder":
-        from students.runtime.network import CudaGraphs, TorchForward, load_network
+        from students.runtime.encoders.network import CudaGraphs, TorchForward, load_network
 
         network = load_network(bundle.path, len(manifest.labels))
         if device.startswith("cuda"):
@@ -126,11 +132,11 @@ def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
         else:
             forward = TorchForward(network, device)
     elif runtime == "encoder-onnx":
-        from students.runtime.onnx import OnnxForward
+        from students.runtime.encoders.onnx import OnnxForward
 
         forward = OnnxForward(bundle.path)
     elif runtime == "encoder-int8":
-        from students.runtime import int8
+        from students.runtime.encoders import int8
 
         on_each_core = int8.Int8Forward(bundle.path)
         forward, batch, streams = on_each_core, int8.BATCH, on_each_core.streams

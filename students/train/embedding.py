@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 
 from students.errors import BadInputs
-from students.runtime.encoder import pad
-from students.runtime.network import EncoderNetwork
+from students.runtime.encoders.encoder import pad
+from students.runtime.encoders.network import EncoderNetwork
 from students.train.progress import Progress
 
 Float32 = npt.NDArray[np.float32]

@@ -25,7 +25,7 @@ from torch import nn
 from students.certify.calibration import calibrated_kl
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
-from students.runtime.network import new_head
+from students.runtime.encoders.network import new_head
 from students.train.embedding import embed, fingerprint, opened
 from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
 from students.train.profiling import one_core

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from students.runtime.encoder import pad
+from students.runtime.encoders.encoder import pad
 from students.train.progress import Progress
 
 Float32 = npt.NDArray[np.float32]

@@ -22,10 +22,11 @@ from safetensors.numpy import save_file
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import PriceSpec
-from router.api.tasks import Served, Service
 from router.ledger.entry import MemoryLedger
 from router.pipeline import Pipeline
 from router.process.app import create_app
+from router.service.served import Served
+from router.service.service import Service
 from router.settings import Settings
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot

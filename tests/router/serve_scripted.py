@@ -15,11 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import TokenUsage, now
-from router.api.tasks import Served, Service
 from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
 from router.process.app import create_app
 from router.process.server import bind, serve
+from router.service.served import Served
+from router.service.service import Service
 from router.settings import load_settings
 from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot

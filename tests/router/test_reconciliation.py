@@ -11,10 +11,11 @@ from decimal import Decimal
 import pytest
 
 from costmodel.money.pricing import TokenUsage
-from router.api.passthrough import Passthrough
-from router.api.tasks import Served, Service
 from router.policy import Route
 from router.process.app import create_app
+from router.service.passthrough import Passthrough
+from router.service.served import Served
+from router.service.service import Service
 from router.settings import Settings
 from router.teacher.adaptive_limit import AdaptiveLimit
 from router.teacher.guard import EscalationGuard

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import msgspec
 
-from router.api.tasks import Service
 from router.errors import BadLedger
 from router.process.board.cards import BundleCard, cards_of
 from router.process.board.saving import SavedSoFar, SavingReader
 from router.process.board.spending import SpendingSums, SpentSoFar
 from router.process.board.suspects import Suspect, SuspectList
+from router.service.service import Service
 from router.shared.records import Audit, Event, StoreAway
 from router.shared.store import Store
 from students.task import Task

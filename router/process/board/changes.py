@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from router.api.tasks import Service
 from router.process.admin_door import Change
+from router.service.service import Service
 from router.shared.records import Event, Figure, StoreAway
 
 KIND = "operator"

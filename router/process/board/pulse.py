@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from router.api.tasks import Service
+from router.service.service import Service
 from router.telemetry.counters import TallyReading
 
 

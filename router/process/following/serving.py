@@ -6,7 +6,7 @@ from typing import Self
 
 import msgspec
 
-from router.api.tasks import Served
+from router.service.served import Served
 
 
 class Serving(msgspec.Struct, frozen=True):

@@ -18,11 +18,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from router.api.tasks import Served, Service
 from router.errors import Conflict, RouterError, Unavailable
 from router.keys.ring import KeyFile
 from router.process.candidate import Candidacy
 from router.process.following.serving import Serving
+from router.service.served import Served
+from router.service.service import Service
 from router.shared.keeper import Keeper
 from router.shared.records import Event, StoreAway, Wish
 from router.shared.wishes import join, want

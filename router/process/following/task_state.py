@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from router.api.tasks import Served
 from router.process.following.steward import Steward
+from router.service.served import Served
 from router.shared.records import Figure
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from costmodel.commands.whatif import whatif
-from costmodel.inputs.ledger_log import read_traffic
+from costmodel.inputs.ledger.traffic import read_traffic
 from costmodel.inputs.taskfile import read_deployment
 from costmodel.plan.forecast import against_ledger, read_actual
 from costmodel.whatif import project_deployment

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from router.api.passthrough import Passthrough
-from router.api.tasks import Served
 from router.process.app import create_app
+from router.service.passthrough import Passthrough
+from router.service.served import Served
 
 
 @pytest.fixture

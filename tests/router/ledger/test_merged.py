@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from costmodel.inputs.ledger_log import read_traffic
+from costmodel.inputs.ledger.traffic import read_traffic
 from costmodel.plan.forecast import read_actual
 from router.commands.ledger import ledger
 from router.errors import BadDatabase, BadLedger

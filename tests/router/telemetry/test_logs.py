@@ -8,12 +8,13 @@ import time
 
 import pytest
 
-from router.api.passthrough import Passthrough
-from router.api.tasks import Served, Service
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin import create_admin
 from router.process.app import create_app
 from router.process.following.steward import Steward
+from router.service.passthrough import Passthrough
+from router.service.served import Served
+from router.service.service import Service
 from router.settings import Settings
 from router.telemetry.logs import JsonFormatter
 from students.testing import ScriptedTeacher

@@ -215,7 +215,7 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_extra(
 ):
     """An operator who swaps in such a bundle reads what the router lacks."""
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, "students.runtime.network", raising=False)
+    monkeypatch.delitem(sys.modules, "students.runtime.encoders.network", raising=False)
     with draft(tmp_path / "bundles") as folder:
         (folder / "weights.safetensors").write_bytes(b"weights")
         config = {"max_length": 16, "pad_id": 0}

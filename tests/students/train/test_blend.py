@@ -9,8 +9,8 @@ from students.distill.run import distill, take_parts
 from students.errors import BadBundle, BadTask
 from students.runtime.blend import Shares
 from students.runtime.bundle import Bundle
+from students.runtime.encoders.network import load_network
 from students.runtime.load import load_student
-from students.runtime.network import load_network
 from students.teachers.protocol import TeacherDescriptor
 from students.train.blend import blend
 from students.train.encoder import load_base

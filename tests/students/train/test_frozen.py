@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from students.distill.answers import answer
 from students.distill.run import distill, take_parts
 from students.errors import BadTask
+from students.runtime.encoders.network import load_network, new_head
 from students.runtime.load import load_student
-from students.runtime.network import load_network, new_head
 from students.teachers.protocol import TeacherDescriptor
 from students.train.embedding import EmbeddingCache, embed, fingerprint
 from students.train.encoder import load_base, tokenizing
@@ -56,7 +56,7 @@ def test_the_encoder_is_left_as_it_was(frozen, tiny_encoder):
 @pytest.mark.parametrize("hidden", [0, 16])
 def test_either_head_reads_back(hidden, tiny_encoder, tmp_path):
     """A linear and a hidden head are told apart by their weights alone."""
-    from students.runtime.network import save_network
+    from students.runtime.encoders.network import save_network
 
     network, _, _ = load_base(tiny_encoder, 3, 0)
     network.head = new_head(network.width, hidden, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from students.runtime.shapes import SIZES, ShapedForward
+from students.runtime.encoders.shapes import SIZES, ShapedForward
 
 PAD = 7
 
@@ -72,7 +72,7 @@ def test_a_padded_batch_gives_the_logits_of_the_network():
     import torch
     from transformers import BertConfig, BertModel
 
-    from students.runtime.network import EncoderNetwork, TorchForward
+    from students.runtime.encoders.network import EncoderNetwork, TorchForward
 
     torch.manual_seed(0)
     config = BertConfig(
@@ -94,7 +94,7 @@ def test_recorded_graphs_give_the_logits_of_the_network_on_a_gpu():
     import torch
     from transformers import BertConfig, BertModel
 
-    from students.runtime.network import CudaGraphs, EncoderNetwork, TorchForward
+    from students.runtime.encoders.network import CudaGraphs, EncoderNetwork, TorchForward
 
     if not torch.cuda.is_available():
         pytest.skip("no GPU here")

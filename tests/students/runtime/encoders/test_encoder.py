@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from students.labels import LabelSchema
-from students.runtime.encoder import EncoderStudent, cut
+from students.runtime.encoders.encoder import EncoderStudent, cut
 
 SCHEMA = LabelSchema(("even", "odd"))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, with_changes
-from costmodel.inputs.ledger_database import is_database, read_sums
+from costmodel.inputs.ledger.database import is_database, read_sums
 
 DAY_S = 86_400.0
 LEAST_SECONDS = 60.0

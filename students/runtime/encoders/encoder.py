@@ -1,8 +1,7 @@
 """An encoder student at serving time: tokens, batches of like length, logits, calibrated answers.
 
-Who computes the logits is an argument: torch (`students.runtime.network`), OpenVINO in int8
-(`students.runtime.int8`) or ONNX Runtime (`students.runtime.onnx`). Everything around it is the
-same.
+Who computes the logits is an argument: torch (`network` beside this), OpenVINO in int8 (`int8`) or
+ONNX Runtime (`onnx`). Everything around it is the same.
 """
 
 from __future__ import annotations

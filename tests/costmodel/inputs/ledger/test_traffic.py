@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from costmodel.errors import BadProjection
-from costmodel.inputs.ledger_log import observed, read_traffic
+from costmodel.inputs.ledger.traffic import observed, read_traffic
 from costmodel.inputs.taskfile import read_deployment
 from costmodel.whatif import project_deployment
 from router.ledger.entry import Entry

@@ -10,16 +10,16 @@ import asyncio
 import logging
 from decimal import Decimal
 
-from router.api.way_back import WayBack
 from router.clock import Clock
-from router.departure import WhileThere
 from router.errors import DeadlinePassed, Overloaded, OverQuota, Refusal, Unavailable
 from router.http.hot_route import Call
 from router.in_flight import InFlight
 from router.pipeline import CLOSE_S, Pipeline
 from router.policy import Reason
 from router.request import Ask, Run
+from router.service.way_back import WayBack
 from router.teacher.bill import Bill
+from router.teacher.departure import WhileThere
 from router.teacher.guard import EscalationFailed
 from router.teacher.headers import headers_there
 from router.teacher.pass_guard import FIRST_BYTE_S, MAX_WAIT_S, PAUSE_S, PassGuard, count

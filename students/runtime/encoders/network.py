@@ -122,7 +122,7 @@ class TorchForward:
 class CudaGraphs:
     """Records the network for one shape after another; the graphs share their memory.
 
-    Call it as `record` of `students.runtime.shapes.ShapedForward`.
+    Call it as `record` of `students.runtime.encoders.shapes.ShapedForward`.
     """
 
     def __init__(self, network: EncoderNetwork, device: str) -> None:

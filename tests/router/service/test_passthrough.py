@@ -9,11 +9,11 @@ import json
 import pytest
 from aiohttp import web
 
-from router.api.passthrough import Passthrough
-from router.api.tasks import Served
 from router.policy import Reason, Route
 from router.process.app import create_app
 from router.process.server import Admin, bind
+from router.service.passthrough import Passthrough
+from router.service.served import Served
 from router.settings import Settings
 
 pytestmark = pytest.mark.e2e

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from platform import python_version
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from router.api.passthrough import Passthrough
 from router.clock import Clock
 from router.errors import (
     BadRequest,
@@ -29,18 +25,17 @@ from router.keys.ring import KeyRing, KeySpec
 from router.ledger.entry import Ledger
 from router.ledger.feedback import FeedbackBox, MemoryFeedback
 from router.notify.sender import Sender
-from router.pipeline import Pipeline
 from router.promise.watch import Watch
 from router.request import Ask
+from router.service.passthrough import Passthrough
+from router.service.readings import readings
+from router.service.served import Served
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.purser import Purser
-from router.teacher.bulkhead import Bulkhead
 from router.telemetry.exposition import Exposition
-from router.telemetry.metrics import Metrics, Read, Reading
+from router.telemetry.metrics import Metrics
 from router.worker_share import Share
-from students.task import Task
-from students.texts.store import TextWriter
 
 ReadKeys = Callable[[], Sequence[KeySpec]]
 """Reads the API keys as they are now.
@@ -50,32 +45,7 @@ Raises:
 """
 log = logging.getLogger(__name__)
 _TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_BUILD: dict[tuple[str, ...], float] = {(version("raisehand"), python_version()): 1.0}
 PROBE_TEXT = "Is anybody there?"
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """One task in service. `passthrough` is None where nothing is passed on to its teacher."""
-
-    task: Task
-    pipeline: Pipeline
-    passthrough: Passthrough | None = None
-    words: tuple[str, ...] = field(init=False)
-    """The teacher's word for each label, found once: it is asked for with every answer."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "words", self.task.answers)
-
-    @property
-    def bulkheads(self) -> tuple[Bulkhead, ...]:
-        """What limits the calls to the teacher: escalations, and what is passed on."""
-        own = self.pipeline.guard.bulkhead
-        return (own,) if self.passthrough is None else (own, self.passthrough.guard.bulkhead)
-
-    def passes_on(self, model: str) -> bool:
-        """Whether calls for a model are passed on to this task's teacher."""
-        return self.passthrough is not None and model in self.passthrough.models
 
 
 class Service:
@@ -130,166 +100,7 @@ class Service:
             sender.start()
         if self._purser is not None:
             self._purser.start()
-        self.metrics.watch(
-            [
-                Reading(
-                    "raisehand_build_info",
-                    "Version that runs; always 1.",
-                    lambda: _BUILD,
-                    labels=("version", "python"),
-                ),
-                Reading(
-                    "raisehand_bundle_info",
-                    "Bundles in service: `current`, `canary`, `previous`; always 1.",
-                    self._bundles,
-                    labels=("task", "bundle", "role"),
-                ),
-                Reading(
-                    "raisehand_queue_depth",
-                    "Texts waiting for a student.",
-                    self._by_task(
-                        lambda served: sum(m.batcher.depth for m in served.pipeline.slot.models)
-                    ),
-                    labels=("task",),
-                ),
-                Reading(
-                    "raisehand_teacher_inflight",
-                    "Teacher calls in flight, those passed on included.",
-                    self._by_task(
-                        lambda served: sum(bulkhead.inflight for bulkhead in served.bulkheads)
-                    ),
-                    labels=("task",),
-                ),
-                Reading(
-                    "raisehand_teacher_limit",
-                    "Teacher calls that may be in flight; falls while the teacher is congested.",
-                    self._by_task(
-                        lambda served: sum(bulkhead.limit for bulkhead in served.bulkheads)
-                    ),
-                    labels=("task",),
-                ),
-                Reading(
-                    "raisehand_teacher_refusal_ratio",
-                    "Share of escalations that the throttle refuses now.",
-                    self._by_task(
-                        lambda served: served.pipeline.guard.throttle.refusal_probability
-                    ),
-                    labels=("task",),
-                ),
-                Reading(
-                    "raisehand_ledger_dropped_total",
-                    "Ledger entries that were lost.",
-                    lambda: self.ledger.dropped,
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_ledger_backlog",
-                    "Ledger entries that wait to be stored.",
-                    lambda: self.ledger.backlog.entries,
-                ),
-                Reading(
-                    "raisehand_ledger_backlog_age_seconds",
-                    "Age of the oldest ledger entry that waits to be stored.",
-                    lambda: self.ledger.backlog.oldest_s,
-                ),
-                Reading(
-                    "raisehand_ledger_write_errors_total",
-                    "Times that ledger entries could not be stored and were tried again.",
-                    lambda: self.ledger.backlog.errors,
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_promise_broken",
-                    "Bundles whose audits say that their certificate no longer holds.",
-                    lambda: sum(watch.alarmed for watch in self.watches()),
-                ),
-                Reading(
-                    "raisehand_audit_e_value",
-                    "Largest evidence against a certificate, of all workers' audits; the alarm is "
-                    "at 40, and higher after each alarm.",
-                    lambda: max(
-                        (watch.figure("e_value", 1.0) for watch in self.watches()), default=1.0
-                    ),
-                ),
-                Reading(
-                    "raisehand_input_shift",
-                    "How far the last 1,000 requests of a signal are from the usual (population "
-                    "stability index); a hint, no guarantee.",
-                    self._shifts,
-                    labels=("task", "signal"),
-                ),
-                Reading(
-                    "raisehand_promise_rung",
-                    "Highest rung of the ladder that is in force; 0: as certified.",
-                    lambda: max((watch.figure("rung") for watch in self.watches()), default=0.0),
-                ),
-                Reading(
-                    "raisehand_promise_threshold",
-                    "Confidence below which audits have the teacher asked; 0: as certified, "
-                    "1: always.",
-                    lambda: max((watch.floor for watch in self.watches()), default=0.0),
-                ),
-                Reading(
-                    "raisehand_rung_evidence_ratio",
-                    "Evidence that a lower threshold keeps the promise again, of what brings the "
-                    "ladder down (1), of the bundle that has the least; 1 where none waits.",
-                    lambda: min((watch.proved for watch in self.watches()), default=1.0),
-                ),
-                Reading(
-                    "raisehand_audits_lost_total",
-                    "Answers drawn for an audit that could not be compared.",
-                    self._audits_lost,
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_texts_stored_total",
-                    "Texts kept, where the task keeps any.",
-                    lambda: sum(writer.stored for writer in self._text_writers()),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_texts_expired_total",
-                    "Kept texts deleted because of their age.",
-                    lambda: sum(writer.expired for writer in self._text_writers()),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_texts_dropped_total",
-                    "Texts that should have been kept and were not: their file was not writable.",
-                    lambda: sum(writer.dropped for writer in self._text_writers()),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_webhooks_delivered_total",
-                    "Events that a receiver took.",
-                    lambda: sum(sender.delivered for sender in self.senders),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_webhook_failures_total",
-                    "Attempts to tell a receiver that it did not take; they are repeated.",
-                    lambda: sum(sender.failures for sender in self.senders),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_webhooks_given_up_total",
-                    "Events that a receiver did not take for a day.",
-                    lambda: sum(sender.given_up for sender in self.senders),
-                    counter=True,
-                ),
-                Reading(
-                    "raisehand_shared_store_up",
-                    "Whether the store that all workers share can be used; 0: the last rulings "
-                    "stay in force.",
-                    lambda: not any(keeper.away for keeper in self._links),
-                ),
-                Reading(
-                    "raisehand_shared_backlog",
-                    "Audits that wait for the shared store.",
-                    lambda: sum(keeper.waiting for keeper in self._links),
-                ),
-            ]
-        )
+        self.metrics.watch(readings(self))
 
     @property
     def clock(self) -> Clock:
@@ -303,15 +114,6 @@ class Service:
         passed = [s.passthrough.models for s in self.tasks.values() if s.passthrough is not None]
         return sorted(names.union(*passed))
 
-    def _shifts(self) -> dict[tuple[str, ...], float]:
-        """Of the bundle that answers, by task and signal."""
-        found: dict[tuple[str, ...], float] = {}
-        for name, served in self.tasks.items():
-            watch = served.pipeline.slot.current.watch
-            if watch is not None and watch.hints is not None:
-                found |= {(name, signal): x for signal, x in watch.hints.indices.items()}
-        return found
-
     def watches(self) -> list[Watch]:
         """What is audited, over all tasks."""
         return [
@@ -324,12 +126,6 @@ class Service:
     @property
     def _links(self) -> list[Keeper]:
         return list(dict.fromkeys(self.keepers.values()))
-
-    def _audits_lost(self) -> int:
-        auditors = [served.pipeline.auditor for served in self.tasks.values()]
-        return sum(auditor.lost for auditor in auditors if auditor is not None) + sum(
-            keeper.lost for keeper in self._links
-        )
 
     def queue_depth(self) -> int:
         """Texts that wait for a student, over all tasks."""
@@ -346,24 +142,6 @@ class Service:
             for served in self.tasks.values()
             for bulkhead in served.bulkheads
         )
-
-    def _by_task(self, read: Callable[[Served], float]) -> Read:
-        def all_tasks() -> dict[tuple[str, ...], float]:
-            return {(name,): read(served) for name, served in self.tasks.items()}
-
-        return all_tasks
-
-    def _bundles(self) -> dict[tuple[str, ...], float]:
-        return {
-            (name, bundle, role): 1.0
-            for name, served in self.tasks.items()
-            for role, bundle in served.pipeline.slot.roles.items()
-        }
-
-    def _text_writers(self) -> Iterator[TextWriter]:
-        for served in self.tasks.values():
-            if served.pipeline.booking.texts is not None:
-                yield served.pipeline.booking.texts.writer
 
     def find(self, name: str | None) -> Served:
         """Return the task of that name; without a name, the only one.

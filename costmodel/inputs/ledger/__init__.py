@@ -1,0 +1,1 @@
+"""What a ledger says of traffic and money: a file or a database."""

@@ -1,0 +1,1 @@
+"""Encoders as they answer: torch, int8 and ONNX."""
