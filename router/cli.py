@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ablate": ("students.commands.ablate:ablate", "Soft or hard labels, and how many of them?"),
     "teacher": ("students.commands.teacher:teacher", "Serve a local classifier as a teacher."),
     "fake-teacher": (
-        "loadtests.servers.fake_teacher:main",
+        "loadtests.commands.fake_teacher:main",
         "Serve a teacher that costs nothing, to try things on.",
     ),
     "serve": (

@@ -12,7 +12,6 @@ import asyncio
 import time
 from decimal import Decimal
 from functools import partial
-from typing import Protocol
 
 from costmodel.money.pricing import Price
 from router.booking import Booking, TextKeeping
@@ -35,14 +34,14 @@ from router.policy import (
 )
 from router.promise.audit import AUDIT_PRIORITY, Auditor
 from router.promise.watch import Watch
-from router.request import Answer, Ask, Run
+from router.request import Answer, Ask, Done, Run, by_student, by_teacher
 from router.shadow import Shadow
 from router.student.batcher import Scored
 from router.student.loaded import ModelSlot
 from router.teacher.bill import Bill
 from router.teacher.budget import Budget
 from router.teacher.departure import WhileThere
-from router.teacher.guard import Escalated, EscalationFailed, EscalationGuard
+from router.teacher.guard import EscalationFailed, EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
 from students.labels import LabelSchema
@@ -217,7 +216,9 @@ class Pipeline:
                 run.taught = escalated.reply.distribution
                 none = why_unusable(run.taught)
                 if none is None:
-                    return self._in_its_words(run, scored, decision, escalated)
+                    teacher_s = self.clock() - run.asked_at
+                    usd = self.booking.usd(run)
+                    return by_teacher(run, scored, decision.reason, escalated.reply, usd, teacher_s)
                 failed, words = none, escalated.reply.wording
             except EscalationFailed as failure:
                 failed = failure.reason
@@ -290,41 +291,8 @@ class Pipeline:
     def _by_student(
         self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None
     ) -> Answer:
-        prediction = scored.prediction
-        assert prediction is not None
-        return Answer(
-            label=prediction.label,
-            route=route,
-            reason=reason,
-            model=run.model,
-            confidence=scored.confidence,
-            probabilities=prediction.probabilities,
-            usd=self.booking.usd(run),
-            queue_s=scored.queue_s,
-            forward_s=scored.forward_s,
-            teacher_s=self.clock() - run.asked_at if run.asked_at else 0.0,
-            wording=words,
-            usage=run.bill.usage,
-        )
-
-    def _in_its_words(
-        self, run: Run, scored: Scored, decision: Decision, escalated: Escalated
-    ) -> Answer:
-        reply = escalated.reply
-        return Answer(
-            label=reply.distribution.argmax,
-            route=Route.TEACHER,
-            reason=decision.reason,
-            model=run.model,
-            confidence=scored.confidence,
-            probabilities=reply.distribution.probabilities,
-            usd=self.booking.usd(run),
-            queue_s=scored.queue_s,
-            forward_s=scored.forward_s,
-            teacher_s=self.clock() - run.asked_at,
-            wording=reply.wording,
-            usage=run.bill.usage,
-        )
+        teacher_s = self.clock() - run.asked_at if run.asked_at else 0.0
+        return by_student(run, scored, route, reason, self.booking.usd(run), teacher_s, words)
 
     def _asked_for(self, ask: Ask, watch: Watch | None) -> float | None:
         """Return the highest threshold that client, operator or audits ask for."""
@@ -336,14 +304,6 @@ class Pipeline:
     def affords(self, value: float) -> bool:
         """Whether the budget pays for one more call to the teacher, worth so much, in [0, 1]."""
         return self.budget is None or self.budget.allows(value)
-
-
-class Done(Protocol):
-    """Takes the outcome of one request; must not raise."""
-
-    def __call__(self, outcome: Answer | BaseException, /) -> None:
-        """Take the answer, or why there is none."""
-        ...
 
 
 class _Started(Run, kw_only=True, gc=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -15,6 +16,7 @@ from router.student.batcher import Scored
 from router.student.loaded import Model
 from router.teacher.bill import Bill
 from students.labels import FloatArray, LabelDistribution
+from students.teachers.protocol import TeacherReply
 
 FREE = Bill()
 """The bill of a request that never went to the teacher; nobody adds to it."""
@@ -78,3 +80,64 @@ class Run(msgspec.Struct, gc=False):
     taught: LabelDistribution | None = None
     """What the teacher said, where it answered."""
     propensity: float = 0.0
+
+
+class Done(Protocol):
+    """Takes the outcome of one request; must not raise."""
+
+    def __call__(self, outcome: Answer | BaseException, /) -> None:
+        """Take the answer, or why there is none."""
+        ...
+
+
+def by_student(
+    run: Run,
+    scored: Scored,
+    route: Route,
+    reason: Reason,
+    usd: Decimal | None,
+    teacher_s: float,
+    words: str | None,
+) -> Answer:
+    """Word the student's answer; `words` are the teacher's own where they were no label."""
+    prediction = scored.prediction
+    assert prediction is not None
+    return Answer(
+        label=prediction.label,
+        route=route,
+        reason=reason,
+        model=run.model,
+        confidence=scored.confidence,
+        probabilities=prediction.probabilities,
+        usd=usd,
+        queue_s=scored.queue_s,
+        forward_s=scored.forward_s,
+        teacher_s=teacher_s,
+        wording=words,
+        usage=run.bill.usage,
+    )
+
+
+def by_teacher(
+    run: Run,
+    scored: Scored,
+    reason: Reason,
+    reply: TeacherReply,
+    usd: Decimal | None,
+    teacher_s: float,
+) -> Answer:
+    """Word the teacher's answer, in its own words."""
+    return Answer(
+        label=reply.distribution.argmax,
+        route=Route.TEACHER,
+        reason=reason,
+        model=run.model,
+        confidence=scored.confidence,
+        probabilities=reply.distribution.probabilities,
+        usd=usd,
+        queue_s=scored.queue_s,
+        forward_s=scored.forward_s,
+        teacher_s=teacher_s,
+        wording=reply.wording,
+        usage=run.bill.usage,
+    )

@@ -104,7 +104,7 @@ def free_port() -> int:
 
 
 def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list[str]:
-    command = [sys.executable, "-m", "loadtests.servers.fake_teacher"]
+    command = [sys.executable, "-m", "loadtests.commands.fake_teacher"]
     command += ["--port", url.rpartition(":")[2], "--model", task.teacher.model]
     for word in task.words:
         command += ["--label", word]

@@ -21,7 +21,8 @@ from router.batch.summary import BatchSummary, summary_of
 from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
 from router.ledger.chunks import ChunkLedger
-from router.process.compose import check_fits, usd_per_answer
+from router.process.compose import usd_per_answer
+from router.process.load_model import check_fits
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from students.certificate import Certificate
 from students.label.cache import ReplyCache

@@ -5,73 +5,25 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.commands.serve_options import ServeOptions, secrets_of
+
 if TYPE_CHECKING:
     import socket
 
-    from router.process.compose import LoadStudent
     from router.process.following.steward import Steward
+    from router.process.load_model import LoadStudent
     from router.process.server import Admin
     from router.service.service import Service
     from router.settings import Settings
-    from router.worker_share import Share
     from students.runtime.bundle import Bundle
     from students.runtime.protocol import Student
     from students.task import Task
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was given on the command line."""
-
-    task_paths: tuple[Path, ...]
-    bundles: tuple[str, ...]
-    host: str
-    port: int
-    uds: Path | None
-    ledger_path: Path | None
-    keys_path: Path | None
-    allow_anonymous: bool
-    admin_port: int | None
-    admin_host: str
-    workers: int
-    worker: str | None
-    trace: bool
-    device: str
-    engine: str
-    strict_teacher: bool
-
-    @property
-    def share(self) -> Share | None:
-        """Which worker this process is; None when it is alone."""
-        from router.settings import WORKER_FOLDER
-        from router.worker_share import Share
-
-        if self.worker is None:
-            return None
-        index, count = self.worker.split("/")
-        return Share(int(index), int(count), Path(os.environ[WORKER_FOLDER]))
-
-    def of_worker(self, bundles: Sequence[str]) -> list[str]:
-        """Return the command line of a worker, without its port and number."""
-        line = ["--host", self.host, "--device", self.device, "--engine", self.engine]
-        for flag, value in (
-            *(("--task", path) for path in self.task_paths),
-            *(("--bundle", bundle) for bundle in bundles),
-            ("--ledger", self.ledger_path),
-            ("--keys", self.keys_path),
-            ("--admin-port", self.admin_port),
-            ("--admin-host", self.admin_host),
-        ):
-            line += [] if value is None else [flag, str(value)]
-        line += ["--allow-anonymous"] * self.allow_anonymous
-        return line + ["--trace"] * self.trace + ["--strict-teacher"] * self.strict_teacher
 
 
 @click.command(epilog="Example: raisehand serve --task task.yaml --port 8080")
@@ -156,7 +108,7 @@ def serve(**given: Any) -> None:
     from router.process.server import is_loopback
     from router.settings import load_settings
 
-    options = Options(**given)
+    options = ServeOptions(**given)
     if options.bundles and len(options.bundles) != len(options.task_paths):
         raise BadSettings(
             f"{len(options.bundles)} --bundle for {len(options.task_paths)} --task; give one for "
@@ -179,7 +131,7 @@ def serve(**given: Any) -> None:
         _serve(options, settings)
 
 
-def _check_uds(options: Options) -> None:
+def _check_uds(options: ServeOptions) -> None:
     """Refuse what a Unix socket cannot do.
 
     Raises:
@@ -201,7 +153,7 @@ def _check_uds(options: Options) -> None:
         )
 
 
-def _supervise(options: Options, settings: Settings) -> None:
+def _supervise(options: ServeOptions, settings: Settings) -> None:
     """Run the workers, the engine they share, and the admin port that reaches all of them."""
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
@@ -220,7 +172,7 @@ def _supervise(options: Options, settings: Settings) -> None:
         # What is wrong with a task shows before any process is started.
         tasks = [shares[0].of_task(load_task(path)) for path in options.task_paths]
         _check_environment(options, settings, tasks)
-        configure_logs(_secrets(settings, tasks))
+        configure_logs(secrets_of(settings, tasks))
         if options.admin_port is not None:
             listener = bind(options.admin_host, options.admin_port)
             sockets = [share.admin for share in shares]
@@ -239,18 +191,18 @@ def _supervise(options: Options, settings: Settings) -> None:
         ).run()
 
 
-def _serve(options: Options, settings: Settings) -> None:
+def _serve(options: ServeOptions, settings: Settings) -> None:
     """Serve in this process: alone, or as one of several workers."""
     import asyncio
 
     from router.http.access_log import AccessLog
-    from router.http.observer import Observer
     from router.http.tracing import Tracing, open_provider
     from router.keys.ring import load_keys
     from router.process.app import create_app
-    from router.process.compose import build_service, check_teachers, load_model
+    from router.process.compose import build_service, check_teachers
     from router.process.following.steward import Steward
     from router.process.lifeline import when_orphaned
+    from router.process.load_model import load_model
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
     from router.process.unix_socket import bind_unix
@@ -264,7 +216,7 @@ def _serve(options: Options, settings: Settings) -> None:
     if share is None:
         _check_environment(options, settings, tasks)
     worker = None if share is None else share.index
-    configure_logs(_secrets(settings, tasks), worker=worker)
+    configure_logs(secrets_of(settings, tasks), worker=worker)
     chosen = list(zip(tasks, options.bundles or [None] * len(tasks), strict=True))
     if options.uds is None:
         listener = bind(options.host, options.port, shared=share is not None)
@@ -291,16 +243,14 @@ def _serve(options: Options, settings: Settings) -> None:
         paths = {task.name: path for task, path in zip(tasks, options.task_paths, strict=True)}
         admin = _admin(service, steward, options, settings, paths)
     tracing = Tracing(open_provider()) if options.trace else None
-    observers: list[Observer] = [] if tracing is None else [tracing]
-    if settings.access_log:
-        observers.append(AccessLog(settings.access_log, service.clock))
+    access = AccessLog(settings.access_log, service.clock) if settings.access_log else None
     try:
         serve_app(
             create_app(service, steward),
             service,
             listener,
             admin=admin,
-            observers=observers,
+            observers=[each for each in (tracing, access) if each is not None],
             on_started=lambda: _announce(service, address_of(listener)),
         )
     finally:
@@ -310,7 +260,7 @@ def _serve(options: Options, settings: Settings) -> None:
             options.uds.unlink(missing_ok=True)
 
 
-def _check_environment(options: Options, settings: Settings, tasks: Sequence[Task]) -> None:
+def _check_environment(options: ServeOptions, settings: Settings, tasks: Sequence[Task]) -> None:
     """Say what is set and has no effect.
 
     Raises:
@@ -332,7 +282,7 @@ def _check_environment(options: Options, settings: Settings, tasks: Sequence[Tas
         click.echo("RAISEHAND_ADMIN_TOKEN has no effect without --admin-port.", err=True)
 
 
-def _loading(options: Options, settings: Settings) -> LoadStudent:
+def _loading(options: ServeOptions, settings: Settings) -> LoadStudent:
     """Where students live: in this process, or in the engine that all workers share."""
     from router.student.remote_student import RemoteStudent
     from students.runtime.load import load_student
@@ -349,25 +299,10 @@ def _loading(options: Options, settings: Settings) -> LoadStudent:
     return load
 
 
-def _secrets(settings: Settings, tasks: Sequence[Task]) -> list[str]:
-    names = [task.teacher.api_key_env for task in tasks]
-    hooks = [hook for task in tasks for hook in task.webhooks]
-    names += [task.store_texts.key_env for task in tasks if task.store_texts]
-    names += [name for hook in hooks for name in (hook.url_env, hook.secret_env)]
-    found = [os.environ.get(name, "") for name in names if name]
-    if settings.admin_token is not None:
-        found.append(settings.admin_token.get_secret_value())
-    if settings.database_url is not None:
-        from router.database.url import password_of
-
-        found.append(password_of(settings.database_url.get_secret_value()))
-    return found
-
-
 def _admin(
     service: Service,
     steward: Steward,
-    options: Options,
+    options: ServeOptions,
     settings: Settings,
     paths: Mapping[str, Path],
 ) -> Admin:

@@ -12,7 +12,7 @@ from router.telemetry.metrics import Metrics
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 WATCHED = (
-    "router/service/service.py",
+    "router/service/readings.py",
     "router/process/following/steward.py",
     "router/telemetry/shipping.py",
 )

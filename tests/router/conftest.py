@@ -25,6 +25,7 @@ from costmodel.money.pricing import PriceSpec
 from router.ledger.entry import MemoryLedger
 from router.pipeline import Pipeline
 from router.process.app import create_app
+from router.service.passthrough import Passthrough
 from router.service.served import Served
 from router.service.service import Service
 from router.settings import Settings
@@ -288,6 +289,23 @@ SERVED_TASK = {
     "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
     "audit_rate": 0,
 }
+
+
+@pytest.fixture
+def behind(rig, make_task):
+    """Build a router that passes on to a teacher at a URL."""
+
+    async def build(url, *, limits=None, budget=None, **teacher):
+        task = make_task(teacher={"base_url": url, **teacher})
+        made = await rig(task=task, budget=budget)
+        passthrough = Passthrough(
+            task.teacher, made.pipeline, made.pipeline.clock, **(limits or {})
+        )
+        made.service.tasks[task.name] = Served(task, made.pipeline, passthrough)
+        made.app = create_app(made.service)
+        return made
+
+    return build
 
 
 @pytest.fixture(scope="module")

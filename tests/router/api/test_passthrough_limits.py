@@ -172,7 +172,7 @@ async def test_a_failure_is_booked_as_one(upstream, behind, status, reason):
     outcome = {"teacher_unavailable": "unavailable", "teacher_throttled": "throttled"}.get(
         reason.value, "rejected"
     )
-    counted = made.count("raisehand_teacher_attempts_total", {"outcome": outcome})
+    counted = made.count("raisehand_teacher_attempts_total", {"task": "urgent", "outcome": outcome})
     assert counted == 1
 
 

@@ -93,7 +93,7 @@ class FakeServer:
 def fake_teacher(free_port_of):
     """One for all tests: it calls 'help' and 'sos' urgent, whatever else is in a text."""
     port = free_port_of()
-    command = [sys.executable, "-m", "loadtests.servers.fake_teacher", "--port", str(port)]
+    command = [sys.executable, "-m", "loadtests.commands.fake_teacher", "--port", str(port)]
     command += [option for label in LABELS for option in ("--label", label)]
     command += ["--set", 'keywords={"urgent": ["help", "sos"]}']
     process = subprocess.Popen(command, env=os.environ)

@@ -11,7 +11,8 @@ from router.errors import BadSettings, OverQuota
 from router.keys.ring import KeySpec, sha256_of
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Route
-from router.process.compose import build_service, check_teachers, load_model, open_keepers
+from router.process.compose import build_service, check_teachers, open_keepers
+from router.process.load_model import load_model
 from router.settings import Settings
 from router.testing import sample_entry
 from router.worker_share import Share
