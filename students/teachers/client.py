@@ -160,10 +160,14 @@ class TeacherClient:
         **sent: Any,
     ) -> bytes:
         limit = self._section.timeout_s if timeout_s is None else timeout_s
+        trace = TRACEPARENT.get()
+        more = {"traceparent": trace} if trace else None
         try:
             async with (
                 asyncio.timeout(limit),
-                self._open().request(method, url, allow_redirects=False, **sent) as response,
+                self._open().request(
+                    method, url, headers=more, allow_redirects=False, **sent
+                ) as response,
             ):
                 parts, size = [], 0
                 while size <= most and (part := await response.content.read(most + 1)):
