@@ -8,11 +8,11 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 
 from router.errors import BadLedger
+from students.private_file import make_secret
 
 FILE = "text_hash.key"
 SECRET_BYTES = 32
@@ -44,9 +44,8 @@ def open_text_hash(folder: Path) -> TextHash:
     """
     path = folder / FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _make(path)
+            make_secret(path, secrets.token_bytes(SECRET_BYTES))
         secret = path.read_bytes()
     except OSError as error:
         raise BadLedger(
@@ -58,17 +57,3 @@ def open_text_hash(folder: Path) -> TextHash:
             "to begin with a new secret (texts of before are then not found again)"
         )
     return TextHash(secret)
-
-
-def _make(path: Path) -> None:
-    """Make it in one step, so that workers that start together take the same."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SECRET_BYTES))
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another worker was first
-    finally:
-        draft.unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from costmodel.extras import require
 from students.errors import BadTask
+from students.private_file import make_secret
 from students.sections import TextsSection
 
 KEY_BYTES = 32
@@ -83,9 +84,8 @@ def open_cipher(
         return TextCipher(_decoded(given, f"the variable {section.key_env}"))
     path = section.key_file or work_dir / KEY_FILE
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _make(path)
+            make_secret(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         if path.stat().st_mode & 0o077:
             raise BadTask(f"{path} can be read by others; chmod 600 it, or name another key_file")
         return TextCipher(_decoded(path.read_text(encoding="ascii", errors="replace"), str(path)))
@@ -104,17 +104,3 @@ def _decoded(words: str, where: str) -> bytes:
             "`openssl rand -base64 32`"
         )
     return key
-
-
-def _make(path: Path) -> None:
-    """Make it in one step, so that workers that start together take the same."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
-        os.link(draft, path)
-    except FileExistsError:
-        pass  # another worker was first
-    finally:
-        draft.unlink()

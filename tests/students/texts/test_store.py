@@ -6,6 +6,7 @@ import base64
 import os
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -127,15 +128,8 @@ def test_whoever_learnt_from_it_is_named(tmp_path):
 def test_the_key_is_its_owners_only(tmp_path):
     """Made once, whoever comes first; one that others may read is refused, as is none."""
     section = TextsSection(basis="a test")
-    ciphers = []
-    threads = [
-        threading.Thread(target=lambda: ciphers.append(open_cipher(section, tmp_path)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        ciphers = list(pool.map(lambda _: open_cipher(section, tmp_path), range(8)))
     file = tmp_path / "texts.key"
     assert file.stat().st_mode & 0o777 == 0o600
     assert len({cipher.recognise("x") for cipher in ciphers}) == 1
