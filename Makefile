@@ -36,8 +36,11 @@ types: .venv/extras ## mypy, strict
 contracts: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
+# Most tests wait for a server or a clock, so that more of them than cores run at once.
+TEST_WORKERS ?= 3
+
 test: .venv/extras lint types contracts ## Lint, types, import contracts, every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 screenshots: .venv/ready ## The pictures of pages in docs/images, taken anew by the tests that look at them
 	$(BIN)/python -m pytest -q $$(grep -rl screenshots --include='test_*.py' tests) --screenshots docs/images
