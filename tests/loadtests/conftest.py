@@ -19,13 +19,14 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture
 def server(free_port_of):
-    """Start `python -m loadtests.servers.NAME` on a free port; end it afterwards."""
+    """Start a server of `loadtests.servers`, or the fake teacher, on a free port; end it later."""
     started = []
 
     def start(name, *arguments):
         port = free_port_of()
+        room = "commands" if name == "fake_teacher" else "servers"
         process = subprocess.Popen(
-            [sys.executable, "-m", f"loadtests.servers.{name}", "--port", str(port), *arguments]
+            [sys.executable, "-m", f"loadtests.{room}.{name}", "--port", str(port), *arguments]
         )
         started.append(process)
         deadline = time.monotonic() + 20
