@@ -16,7 +16,7 @@ MESSAGES = [
 ]
 NEUTRAL = [
     *({name: value} for name, values in DEFAULTS.items() for value in (None, [], {}, *values)),
-    *({name: 3} for name in UNREAD),
+    *({name: 3} for name in sorted(UNREAD)),
     {"a_field_of_next_year": None},
     {"a_field_of_next_year": []},
     {"stop": None},
