@@ -95,7 +95,10 @@ def test_too_few_samples(command, server, rows):
 
 @pytest.mark.e2e
 def test_saturated_generator(command, server, rows):
-    """More than a process can send: exit 1, INVALID, although the server did nothing wrong."""
+    """More than a process can send: exit 1, INVALID, although the server did nothing wrong.
+
+    How late what it still sent was depends on the machine: a fast one drops the rest in time.
+    """
     done = command(
         *("--url", server("null"), "--inputs", str(rows), "--rate", "40000"),
         *("--duration", "0.25", "--warmup", "0", "--concurrency", "20", "--no-null-check"),
@@ -103,7 +106,6 @@ def test_saturated_generator(command, server, rows):
     assert done.returncode == 1, done.stderr
     reasons = [line for line in lines_of(done) if line.startswith("INVALID")]
     assert any("dropped" in r and "because 20 requests per process" in r for r in reasons)
-    assert any("left" in r and "after their instant; 5 ms is allowed" in r for r in reasons)
     assert any("nothing is claimed above 70%" in r and "more --processes" in r for r in reasons)
 
 
