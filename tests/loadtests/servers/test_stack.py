@@ -1,6 +1,7 @@
 """A router and a fake teacher, started for a load test, and their books compared."""
 
 import os
+import time
 from decimal import Decimal
 
 import numpy as np
@@ -240,4 +241,7 @@ def test_a_target_that_asks_whom_it_likes_is_refused(server, rows):
 def test_options_are_handed_on_to_the_router(task):
     """With --workers 2 two processes listen on the router's port."""
     with running_stack(task, {"latency_ms": 5}, serve=("--workers", "2")) as stack:
-        assert len(listeners(int(stack.url.rpartition(":")[2]))) == 2
+        port, until = int(stack.url.rpartition(":")[2]), time.monotonic() + 60
+        while len(listeners(port)) < 2 and time.monotonic() < until:
+            time.sleep(0.1)  # the first one answers before the second one listens
+        assert len(listeners(port)) == 2

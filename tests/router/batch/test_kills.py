@@ -75,8 +75,8 @@ def test_ten_kills_change_nothing_and_hide_nothing(undisturbed, teacher):
                 process.send_signal(signal.SIGKILL)
                 kills += 1
         _, said = process.communicate(timeout=120)
-        if process.returncode == 0:
-            break
+        if process.returncode == 0 or (folder / "out.parquet").exists():
+            break  # killed after its last step, it has done its work too
         assert process.returncode == -signal.SIGKILL, said
     assert kills >= 5
     assert (folder / "out.parquet").read_bytes() == wanted
