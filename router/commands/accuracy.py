@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from router.commands.ledger import of_a_task
 from router.insight.accuracy import Accuracy, Portion, read_accuracy
 
 _BIASED = """\
@@ -18,15 +19,7 @@ sequences: they hold however often one looks."""
 
 
 @click.command(epilog="Example: raisehand accuracy --task task.yaml")
-@click.option(
-    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
-)
-@click.option(
-    "--ledger",
-    "ledger_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Default: ledger.sqlite in the task's work_dir.",
-)
+@of_a_task
 @click.option("--since", type=click.DateTime(), help="Only requests from this moment on (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def accuracy(

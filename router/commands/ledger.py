@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import click
 
 from router.ledger.entry import Sums, Totals
 from router.ledger.merged import totals_of
+
+
+def of_a_task(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command take a task and, where it is not in the work_dir, the ledger it wrote."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    ledger_words = "Default: ledger.sqlite in the task's work_dir."
+    command = click.option("--ledger", "ledger_path", type=file, help=ledger_words)(command)
+    task = click.option(
+        "--task",
+        "task_path",
+        type=click.Path(path_type=Path),
+        default="task.yaml",
+        show_default=True,
+    )
+    return task(command)
 
 
 @click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")

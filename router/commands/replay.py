@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from router.commands.ledger import of_a_task
 from router.insight.accuracy import Portion
 from router.insight.replay import MOST_LOST, Replay, Replayed, replay
 
@@ -15,15 +16,7 @@ GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
 @click.command(name="replay", epilog="Example: raisehand replay --task task.yaml --threshold 0.9")
-@click.option(
-    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
-)
-@click.option(
-    "--ledger",
-    "ledger_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Default: ledger.sqlite in the task's work_dir.",
-)
+@of_a_task
 @click.option(
     "--threshold",
     "thresholds",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.commands.ledger import of_a_task
 from router.insight.invoice import InvoiceLine, reconcile
 from router.insight.periods import periods, projected
 from router.insight.savings import FEWEST, Savings
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: raisehand savings --task task.yaml --invoice november.csv")
-@click.option(
-    "--task", "task_path", type=click.Path(path_type=Path), default="task.yaml", show_default=True
-)
-@click.option(
-    "--ledger",
-    "ledger_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Default: ledger.sqlite in the task's work_dir.",
-)
+@of_a_task
 @click.option(
     "--invoice",
     "invoice_path",
