@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from students.bench.certificate import CURVES, SIZES
+from students.bench.placement import CURVES, SIZES
 from students.bench.whole_way import piles
 from students.sections import PromiseSection
 

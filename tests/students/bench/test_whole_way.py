@@ -2,7 +2,7 @@
 
 import pytest
 
-from students.bench.certificate import STRICT, SYSTEM
+from students.bench.placement import STRICT, SYSTEM
 from students.bench.whole_way import piles, simulate_pile
 
 PILES = {pile.name: pile for pile in piles()}
