@@ -132,6 +132,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "loadtests.bench.harness:harness",
         "Requests a second that one core of the load generator sends on time.",
     ),
+    "prediction": (
+        "loadtests.bench.prediction:prediction",
+        "The simulator against the served router: p50, p99, throughput, escalation, dollars.",
+    ),
     "peers": (
         "loadtests.bench.peers:peers",
         "The same open-loop load on what others would run instead.",

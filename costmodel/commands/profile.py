@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--duration", default=15.0, show_default=True, help="Seconds of each measurement.")
 @click.option("--workers", default=1, show_default=True, help="Worker processes of the router.")
-@click.option("--max-concurrency", default=64, show_default=True, help="The router's teacher cap.")
+@click.option("--max-concurrency", type=int, help="The router's slots; default: its own, 8.")
+@click.option("--hedge", is_flag=True, help="The router asks twice when the teacher is late.")
 @click.option("--seed", default=0, show_default=True, help="Fixes arrivals and order of texts.")
 @click.option("--samples", "given", multiple=True, metavar="RATE:SECONDS:FILE",
               help="Fit on load tests already made (--samples of raisehand loadtest).")  # fmt: skip
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def profile(
     url: str | None, inputs: Path | None, text: str, encoding: str, delimiter: str | None,
-    rates: str, duration: float, workers: int, max_concurrency: int, seed: int,
+    rates: str, duration: float, workers: int, max_concurrency: int | None, hedge: bool, seed: int,
     given: tuple[str, ...], out: Path | None, at: tuple[float, ...], as_json: bool,
 ) -> None:  # fmt: skip
     """Measure a running router at a few rates and fit what the simulator needs.
@@ -51,6 +52,7 @@ def profile(
     from costmodel.extras import require
     from costmodel.fit.fitting import fit
     from costmodel.fit.measured import read_samples
+    from costmodel.inputs.asking import SLOTS
 
     runs = [_given(item) for item in given]
     if not runs:
@@ -67,7 +69,7 @@ def profile(
                 for doubt in doubts:
                     click.echo(f"at {rate:g}/s this does not count: {doubt}", err=True)
                 runs.append(read_samples(path, rate, duration, doubts))
-    fitted = fit(runs, workers=workers, max_concurrency=max_concurrency)
+    fitted = fit(runs, workers=workers, max_concurrency=max_concurrency or SLOTS, hedge=hedge)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(fitted.model_dump_json(indent=2) + "\n", encoding="utf-8")

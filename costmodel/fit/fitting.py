@@ -17,6 +17,7 @@ from costmodel.engine.run import simulate_all
 from costmodel.errors import BadProfile
 from costmodel.fit.measured import Floats, MeasuredRun
 from costmodel.fit.router_profile import POINTS, FittedOn, RouterProfile, one_at_a_time
+from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.scenario import Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 
@@ -27,8 +28,9 @@ def fit(
     runs: Sequence[MeasuredRun],
     *,
     workers: int = 1,
-    max_concurrency: int = 64,
-    teacher_timeout_s: float = 10.0,
+    max_concurrency: int = SLOTS,
+    teacher_timeout_s: float = TIMEOUT_S,
+    hedge: bool = False,
     audit_rate: float = 0.0,
 ) -> RouterProfile:
     """Fit a router profile on load tests at two rates or more.
@@ -79,6 +81,7 @@ def fit(
         usd=usd,
         max_concurrency=max_concurrency,
         teacher_timeout_s=teacher_timeout_s,
+        hedge=hedge,
         audit_rate=audit_rate,
         fitted_on=tuple(
             FittedOn(

@@ -12,6 +12,7 @@ from costmodel.engine.replications import Interval, interval
 from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_many
 from costmodel.fit.router_profile import RouterProfile, one_at_a_time
+from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Workload
@@ -95,6 +96,7 @@ def router_scenario(profile: RouterProfile, workload: Workload, duration_s: floa
     teacher = ApiTeacher(
         max_concurrency=profile.max_concurrency,
         timeout_s=profile.teacher_timeout_s,
+        asking=Asking(hedge=profile.hedge),
     )
     if profile.teacher_s:
         calls = np.array(profile.teacher_s)

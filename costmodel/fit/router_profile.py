@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProfile
+from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.fleet import Noise, StudentFleet
 
 POINTS = 1000
@@ -51,8 +52,10 @@ class RouterProfile(BaseModel):
     requests: int
     """Requests behind the escalation rate."""
     usd: dict[str, float] = {}
-    max_concurrency: int = Field(default=64, ge=1)
-    teacher_timeout_s: float = 10.0
+    max_concurrency: int = Field(default=SLOTS, ge=1)
+    teacher_timeout_s: float = TIMEOUT_S
+    hedge: bool = False
+    """Whether a late call is asked a second time, beside."""
     audit_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's answers that the teacher is asked about too, in its free slots."""
     fitted_on: tuple[FittedOn, ...]

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from costmodel.inputs.fleet import NotNegative, Positive
 
+SLOTS = 8
+"""Calls to one teacher at once, where the task file says nothing."""
+TIMEOUT_S = 10.0
+"""One attempt and its retry together."""
 SLOT_WAIT_S = 0.05
 """The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 

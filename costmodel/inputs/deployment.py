@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadProjection
+from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.changes import changed, first_fault
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
@@ -32,13 +33,15 @@ class TeacherTerms(_Section):
     price: PriceSpec
     min_machines: int = Field(default=1, ge=1)
     """Machines kept, paid busy or idle, if it is rented by the hour."""
-    max_concurrency: int = Field(default=8, ge=1)
-    timeout_s: Positive = 10.0
+    max_concurrency: int = Field(default=SLOTS, ge=1)
+    timeout_s: Positive = TIMEOUT_S
     latency_s: Positive | None = None
     """Mean seconds of a call; None: nobody measured it, and `ASSUMED_LATENCY_S` is taken."""
     max_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """The router's escalation budget; beyond it answers are degraded."""
     max_usd_per_hour: NotNegative | None = None
+    hedge: bool = False
+    """Whether a late call is asked a second time, beside."""
     on_failure: Literal["student", "error"] = "student"
 
     @property

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
-from costmodel.inputs.asking import SLOT_WAIT_S, Asking
+from costmodel.inputs.asking import SLOT_WAIT_S, SLOTS, TIMEOUT_S, Asking
 from costmodel.inputs.changes import changed, first_fault
 from costmodel.inputs.fleet import Noise, NotNegative, Positive, Share, StudentFleet
 from costmodel.inputs.limits import Limits, Promise, UsdEach
@@ -133,7 +133,7 @@ class TeacherBase(_Section):
     output_tokens: Lengths = Lengths(mean=1)
     price: PriceSpec | None = None
     machines: TeacherMachines = TeacherMachines()
-    timeout_s: Positive = 10.0
+    timeout_s: Positive = TIMEOUT_S
     pending_limit: int = Field(default=65_536, ge=1, le=2**22)
     """Calls in flight or queued; beyond it the answer is degraded as teacher_busy."""
 
@@ -156,7 +156,7 @@ class ApiTeacher(TeacherBase):
     per_input_token_s: NotNegative = 0.0
     per_output_token_s: NotNegative = 0.0
     noise: Noise = Noise(kind="lognormal", cv=0.5)
-    max_concurrency: int = Field(default=64, ge=1)
+    max_concurrency: int = Field(default=SLOTS, ge=1)
     max_wait_s: Positive | None = SLOT_WAIT_S
     """A call that got no slot within this is given up as teacher_busy, and no more wait than there
     are slots; None: any number waits until its deadline."""

@@ -91,7 +91,7 @@ _FROM_TASK = {
     "name": None,
     "teacher": (
         "price", "max_concurrency", "timeout_s", "latency_s", "max_requests_per_second",
-        "max_usd_per_hour", "on_failure", "min_machines",
+        "max_usd_per_hour", "hedge", "on_failure", "min_machines",
     ),
     "promise": ("agreement", "confidence", "promise"),
     "student": ("price", "min_machines"),

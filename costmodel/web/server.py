@@ -251,6 +251,7 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "max_concurrency": deployment.teacher.max_concurrency,
         "timeout_s": deployment.teacher.timeout_s,
         "latency_s": deployment.teacher.mean_latency_s,
+        "asking": {"hedge": deployment.teacher.hedge},
         "price": deployment.teacher.price.model_dump(exclude_none=True),
         "machines": {
             "min_machines": deployment.teacher.min_machines,

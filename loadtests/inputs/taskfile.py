@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.taskyaml import parse_task
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.spec import faults
@@ -25,8 +26,9 @@ class TaskTeacher(_Part):
     model: str = "teacher"
     answers: Mapping[str, str] = {}
     prompt: Mapping[str, Any] = {}
-    max_concurrency: int = 8
-    timeout_s: float = 10.0
+    max_concurrency: int = SLOTS
+    timeout_s: float = TIMEOUT_S
+    hedge: bool = False
 
 
 class TaskInputs(_Part):

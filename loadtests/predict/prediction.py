@@ -102,6 +102,7 @@ def fit(
         runs,
         max_concurrency=task.teacher.max_concurrency,
         teacher_timeout_s=task.teacher.timeout_s,
+        hedge=task.teacher.hedge,
         audit_rate=task.audit_rate,
     )
     hard, easy = _escalation_by_difficulty(samples)

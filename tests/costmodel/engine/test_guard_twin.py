@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from costmodel.engine.run import _plan, log_calls, simulate
+from costmodel.fit.fitting import fit
+from costmodel.fit.prediction import router_scenario
+from costmodel.fit.router_profile import RouterProfile
 from costmodel.inputs.asking import Asking
+from costmodel.inputs.deployment import Deployment, TeacherTerms
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
@@ -17,6 +21,8 @@ from costmodel.kernel import calls, layout
 from costmodel.kernel.chance import uniform
 from costmodel.kernel.teachers.api_teacher import accepts, fails, service_s
 from costmodel.money.pricing import TokenUsage
+from costmodel.web.server import scenario_of
+from loadtests.inputs.taskfile import TaskTeacher
 from router.policy import Reason
 from router.promise.audit import AUDIT_PRIORITY
 from router.teacher import guard as real
@@ -29,6 +35,7 @@ from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import SimulatedLoop
 from students.errors import TeacherThrottled, TeacherUnavailable
 from students.labels import LabelSchema
+from students.sections import TeacherSection
 from students.testing import ScriptedTeacher
 
 READ, WRITTEN = 100, 3
@@ -227,7 +234,33 @@ def test_the_defaults_are_the_routers():
     assert least == 80 // rules.least_slots_of
     assert ApiTeacher().timeout_s == default(EscalationGuard, "timeout_s")
     assert ApiTeacher().max_wait_s == default(EscalationGuard, "max_wait_s")
+    slots = default(EscalationGuard, "max_concurrency")
+    assert slots == TeacherSection.model_fields["max_concurrency"].default
+    assert (
+        slots
+        == ApiTeacher().max_concurrency
+        == inspect.signature(fit).parameters["max_concurrency"].default
+    )
+    assert slots == TeacherTerms.model_fields["max_concurrency"].default
+    assert slots == RouterProfile.model_fields["max_concurrency"].default
+    assert slots == TaskTeacher().max_concurrency
     assert Policy(threshold=0.5).budget_burst_s == default(EscalationBudget, "burst_s")
+
+
+def test_hedging_comes_from_the_task():
+    """A task that hedges is projected, profiled and predicted as one that hedges."""
+    priced = {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1}
+    deployment = Deployment(
+        name="t", teacher=TeacherTerms(price=priced, hedge=True),
+        evaluation={"n": 100, "escalated": 10},
+        usage={"input_tokens": 100, "output_tokens": 3},
+    )  # fmt: skip
+    assert scenario_of(deployment).teacher.asking.hedge
+    profile = RouterProfile(
+        workers=1, service_s=0.001, service_cv=0.0, overhead_s=(0.0,), escalation_rate=0.1,
+        requests=1, hedge=True, fitted_on=(),
+    )  # fmt: skip
+    assert router_scenario(profile, Workload(per_second=1), 1.0).teacher.asking.hedge
 
 
 def test_the_budget_spends_on_the_same_requests():

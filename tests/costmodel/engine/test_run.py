@@ -104,7 +104,10 @@ def test_an_all_teacher_run_bills_the_product(written):
             workload=Workload(per_second=20, tokens=Lengths(mean=240)),
             policy=Policy(escalation_rate=1, audit_rate=0),
             teacher=ApiTeacher(
-                prompt_tokens=60, output_tokens=Lengths(mean=written), noise=Noise()
+                prompt_tokens=60,
+                output_tokens=Lengths(mean=written),
+                noise=Noise(),
+                max_concurrency=64,
             ),
         ),
         1,
