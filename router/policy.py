@@ -67,6 +67,10 @@ class Reason(StrEnum):
     """The row of a table is empty, or holds something that is no text."""
 
 
+ROUTES, REASONS = tuple(Route), tuple(Reason)
+"""In the order of their codes in columns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Whether the teacher is to be asked, and why (or why not).
@@ -132,6 +136,19 @@ def keeps(
     sure = confidences.astype(np.float64) >= np.asarray(thresholds, np.float64)[labels]
     kept: npt.NDArray[np.bool_] = sure & np.isfinite(confidences) & (labels >= 0)
     return kept
+
+
+def why_escalated(
+    labels: npt.NDArray[np.integer], confidences: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int64]:
+    """Say why `decide` escalates predictions that it does not keep, (N,): places in `REASONS`."""
+    finite = np.isfinite(confidences)
+    found: npt.NDArray[np.int64] = np.where(
+        labels < 0,
+        REASONS.index(BROKEN.reason),
+        np.where(finite, REASONS.index(UNSURE.reason), REASONS.index(NOT_A_NUMBER.reason)),
+    )
+    return found
 
 
 def why_unusable(answer: LabelDistribution) -> Reason | None:

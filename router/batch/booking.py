@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,17 +11,18 @@ import numpy as np
 
 from costmodel.money.pricing import NO_USAGE, Price, TokenUsage, now
 from router.batch.asking import AskedTexts, payer_of
-from router.batch.deciding import REASONS, ROUTES, Contact, Decided, RowQuestions
+from router.batch.deciding import Decided, RowQuestions
 from router.batch.journal import RouteTally
 from router.batch.scoring import ScoredChunk
 from router.clock import Clock
 from router.ledger.entry import Entry, Sums
-from router.policy import Reason, Route
+from router.policy import REASONS, ROUTES, Reason, Route
 from students.label.cache import BrokenCall, ReplyCache
 from students.labels import NO_LABEL
 from students.task import Task
 
 SURFACE = "batch"
+_NOTHING = NO_USAGE, Decimal(0), False
 Booked = dict[tuple[Route, Reason], Sums]
 
 
@@ -73,7 +75,7 @@ class Bookkeeper:
         self, chunk: ScoredChunk, questions: RowQuestions, asked: AskedTexts, decided: Decided
     ) -> Books:
         """Make the books of a chunk that is decided."""
-        entries = [self._entry(chunk, questions, asked, decided, one) for one in decided.contacts]
+        entries = list(self._entries(chunk, questions, asked, decided))
         broken = list(
             map(self._broken, self._cache.broken_calls(payer_of(self._job, chunk.number)))
         )
@@ -89,58 +91,55 @@ class Bookkeeper:
             sum((one.teacher_usd for _, one in broken), Decimal(0)),
         )
 
-    def _entry(
-        self,
-        chunk: ScoredChunk,
-        questions: RowQuestions,
-        asked: AskedTexts,
-        decided: Decided,
-        contact: Contact,
-    ) -> Entry:
-        row, columns = contact.row, decided.columns
-        label, own = int(columns.labels[row]), int(chunk.said.labels[row])
-        sure = float(columns.confidences[row])
-        usage, usd, estimated = NO_USAGE, Decimal(0), False
-        if contact.paid:
-            usage, usd, estimated = asked.known.bill(contact.at)
-        route = ROUTES[columns.routes[row]]
-        return Entry(
-            at=self._wall(),
-            request_id=f"{self._job}-{chunk.first + row}",
-            task=self._task.name,
-            bundle=self._bundle,
-            surface=SURFACE,
-            route=route,
-            reason=REASONS[columns.reasons[row]],
-            label=self._names[label] if label >= 0 else None,
-            confidence=sure if np.isfinite(sure) else None,
-            student_usd=self._student_usd,
-            teacher_usd=usd,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            attempts=int(contact.paid),
-            latency_ms=0.0,
-            degraded=route is Route.DEGRADED,
-            audited=contact.audited,
-            propensity=self._rate if questions.drawn[row] else 0.0,
-            text_sha256=self._text_hash(questions.texts[contact.at]),
-            estimated=estimated,
-            model=self._task.teacher.model,
-            student_label=self._names[own] if own >= 0 else None,
-            teacher_label=self._taught(contact),
-        )
+    def _entries(
+        self, chunk: ScoredChunk, questions: RowQuestions, asked: AskedTexts, decided: Decided
+    ) -> Iterator[Entry]:
+        contacts, columns = decided.contacts, decided.columns
+        rows = contacts.rows
+        for row, at, taught, answered, paid, audited, drawn, label, own, sure, route, reason in zip(
+            *(part.tolist() for part in vars(contacts).values()),
+            *(part[rows].tolist() for part in (
+                columns.labels, chunk.said.labels, columns.confidences, columns.routes,
+                columns.reasons,
+            )),
+            strict=True,
+        ):  # fmt: skip
+            usage, usd, estimated = asked.known.bill(at) if paid else _NOTHING
+            yield Entry(
+                at=self._wall(),
+                request_id=f"{self._job}-{chunk.first + row}",
+                task=self._task.name,
+                bundle=self._bundle,
+                surface=SURFACE,
+                route=ROUTES[route],
+                reason=REASONS[reason],
+                label=self._names[label] if label >= 0 else None,
+                confidence=sure if math.isfinite(sure) else None,
+                student_usd=self._student_usd,
+                teacher_usd=usd,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cached_input_tokens=usage.cached_input_tokens,
+                attempts=int(paid),
+                latency_ms=0.0,
+                degraded=ROUTES[route] is Route.DEGRADED,
+                audited=audited,
+                propensity=self._rate if drawn else 0.0,
+                text_sha256=self._text_hash(questions.texts[at]),
+                estimated=estimated,
+                model=self._task.teacher.model,
+                student_label=self._names[own] if own >= 0 else None,
+                teacher_label=self._taught(taught) if answered else None,
+            )
 
-    def _taught(self, contact: Contact) -> str | None:
-        if contact.taught is None:
-            return None
-        return "" if contact.taught == NO_LABEL else self._names[contact.taught]
+    def _taught(self, label: int) -> str:
+        return "" if label == NO_LABEL else self._names[label]
 
     def _others(self, decided: Decided) -> Iterator[tuple[tuple[Route, Reason], Sums]]:
         """Sums of the rows that have no entry."""
         columns = decided.columns
         alone = np.ones(columns.labels.size, np.bool_)
-        alone[[one.row for one in decided.contacts]] = False
+        alone[decided.contacts.rows] = False
         for route, reason, rows in _groups(columns.routes, columns.reasons, alone):
             n = int(rows.sum())
             scored = 0 if reason is Reason.NO_TEXT else n

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,59 +16,67 @@ from router.batch.watching import JobWatch
 from router.policy import (
     OUT_OF_BUDGET,
     PROMISE_BROKEN,
-    Decision,
+    REASONS,
+    ROUTES,
     Reason,
     Route,
-    decide,
     keeps,
+    why_escalated,
     why_unusable,
 )
 from router.teacher.guard import failure_of
+from students.label.answers import Answers
 from students.labels import NO_LABEL, FloatArray, Prediction
 from students.task import Task
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-ROUTES, REASONS = tuple(Route), tuple(Reason)
 _NO_PROBABILITIES: FloatArray = np.empty(0, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class RowQuestions:
-    """What the teacher is to be asked about a chunk.
+    """What the teacher is to be asked about a chunk: M of its N rows, in order.
 
     Attributes:
-        decisions: why, by row, in order: the rows that the student does not answer.
-        audits: rows it answers, drawn to be asked about all the same.
-        drawn: (N,), every row that was drawn.
-        texts: the different texts of both, audits last.
-        place: of each row's text in `texts`.
+        rows: (M,), their numbers in the chunk.
+        audits: (M,), rows that the student answers, drawn to be asked about all the same.
+        reasons: (M,), why the others escalate, by code.
+        drawn: (M,), those that were drawn, escalated ones among them.
+        place: (M,), of each row's text in `texts`.
+        texts: the different texts, those first that escalate.
     """
 
-    decisions: dict[int, Decision]
-    audits: list[int]
+    rows: Int64
+    audits: Bool
+    reasons: Int64
     drawn: Bool
+    place: Int64
     texts: list[str]
-    place: dict[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Contact:
-    """One row that the teacher was concerned with: what the ledger says of it.
+class Contacts:
+    """The rows that the teacher was concerned with, in order: what the ledger says of them.
 
     Attributes:
-        at: its text's place among those asked about.
-        taught: the label that the teacher's answer means, `NO_LABEL` for none; None: no answer.
-        paid: this row is the one that pays for the answer.
-        audited: the answer was for an audit.
+        rows: (C,), their numbers in the chunk.
+        at: (C,), their texts' places among those asked about.
+        taught: (C,), the label that the teacher's answer means, `NO_LABEL` for none.
+        answered: (C,), whether it answered at all.
+        paid: (C,), this row is the one that pays for the answer.
+        audited: (C,), the answer was for an audit.
+        drawn: (C,), the row was drawn for one, whoever answers it.
     """
 
-    row: int
-    at: int
-    taught: int | None
-    paid: bool
-    audited: bool
+    rows: Int64
+    at: Int64
+    taught: Int64
+    answered: Bool
+    paid: Bool
+    audited: Bool
+    drawn: Bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +85,12 @@ class Decided:
 
     Attributes:
         columns: what is written beside its rows.
-        contacts: the rows that the teacher was concerned with, in order.
         audits, disagreements: audits that were answered, and those that differ.
         lost: audits that were drawn and got no answer.
     """
 
     columns: AnswerColumns
-    contacts: list[Contact]
+    contacts: Contacts
     audits: int = 0
     disagreements: int = 0
     lost: int = 0
@@ -124,75 +131,75 @@ class Decider:
     def questions(self, chunk: ScoredChunk) -> RowQuestions:
         """Say what the teacher is to be asked about a chunk."""
         said = chunk.said
-        alarmed = self._watch.alarmed
-        thresholds = self._watch.raised(self._thresholds)
-        kept = keeps(said.labels, said.confidences, thresholds)
-        unsure = ~said.empty if alarmed else ~said.empty & ~kept
-        decisions = {
-            row: PROMISE_BROKEN if kept[row] else decide(_prediction(chunk, row), thresholds)
-            for row in np.flatnonzero(unsure).tolist()
-        }
+        kept = keeps(said.labels, said.confidences, self._watch.raised(self._thresholds))
+        unsure = ~said.empty if self._watch.alarmed else ~said.empty & ~kept
         drawn = draws(chunk.first, len(chunk), self._rate, self._seed) & ~said.empty
-        audits: list[int] = np.flatnonzero(drawn & ~unsure).tolist()
-        place: dict[int, int] = {}
+        rows = np.flatnonzero(unsure | drawn)
+        audits = ~unsure[rows]
+        reasons = why_escalated(said.labels[rows], said.confidences[rows])
+        reasons[kept[rows]] = REASONS.index(PROMISE_BROKEN.reason)
+        place = np.empty(rows.size, np.int64)
         texts: dict[str, int] = {}
-        for row in (*decisions, *audits):
-            place[row] = texts.setdefault(chunk.column.text(row), len(texts))
-        return RowQuestions(decisions, audits, drawn, list(texts), place)
+        for some in (~audits, audits):
+            place[some] = [
+                texts.setdefault(text, len(texts)) for text in chunk.column.texts(rows[some])
+            ]
+        return RowQuestions(rows, audits, reasons, drawn[rows], place, list(texts))
 
     def settle(self, chunk: ScoredChunk, questions: RowQuestions, asked: AskedTexts) -> Decided:
         """Answer every row, and tell the watch what audits have shown."""
-        answers = _Columns(chunk, self._student_usd)
-        contacts: list[Contact] = []
-        payers: set[int] = set()
-        audited = disagreed = lost = 0
-        labels = asked.known.labels().tolist()
-        for row in sorted(questions.place):
-            at = questions.place[row]
-            taught = labels[at] if at in asked.known else None
-            pays = at in asked.paid and at not in payers
-            if pays:
-                payers.add(at)
-                answers.pays(row, asked.known.bill(at)[1])
-            audit = row not in questions.decisions
-            if audit:
-                lost += taught is None
-            else:
-                route, label, reason = self._answer(chunk, row, questions, taught, asked)
-                answers.answered(row, route, label, reason)
-            if taught is not None and questions.drawn[row] and (audit or route is Route.TEACHER):
-                self._watch.compared(
-                    f"{self._job}-{chunk.first + row}",
-                    _prediction(chunk, row),
-                    None if taught == NO_LABEL else taught,
-                    escalated=not audit,
-                )
-                audited += audit
-                disagreed += audit and taught != chunk.said.labels[row]
-            if taught is not None or at in asked.left:
-                contacts.append(Contact(row, at, taught, pays, audit and taught is not None))
-        return Decided(answers.columns(self._names), contacts, audited, int(disagreed), lost)
+        rows, place, audits = questions.rows, questions.place, questions.audits
+        answered = asked.known.there[place]
+        taught = asked.known.labels()[place].astype(np.int64)
+        paid = _first_of(place) & _among(asked.paid, len(questions.texts))[place]
+        columns = _Columns(chunk, self._student_usd)
+        columns.pay(rows[paid], place[paid], asked.known)
+        teacher = ~audits & answered & (taught != NO_LABEL)
+        columns.answer(rows[teacher], Route.TEACHER, taught[teacher], questions.reasons[teacher])
+        for i in np.flatnonzero(~audits & ~teacher).tolist():
+            self._fail(columns, chunk, int(rows[i]), int(place[i]), asked)
+        for i in np.flatnonzero(questions.drawn & answered & (audits | teacher)).tolist():
+            row = int(rows[i])
+            self._watch.compared(
+                f"{self._job}-{chunk.first + row}",
+                _prediction(chunk, row),
+                None if taught[i] == NO_LABEL else int(taught[i]),
+                escalated=not audits[i],
+            )
+        audited = audits & answered
+        concerned = answered | _among(asked.left, len(questions.texts))[place]
+        return Decided(
+            columns.columns(self._names),
+            Contacts(
+                rows[concerned],
+                place[concerned],
+                taught[concerned],
+                answered[concerned],
+                paid[concerned],
+                audited[concerned],
+                questions.drawn[concerned],
+            ),
+            int(audited.sum()),
+            int((taught != chunk.said.labels[rows])[audited].sum()),
+            int((audits & ~answered).sum()),
+        )
 
-    def _answer(
-        self,
-        chunk: ScoredChunk,
-        row: int,
-        questions: RowQuestions,
-        taught: int | None,
-        asked: AskedTexts,
-    ) -> tuple[Route, int | None, Reason]:
-        """Who answers a row that the student was not sure of: as the pipeline decides it."""
-        at, failed = questions.place[row], OUT_OF_BUDGET.reason
-        if taught is not None:
-            if taught != NO_LABEL:
-                return Route.TEACHER, taught, questions.decisions[row].reason
+    def _fail(
+        self, columns: _Columns, chunk: ScoredChunk, row: int, at: int, asked: AskedTexts
+    ) -> None:
+        """Answer a row that the student was not sure of and the teacher gave no label for.
+
+        As the pipeline decides it.
+        """
+        failed = OUT_OF_BUDGET.reason
+        if at in asked.known:
             failed = why_unusable(asked.known[at].distribution) or Reason.TEACHER_UNSURE
         elif at in asked.left:
             failed = failure_of(asked.left[at])[1]
         own = int(chunk.said.labels[row])
-        if self._degrades and own >= 0 and np.isfinite(chunk.said.confidences[row]):
-            return Route.DEGRADED, own, failed
-        return Route.REFUSED, None, failed
+        degraded = self._degrades and own >= 0 and bool(np.isfinite(chunk.said.confidences[row]))
+        route, label = (Route.DEGRADED, own) if degraded else (Route.REFUSED, NO_LABEL)
+        columns.answer(row, route, label, REASONS.index(failed))
 
 
 class _Columns:
@@ -211,13 +218,19 @@ class _Columns:
         self._reasons[empty] = REASONS.index(Reason.NO_TEXT)
         self._costs[empty] = 0
 
-    def pays(self, row: int, usd: Decimal) -> None:
-        self._costs[row] = self._code(self._student_usd + usd)
+    def pay(self, rows: Int64, at: Int64, known: Answers) -> None:
+        """Let some rows pay for the answers at these places."""
+        bills, place = known.bills()
+        codes = np.array([self._code(self._student_usd + usd) for _, usd in bills], np.int64)
+        self._costs[rows] = codes[place[at]]
 
-    def answered(self, row: int, route: Route, label: int | None, reason: Reason) -> None:
-        self._labels[row] = -1 if label is None else label
-        self._routes[row] = ROUTES.index(route)
-        self._reasons[row] = REASONS.index(reason)
+    def answer(
+        self, rows: Int64 | int, route: Route, labels: Int64 | int, reasons: Int64 | int
+    ) -> None:
+        """Set the answers of one row or some."""
+        self._labels[rows] = labels
+        self._routes[rows] = ROUTES.index(route)
+        self._reasons[rows] = reasons
 
     def columns(self, names: Sequence[str]) -> AnswerColumns:
         return AnswerColumns(
@@ -256,6 +269,20 @@ def draws(first: int, n: int, rate: float, seed: int) -> Bool:
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _SEED = np.uint64(0xD1342543DE82EF95)
+
+
+def _first_of(place: Int64) -> Bool:
+    """Whether each is the first of its value, (M,)."""
+    first = np.zeros(place.size, np.bool_)
+    first[np.unique(place, return_index=True)[1]] = True
+    return first
+
+
+def _among(places: Collection[int], n: int) -> Bool:
+    """Which of `n` places are among some, (n,)."""
+    found = np.zeros(n, np.bool_)
+    found[np.fromiter(places, np.int64, len(places))] = True
+    return found
 
 
 def _prediction(chunk: ScoredChunk, row: int) -> Prediction | None:

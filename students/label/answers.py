@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -76,27 +76,42 @@ class Answers(MutableMapping[int, CachedAnswer]):
         )
 
     def __setitem__(self, row: int, kept: CachedAnswer) -> None:
-        said = kept.distribution
+        self.fill([row], [kept])
+
+    def fill(self, rows: Sequence[int], answers: Sequence[CachedAnswer]) -> None:
+        """Set the answers of different rows."""
+        if not rows:
+            return
+        said = [kept.distribution for kept in answers]
+        probabilities = np.array([one.probabilities for one in said])
         if not self._probabilities.shape[1]:
-            self._probabilities = np.empty((self._there.size, len(said.probabilities)))
-        self._probabilities[row] = said.probabilities
-        self._other[row] = said.other
-        self._truncated[row] = said.truncated
-        self._refused[row] = said.refused
-        self._estimated[row] = kept.estimated
-        bill = kept.usage, kept.usd
-        if bill not in self._bills:
-            self._bills[bill] = len(self._known)
-            self._known.append(bill)
-        self._bill[row] = self._bills[bill]
-        self._count += not self._there[row]
-        self._there[row] = True
+            self._probabilities = np.empty((self._there.size, probabilities.shape[1]))
+        at = np.asarray(rows)
+        self._probabilities[at] = probabilities
+        self._other[at] = [one.other for one in said]
+        self._truncated[at] = [one.truncated for one in said]
+        self._refused[at] = [one.refused for one in said]
+        self._estimated[at] = [kept.estimated for kept in answers]
+        self._bill[at] = [self._bill_code(kept.usage, kept.usd) for kept in answers]
+        self._count += at.size - int(self._there[at].sum())
+        self._there[at] = True
+
+    def _bill_code(self, usage: TokenUsage, usd: Decimal) -> int:
+        code = self._bills.setdefault((usage, usd), len(self._known))
+        if code == len(self._known):
+            self._known.append((usage, usd))
+        return code
 
     def __delitem__(self, row: int) -> None:
         if row not in self:
             raise KeyError(row)
         self._there[row] = False
         self._count -= 1
+
+    @property
+    def there(self) -> npt.NDArray[np.bool_]:
+        """Which rows have an answer, (N,)."""
+        return self._there.copy()
 
     def labels(self) -> Int32:
         """The label that each row's answer means, (N,); `NO_LABEL` for none, or no answer."""
@@ -105,6 +120,10 @@ class Answers(MutableMapping[int, CachedAnswer]):
             best = self._probabilities[rows].argmax(axis=1)
             found[rows] = np.where(self._mean_label(rows), best, NO_LABEL)
         return found
+
+    def bills(self) -> tuple[list[tuple[TokenUsage, Decimal]], Int64]:
+        """The different bills there are, and the place of each answered row's in them, (N,)."""
+        return self._known, self._bill
 
     def bill(self, row: int) -> tuple[TokenUsage, Decimal, bool]:
         """What a row's answer consumed and cost, and whether that is an estimate."""

@@ -195,7 +195,7 @@ class Asker:
             said = any(is_told(reply.usage) for reply in replies)
             if not said:
                 replies = self._estimated(replies, texts)
-            paid = sum((self._spending.cost(r.usage) for r in replies), Decimal(0))
+            paid = sum(self._spending.costs([r.usage for r in replies]), Decimal(0))
             answered = True
             return replies
         except TeacherError as error:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS replies (
     estimated INTEGER NOT NULL DEFAULT 0,
     payer TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (teacher, text_sha256, repeat)
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS broken_calls (
     teacher INTEGER NOT NULL REFERENCES teachers (id),
     usd TEXT NOT NULL,
@@ -167,16 +168,19 @@ class ReplyCache:
             f"SELECT text_sha256, payer, {_READ} FROM replies WHERE teacher = ? AND repeat = ?",
             (self._teacher, repeat),
         )
-        for key, payer, *row in rows:
-            position = wanted.get(key)
-            if position is not None:
-                kept = _kept(row)
-                found[position] = replace(kept, usd=Decimal(0)) if payer else kept
+        while some := rows.fetchmany(_KEYS_AT_ONCE):
+            here = {wanted[key]: (payer, row) for key, payer, *row in some if key in wanted}
+            kept = [
+                replace(_kept(row), usd=Decimal(0)) if payer else _kept(row)
+                for payer, row in here.values()
+            ]
+            found.fill(list(here), kept)
         return found
 
     def find(self, texts: Sequence[str]) -> tuple[Answers, dict[int, str]]:
         """As `read`, of few texts among many answers, and who paid for each."""
-        found, payers = Answers(len(texts)), {}
+        found = Answers(len(texts))
+        payers: dict[int, str] = {}
         places = {text_key(text): i for i, text in enumerate(texts)}
         keys = list(places)
         for start in range(0, len(keys), _KEYS_AT_ONCE):
@@ -186,8 +190,9 @@ class ReplyCache:
                 f"AND repeat = 0 AND text_sha256 IN ({', '.join('?' * len(some))})",
                 (self._teacher, *some),
             )
-            for key, payer, *row in rows:
-                found[places[key]], payers[places[key]] = _kept(row), str(payer)
+            here = {places[key]: (str(payer), _kept(row)) for key, payer, *row in rows}
+            found.fill(list(here), [kept for _, kept in here.values()])
+            payers |= {place: payer for place, (payer, _) in here.items()}
         return found, payers
 
     def usage(self, key: bytes) -> TokenUsage | None:
@@ -224,19 +229,20 @@ class ReplyCache:
         Raises:
             BadInputs: the file cannot be written.
         """
+        when = at.isoformat()
         rows = [
             (
                 self._teacher,
                 text_key(text),
                 repeat,
-                np.array(reply.distribution.probabilities).tobytes(),
+                array("d", reply.distribution.probabilities).tobytes(),
                 reply.distribution.other,
                 int(reply.distribution.truncated),
                 reply.usage.input_tokens,
                 reply.usage.output_tokens,
                 reply.usage.cached_input_tokens,
                 str(cost),
-                at.isoformat(),
+                when,
                 reply.wording,
                 reply.raw,
                 int(reply.distribution.refused),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -39,6 +39,15 @@ class Spending:
     def cost(self, usage: TokenUsage) -> Decimal:
         """Price some usage at this moment."""
         return self._price.cost(usage, self._clock()).usd
+
+    def costs(self, usages: Sequence[TokenUsage]) -> list[Decimal]:
+        """Price each of some usages at this moment; of one call, many are the same."""
+        at = self._clock()
+        priced: dict[TokenUsage, Decimal] = {}
+        for usage in usages:
+            if usage not in priced:
+                priced[usage] = self._price.cost(usage, at).usd
+        return [priced[usage] for usage in usages]
 
     async def reserve(self, at_most: TokenUsage) -> Decimal:
         """Set aside what a call can cost; wait for calls in flight if that is too much right now.

@@ -192,24 +192,27 @@ class LabelWorkers:
 
     def _keep(self, job: _Job, replies: Sequence[TeacherReply]) -> None:
         self._answered += 1
-        usd = [self._spending.cost(reply.usage) for reply in replies]
+        usd = self._spending.costs([reply.usage for reply in replies])
         texts = [self._texts[i] for i in job.rows]
         self._cache.put(texts, replies, usd, self._clock(), job.repeat)
-        for i, reply, cost in zip(job.rows, replies, usd, strict=True):
-            self._known[job.repeat][i] = CachedAnswer(
-                reply.distribution, reply.usage, cost, reply.estimated
-            )
-            if reply.distribution.label is None and not job.repeat:
-                self._unusable += 1
-                self._stop_if_useless(reply.fault)
+        self._known[job.repeat].fill(
+            job.rows,
+            [
+                CachedAnswer(reply.distribution, reply.usage, cost, reply.estimated)
+                for reply, cost in zip(replies, usd, strict=True)
+            ],
+        )
+        if self._picky and not job.repeat:
+            self._stop_if_useless(replies)
 
-    def _stop_if_useless(self, fault: str) -> None:
+    def _stop_if_useless(self, replies: Sequence[TeacherReply]) -> None:
         """End before more money is spent where surely too many answers mean no label."""
-        if not self._picky:
-            return
+        faults = [reply.fault for reply in replies if reply.distribution.label is None]
+        self._unusable += len(faults)
         n = len(self._known[0])
         enough = n >= min(_FIRST, n + len(self._todo[0]))
-        if enough and self._unusable > _surely_more(MOST_UNUSABLE, n):
+        if faults and enough and self._unusable > _surely_more(MOST_UNUSABLE, n):
+            fault = faults[-1]
             raise TeacherRejected(
                 f"{self._unusable} of the first {n} answers are no label, so labelling stops here; "
                 f"the last time {fault or 'no label stood above the others'}"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.batch.deciding import draws
-from router.policy import KEEP, decide, keeps
+from router.policy import KEEP, REASONS, decide, keeps, why_escalated
 from students.labels import Prediction
 
 SURE = st.one_of(st.floats(0, 1, width=32), st.sampled_from([float("nan"), float("inf"), 0.8]))
@@ -36,3 +36,16 @@ def test_a_share_is_drawn_whatever_the_chunks_are(seed):
     assert not draws(0, 1_000, 0.0, seed).any()
     assert draws(0, 1_000, 1.0, seed).all()
     assert not np.array_equal(whole, draws(0, 100_000, 0.05, seed + 1))
+
+
+@given(st.lists(st.tuples(st.integers(-1, 2), SURE), min_size=1, max_size=50))
+def test_the_reason_on_columns_is_the_reason_on_one(rows):
+    """`why_escalated` gives every row that is not kept the reason that `decide` gives it."""
+    thresholds = (0.5, float(np.float32(0.8)), 2.0)
+    labels = np.array([label for label, _ in rows])
+    sure = np.array([confidence for _, confidence in rows], np.float32)
+    none = np.empty(0, np.float32)
+    reasons = why_escalated(labels, sure)
+    for k, c, reason in zip(labels.tolist(), sure.tolist(), reasons.tolist(), strict=True):
+        decision = decide(None if k < 0 else Prediction(k, c, none), thresholds)
+        assert decision is KEEP or decision.reason is REASONS[reason]

@@ -97,3 +97,19 @@ def test_an_answer_of_77_labels_takes_less_than_a_kilobyte():
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / 5000 < 700
+
+
+def test_filling_some_rows_is_setting_each():
+    """Rows that had an answer get the new one; filling none changes nothing."""
+    rng = np.random.default_rng(1)
+    one_by_one, filled = Answers(N), Answers(N)
+    for _ in range(5):
+        rows = rng.choice(N, 40, replace=False).tolist()
+        kept = [_kept(rng) for _ in rows]
+        filled.fill(rows, kept)
+        filled.fill([], [])
+        for row, one in zip(rows, kept, strict=True):
+            one_by_one[row] = one
+    assert dict(filled) == dict(one_by_one)
+    assert len(filled) == len(one_by_one)
+    assert filled.usd == one_by_one.usd
