@@ -21,6 +21,7 @@ from router.batch.summary import BatchSummary, summary_of
 from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
 from router.ledger.chunks import ChunkLedger
+from router.ledger.schema import LEDGER_FILE
 from router.process.compose import usd_per_answer
 from router.process.load_model import check_fits
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
@@ -36,7 +37,6 @@ from students.teachers.deferred.client import BatchState
 from students.teachers.protocol import Teacher
 
 CACHE = "replies.sqlite"
-LEDGER = "ledger.sqlite"
 AT_ONCE = 65_536
 
 
@@ -130,7 +130,7 @@ class BatchOpening:
                 source=self.source,
                 output=self.output,
                 journal=journal,
-                ledger=ChunkLedger(options.ledger or task.work_dir / LEDGER),
+                ledger=ChunkLedger(options.ledger or task.work_dir / LEDGER_FILE),
                 student=self.student,
                 bundle=self.bundle.id,
                 thresholds=self.bundle.manifest.thresholds,

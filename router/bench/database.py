@@ -246,7 +246,7 @@ def _reading(url: str, rows: int) -> dict[str, Any]:
 
 def _fill(connection: Connection, rows: int) -> None:
     """Make rows of the last days, and their sums."""
-    from router.ledger.days import make_days, today
+    from router.ledger.shipping.days import make_days, today
 
     first = today() - timedelta(days=DAYS)
     make_days(connection, [first + timedelta(days=day) for day in range(DAYS + 1)])

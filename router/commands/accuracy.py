@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from router.commands.ledger import of_a_task
 from router.insight.accuracy import Accuracy, Portion, read_accuracy
+
+if TYPE_CHECKING:
+    from students.task import Task
 
 _BIASED = """\
 Feedback comes from whoever gave it: unsolicited, so biased; it enters no bound and no alarm.
@@ -22,16 +25,10 @@ sequences: they hold however often one looks."""
 @of_a_task
 @click.option("--since", type=click.DateTime(), help="Only requests from this moment on (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def accuracy(
-    task_path: Path, ledger_path: Path | None, since: datetime | None, as_json: bool
-) -> None:
+def accuracy(task: Task, source: str, since: datetime | None, as_json: bool) -> None:
     """Show what POST /v1/feedback says of the answers, beside their agreement with the teacher."""
-    from students.task import load_task
-
-    task = load_task(task_path)
-    path = ledger_path or task.work_dir / "ledger.sqlite"
     start = since.replace(tzinfo=UTC).timestamp() if since else 0.0
-    found = read_accuracy(path, task.name, start)
+    found = read_accuracy(source, task.name, start)
     click.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
 
 

@@ -45,7 +45,7 @@ def check(url: str, books: bool) -> None:
     from router.database.migrate import is_behind, newest, version_of
     from router.database.url import shown
     from router.errors import BadDatabase
-    from router.ledger.days import wrong_days
+    from router.ledger.shipping.days import wrong_days
 
     with reading(url, "check") as connection:
         version = version_of(connection)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,31 @@ import click
 
 from router.ledger.entry import Sums, Totals
 from router.ledger.merged import totals_of
+from router.ledger.schema import LEDGER_FILE
 
 
 def of_a_task(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command take a task and, where it is not in the work_dir, the ledger it wrote."""
-    file = click.Path(path_type=Path, dir_okay=False)
-    ledger_words = "Default: ledger.sqlite in the task's work_dir."
-    command = click.option("--ledger", "ledger_path", type=file, help=ledger_words)(command)
+    """Give a command its `task`, and as `source` the ledger that has its requests.
+
+    This is where it is decided which ledger that is: the one named, else the database of all
+    hosts where there is one, else the file of this host.
+    """
+
+    @wraps(command)
+    def of_source(task_path: Path, given: str | None, **options: Any) -> Any:
+        from students.task import load_task
+
+        task = load_task(task_path)
+        return command(task=task, source=given or str(task.work_dir / LEDGER_FILE), **options)
+
+    of_source = click.option(
+        "--ledger",
+        "given",
+        envvar="RAISEHAND_DATABASE_URL",
+        metavar="FILE|postgresql://…",
+        help="Default: the database of RAISEHAND_DATABASE_URL, else ledger.sqlite in the task's "
+        "work_dir.",
+    )(of_source)
     task = click.option(
         "--task",
         "task_path",
@@ -27,7 +46,7 @@ def of_a_task(command: Callable[..., Any]) -> Callable[..., Any]:
         default="task.yaml",
         show_default=True,
     )
-    return task(command)
+    return task(of_source)
 
 
 @click.command(epilog="Example: raisehand ledger .raisehand/ledger.sqlite --since 2026-11-01")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from router.commands.ledger import of_a_task
 from router.insight.accuracy import Portion
 from router.insight.replay import MOST_LOST, Replay, Replayed, replay
+
+if TYPE_CHECKING:
+    from students.task import Task
 
 GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 
@@ -28,20 +31,16 @@ GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 @click.option("--since", type=click.DateTime(), help="Only requests from this moment on (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replay_(
-    task_path: Path,
-    ledger_path: Path | None,
+    task: Task,
+    source: str,
     thresholds: tuple[float, ...],
     bundle: str | None,
     since: datetime | None,
     as_json: bool,
 ) -> None:
     """Replay the ledger under other thresholds: kept share, disagreement, escalation cost."""
-    from students.task import load_task
-
-    task = load_task(task_path)
-    path = ledger_path or task.work_dir / "ledger.sqlite"
     start = since.replace(tzinfo=UTC).timestamp() if since else 0.0
-    found = replay(path, task.name, sorted(set(thresholds or GRID)), bundle, start)
+    found = replay(source, task.name, sorted(set(thresholds or GRID)), bundle, start)
     click.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
 
 

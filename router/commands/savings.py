@@ -18,7 +18,7 @@ from router.insight.periods import periods, projected
 from router.insight.savings import FEWEST, Savings
 
 if TYPE_CHECKING:
-    pass
+    from students.task import Task
 
 
 @click.command(epilog="Example: raisehand savings --task task.yaml --invoice november.csv")
@@ -30,20 +30,14 @@ if TYPE_CHECKING:
     help="CSV of the vendor (day, model, usd or tokens): the difference, line by line.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; dollars are strings, exact.")
-def savings(
-    task_path: Path, ledger_path: Path | None, invoice_path: Path | None, as_json: bool
-) -> None:
+def savings(task: Task, source: str, invoice_path: Path | None, as_json: bool) -> None:
     """Show what the same requests would have cost at the teacher, less all that was paid."""
-    from students.task import load_task
-
-    task = load_task(task_path)
-    path = ledger_path or task.work_dir / "ledger.sqlite"
     if invoice_path is not None:
-        lines = reconcile(path, invoice_path, task.name, task.teacher.model)
+        lines = reconcile(source, invoice_path, task.name, task.teacher.model)
         document = [_line_fields(line) for line in lines]
         click.echo(json.dumps(document, indent=1) if as_json else _lines(lines))
         return
-    found = periods(path, task, time.time())
+    found = periods(source, task, time.time())
     click.echo(json.dumps(_document(found), indent=1) if as_json else _table(found))
 
 

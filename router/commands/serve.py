@@ -320,8 +320,7 @@ def _admin(
         steward,
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
-        ledger=options.ledger_path
-        or next(iter(service.tasks.values())).task.work_dir / "ledger.sqlite",
+        ledger=options.shown_ledger(settings, next(iter(service.tasks.values())).task.work_dir),
         inside=share is not None,
     )
     if share is not None:

@@ -46,6 +46,14 @@ class ServeOptions:
         index, count = self.worker.split("/")
         return Share(int(index), int(count), Path(os.environ[WORKER_FOLDER]))
 
+    def shown_ledger(self, settings: Settings, work_dir: Path) -> str | Path:
+        """Return what the page adds up: the ledgers of all hosts where there is a database."""
+        from router.ledger.schema import LEDGER_FILE
+
+        if settings.database_url is not None:
+            return settings.database_url.get_secret_value()
+        return self.ledger_path or work_dir / LEDGER_FILE
+
     def of_worker(self, bundles: Sequence[str]) -> list[str]:
         """Return the command line of a worker, without its port and number."""
         line = ["--host", self.host, "--device", self.device, "--engine", self.engine]

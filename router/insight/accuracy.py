@@ -7,18 +7,16 @@ accuracy from it is biased and enters no bound. Its intervals speak of the answe
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from costmodel.intervals import confidence_sequence
-from router.ledger.feedback import Source, has_feedback
-from router.ledger.schema import columns_of, open_ledger
+from router.ledger.feedback import Source
+from router.ledger.view import LedgerView, open_view
 
 WHO = ("cascade", "student", "teacher")
 """The answer that was given, and what its two parts said."""
@@ -73,20 +71,19 @@ class _Judged(msgspec.Struct, gc=False):
     right: dict[str, bool]
 
 
-def read_accuracy(path: Path, task: str, since: float = 0.0) -> Accuracy:
-    """Join feedback and ledger, also while a router writes to it.
+def read_accuracy(source: str | Path, task: str, since: float = 0.0) -> Accuracy:
+    """Join feedback and ledger (a file, or a database's address), also while routers write to it.
 
     Raises:
         BadLedger: there is no such file, or it is not a ledger.
+        BadDatabase: the database cannot be used.
     """
-    with closing(open_ledger(path)) as connection:
+    with open_view(source) as ledger:
         judged, verdicts = list[_Judged](), 0
-        if has_feedback(connection) and "student_label" in columns_of(connection):
-            judged = list(_judged(connection, task, since))
-            (verdicts,) = connection.execute(
-                "select count(*) from feedback where task = ?", (task,)
-            ).fetchone()
-        agreed, compared, lost = _agreement(connection, task, since)
+        if ledger.judged and ledger.labelled:
+            judged = list(_judged(ledger, task, since))
+            (verdicts,) = ledger.row("select count(*) from {feedback} where task = %s", (task,))
+        agreed, compared, lost = _agreement(ledger, task, since)
     plain = [one for one in judged if one.rows == 1]
     own = [one for one in plain if not one.foreign]
     most_trusted: dict[str, _Judged] = {}
@@ -109,12 +106,8 @@ def read_accuracy(path: Path, task: str, since: float = 0.0) -> Accuracy:
     )
 
 
-def _judged(connection: sqlite3.Connection, task: str, since: float) -> Iterator[_Judged]:
-    """Yield each verdict with what the ledger says of its request.
-
-    The ledger is read once and each row asks for its feedback: it has no index by request id, which
-    every request would pay for.
-    """
+def _judged(ledger: LedgerView, task: str, since: float) -> Iterator[_Judged]:
+    """Yield each verdict with what the ledger says of its request."""
     found: dict[tuple[str, str, str], _Judged] = {}
     for (
         request_id,
@@ -125,7 +118,7 @@ def _judged(connection: sqlite3.Connection, task: str, since: float) -> Iterator
         correct,
         asked_by,
         *labels,
-    ) in connection.execute(_JOINED, (task, since)):
+    ) in ledger.execute(_JOINED, (task, since)):
         key = (request_id, source, client)
         known = found.get(key)
         if known is not None:
@@ -156,22 +149,23 @@ def _portions(judged: Iterable[_Judged]) -> dict[str, Portion]:
     return {who: Portion(sum(right[who]), len(right[who])) for who in WHO if who in right}
 
 
-def _agreement(connection: sqlite3.Connection, task: str, since: float) -> tuple[int, int, int]:
+def _agreement(ledger: LedgerView, task: str, since: float) -> tuple[int, int, int]:
     """Return how many drawn requests agreed, were compared, and were lost."""
-    if "student_label" not in columns_of(connection):
+    if not ledger.labelled:
         return 0, 0, 0
-    agreed, compared, drawn = connection.execute(_DRAWN, (task, since)).fetchone()
+    agreed, compared, drawn = ledger.row(_DRAWN, (task, since))
     return agreed, compared, drawn - compared
 
 
 _JOINED = """
-select f.request_id, f.source, f.client, f.reviewer, f.gold, f.correct, e.client,
-       e.label, e.student_label, e.teacher_label
-from entries e cross join feedback f on f.request_id = e.request_id and f.task = e.task
-where e.task = ? and e.at >= ? and e.label is not null
+select f.request_id, f.source, f.client, f.reviewer, f.gold, f.correct, entries.client,
+       label, student_label, teacher_label
+from {entries} {join} {feedback} f on f.request_id = entries.request_id and f.task = entries.task
+where entries.task = %s and entries.{since} and label is not null
 """
 _DRAWN = """
-select coalesce(sum(route = 'teacher' or student_label = teacher_label), 0),
-       coalesce(sum(route = 'teacher' or (audited and teacher_label is not null)), 0), count(*)
-from entries where task = ? and at >= ? and propensity > 0
+select count(*) filter (where route = 'teacher' or student_label = teacher_label),
+       count(*) filter (where route = 'teacher' or (audited = 1 and teacher_label is not null)),
+       count(*)
+from {entries} where task = %s and {since} and propensity > 0
 """

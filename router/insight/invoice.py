@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from router.errors import BadLedger, BadSettings
-from router.insight.savings import first_kept
 from router.ledger.rollup import DAY_S
-from router.ledger.schema import open_ledger
+from router.ledger.view import open_view
 from router.teacher.prices import is_same_model
 
 _NAMES = {
@@ -66,22 +64,25 @@ class InvoiceLine:
         return None if one is None or other is None else int(one) - int(other)
 
 
-def reconcile(path: Path, invoice: Path, task: str, teacher_model: str) -> list[InvoiceLine]:
+def reconcile(
+    source: str | Path, invoice: Path, task: str, teacher_model: str
+) -> list[InvoiceLine]:
     """Put an invoice beside the ledger, over the days of the invoice.
 
     Args:
-        path: the ledger.
+        source: the ledger's file, or the address of the database.
         invoice: the vendor's file.
         task: whose requests.
         teacher_model: what a row of the ledger means that names no model.
 
     Raises:
         BadLedger: there is no ledger, or of a day only the sum over all models is kept.
+        BadDatabase: the database cannot be used.
         BadSettings: the file is no such invoice; the message says its line and what is needed.
     """
     charged = _summed(_charges(invoice))
     days = {charge.day for charge in charged}
-    booked = _booked(path, task, teacher_model, min(days), max(days))
+    booked = _booked(source, task, teacher_model, min(days), max(days))
     lines, left = [], [charge for charge in booked if charge.day in days]
     for charge in charged:
         match = next(
@@ -94,21 +95,21 @@ def reconcile(path: Path, invoice: Path, task: str, teacher_model: str) -> list[
     return sorted(lines, key=lambda line: (line.day, line.model))
 
 
-def _booked(path: Path, task: str, model: str, first: date, last: date) -> list[Charge]:
+def _booked(source: str | Path, task: str, model: str, first: date, last: date) -> list[Charge]:
     start, end = _unix(first), _unix(last) + DAY_S
-    with closing(open_ledger(path)) as connection:
-        if start < first_kept(connection):
+    with open_view(source) as ledger:
+        if start < ledger.folded_until:
             raise BadLedger(
                 f"of {first} only the sum over all models is kept; leave out the lines of folded "
                 "days, or raise RAISEHAND_LEDGER_KEEP_DAYS"
             )
-        rows = connection.execute(_BY_DAY, (model, task, start, end)).fetchall()
+        rows = ledger.execute(_BY_DAY, (model, task, start, end))
     return _merged(
         Charge(
             date.fromordinal(_EPOCH + day),
             name,
-            Decimal(whole * 1_000_000 + rest).scaleb(-12),
-            tokens,
+            Decimal(int(whole) * 1_000_000 + int(rest)).scaleb(-12),
+            int(tokens),
             unpriced,
             estimated,
         )
@@ -200,9 +201,11 @@ def _unix(day: date) -> float:
 
 
 _EPOCH = date(1970, 1, 1).toordinal()
-_BY_DAY = f"""
-select cast(at / {DAY_S} as integer), case model when '' then ? else model end as named,
-       coalesce(sum(teacher_pusd / 1000000), 0), coalesce(sum(teacher_pusd % 1000000), 0),
-       sum(input_tokens + output_tokens), sum(teacher_pusd is null), sum(estimated)
-from entries where task = ? and at >= ? and at < ? and attempts > 0 group by 1, 2 order by 1, 2
+_BY_DAY = """
+select {day}, case model when '' then %s else model end as named,
+       coalesce(sum(teacher_pusd / 1000000), 0), coalesce(sum(teacher_pusd %% 1000000), 0),
+       sum(input_tokens + output_tokens), count(*) filter (where teacher_pusd is null),
+       count(*) filter (where estimated = 1)
+from {entries} where task = %s and {since} and {before} and attempts > 0
+group by 1, 2 order by 1, 2
 """

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import calendar
-from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from router.insight.savings import Savings, first_kept, read_savings
+from router.insight.savings import Savings, read_savings
 from router.ledger.rollup import DAY_S
-from router.ledger.schema import open_ledger
+from router.ledger.view import open_view
 
 if TYPE_CHECKING:
     from students.task import Task
 
 
-def periods(path: Path, task: Task, now: float) -> dict[str, Savings]:
+def periods(source: str | Path, task: Task, now: float) -> dict[str, Savings]:
     """Return the savings of today and of the month to date (UTC).
 
     Raises:
         BadLedger: there is no ledger.
+        BadDatabase: the database cannot be used.
     """
     rent = _rent(task)
     moment = datetime.fromtimestamp(now, UTC)
     month = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
-    with closing(open_ledger(path)) as connection:
-        month = max(month, first_kept(connection))
+    with open_view(source) as ledger:
+        month = max(month, ledger.folded_until)
     return {
-        name: read_savings(path, task.name, start, now, rent_usd_per_hour=rent)
+        name: read_savings(source, task.name, start, now, rent_usd_per_hour=rent)
         for name, start in (("today", now // DAY_S * DAY_S), ("month", month))
     }
 

@@ -12,9 +12,7 @@ A look back is no certificate: of several thresholds the best looks better than 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +21,7 @@ import msgspec
 
 from router.errors import BadLedger
 from router.insight.accuracy import Portion
-from router.ledger.schema import columns_of, open_ledger
+from router.ledger.view import LedgerView, open_view
 
 MOST_LOST = 0.05
 """Share of drawn requests that may lack the teacher's answer before nothing is said."""
@@ -72,33 +70,38 @@ class _Drawn(msgspec.Struct, gc=False):
 
 
 def replay(
-    path: Path, task: str, thresholds: Sequence[float], bundle: str | None = None, since: float = 0
+    source: str | Path,
+    task: str,
+    thresholds: Sequence[float],
+    bundle: str | None = None,
+    since: float = 0,
 ) -> Replay:
     """Replay a ledger under each threshold; of the bundle that answered last, unless one is named.
 
     Raises:
         BadLedger: there is no ledger, or nothing in it that can be replayed.
+        BadDatabase: the database cannot be used.
     """
-    with closing(open_ledger(path)) as connection:
-        if "student_label" not in columns_of(connection):
+    with open_view(source) as ledger:
+        if not ledger.labelled:
             raise BadLedger(
-                f"{path} does not say what the students said; it was written by an older version: "
-                "serve with this one for a while"
+                f"{ledger.name} does not say what the students said; it was written by an older "
+                "version: serve with this one for a while"
             )
-        connection.execute("begin")
-        bundle = bundle or _last_bundle(connection, path, task)
+        bundle = bundle or _last_bundle(ledger, task)
         where = (task, bundle, since)
-        above = ", ".join(["coalesce(sum(confidence >= ?), 0)"] * len(thresholds))
-        counts = connection.execute(
-            f"select count(*), {above} from entries where {_SCORED}", (*thresholds, *where)
-        ).fetchone()
-        drawn = _drawn(connection, where)
-        (mean_pusd,) = connection.execute(
-            f"select avg(teacher_pusd) from entries where {_SCORED} and attempts = 1", where
-        ).fetchone()
+        above = ", ".join(["count(*) filter (where confidence >= %s)"] * len(thresholds))
+        counts = ledger.row(
+            f"select count(*), {above} from {{entries}} where {_SCORED}", (*thresholds, *where)
+        )
+        drawn = _drawn(ledger, where)
+        (mean_pusd,) = ledger.row(
+            f"select avg(teacher_pusd) from {{entries}} where {_SCORED} and attempts = 1", where
+        )
+        name = ledger.name
     requests, kept = counts[0], counts[1:]
     if not requests:
-        raise BadLedger(f"{path} has no answer of bundle {bundle} to task {task}; name another")
+        raise BadLedger(f"{name} has no answer of bundle {bundle} to task {task}; name another")
     lost = sum(one.differs is None for one in drawn)
     price = None if mean_pusd is None else Decimal(round(mean_pusd)).scaleb(-12)
     whole = Replay(bundle, requests, len(drawn), lost, ())
@@ -129,19 +132,19 @@ def _replayed(
     )
 
 
-def _last_bundle(connection: sqlite3.Connection, path: Path, task: str) -> str:
-    row = connection.execute(
-        "select bundle from entries where task = ? and student_label is not null "
+def _last_bundle(ledger: LedgerView, task: str) -> str:
+    rows = ledger.execute(
+        "select bundle from {entries} where task = %s and student_label is not null "
         "order by at desc limit 1",
         (task,),
-    ).fetchone()
-    if row is None:
-        raise BadLedger(f"{path} has no answer of a student to task {task}; serve it first")
-    return str(row[0])
+    )
+    if not rows:
+        raise BadLedger(f"{ledger.name} has no answer of a student to task {task}; serve it first")
+    return str(rows[0][0])
 
 
-def _drawn(connection: sqlite3.Connection, where: tuple[str, str, float]) -> list[_Drawn]:
-    rows = connection.execute(_DRAWN, where).fetchall()
+def _drawn(ledger: LedgerView, where: tuple[str, str, float]) -> list[_Drawn]:
+    rows = ledger.execute(_DRAWN, where)
     rarest = min((row[0] for row in rows), default=1.0)
     return [
         _Drawn(confidence, None if teacher is None else teacher != student)
@@ -157,11 +160,11 @@ def _coin(its_id: str, at: float) -> float:
 
 
 _SCORED = (
-    "task = ? and bundle = ? and at >= ? and student_label is not null "
+    "task = %s and bundle = %s and {since} and student_label is not null "
     # Of a table's rows only those have entries that were asked about.
     "and reason <> 'student_only' and surface <> 'batch'"
 )
 _DRAWN = (
-    "select propensity, request_id, at, confidence, student_label, teacher_label from entries "
-    f"where {_SCORED} and propensity > 0"
+    "select propensity, request_id, at, confidence, student_label, teacher_label "
+    f"from {{entries}} where {_SCORED} and propensity > 0"
 )

@@ -10,15 +10,12 @@ student-only requests are not counted as saved, what they cost is counted as pai
 from __future__ import annotations
 
 import math
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from router.errors import BadLedger
-from router.ledger.rollup import DAY_S, has_days
-from router.ledger.schema import columns_of, open_ledger
+from router.ledger.view import open_view
 
 FEWEST = 30
 """Audits below which no interval is given: it rests on a central limit."""
@@ -75,7 +72,7 @@ class Savings:
 
 
 def read_savings(
-    path: Path,
+    source: str | Path,
     task: str,
     start: float,
     end: float,
@@ -85,7 +82,7 @@ def read_savings(
     """Add up a stretch of the ledger, also while a router writes to it.
 
     Args:
-        path: the ledger.
+        source: the ledger's file, or the address of the database.
         task: whose requests.
         start: Unix time; the stretch begins with the first row from there on.
         end: Unix time, not included.
@@ -93,21 +90,18 @@ def read_savings(
 
     Raises:
         BadLedger: there is no ledger, or of a part of the stretch only daily sums are kept.
+        BadDatabase: the database cannot be used.
     """
-    with closing(open_ledger(path)) as connection:
-        connection.execute("begin")
-        kept_since = first_kept(connection)
-        if start < kept_since:
+    with open_view(source) as ledger:
+        if start < ledger.folded_until:
             raise BadLedger(
-                f"of the time before {kept_since:.0f} (Unix seconds) only daily sums are kept; "
-                "begin there, or raise RAISEHAND_LEDGER_KEEP_DAYS"
+                f"of the time before {ledger.folded_until:.0f} (Unix seconds) only daily sums are "
+                "kept; begin there, or raise RAISEHAND_LEDGER_KEEP_DAYS"
             )
-        labelled = "student_label" in columns_of(connection)
-        query = _SUMS.format(compared="teacher_label is not null" if labelled else "0")
         (
             first, requests, kept, escalated, passed, unpriced, estimated, *money,
             own, own_rest, audits, w, wc, ww, wwc, wwcc, fpc,
-        ) = connection.execute(query, (task, start, end)).fetchone()  # fmt: skip
+        ) = ledger.row(_SUMS, (task, start, end))  # fmt: skip
     student, teacher = _usd(*money[:2]), _usd(*money[2:])
     hours = Decimal(0 if first is None else max(0.0, end - max(start, first)) / 3600.0)
     estimate, margin = _of_kept(kept, audits, w, wc, ww, wwc, wwcc, fpc)
@@ -128,14 +122,6 @@ def read_savings(
         unpriced=unpriced,
         estimated=estimated,
     )
-
-
-def first_kept(connection: sqlite3.Connection) -> float:
-    """Return the Unix time from which on rows are kept, not only sums of their days."""
-    if not has_days(connection):
-        return 0.0
-    (last,) = connection.execute("select max(day) from days").fetchone()
-    return 0.0 if last is None else float((last + 1) * DAY_S)
 
 
 def asymptotic_margin(deviation: float, n: int, confidence: float = CONFIDENCE) -> float:
@@ -172,34 +158,36 @@ def _of_kept(
 
 
 def _usd(whole_micro: int, rest_pico: int) -> Decimal:
-    return Decimal(whole_micro * 1_000_000 + rest_pico).scaleb(-12)
+    return Decimal(int(whole_micro) * 1_000_000 + int(rest_pico)).scaleb(-12)
 
 
 _KEPT = "(route = 'student' and reason = 'confident')"
 _ESCALATED = "(route = 'teacher' and reason <> 'passthrough')"
 _PASSED = "(reason = 'passthrough')"
 _AUDIT = (
-    f"({_KEPT} and audited and propensity > 0 and attempts = 1 and teacher_pusd is not null "
-    "and {compared})"
+    f"({_KEPT} and audited = 1 and propensity > 0 and attempts = 1 and teacher_pusd is not null "
+    "and teacher_label is not null)"
 )
-_COST = "(teacher_pusd / 1e12)"
+_COST = "(cast(teacher_pusd as double precision) / 1e12)"
 _OWN = (  # of what the teacher answered: one call of each, as far as it took several
-    f"case when {_ESCALATED} then teacher_pusd / max(attempts, 1) "
-    f"when {_PASSED} then teacher_pusd else 0 end"
+    f"case when {_ESCALATED} and attempts > 1 then teacher_pusd / attempts "
+    f"when {_ESCALATED} or {_PASSED} then teacher_pusd else 0 end"
+)
+_DOLLARS = ", ".join(
+    f"coalesce(sum({amount} / 1000000), 0), coalesce(sum({amount} %% 1000000), 0)"
+    for amount in ("student_pusd", "teacher_pusd", f"({_OWN})")
 )
 _SUMS = f"""
-select min(at), count(*), coalesce(sum({_KEPT}), 0), coalesce(sum({_ESCALATED}), 0),
-       coalesce(sum({_PASSED}), 0),
-       coalesce(sum(student_pusd is null or teacher_pusd is null), 0),
-       coalesce(sum(estimated), 0),
-       coalesce(sum(student_pusd / 1000000), 0), coalesce(sum(student_pusd % 1000000), 0),
-       coalesce(sum(teacher_pusd / 1000000), 0), coalesce(sum(teacher_pusd % 1000000), 0),
-       coalesce(sum(({_OWN}) / 1000000), 0), coalesce(sum(({_OWN}) % 1000000), 0),
+select min(at), count(*), count(*) filter (where {_KEPT}), count(*) filter (where {_ESCALATED}),
+       count(*) filter (where {_PASSED}),
+       count(*) filter (where student_pusd is null or teacher_pusd is null),
+       count(*) filter (where estimated = 1),
+       {_DOLLARS},
        count(w), coalesce(sum(w), 0.0), coalesce(sum(w * c), 0.0), coalesce(sum(w * w), 0.0),
        coalesce(sum(w * w * c), 0.0), coalesce(sum(w * w * c * c), 0.0), coalesce(sum(1 / w), 0.0)
 from (
-    select *, case when {_AUDIT} then 1 / propensity end as w,
+    select entries.*, case when {_AUDIT} then 1 / propensity end as w,
            case when {_AUDIT} then {_COST} end as c
-    from entries where task = ? and at >= ? and at < ? and surface <> 'batch'
-)
+    from {{entries}} where task = %s and {{since}} and {{before}} and surface <> 'batch'
+) as weighed
 """

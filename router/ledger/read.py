@@ -14,11 +14,8 @@ import msgspec
 from router.errors import BadLedger
 from router.ledger.entry import Entry, Sums, Totals
 from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, has_days
-from router.ledger.schema import COLUMNS, columns_of, open_ledger
+from router.ledger.schema import COLUMNS, UNKNOWN, columns_of, open_ledger
 from router.ledger.sqlite import PICO
-
-_UNKNOWN = {"model": "''", "student_label": "null", "teacher_label": "null"}
-"""What rows of an earlier version say where they have no such column."""
 
 
 def read_totals(path: Path, since: float = 0.0) -> Totals:
@@ -76,7 +73,7 @@ def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
     with closing(open_ledger(path)) as connection:
         known = columns_of(connection)
         columns = ", ".join(
-            name if name in known else f"{_UNKNOWN[name]} {name}" for name in COLUMNS
+            name if name in known else f"{UNKNOWN[name]} {name}" for name in COLUMNS
         )
         rows = connection.execute(
             f"select {columns} from entries where at >= ? order by id", (since,)

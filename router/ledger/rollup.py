@@ -87,7 +87,8 @@ def fold(connection: sqlite3.Connection, keep_days: int, *, ships: bool = False)
         connection.execute(_FOLD, (until, last_row))
         connection.execute("delete from entries where at <= ? and id <= ?", (until, last_row))
         if last is None:  # of requests that have no row any more
-            connection.execute("delete from feedback where at <= ?", (until,))
+            arrived = "and shipped" if ships else ""
+            connection.execute(f"delete from feedback where at <= ? {arrived}", (until,))
         connection.execute("commit")
     except BaseException:
         if connection.in_transaction:

@@ -13,6 +13,8 @@ from router.ledger.entry import Entry
 from router.ledger.rollup import CREATE_DAYS
 from students.private_file import make_private
 
+LEDGER_FILE = "ledger.sqlite"
+"""In the work_dir of the first task, unless a command names another."""
 SCHEMA_VERSION = 3
 PREPARE_S = 10.0
 """How long a ledger that another process is just making may stay locked."""
@@ -56,17 +58,23 @@ create table if not exists feedback (
     at real not null,
     gold text,
     correct integer,
+    shipped integer not null default 0,
     primary key (request_id, task, source, client)
 ) without rowid;
 create table if not exists spool (id text not null, shipped integer not null);
 insert into spool select lower(hex(randomblob(16))), 0 where not exists (select 1 from spool);
 """
 _NEWER = {
-    "model": "text not null default ''",
-    "student_label": "text",
-    "teacher_label": "text",
+    "entries": {
+        "model": "text not null default ''",
+        "student_label": "text",
+        "teacher_label": "text",
+    },
+    "feedback": {"shipped": "integer not null default 0"},
 }
 """Columns that files of earlier versions lack."""
+UNKNOWN = {"model": "''", "student_label": "null", "teacher_label": "null"}
+"""What rows of such a file say instead, while nobody has opened it for writing."""
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -113,15 +121,19 @@ def prepare(path: Path, connect: Callable[[Path], sqlite3.Connection]) -> None:
 
 def _add_what_is_new(connection: sqlite3.Connection) -> None:
     """Bring the rows of an older version up to this one."""
-    known = columns_of(connection)
-    for name, kind in _NEWER.items():
-        if name not in known:
-            connection.execute(f"alter table entries add column {name} {kind}")
+    for table, columns in _NEWER.items():
+        known = columns_of(connection, table)
+        for name, kind in columns.items():
+            if name not in known:
+                connection.execute(f"alter table {table} add column {name} {kind}")
+    connection.execute(
+        "create index if not exists feedback_waits on feedback (at) where shipped = 0"
+    )
 
 
-def columns_of(connection: sqlite3.Connection) -> set[str]:
-    """Return the columns of the rows in a file: an older version knew fewer."""
-    return {row[1] for row in connection.execute("pragma table_info(entries)")}
+def columns_of(connection: sqlite3.Connection, table: str = "entries") -> set[str]:
+    """Return the columns of a table in a file: an older version knew fewer."""
+    return {row[1] for row in connection.execute(f"pragma table_info({table})")}
 
 
 def open_ledger(path: Path) -> sqlite3.Connection:

@@ -140,7 +140,7 @@ def create_admin(
     token: str,
     what_if: WhatIfOf,
     *,
-    ledger: Path | None = None,
+    ledger: str | Path | None = None,
     inside: bool = False,
 ) -> AdminApp:
     """Build the admin application: every path needs the token, or a session that it opened.
@@ -150,7 +150,7 @@ def create_admin(
         steward: makes the operators' changes.
         token: the operators'.
         what_if: its page for a bundle.
-        ledger: the file that the page adds up; None: it shows no money.
+        ledger: what the page adds up, a file or the database of all hosts; None: no money.
         inside: the supervisor of several workers stands in front.
     """
     books = books_of(service, ledger)

@@ -23,6 +23,7 @@ from router.keys.ring import KeyRing
 from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.feedback import SqliteFeedback
+from router.ledger.schema import LEDGER_FILE
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.notify.sender import Sender
@@ -82,7 +83,7 @@ def build_service(
         for task, bundle_id in tasks
     }
     file = SqliteLedger(
-        ledger_path or tasks[0][0].work_dir / "ledger.sqlite",
+        ledger_path or tasks[0][0].work_dir / LEDGER_FILE,
         keep_days=settings.ledger_keep_days or None,
         ships=settings.database_url is not None,
     )
@@ -150,12 +151,18 @@ def shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
     """Return the ledger of a file, whose rows go on to the database where there is one."""
     if settings.database_url is None:
         return file
-    from router.ledger.shipped import ShippedLedger  # psycopg is an extra
-    from router.ledger.shipper import Shipper
+    from router.ledger.shipping.shipped import ShippedLedger  # psycopg is an extra
+    from router.ledger.shipping.shipper import Shipper
+    from router.ledger.shipping.verdicts import VerdictCargo
     from router.telemetry.shipping import watch_shipping
 
     url = settings.database_url.get_secret_value()
-    shipper = Shipper(file.path, url, keep_days=settings.ledger_keep_days or None)
+    shipper = Shipper(
+        file.path,
+        url,
+        keep_days=settings.ledger_keep_days or None,
+        cargo=[VerdictCargo(file.path)],
+    )
     watch_shipping(metrics, shipper.state)
     return ShippedLedger(file, shipper)
 

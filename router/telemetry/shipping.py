@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from router.ledger.shipper import Shipping
+from router.ledger.shipping.shipper import Shipping
 from router.telemetry.metrics import Metrics, Reading
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from router.errors import BadLedger
+from router.errors import BadDatabase, BadLedger
 from router.process.board.cards import BundleCard, cards_of
 from router.process.board.saving import SavedSoFar, SavingReader
-from router.process.board.spending import SpendingSums, SpentSoFar
+from router.process.board.spending import PaidReader, SpentSoFar, open_spending
 from router.process.board.suspects import Suspect, SuspectList
 from router.service.service import Service
 from router.shared.records import Audit, Event, StoreAway
@@ -36,7 +36,7 @@ class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker tells of its files."""
 
     spent: SpentSoFar | None
-    """None: there is no ledger file, or it cannot be read now."""
+    """None: there is no ledger, or it cannot be read now."""
     saved: dict[str, SavedSoFar]
     """By task; empty until the ledger was read."""
     bundles: dict[str, list[BundleCard]]
@@ -52,7 +52,7 @@ class BookKeeper:
 
     Args:
         tasks: whose bundles are shown.
-        ledger: its file; None: there is none.
+        ledger: its file, or the address of the database that has all hosts'; None: there is none.
         stores: what reads the events of each store that workers share.
         suspects: of each task, where something is audited.
     """
@@ -60,12 +60,12 @@ class BookKeeper:
     def __init__(
         self,
         tasks: Iterable[Task],
-        ledger: Path | None,
+        ledger: str | Path | None,
         stores: Sequence[ReadEvents] = (),
         suspects: Mapping[str, SuspectList] | None = None,
     ) -> None:
         self._tasks = tuple(tasks)
-        self._money = None if ledger is None else (SpendingSums(ledger), SavingReader(ledger))
+        self._money = None if ledger is None else (open_spending(ledger), SavingReader(ledger))
         self._saved: dict[str, SavedSoFar] = {}
         self._stores = tuple(stores)
         self._suspects = dict(suspects or {})
@@ -94,13 +94,13 @@ class BookKeeper:
             with suppress(asyncio.CancelledError):
                 await self._adding
 
-    async def _add_up(self, sums: SpendingSums, savings: SavingReader) -> None:
+    async def _add_up(self, sums: PaidReader, savings: SavingReader) -> None:
         try:
             self._spent = await asyncio.to_thread(sums.advance, chunks=4)
             while self._spent.read < 1.0:
                 self._spent = await asyncio.to_thread(sums.advance, chunks=4)
             self._saved = await asyncio.to_thread(savings.read, self._tasks)
-        except BadLedger as fault:
+        except (BadLedger, BadDatabase) as fault:
             self._spent = None
             log.warning("the page shows no money: %s", fault)
 
@@ -125,7 +125,7 @@ class BookKeeper:
         )
 
 
-def books_of(service: Service, ledger: Path | None) -> BookKeeper:
+def books_of(service: Service, ledger: str | Path | None) -> BookKeeper:
     """Keep the books of a service and of the stores that its workers share."""
     stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
     suspects = {

@@ -36,12 +36,12 @@ class SavingReader:
     """Reads the savings of one ledger now and then.
 
     Args:
-        path: of the ledger.
+        source: the ledger, a file or the address of the database.
         every_s: at least so long between two readings.
     """
 
-    def __init__(self, path: Path, every_s: float = EVERY_S) -> None:
-        self._path = path
+    def __init__(self, source: str | Path, every_s: float = EVERY_S) -> None:
+        self._source = source
         self._every_s = every_s
         self._due = 0.0
         self._found: dict[str, SavedSoFar] = {}
@@ -50,7 +50,7 @@ class SavingReader:
         """Return the last reading, or a new one where that is old; blocking.
 
         Raises:
-            BadLedger: there is no ledger.
+            BadLedger, BadDatabase: it cannot be read.
         """
         started = time.monotonic()
         if started >= self._due:
@@ -61,7 +61,7 @@ class SavingReader:
 
     def _of(self, task: Task) -> SavedSoFar:
         now = time.time()
-        found = periods(self._path, task, now)
+        found = periods(self._source, task, now)
         month = found["month"]
         low, high = month.interval or (None, None)
         return SavedSoFar(

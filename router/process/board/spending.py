@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 from router.clock import Clock
+from router.database.connection import reading
+from router.database.url import is_url
 from router.errors import BadLedger
 from router.ledger.rollup import DAY_S, has_days
 from router.ledger.schema import open_ledger
@@ -30,6 +33,11 @@ _SUMS = (
     "sum(student_pusd is null or teacher_pusd is null)"
 )
 _DAYS = "sum(student_musd), sum(student_rest), sum(teacher_musd), sum(teacher_rest), sum(unpriced)"
+_HOURS = """
+select (hour at time zone 'UTC')::date - date '1970-01-01', task, sum(requests),
+       sum(student_pusd), sum(teacher_pusd), sum(unpriced)
+from raisehand.ledger_sums where hour >= to_timestamp(%s) group by 1, 2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,53 @@ class SpentSoFar:
     month: dict[str, PaidSums]
     read: float
     """Share of the month's rows that are in the sums."""
+
+
+class PaidReader(Protocol):
+    """Tells what was spent so far."""
+
+    def advance(self, *, chunks: int | None = None) -> SpentSoFar:
+        """Read what is new, all of it or so many chunks, and say what was spent; blocking.
+
+        Raises:
+            BadLedger, BadDatabase: the ledger cannot be read now.
+        """
+        ...
+
+
+def open_spending(source: str | Path) -> PaidReader:
+    """Return who adds up a ledger: a file, or the database that has those of all hosts."""
+    return FleetSpending(str(source)) if is_url(source) else SpendingSums(Path(source))
+
+
+class FleetSpending:
+    """Sums of all hosts' ledgers, which the database keeps by the hour.
+
+    Args:
+        url: of the database.
+        wall: the time, in Unix seconds.
+    """
+
+    def __init__(self, url: str, wall: Clock = time.time) -> None:
+        self._url = url
+        self._wall = wall
+
+    def advance(self, *, chunks: int | None = None) -> SpentSoFar:
+        """Say what was spent; blocking.
+
+        Raises:
+            BadDatabase: the database cannot be used.
+        """
+        del chunks  # its sums are read at once
+        today = int(self._wall()) // DAY_S
+        spent: tuple[dict[str, PaidSums], dict[str, PaidSums]] = ({}, {})
+        with reading(self._url, "page") as connection:
+            rows = connection.execute(_HOURS, (_first_of_month(self._wall()) * DAY_S,)).fetchall()
+        for day, task, requests, student, teacher, unpriced in rows:
+            paid = PaidSums(int(requests), _usd(student), _usd(teacher), int(unpriced))
+            for sums in spent if day == today else spent[1:]:
+                sums[task] = sums.get(task, PaidSums()) + paid
+        return SpentSoFar(today=spent[0], month=spent[1], read=1.0)
 
 
 class SpendingSums:
@@ -94,8 +149,7 @@ class SpendingSums:
             raise BadLedger(f"the ledger {self._path} cannot be read now ({error})") from None
 
     def _advance(self, connection: sqlite3.Connection, chunks: int | None) -> SpentSoFar:
-        now = datetime.fromtimestamp(self._wall(), UTC)
-        month = int(now.replace(day=1, hour=0, minute=0, second=0).timestamp()) // DAY_S
+        month = _first_of_month(self._wall())
         (newest,) = connection.execute("select coalesce(max(id), 0) from entries").fetchone()
         if month != self._month or newest < self._last_id:  # another month, or another file
             self._begin(connection, month)
@@ -163,11 +217,21 @@ class SpendingSums:
         return found
 
 
+def _first_of_month(now: float) -> int:
+    """Return the first day (UTC) of a moment's month, as days since 1970."""
+    first = datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0)
+    return int(first.timestamp()) // DAY_S
+
+
+def _usd(pico: Decimal) -> Decimal:
+    return Decimal(int(pico)).scaleb(-12)
+
+
 def _paid(requests: int, s1: int, s0: int, t1: int, t0: int, unpriced: int) -> PaidSums:
     """Join the halves of sums that as one 64-bit sum of pico-dollars could overflow."""
     return PaidSums(
         requests,
-        Decimal(s1 * 1_000_000 + s0).scaleb(-12),
-        Decimal(t1 * 1_000_000 + t0).scaleb(-12),
+        _usd(Decimal(s1) * 1_000_000 + s0),
+        _usd(Decimal(t1) * 1_000_000 + t0),
         unpriced,
     )

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from router.commands.database import database as command
 from router.database.migrate import newest
 from router.errors import BadDatabase
-from router.ledger.postgres import instance_of, ship
-from router.ledger.spool import Spool
+from router.ledger.shipping.postgres import instance_of, ship
+from router.ledger.shipping.spool import Spool
 from router.ledger.sqlite import SqliteLedger
 from router.testing import sample_entry
 

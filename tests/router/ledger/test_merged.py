@@ -11,9 +11,9 @@ from costmodel.inputs.ledger.traffic import read_traffic
 from costmodel.plan.forecast import read_actual
 from router.commands.ledger import ledger
 from router.errors import BadDatabase, BadLedger
-from router.ledger import days, postgres
 from router.ledger.merged import totals_of
-from router.ledger.spool import Spool
+from router.ledger.shipping import days, postgres
+from router.ledger.shipping.spool import Spool
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry

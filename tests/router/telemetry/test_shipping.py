@@ -4,8 +4,8 @@ import time
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from router.ledger.shipper import Shipping
-from router.ledger.spool import Unshipped
+from router.ledger.shipping.shipper import Shipping
+from router.ledger.shipping.spool import Unshipped
 from router.telemetry.metrics import Metrics
 from router.telemetry.shipping import watch_shipping
 

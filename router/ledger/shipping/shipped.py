@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.ledger.entry import Backlog
-from router.ledger.shipper import Shipper
+from router.ledger.shipping.shipper import Shipper
 from router.ledger.sqlite import SqliteLedger
 
 

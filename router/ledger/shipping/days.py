@@ -106,6 +106,10 @@ def retire(connection: Connection, day: date) -> bool:
         if _is_attached(connection, day):
             connection.execute(f"alter table raisehand.decisions detach partition {table_of(day)}")
         connection.execute(f"drop table if exists {table_of(day)}")
+        connection.execute(  # of requests that have no row any more
+            "delete from raisehand.feedback where at < extract(epoch from %s::timestamptz)",
+            (_bounds(day)[1],),
+        )
         connection.execute(
             "update raisehand.ledger_days set retired_at = now() where day = %s", (day,)
         )

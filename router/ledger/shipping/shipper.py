@@ -22,9 +22,18 @@ from router.database.connection import connect, cut_after
 from router.database.migrate import is_behind, version_of
 from router.database.url import check_url, shown
 from router.errors import BadDatabase
-from router.ledger.days import AHEAD, SECONDS, days_ahead, make_days, old_days, retire, today
-from router.ledger.postgres import instance_of, ship
-from router.ledger.spool import BATCH_ROWS, Spool, Unshipped
+from router.ledger.shipping.cargo import Cargo
+from router.ledger.shipping.days import (
+    AHEAD,
+    SECONDS,
+    days_ahead,
+    make_days,
+    old_days,
+    retire,
+    today,
+)
+from router.ledger.shipping.postgres import instance_of, ship
+from router.ledger.shipping.spool import BATCH_ROWS, Spool, Unshipped
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -54,16 +63,20 @@ class Shipping:
 
 
 class Shipper:
-    """Ships the ledger at a path to a database until it is closed.
+    """Ships the ledger at a path to a database until it is closed, and other cargo beside it.
 
     Raises:
         BadDatabase: the address is wrong; a database that is away is none.
     """
 
-    def __init__(self, path: Path, url: str, *, keep_days: int | None = None) -> None:
+    def __init__(
+        self, path: Path, url: str, *, keep_days: int | None = None, cargo: Sequence[Cargo] = ()
+    ) -> None:
         check_url(url)
         self.state = Shipping()
         self._path, self._url, self._keep_days = path, url, keep_days
+        self._cargo = tuple(cargo)
+        self._cargo_faults: dict[str, tuple[str, float]] = {}
         self._lock = _FileLock(path.with_name(f"{path.name}-shipper"))
         self._connection: Connection | None = None
         self._instances: dict[str, int] = {}
@@ -97,21 +110,28 @@ class Shipper:
             with Spool(self._path) as spool:
                 unshipped = spool.unshipped()
                 self.state.unshipped = unshipped if self.state.leads else Unshipped()
-                if self.state.leads and self._is_time(unshipped):
-                    self._ship(spool)
+                waiting = [one for one in self._cargo if self._waits(one)]
+                wanted = bool(unshipped.rows or waiting)
+                if self.state.leads and self._is_time(wanted):
+                    self._ship(spool, waiting)
                     self.state.unshipped = unshipped = spool.unshipped()
-            return not unshipped.rows
+                    wanted = bool(unshipped.rows or any(map(self._waits, self._cargo)))
+            return not wanted
         except Exception as error:  # whatever it was: the rows are in the file
             self._failed(error)
             return False
 
-    def _is_time(self, unshipped: Unshipped) -> bool:
+    def _waits(self, cargo: Cargo) -> bool:
+        """Whether there is something to carry that was not refused just now."""
+        _, until = self._cargo_faults.get(cargo.name, ("", 0.0))
+        return time.monotonic() >= until and cargo.waits()
+
+    def _is_time(self, wanted: bool) -> bool:
         """Whether to ask the database: not for nothing, or its hanging would hide what comes."""
         now = time.monotonic()
-        wanted = bool(unshipped.rows or self._fault) or now >= self._look_after_at
-        return wanted and now >= self._try_at
+        return (wanted or bool(self._fault) or now >= self._look_after_at) and now >= self._try_at
 
-    def _ship(self, spool: Spool) -> None:
+    def _ship(self, spool: Spool, waiting: Sequence[Cargo]) -> None:
         connection = self._connected()
         if time.monotonic() >= self._look_after_at and not self._stop.is_set():
             self._look_after(connection)
@@ -122,10 +142,27 @@ class Shipper:
         while rows >= BATCH_ROWS:  # fewer: there are no more, and to ask costs half as much again
             rows = ship(connection, spool, instance)
             self.state.rows += rows
+        for cargo in waiting:
+            self._carry(connection, cargo)
         self.state.up = True
         if self._fault:
             log.warning("ledger: the database %s takes rows again", shown(self._url))
             self._fault = ""
+
+    def _carry(self, connection: Connection, cargo: Cargo) -> None:
+        """Ship one kind of cargo; a fault of its own keeps nothing else from its way."""
+        try:
+            while cargo.ship(connection):
+                pass
+            self._cargo_faults.pop(cargo.name, None)
+        except Exception as error:
+            if connection.closed:
+                raise
+            self.state.errors += 1
+            fault = _words(error)
+            if fault != self._cargo_faults.get(cargo.name, ("", 0.0))[0]:
+                log.error("%s is not shipped to %s: %s", cargo.name, shown(self._url), fault)
+            self._cargo_faults[cargo.name] = (fault, time.monotonic() + RETRY_S)
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:

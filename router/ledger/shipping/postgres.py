@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from router.database.connection import instance_name, transaction
 from router.errors import BadLedger
-from router.ledger.days import make_days
-from router.ledger.spool import COPIED, HOUR_S, KEY, SUMS, Batch, Spool
+from router.ledger.shipping.days import make_days
+from router.ledger.shipping.spool import COPIED, HOUR_S, KEY, SUMS, Batch, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

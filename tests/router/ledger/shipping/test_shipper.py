@@ -12,12 +12,12 @@ import pytest
 
 from router.database.connection import connect
 from router.errors import BadDatabase, BadLedger
-from router.ledger import days, postgres
 from router.ledger.entry import Entry
 from router.ledger.read import read_totals
 from router.ledger.rollup import fold
-from router.ledger.shipper import Shipper
-from router.ledger.spool import BATCH_ROWS, Spool
+from router.ledger.shipping import days, postgres
+from router.ledger.shipping.shipper import Shipper
+from router.ledger.shipping.spool import BATCH_ROWS, Spool
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 
@@ -258,8 +258,8 @@ def until(condition, seconds=30.0):
 @pytest.fixture
 def quick(monkeypatch):
     """A shipper that need not wait."""
-    monkeypatch.setattr("router.ledger.shipper.EVERY_S", 0.02)
-    monkeypatch.setattr("router.ledger.shipper.RETRY_S", 0.02)
+    monkeypatch.setattr("router.ledger.shipping.shipper.EVERY_S", 0.02)
+    monkeypatch.setattr("router.ledger.shipping.shipper.RETRY_S", 0.02)
 
 
 def test_one_of_several_workers_ships_and_another_takes_over(write, database, db, quick):
