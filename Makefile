@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help venv demo test lint types contracts docs screenshots bench teacher-vllm clean
+.PHONY: help venv demo test lint types contracts docs screenshots bench sdks teacher-vllm clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,10 +36,22 @@ types: .venv/extras ## mypy, strict
 contracts: .venv/ready ## Who may import whom
 	$(BIN)/lint-imports
 
+# SDKs that applications use, in an environment of their own: they pin versions that the router must
+# not be tied to. Without npm those of Python are tested.
+SDKS := tests/router/api/sdks
+.venv-sdks/ready: $(SDKS)/requirements.txt $(SDKS)/package.json $(SDKS)/package-lock.json
+	$(PYTHON) -m venv .venv-sdks
+	.venv-sdks/bin/pip install -q --disable-pip-version-check -r $(SDKS)/requirements.txt
+	cp $(SDKS)/package*.json .venv-sdks
+	! command -v npm >/dev/null || npm ci --prefix .venv-sdks --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+sdks: .venv-sdks/ready ## Install the SDKs that the router is tested with into .venv-sdks
+
 # Most tests wait for a server or a clock, so that more of them than cores run at once.
 TEST_WORKERS ?= 3
 
-test: .venv/extras lint types contracts ## Lint, types, import contracts, every test
+test: .venv/extras .venv-sdks/ready lint types contracts ## Lint, types, import contracts, every test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 screenshots: .venv/ready ## The pictures of pages in docs/images, taken anew by the tests that look at them

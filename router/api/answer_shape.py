@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+NESTED = 8
+"""Schemas within schemas that are followed; no program writes more around one word."""
+
 
 class Shape(msgspec.Struct, frozen=True):
     """How a label is put.
@@ -104,7 +107,7 @@ def _of_schema(schema: Any, labels: Sequence[str], words: Sequence[str]) -> Shap
     if not isinstance(schema, dict):
         return None
     root = schema
-    schema = _resolved(schema, root)
+    schema = _meant(schema, root)
     if not isinstance(schema, dict):
         return None
     if "properties" not in schema:
@@ -116,7 +119,7 @@ def _of_schema(schema: Any, labels: Sequence[str], words: Sequence[str]) -> Shap
     [(key, of)] = properties.items()
     if schema.get("required") != [key]:
         return None  # it might be left out
-    values = _values(_resolved(of, root), root, labels, words)
+    values = _values(of, root, labels, words)
     return None if values is None else Shape(values, key)
 
 
@@ -124,7 +127,7 @@ def _values(
     schema: Any, root: dict[str, Any], labels: Sequence[str], words: Sequence[str]
 ) -> tuple[str, ...] | None:
     """Return the enum's value for each label; None unless they match one to one."""
-    allowed = _enum(schema, root)
+    allowed = _allowed(schema, root)
     if allowed is None or len(allowed) != len(labels):
         return None
     exact = {value: value for value in allowed}
@@ -138,26 +141,44 @@ def _values(
     return values if len(set(values)) == len(labels) else None
 
 
-def _enum(schema: Any, root: dict[str, Any]) -> list[str] | None:
+def _allowed(schema: Any, root: dict[str, Any]) -> list[str] | None:
+    """Return all strings that a schema allows, however it says so; None where others may be."""
+    schema = _meant(schema, root)
     if not isinstance(schema, dict):
         return None
-    values = schema.get("enum")
-    if values is None and isinstance(schema.get("anyOf"), list):
-        parts = [_resolved(part, root) for part in schema["anyOf"]]
-        values = [part.get("const") if isinstance(part, dict) else None for part in parts]
-    if isinstance(values, list) and all(isinstance(value, str) for value in values):
-        return values
-    return None
+    if (values := _named(schema)) is None:
+        # no unions of unions: references could make few bytes stand for very many of them
+        parts = [_named(_meant(part, root)) for part in _parts(schema) or []]
+        values = None if None in parts else [value for part in parts for value in part or []]
+    return values if values and all(isinstance(value, str) for value in values) else None
 
 
-def _resolved(schema: Any, root: dict[str, Any]) -> Any:
-    """Follow a `$ref` into the schema's own definitions (pydantic writes enums so), once."""
-    if isinstance(schema, dict) and isinstance(schema.get("allOf"), list):
-        [schema] = schema["allOf"] if len(schema["allOf"]) == 1 else [schema]
-    where = schema.get("$ref") if isinstance(schema, dict) else None
-    if not isinstance(where, str) or not where.startswith("#/"):
-        return schema
-    found: Any = root
-    for part in where[2:].split("/"):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+def _named(schema: Any) -> list[Any] | None:
+    """Return the values that a schema names; None where it names none."""
+    if not isinstance(schema, dict):
+        return None
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    return values if isinstance(values, list) else None
+
+
+def _parts(schema: dict[str, Any]) -> list[Any] | None:
+    """Return what a union is of, in either of the two words for it."""
+    unions = [schema[word] for word in ("anyOf", "oneOf") if word in schema]
+    return unions[0] if len(unions) == 1 and isinstance(unions[0], list) else None
+
+
+def _meant(schema: Any, root: dict[str, Any]) -> Any:
+    """Follow what only points at another schema: a `$ref`, and a union or an `allOf` of one."""
+    for _ in range(NESTED):
+        if not isinstance(schema, dict):
+            break
+        only = schema.get("allOf", _parts(schema))
+        if isinstance(only, list) and len(only) == 1:
+            [schema] = only
+        elif isinstance(where := schema.get("$ref"), str) and where.startswith("#/"):
+            schema = root
+            for part in where[2:].split("/"):
+                schema = schema.get(part) if isinstance(schema, dict) else None
+        else:
+            break
+    return schema

@@ -74,6 +74,27 @@ def _request(**changes):
             },
             {"l": "YES"},
         ),
+        (
+            {
+                "$defs": {"U": {"enum": ["calm", "urgent"]}},
+                "properties": {"l": {"description": "d", "anyOf": [{"$ref": "#/$defs/U"}]}},
+                "required": ["l"],
+            },
+            {"l": "urgent"},
+        ),
+        (
+            {
+                "$ref": "#/$defs/M",
+                "$defs": {
+                    "N": {"const": "calm"},
+                    "M": {
+                        "properties": {"l": {"oneOf": [{"$ref": "#/$defs/N"}, {"enum": ["YES"]}]}},
+                        "required": ["l"],
+                    },
+                },
+            },
+            {"l": "YES"},
+        ),
     ],
 )
 async def test_an_enum_is_answered_by_the_student(rig, model, said):
@@ -142,6 +163,13 @@ async def test_declared_json_is_answered_by_the_student(rig, make_task):
         {"response_format": _format({"type": "string", "enum": ["calm"]})},
         {"response_format": _format({"type": "string"})},
         {"response_format": _format({"$ref": "#/$defs/nowhere"})},
+        {"response_format": _format({"$ref": "#"})},
+        {"response_format": _format({"$ref": "#/anyOf/0", "anyOf": [{"$ref": "#"}]})},
+        {"response_format": _format({"anyOf": [{"const": "calm"}, {"const": "urgent"}, {}]})},
+        {"response_format": _format({"anyOf": [{"enum": ["calm", "urgent"]}, {"type": "null"}]})},
+        {"response_format": _format({"enum": ["calm", "urgent", None]})},
+        {"response_format": _format({"const": {"calm": 1}})},
+        {"response_format": _format({"anyOf": "calm urgent"})},
         {"response_format": _format({"properties": [], "required": 3})},
         {"response_format": {"type": "json_schema"}},
         {"response_format": {"type": "json_object"}},

@@ -1,0 +1,29 @@
+"""LangChain's `with_structured_output` by its methods: whole, streamed, asynchronous."""
+
+import asyncio
+import sys
+from typing import Any
+
+from answers import SYSTEM, USER, Verdict, Written, last_of, say
+from langchain_openai import ChatOpenAI
+
+MESSAGES = [("system", SYSTEM), ("user", USER)]
+OPTIONS: list[tuple[Any, dict[str, Any]]] = [
+    (Verdict, {}),
+    (Verdict, {"strict": True}),
+    (Verdict, {"include_raw": True}),
+    (Written, {}),
+    (Verdict.model_json_schema(), {}),
+]
+
+url, *_ = sys.argv[1:]
+model = ChatOpenAI(model="big", base_url=url, api_key="none", max_retries=0, temperature=0)
+with asyncio.Runner() as runner:  # one loop for all: connections belong to theirs
+    for method in ("json_schema", "function_calling"):
+        for schema, options in OPTIONS:
+            chain = model.with_structured_output(schema, method=method, **options)
+            case = f"{method} {getattr(schema, '__name__', 'dict')} {options}"
+            say(case, chain.invoke, MESSAGES)
+            say(f"{case} async", runner.run, chain.ainvoke(MESSAGES))
+            if "include_raw" not in options:  # there the parts are to be added up
+                say(f"{case} stream", last_of, chain.stream(MESSAGES))
