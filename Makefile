@@ -18,7 +18,7 @@ help: ## Show the commands
 
 # What is optional for users is tested all the same.
 .venv/extras: .venv/ready
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,ray]'
 	@touch $@
 
 venv: .venv/ready ## Install everything into .venv

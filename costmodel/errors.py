@@ -9,6 +9,7 @@ CostModelError
 ├── BadGoal           a goal that no fleet can meet
 ├── BadProfile        measurements that no profile can be fitted on
 ├── NotInstalled      a library of an extra is missing
+├── LostCluster       a Ray cluster that cannot be joined, or did not finish the work
 └── Unstable          a queue that grows for ever: more work than capacity
 """
 
@@ -63,3 +64,7 @@ class UnknownFootprint(CostModelError):
 
 class NotInstalled(CostModelError):
     """A library of an extra is missing; the message has the line that installs it."""
+
+
+class LostCluster(CostModelError):
+    """A Ray cluster that cannot be joined or did not finish the work; says what happened."""

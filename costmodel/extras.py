@@ -26,6 +26,7 @@ EXTRA_OF = {
     "psycopg": "postgres",
     "alembic": "postgres",
     "sqlalchemy": "postgres",
+    "ray": "ray",
     "s3fs": "s3",
     "gcsfs": "gcs",
     "adlfs": "azure",

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +15,11 @@ from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import Price
 from router.batch.estimate import BatchEstimate, estimate_batch
 from router.batch.journal import JobJournal
+from router.batch.on_ray.engine import ray_engine
+from router.batch.on_ray.pool import RayPool
 from router.batch.output import Output
 from router.batch.run import BatchJob
+from router.batch.scoring import LocalEngine, ScoringEngine
 from router.batch.summary import BatchSummary, summary_of
 from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
@@ -58,6 +61,8 @@ class BatchOptions:
     """Ask the teacher through its Batch API."""
     told: Callable[[BatchState], None] | None = None
     """Hears of each batch there."""
+    pool: RayPool | None = None
+    """Let students on a Ray cluster answer, and not threads of this process."""
 
 
 class BatchOpening:
@@ -120,18 +125,19 @@ class BatchOpening:
         Raises:
             BadSettings: OUT holds an unfinished job about something else.
             BadLedger: the ledger cannot be used.
+            LostCluster: there is no Ray cluster where one was asked for.
         """
         task, options = self.task, self.options
         journal = JobJournal(self.output.folder, self._facts(), self.watch.ruling)
         self.watch.ruling = journal.ruling
-        try:
+        with closing(journal), closing(self._store), self._engine() as engine:
             yield BatchJob(
                 task=task,
                 source=self.source,
                 output=self.output,
                 journal=journal,
                 ledger=ChunkLedger(options.ledger or task.work_dir / LEDGER_FILE),
-                student=self.student,
+                engine=engine,
                 bundle=self.bundle.id,
                 thresholds=self.bundle.manifest.thresholds,
                 watch=self.watch,
@@ -143,12 +149,8 @@ class BatchOpening:
                 max_usd=options.max_usd,
                 rate=task.audit_rate,
                 seed=options.seed,
-                threads=options.threads or len(os.sched_getaffinity(0)),
                 cache_path=task.work_dir / CACHE,
             )
-        finally:
-            journal.close()
-            self._store.close()
 
     def summary(self, job: BatchJob) -> BatchSummary:
         """Add up what was done."""
@@ -160,6 +162,18 @@ class BatchOpening:
             price=self.price.words,
             alarmed=self.watch.alarmed,
         )
+
+    @contextmanager
+    def _engine(self) -> Iterator[ScoringEngine]:
+        options = self.options
+        if options.pool is None:
+            threads = options.threads or len(os.sched_getaffinity(0))
+            yield LocalEngine(self.student, threads)
+            return
+        with ray_engine(
+            options.pool, self.bundle, self.source, self.column, options.at_once
+        ) as engine:
+            yield engine
 
     def _facts(self) -> dict[str, str]:
         options, files = self.options, self.source.files

@@ -24,7 +24,7 @@ from router.batch.booking import Bookkeeper, Books
 from router.batch.deciding import Decided, Decider
 from router.batch.journal import ChunkRecord, JobJournal, ruling_words
 from router.batch.output import Output
-from router.batch.scoring import RawChunk, ScoredChunk, scored_ahead
+from router.batch.scoring import RawChunk, ScoredChunk, ScoringEngine
 from router.batch.tables.sources import Source
 from router.batch.watching import JobWatch
 from router.clock import Clock
@@ -34,7 +34,6 @@ from router.ledger.text_hash import open_text_hash
 from router.shared.records import Ruling
 from students.label.cache import ReplyCache
 from students.label.workers import Progress
-from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers.protocol import Teacher
 
@@ -62,7 +61,7 @@ class BatchJob:
         at_once: rows of a chunk.
         thresholds: (K,), of the bundle's certificate.
         max_usd: what the teacher may cost in all, earlier runs of the job included.
-        threads: on which the student answers.
+        engine: lets the student answer.
     """
 
     task: Task
@@ -70,7 +69,7 @@ class BatchJob:
     output: Output
     journal: JobJournal
     ledger: ChunkLedger
-    student: Student
+    engine: ScoringEngine
     bundle: str
     thresholds: tuple[float, ...]
     watch: JobWatch
@@ -82,7 +81,6 @@ class BatchJob:
     max_usd: Decimal | None
     rate: float
     seed: int
-    threads: int
     cache_path: Path
 
     async def run(
@@ -132,9 +130,7 @@ class BatchJob:
             )
             finishing: asyncio.Task[None] | None = None
             try:
-                async with aclosing(
-                    scored_ahead(self._unread(), self.student, self.threads)
-                ) as chunks:
+                async with aclosing(self.engine.scored(self._unread())) as chunks:
                     async for chunk in chunks:
                         questions = decider.questions(chunk)
                         asked = await desk.ask(chunk.number, questions.texts)
@@ -159,11 +155,12 @@ class BatchJob:
         """Read all files, and give the chunks that are not done yet."""
         number = first = 0
         room = self.output.folder / "fetched"
-        for file in self.source.files:
-            for rows in self.source.read(file, self.column, self.at_once, room):
+        for at, file in enumerate(self.source.files):
+            blocks = self.source.read(file, self.column, self.at_once, room)
+            for place, rows in enumerate(blocks):
                 done = self.journal.done
                 if number >= len(done):
-                    yield RawChunk(number, first, rows)
+                    yield RawChunk(number, first, rows, at, place)
                 elif done[number].rows != len(rows):
                     raise BadSettings(
                         f"{file.name} reads in other chunks than when this job began (another "

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from router.batch.tables.chunk import RowsRead
 from students.runtime.columns import ColumnAnswers, TextColumn, answer_column
@@ -19,11 +20,18 @@ AHEAD = 2
 
 @dataclass(frozen=True, eq=False)
 class RawChunk:
-    """Rows of one file as they were read; `first` is the number of its first row in the input."""
+    """Rows of one file as they were read.
+
+    Attributes:
+        number, first: of the chunk, and of its first row, in the input.
+        file, place: of the file in the input, and of the chunk in the file.
+    """
 
     number: int
     first: int
     rows: RowsRead
+    file: int = 0
+    place: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,36 @@ class ScoredChunk:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+class ScoringEngine(Protocol):
+    """Whatever lets a student answer chunks."""
+
+    @property
+    def words(self) -> str:
+        """Where the student works, for people."""
+        ...
+
+    def scored(self, unread: Iterator[RawChunk]) -> AsyncGenerator[ScoredChunk]:
+        """Yield each chunk, in order, with what the student says of its rows."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LocalEngine:
+    """The student on so many threads of this process."""
+
+    student: Student
+    threads: int
+
+    @property
+    def words(self) -> str:
+        """Where the student works, for people."""
+        return f"the student on {self.threads} thread{'s' * (self.threads != 1)}"
+
+    def scored(self, unread: Iterator[RawChunk]) -> AsyncGenerator[ScoredChunk]:
+        """Answer ahead of whoever takes the chunks."""
+        return scored_ahead(unread, self.student, self.threads)
 
 
 def score(student: Student, raw: RawChunk) -> ScoredChunk:

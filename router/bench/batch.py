@@ -125,7 +125,7 @@ def measure(
         "student_alone_texts_per_cpu_s": [round(speed) for speed in own],
         "share_of_the_student_s_own": round(rows / cpu_s / mean(own), 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "threads": job.threads,
+        "engine": job.engine.words,
         "load_average_before_and_after": [round(x, 1) for x in os.getloadavg()[:2]],
     }
 

@@ -54,6 +54,21 @@ if TYPE_CHECKING:
 )
 @click.option("--threads", type=click.IntRange(1), help="Of the student; default: one a core.")
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the student works: here, or on the Ray cluster of RAY_ADDRESS (none: one of this "
+    "machine's cores).",
+)
+@click.option("--students", type=click.IntRange(1), help="On Ray; default: one a CPU, less one.")
+@click.option(
+    "--gpus-per-student",
+    "gpus",
+    type=click.FloatRange(0, min_open=True),
+    help="On Ray: a GPU, or a part of one, for each; default: CPUs only.",
+)
+@click.option(
     "--ledger",
     "ledger_path",
     type=click.Path(path_type=Path),
@@ -74,6 +89,9 @@ def batch(
     seed: int,
     at_once: int,
     threads: int | None,
+    engine: str,
+    students: int | None,
+    gpus: float | None,
     ledger_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -83,6 +101,7 @@ def batch(
     Every row comes back in its place with label, confidence, route, reason and cost_usd. A run that
     was killed goes on where it was: nothing is asked or billed twice.
     """
+    from router.batch.on_ray.pool import pool_of
     from router.batch.opening import BatchOpening, BatchOptions
     from students.commands.bars import tell_of_batches
     from students.task import load_task
@@ -91,6 +110,7 @@ def batch(
     options = BatchOptions(
         source, out, bundle, column, prefix, limit, seed, at_once, threads, ledger_path,
         way == "batch-api", tell_of_batches(),
+        pool_of(engine, threads=threads, students=students, gpus=gpus),
     )  # fmt: skip
     opening = BatchOpening(load_task(task_path), options)
     estimate = opening.estimate()
