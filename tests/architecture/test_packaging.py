@@ -67,10 +67,10 @@ def test_what_a_missing_module_asks_for_brings_it():
 
 
 def test_all_is_every_extra_that_installs_anywhere():
-    """Left out: the teacher's own server, a peer of a bench, and clouds that few have."""
+    """Left out: the teacher's own server, a peer of a bench, half a GB of Ray, clouds."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     [line] = project["optional-dependencies"]["all"]
     listed = set(Requirement(line).extras)
     assert set(_extras()) - listed == {
-        "all", "teacher", "teacher-cpu", "bench", "s3", "gcs", "azure",
+        "all", "teacher", "teacher-cpu", "bench", "ray", "s3", "gcs", "azure",
     }  # fmt: skip
