@@ -3,7 +3,8 @@
 The texts are made up: words from a lexicon, so that the file is as large as asked for and can be
 made in seconds. The student is a linear one of 77 labels with a table of the size that Banking77
 gives it and random weights: speed does not depend on what they say. Its threshold is put where the
-share asked for escalates; the teacher answers at once, in this process.
+share asked for escalates; the teacher answers at once, in this process. With `--task` it is that
+task's own student, with its own thresholds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import click
 
 if TYPE_CHECKING:
     from students.runtime.linear import LinearStudent
+    from students.runtime.protocol import Student
+    from students.task import Task
     from students.teachers.protocol import TeacherReply
 
 LABELS, BUCKETS, ROWS_KEPT = 77, 1 << 18, 60_000
@@ -32,22 +35,39 @@ GROUP = 1_000_000
 SAMPLE = 20_000
 AT_ONCE = 256
 """Texts of one call, to the student alone and to the teacher."""
-PEER = Path(__file__).parent / "peers" / "pandas_loop.py"
+PEERS = Path(__file__).parent / "peers"
 
 
 @click.command(name="batch", epilog="Example: raisehand bench batch --rows 1000000 --json")
 @click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(10_000))
 @click.option("--escalated", default=0.05, show_default=True, help="Share of rows that are unsure.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
+@click.option(
+    "--task",
+    "task_path",
+    type=click.Path(path_type=Path),
+    help="A task with a certified bundle, instead of a student that is made up.",
+)
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="Parquet with a column `text` to answer."
+)
 @click.option("--peer-python", type=click.Path(path_type=Path), help="Python with pandas.")
-@click.option("--peer-rows", default=200_000, show_default=True, type=click.IntRange(1_000))
+@click.option(
+    "--peer-model",
+    type=click.Path(path_type=Path),
+    help="Folder of an encoder: the peer is a loop of sentence-transformers with it.",
+)
+@click.option("--peer-rows", default=200_000, show_default=True, type=click.IntRange(100))
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder to work in, and to leave.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def batch(
     rows: int,
     escalated: float,
     threads: int | None,
+    task_path: Path | None,
+    table: Path | None,
     peer_python: Path | None,
+    peer_model: Path | None,
     peer_rows: int,
     keep: Path | None,
     as_json: bool,
@@ -56,11 +76,12 @@ def batch(
     with TemporaryDirectory() as made:
         folder = keep or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        table = folder / "in.parquet"
-        make_table(table, rows)
-        figures = measure(folder, table, rows, escalated, threads)
+        if table is None:
+            table = folder / "in.parquet"
+            make_table(table, rows)
+        figures = measure(folder, table, escalated, threads, task_path)
         if peer_python is not None:
-            figures["peer"] = _peer(peer_python, table, peer_rows)
+            figures["peer"] = _peer(peer_python, table, peer_rows, peer_model)
     if as_json:
         click.echo(json.dumps(figures, indent=1))
         return
@@ -89,9 +110,17 @@ def make_table(path: Path, rows: int) -> None:
 
 
 def measure(
-    folder: Path, table: Path, rows: int, escalated: float, threads: int | None
+    folder: Path,
+    table: Path,
+    escalated: float,
+    threads: int | None,
+    task_path: Path | None = None,
 ) -> dict[str, Any]:
-    """Answer the table in this process; return its figures beside those of the student alone."""
+    """Answer the table in this process; return its figures beside those of the student alone.
+
+    The answers go to `folder`; without `task_path`, so does a task that is made up, whose student
+    is unsure of a share of `escalated`.
+    """
     import asyncio
 
     from router.batch.opening import BatchOpening, BatchOptions
@@ -99,24 +128,27 @@ def measure(
     from students.task import load_task
 
     sample = next(read_rows(table, "text", SAMPLE)).texts.to_pylist()
-    student = make_student()
-    said = sorted(one.confidence for one in student.predict(sample))
-    own = [student_speed(student, sample)]
-    threshold = said[int(escalated * len(said))]
-    write_task(folder, student, threshold)
-    options = BatchOptions(str(table), str(folder / "out"), threads=threads)
-    opening = BatchOpening(load_task(folder / "task.yaml"), options)
+    if task_path is None:
+        task_path = folder / "task.yaml"
+        made_up = make_student()
+        said = sorted(one.confidence for one in made_up.predict(sample))
+        write_task(folder, made_up, said[int(escalated * len(said))])
+    options = BatchOptions(str(table), str(folder / "out"), column="text", threads=threads)
+    opening = BatchOpening(_beside(load_task(task_path), folder), options)
+    own = [student_speed(opening.student, sample)]
     opening.teacher = InstantTeacher(opening)
     with opening.job() as job:
         before, started = time.process_time(), time.perf_counter()
         asyncio.run(job.run())
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - before
         summary = opening.summary(job)
-        own.append(student_speed(student, sample))
+        own.append(student_speed(opening.student, sample))
     opening.output.forget()
+    rows = summary.rows
     answered = {f"{one.route}, {one.reason}": one.rows for one in summary.tallies}
     return {
-        "rows": summary.rows,
+        "student": opening.bundle.manifest.family,
+        "rows": rows,
         "answered": answered,
         "wall_s": round(wall_s, 1),
         "cpu_s": round(cpu_s, 1),
@@ -128,6 +160,14 @@ def measure(
         "engine": job.engine.words,
         "load_average_before_and_after": [round(x, 1) for x in os.getloadavg()[:2]],
     }
+
+
+def _beside(task: Task, folder: Path) -> Task:
+    """A task with the same bundles and nothing else: no made-up answer gets among the real ones."""
+    work = folder / "work"
+    work.mkdir()
+    (work / "bundles").symlink_to((task.work_dir / "bundles").resolve())
+    return task.model_copy(update={"work_dir": work})
 
 
 def make_student() -> LinearStudent:
@@ -148,7 +188,7 @@ def make_student() -> LinearStudent:
     return LinearStudent(LabelSchema(tuple(f"label {k}" for k in range(LABELS))), weights)
 
 
-def student_speed(student: LinearStudent, texts: Sequence[str], rounds: int = 5) -> float:
+def student_speed(student: Student, texts: Sequence[str], rounds: int = 5) -> float:
     """Texts a CPU second of `predict` in calls of 256 texts, the median of some rounds."""
     speeds = []
     for _ in range(rounds + 1):
@@ -221,10 +261,9 @@ class InstantTeacher:
         from students.labels import LabelDistribution
         from students.teachers.protocol import TeacherReply
 
-        said = LabelDistribution.hard(0, LABELS)
-        return [
-            TeacherReply(said, TokenUsage(1 + len(text) // 4), "label 0", "{}") for text in texts
-        ]
+        said = LabelDistribution.hard(0, len(self.schema))
+        name = self.schema.names[0]
+        return [TeacherReply(said, TokenUsage(1 + len(text) // 4), name, "{}") for text in texts]
 
     async def check(self, *, timeout_s: float | None = None) -> None:
         """It is always there."""
@@ -233,10 +272,13 @@ class InstantTeacher:
         """Nothing is open."""
 
 
-def _peer(python: Path, table: Path, rows: int) -> dict[str, Any]:
+def _peer(python: Path, table: Path, rows: int, model: Path | None) -> dict[str, Any]:
     """Run what others would do, in an environment of its own."""
-    done = subprocess.run(
-        [python, PEER, table, str(rows), str(LABELS)], capture_output=True, text=True, check=True
-    )
+    program = "pandas_loop.py" if model is None else "sentence_loop.py"
+    words = [str(python), str(PEERS / program), str(table), str(rows), str(LABELS)]
+    words += [str(model)] if model else []
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(f"{program} failed: {done.stderr[-600:]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
