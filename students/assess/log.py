@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,15 @@ class Log:
             self.calls.append(found)
 
 
-def read_log(paths: list[Path], progress: Callable[[int], None] = lambda rows: None) -> Log:
-    """Read every row of some files and folders.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def read_log(
+    sources: Sequence[str | Path],
+    progress: Callable[[int], None] = lambda rows: None,
+    since: datetime = EVER,
+) -> Log:
+    """Read every row of some files and folders, and what databases and APIs have from `since` on.
 
     Raises:
         BadInputs: a file cannot be read, or no row is of a kind that is known.
@@ -54,7 +62,7 @@ def read_log(paths: list[Path], progress: Callable[[int], None] = lambda rows: N
     asked: dict[str, dict[str, Any]] = {}
     answered: dict[str, dict[str, Any]] = {}
     rows = 0
-    for envelope in read_rows(paths):
+    for envelope in read_rows(sources, since):
         for row in spans(envelope):
             rows += 1
             progress(rows)

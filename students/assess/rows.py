@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.decoding import COMPRESSED, opened
+from students.assess.remote import is_url, read_url
 from students.errors import BadInputs
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -19,13 +21,17 @@ _LISTS = ("data", "observations", "spans", "results", "logs")
 Row = dict[str, Any]
 
 
-def read_rows(paths: list[Path]) -> Iterator[Row]:
-    """Yield the rows of files and of the files in folders.
+def read_rows(sources: Sequence[str | Path], since: datetime) -> Iterator[Row]:
+    """Yield the rows of files, of the files in folders, and those at URLs of `since` and later.
 
     Raises:
-        BadInputs: a file is missing, of no known kind or broken; names file and line.
+        BadInputs: a file is missing, of no known kind or broken, with its line; or see `read_url`.
     """
-    for path in paths:
+    for source in sources:
+        if isinstance(source, str) and is_url(source):
+            yield from read_url(source, since)
+            continue
+        path = Path(source)
         if not path.exists():
             raise BadInputs(f"{path} does not exist; name a log file or a folder of them")
         files = [path] if path.is_file() else _inside(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,10 +22,11 @@ Paths = click.Path(path_type=Path)
     epilog=(
         "Examples: raisehand assess spend-logs.jsonl; "
         "raisehand assess exports/ --job triage --agreement 0.98; "
-        "raisehand assess batch-in.jsonl batch-out.jsonl --sampled 0.1 --mask-pii"
+        "raisehand assess batch-in.jsonl batch-out.jsonl --sampled 0.1 --mask-pii; "
+        "raisehand assess postgresql://reader@db/litellm --since 2026-10-01"
     )
 )
-@click.argument("logs", nargs=-1, required=True, type=Paths)
+@click.argument("logs", nargs=-1, required=True)
 @click.option(
     "--out", type=Paths, default=Path("assess"), show_default=True, help="A folder for each job."
 )
@@ -48,16 +50,22 @@ Paths = click.Path(path_type=Path)
     help="Share of the traffic that the log holds.",
 )
 @click.option("--days", type=click.FloatRange(0, min_open=True), help="Days that it covers.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="Of a URL: calls from this day on, UTC.  [default: 30 days ago]",
+)
 @click.option("--price", help="The teacher's price, e.g. openai:gpt-4o-mini; default: the log's.")
 @click.option("--mask-pii", "masking", is_flag=True, help="Mask e-mails, phones, cards … first.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def assess(
-    logs: tuple[Path, ...],
+    logs: tuple[str, ...],
     out: Path,
     only: tuple[str, ...],
     promises: tuple[float, ...],
     sampled: float,
     days: float | None,
+    since: datetime | None,
     price: str | None,
     masking: bool,
     as_json: bool,
@@ -65,9 +73,10 @@ def assess(
     """Find the narrow jobs in LOGS, and say what a student could keep and save of each.
 
     Reads LiteLLM spend logs, Langfuse exports, OpenAI stored completions and batch files,
-    OpenTelemetry GenAI and OpenInference spans: JSON lines, JSON, CSV, Parquet. Nobody is asked
-    and nothing leaves this machine. Each narrow job becomes a folder that `distill` and `serve`
-    go on with, and assess.html tells it all.
+    OpenTelemetry GenAI and OpenInference spans: JSON lines, JSON, CSV, Parquet. Where LOGS is
+    postgresql://…, langfuse+https://HOST or litellm+https://HOST, calls are read there, and only
+    read. No teacher is asked and nothing leaves this machine. Each narrow job becomes a folder
+    that `distill` and `serve` go on with, and assess.html tells it all.
     """
     import json
 
@@ -85,7 +94,8 @@ def assess(
     require("train")
     with Bars(transient=True) as bars:
         reading = bars.add_task("read", total=None)
-        log = read_log(list(logs), lambda n: bars.update(reading, completed=n))
+        first = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=30)
+        log = read_log(logs, lambda n: bars.update(reading, completed=n), first)
         covered = days or log.days
         if covered is None:
             raise BadInputs("no call of the log says when it was made; give --days")
