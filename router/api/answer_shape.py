@@ -64,17 +64,24 @@ def shape_of(
         OtherShape: something else than a label of the task could be answered.
     """
     kind = response_format.get("type") if isinstance(response_format, dict) else response_format
+    in_words = _in_words(kind, response_format, labels, words, json_key)
     if tools and tool_choice != "none":
-        if kind not in (None, "text"):
-            raise OtherShape("response_format")
         return _tool(tools, tool_choice, labels, words)
+    return in_words
+
+
+def _in_words(
+    kind: Any, response_format: Any, labels: Sequence[str], words: Sequence[str], key: str | None
+) -> Shape | None:
+    """Return the shape of what is said where no function is called; None for the bare word."""
     if kind in (None, "text"):
         return None
-    if kind == "json_object" and json_key is not None:
-        return Shape(tuple(words), json_key)
-    if kind != "json_schema":
+    if kind == "json_object" and key is not None:
+        return Shape(tuple(words), key)
+    if kind != "json_schema" or not isinstance(response_format, dict):
         raise OtherShape("response_format")
-    schema = (response_format.get("json_schema") or {}).get("schema")
+    named = response_format.get("json_schema")
+    schema = named.get("schema") if isinstance(named, dict) else None
     found = _of_schema(schema, labels, words)
     if found is None:
         raise OtherShape("response_format")
@@ -83,11 +90,12 @@ def shape_of(
 
 def _tool(tools: Any, choice: Any, labels: Sequence[str], words: Sequence[str]) -> Shape:
     """Return the shape of the one function that must be called."""
-    functions = {
-        tool["function"].get("name"): tool["function"]
-        for tool in (tools if isinstance(tools, list) else [])
-        if isinstance(tool, dict) and isinstance(tool.get("function"), dict)
-    }
+    functions = {}
+    for tool in tools if isinstance(tools, list) else []:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise OtherShape("tools")
+        functions[function["name"]] = function
     if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
         name, finish = choice["function"].get("name"), "stop"
     elif choice in ("required", "any") and len(functions) == 1:

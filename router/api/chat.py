@@ -46,13 +46,6 @@ _NOBODY = (
     "there is no chat teacher to pass the request to under this model name; send the messages of "
     "teacher.prompt in the task file, and leave other fields out."
 )
-_AGAINST = {
-    "unreadable": "The body is not a chat completion",
-    "model": "The model is no task's",
-    "messages": "The messages do not fit the task's prompt template",
-    "field": "The messages fit the task, but `{}` asks for more than its label",
-    "text": "The text cannot be answered",
-}
 _HELP = "Send a chat completion: model and messages, as to OpenAI."
 
 
@@ -93,15 +86,11 @@ class Chat:
         return Single(question.served.pipeline, ask, partial(self._word, call, question))
 
     def _word(self, call: Call, question: ChatQuestion, answer: Answer) -> Reply:
-        words, finish = question.served.words, "stop"
-        if answer.reason is Reason.TEACHER_REFUSED:
-            said = ChatMessage(content=None, refusal=answer.wording)
-        elif question.shape is None:
-            said = ChatMessage(content=answer.wording or words[answer.label], refusal=None)
-        else:
-            said = _shaped(question.shape, answer.label, call.request_id)
+        said = said_of(question, answer, call.request_id)
+        finish = "stop"
+        if question.shape is not None and not said.refusal:
             finish = question.shape.finish_reason
-        usage = _usage(answer, question.request.messages)
+        usage = usage_of(answer, question.request.messages)
         form = self._stream if question.request.stream else self._whole
         return form(call, question.request, answer, said, finish, usage)
 
@@ -123,7 +112,7 @@ class Chat:
                 f"{', '.join(self._service.models)}."
             )
         if own_name or not chat:
-            raise BadRequest(f"{_AGAINST[why.why].format(why.field or 'a field')}, and {_NOBODY}")
+            raise BadRequest(f"{why.sentence}, and {_NOBODY}")
         if why.why != "model":
             self._service.metrics.unmatched(why.why, why.field)
         call.why = why.words
@@ -179,6 +168,16 @@ def _tasks(service: Service) -> list[Served]:
     return list(service.tasks.values())
 
 
+def said_of(question: ChatQuestion, answer: Answer, request_id: str) -> ChatMessage:
+    """Return what is said: the label in the form that is asked for, or the teacher's own words."""
+    if answer.reason is Reason.TEACHER_REFUSED:
+        return ChatMessage(content=None, refusal=answer.wording)
+    if question.shape is None:
+        word = answer.wording or question.served.words[answer.label]
+        return ChatMessage(content=word, refusal=None)
+    return _shaped(question.shape, answer.label, request_id)
+
+
 def _shaped(shape: Shape, label: int, request_id: str) -> ChatMessage:
     """Put a label as JSON, or as the call that was asked for."""
     if shape.tool is None:
@@ -202,7 +201,7 @@ def _parts(said: ChatMessage) -> list[ChatMessage]:
     ]
 
 
-def _usage(answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Usage:
+def usage_of(answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Usage:
     """Return the teacher's tokens where it answered, else an estimate of what it would have read.
 
     One token for every four characters of the prompt, and four around each message, as OpenAI

@@ -24,6 +24,15 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
     "thinking": ({"type": "disabled"},),
     "top_logprobs": (0,),
     "web_search_options": (),
+    # OpenAI's Responses
+    "background": (False,),
+    "context_management": (),
+    "conversation": (),
+    "include": (),
+    "max_tool_calls": (),
+    "previous_response_id": (),
+    "prompt": (),
+    "truncation": ("disabled",),
     # vLLM
     "add_generation_prompt": (True,),
     "add_special_tokens": (False,),
@@ -63,8 +72,8 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
 
 UNREAD = frozenset(
     {
-        "cache_salt", "continuous_usage_stats", "min_p", "priority", "prompt_cache_retention",
-        "repetition_penalty", "request_id", "top_k",
+        "cache_salt", "continuous_usage_stats", "min_p", "priority", "prompt_cache_options",
+        "prompt_cache_retention", "reasoning", "repetition_penalty", "request_id", "top_k",
     }
 )  # fmt: skip
 """Fields, beside those that `ChatRequest` knows, that leave the label as it is."""

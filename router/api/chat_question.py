@@ -15,6 +15,14 @@ from router.service.served import Served
 from students.prompt import Template
 from students.task import Task
 
+_AGAINST = {
+    "unreadable": "The body is not a chat completion",
+    "model": "The model is no task's",
+    "messages": "The messages do not fit the task's prompt template",
+    "field": "The messages fit the task, but `{}` asks for more than its label",
+    "text": "The text cannot be answered",
+}
+
 
 class ChatQuestion(msgspec.Struct, frozen=True, gc=False):
     """A chat completion that asks for a task's label of a text."""
@@ -36,6 +44,11 @@ class NoQuestion(msgspec.Struct, frozen=True, gc=False):
 
     why: str
     field: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """As an error begins, without its full stop."""
+        return _AGAINST[self.why].format(self.field or "a field")
 
     @property
     def words(self) -> str:

@@ -54,6 +54,11 @@ def describe(schema: dict[str, Any]) -> dict[str, Any]:
             completion,
         ),
         "/v1/feedback": _post("Say later what the right answer was", judged, taken),
+        "/v1/responses": _post(
+            "Answer as the teacher would; what is no task's goes to the teacher untouched",
+            passed,
+            {},
+        ),
         "/v1/systemone": _post("Answer one choice question about a text", question, decision),
         "/classify": _post("Classify as vLLM's /classify does", texts, classes),
     }

@@ -1,4 +1,4 @@
-"""Surfaces that only a teacher answers: POST /v1/completions, /v1/embeddings, /v1/responses.
+"""Surfaces that only a teacher answers: POST /v1/completions and /v1/embeddings.
 
 No student speaks for them; they are passed on by the rules of `router.service.passthrough`, so that
 an application which changed its base URL goes on working.
@@ -14,7 +14,7 @@ from router.http.hot_route import Call, Reply, Single
 from router.schemas import PassedEnvelope
 from router.service.service import Service, refuse_student_only
 
-PASSED_ON = ("/completions", "/embeddings", "/responses")
+PASSED_ON = ("/completions", "/embeddings")
 """Below /v1, as below the teacher's base URL."""
 _HELP = "Send it as to the teacher, with the `model`."
 

@@ -22,6 +22,7 @@ from router.api.feedback import Feedback
 from router.api.openapi import describe
 from router.api.pass_on import PASSED_ON, PassOn
 from router.api.probes import cold_routes, refuse, refuse_http
+from router.api.responses.surface import Responses
 from router.api.vllm_classify import VllmClassify
 from router.errors import Refusal
 from router.http.desk import Desk, native_error, openai_error
@@ -58,6 +59,7 @@ def hot_routes(service: Service) -> dict[str, HotRoute]:
         "/v1/classify": HotRoute(Classify(service), native_error),
         "/v1/chat/completions": HotRoute(Chat(service), openai_error),
         "/v1/feedback": HotRoute(Feedback(service), native_error),
+        "/v1/responses": HotRoute(Responses(service), openai_error),
         "/v1/systemone": HotRoute(SystemOne(service), native_error),
         "/classify": HotRoute(VllmClassify(service), openai_error),
     }

@@ -1,5 +1,6 @@
 """Applications that use the SDK's own helpers are answered by the student, as they wrote them."""
 
+import json
 from enum import StrEnum
 
 import openai
@@ -51,6 +52,25 @@ def test_the_sdk_parses_what_the_student_says(client):
     )
     [call] = called.choices[0].message.tool_calls
     assert call.function.parsed_arguments == Verdict(urgency=Urgency.URGENT)
+
+
+def test_the_sdk_parses_a_response_of_the_student(client):
+    """The Responses API: words, a model and a function, whole and streamed."""
+    asked = {"model": "big", "instructions": "Say it.", "input": "Message: help\nUrgent?"}
+    responses = client.responses
+    assert responses.create(**asked).output_text == "YES"
+    whole = responses.parse(**asked, text_format=Verdict)
+    assert whole.output_parsed == Verdict(urgency=Urgency.URGENT)
+    assert (whole.status, whole.usage.total_tokens, whole.store) == ("completed", 17, False)
+    with responses.stream(**asked, text_format=Verdict) as stream:
+        assert stream.get_final_response().output_parsed == Verdict(urgency=Urgency.URGENT)
+    tool = openai.pydantic_function_tool(Verdict)["function"] | {"type": "function"}
+    called = responses.parse(**asked, tools=[tool], tool_choice="required")
+    [call] = called.output
+    assert (call.name, json.loads(call.arguments)) == ("Verdict", {"urgency": "urgent"})
+    with responses.stream(**asked, tools=[tool], tool_choice="required") as stream:
+        [call] = stream.get_final_response().output
+    assert json.loads(call.arguments) == {"urgency": "urgent"}
 
 
 def test_the_answer_says_who_gave_it(client):

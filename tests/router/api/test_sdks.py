@@ -23,7 +23,7 @@ COMMANDS = {
     "instructor": [PYTHON, SCRIPTS / "ask_instructor.py"],
     "ai": ["node", "--no-warnings", "--no-deprecation", "--input-type=module", "-"],
 }
-CASES = {"langchain": 28, "pydantic-ai": 36, "instructor": 20, "ai": 22}
+CASES = {"langchain": 56, "pydantic-ai": 72, "instructor": 25, "ai": 33}
 """How many a script has: one that ends early has not passed."""
 TOKEN = "a-long-enough-admin-token"
 

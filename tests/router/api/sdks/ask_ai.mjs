@@ -17,6 +17,7 @@ const toolChoice = { type: "tool", toolName: "sort" };
 const tools = { sort: tool({ description: "Sort it.", inputSchema: schema }) };
 const models = {
   openai: createOpenAI({ baseURL: url, apiKey: "none" }).chat("big"),
+  "openai responses": createOpenAI({ baseURL: url, apiKey: "none" })("big"),
   compatible: createOpenAICompatible({
     name: "raisehand",
     baseURL: url,

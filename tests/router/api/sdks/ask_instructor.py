@@ -9,7 +9,7 @@ from answers import SYSTEM, USER, Urgency, Verdict, Written, last_of, say
 from instructor import Mode
 
 MESSAGES = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": USER}]
-MODES = (Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON_SCHEMA, Mode.JSON_O1)
+MODES = (Mode.TOOLS, Mode.TOOLS_STRICT, Mode.JSON_SCHEMA, Mode.JSON_O1, Mode.RESPONSES_TOOLS)
 KINDS: list[Any] = [Verdict, Written, Urgency, Literal["calm", "urgent"]]
 
 

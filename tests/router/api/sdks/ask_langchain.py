@@ -1,6 +1,7 @@
 """LangChain's `with_structured_output` by its methods: whole, streamed, asynchronous."""
 
 import asyncio
+import itertools
 import sys
 from typing import Any
 
@@ -17,12 +18,16 @@ OPTIONS: list[tuple[Any, dict[str, Any]]] = [
 ]
 
 url, *_ = sys.argv[1:]
-model = ChatOpenAI(model="big", base_url=url, api_key="none", max_retries=0, temperature=0)
 with asyncio.Runner() as runner:  # one loop for all: connections belong to theirs
-    for method in ("json_schema", "function_calling"):
+    for responses, method in itertools.product((False, True), ("json_schema", "function_calling")):
+        model = ChatOpenAI(
+            model="big", base_url=url, api_key="none", max_retries=0, temperature=0,
+            use_responses_api=responses,
+        )  # fmt: skip
         for schema, options in OPTIONS:
             chain = model.with_structured_output(schema, method=method, **options)
-            case = f"{method} {getattr(schema, '__name__', 'dict')} {options}"
+            of = getattr(schema, "__name__", "dict")
+            case = f"{'responses ' * responses}{method} {of} {options}"
             say(case, chain.invoke, MESSAGES)
             say(f"{case} async", runner.run, chain.ainvoke(MESSAGES))
             if "include_raw" not in options:  # there the parts are to be added up

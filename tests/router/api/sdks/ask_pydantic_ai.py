@@ -1,12 +1,13 @@
 """pydantic-ai's agents by each kind of output, whole and streamed."""
 
 import asyncio
+import itertools
 import sys
 from typing import Any, Literal
 
 from answers import SYSTEM, USER, Urgency, Verdict, Written, say
 from pydantic_ai import Agent, NativeOutput, ToolOutput
-from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 OUTPUTS: dict[str, Any] = {
@@ -34,10 +35,11 @@ async def stream(agent: Agent[None, Any]) -> Any:
 
 
 url, *_ = sys.argv[1:]
-model = OpenAIChatModel("big", provider=OpenAIProvider(base_url=url, api_key="none"))
+provider = OpenAIProvider(base_url=url, api_key="none")
+models = (OpenAIChatModel("big", provider=provider), OpenAIResponsesModel("big", provider=provider))
 with asyncio.Runner() as runner:  # one loop for all: connections belong to theirs
-    for case, output in OUTPUTS.items():
+    for model, (case, output) in itertools.product(models, OUTPUTS.items()):
         for field in ("instructions", "system_prompt"):
             agent: Agent[None, Any] = Agent(model, output_type=output, retries=0, **{field: SYSTEM})
-            say(f"{case}, {field}", runner.run, whole(agent))
-            say(f"{case}, {field}, stream", runner.run, stream(agent))
+            say(f"{type(model).__name__} {case}, {field}", runner.run, whole(agent))
+            say(f"{type(model).__name__} {case}, {field}, stream", runner.run, stream(agent))

@@ -1,0 +1,1 @@
+"""OpenAI's Responses API: a task's question is answered, the rest is passed on."""
