@@ -174,11 +174,11 @@ def judge(
     save_labels(task.work_dir, labelled, record)
     teacher, bill = record.teacher.descriptor, bill_of(record)
     try:
-        first = distill(task, labelled, splits, teacher=teacher, labelling=bill, report=report)
+        part = take_parts(task, labelled, splits)
     except BadInputs as error:  # e.g. all texts are copies of one template
         return Judged(job, money, folder, str(error))
+    first = distill(task, part, teacher=teacher, labelling=bill, report=report)
     kept = [_kept(task, task.promise.agreement, first)]
-    part = take_parts(task, labelled, splits)
     for agreement in sorted(set(promises) - {task.promise.agreement}, reverse=True):
         promise = task.promise.model_copy(update={"agreement": agreement})
         other = task.model_copy(update={"promise": promise})

@@ -98,7 +98,7 @@ def measure(
     seed: int,
 ) -> RungFigures:
     """Distil one student, certify it on a first look, and answer the test rows with it."""
-    from students.distill.run import distill
+    from students.distill.run import distill, take_parts
     from students.sections import StudentSection
 
     section = StudentSection.model_validate(
@@ -109,8 +109,9 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "embeddings").symlink_to(kept, target_is_directory=True)
         mine = task.model_copy(update={"student": section, "work_dir": Path(name)})
+        part = take_parts(mine, labelled, _drawn(splits, seed))
         start = time.process_time()
-        done = distill(mine, labelled, _drawn(splits, seed), teacher=teacher)
+        done = distill(mine, part, teacher=teacher)
         cpu_s = time.process_time() - start
         return _outcome(done, labelled.take(splits["test"]), cpu_s)
 

@@ -9,7 +9,8 @@ import click
 
 if TYPE_CHECKING:
     from students.distill.ladder import Ladder
-    from students.distill.run import Distilled
+    from students.distill.run import Distilled, Parts
+    from students.label.record import LabellingRecord
     from students.runtime.bundle import Bundle, LabellingBill, Trial
     from students.task import Task
 
@@ -81,9 +82,8 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
     from students.commands.bars import Bars
     from students.distill.ladder import climb
     from students.distill.run import bill_of
-    from students.label.record import load_labels
 
-    labelled, record = load_labels(labels_dir)
+    part, record = _read(task, labels_dir)
     columns = (
         TextColumn("{task.description:<10}"),
         BarColumn(),
@@ -103,12 +103,20 @@ def _distill(task: Task, labels_dir: Path) -> Ladder:
 
         return climb(
             task,
-            labelled,
-            record.split_rows(),
+            part,
             teacher=record.teacher.descriptor,
             labelling=bill_of(record),
             report=report,
         )
+
+
+def _read(task: Task, labels_dir: Path) -> tuple[Parts, LabellingRecord]:
+    """Read the labels and divide them; what they were as a whole is let go of here."""
+    from students.distill.run import take_parts
+    from students.label.record import load_labels
+
+    labelled, record = load_labels(labels_dir)
+    return take_parts(task, labelled, record.split_rows()), record
 
 
 def _print_rungs(ladder: Ladder) -> None:

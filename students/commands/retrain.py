@@ -77,6 +77,7 @@ def retrain(
 def _candidate(task: Task, old: LabelledSet | None) -> Distilled:
     """Distil one; `latest` stays what it is."""
     from students.distill.ladder import climb
+    from students.distill.run import take_parts
     from students.runtime.bundle import candidate
     from students.teachers import make_teacher
     from students.texts.learnt import note
@@ -84,9 +85,8 @@ def _candidate(task: Task, old: LabelledSet | None) -> Distilled:
     material = _gathered(task, old)
     click.echo(_words(material), err=True)
     with candidate(task.work_dir):
-        chosen = climb(
-            task, material.labelled, material.splits, teacher=make_teacher(task).descriptor
-        ).chosen
+        part = take_parts(task, material.labelled, material.splits)
+        chosen = climb(task, part, teacher=make_teacher(task).descriptor).chosen
     note(task.work_dir, chosen.bundle.id, material.used, material.until)
     if chosen.refusal is None:
         click.echo(f"Candidate {chosen.bundle.id}: not served before it is promoted.", err=True)

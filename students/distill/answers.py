@@ -23,14 +23,14 @@ class StudentAnswers:
 
 
 def answer(student: Student, texts: Sequence[str]) -> StudentAnswers:
-    """Ask the student as the router does, in batches."""
-    predictions = [
-        p for i in range(0, len(texts), BATCH) for p in student.predict(texts[i : i + BATCH])
-    ]
-    return StudentAnswers(
-        np.array([p.probabilities for p in predictions], np.float32).reshape(
-            len(texts), len(student.schema)
-        ),
-        np.array([p.label for p in predictions], np.int64),
-        np.array([p.confidence for p in predictions], np.float64),
+    """Ask the student as the router does, in batches; only arrays stay of them."""
+    n = len(texts)
+    said = StudentAnswers(
+        np.empty((n, len(student.schema)), np.float32), np.empty(n, np.int64), np.empty(n)
     )
+    for start in range(0, n, BATCH):
+        for row, one in enumerate(student.predict(texts[start : start + BATCH]), start):
+            said.probabilities[row] = one.probabilities
+            said.labels[row] = one.label
+            said.confidence[row] = one.confidence
+    return said

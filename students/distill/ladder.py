@@ -11,18 +11,13 @@ hold together and any of them may be chosen.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from costmodel.bill.baselines import UsdBand
 from students.distill.export import exported
-from students.distill.run import Distilled, Report, distill, take_parts
+from students.distill.run import Distilled, Parts, Report, distill
 from students.distill.worth import bill_of, kept_share, least_usd
 from students.errors import BadTask
-from students.label.labelled import LabelledSet
 from students.runtime.bundle import LabellingBill, name_latest
 from students.sections import StudentSection
 from students.task import Task
@@ -54,8 +49,7 @@ class Ladder:
 
 def climb(
     task: Task,
-    labelled: LabelledSet,
-    splits: Mapping[str, npt.NDArray[np.int64]],
+    part: Parts,
     *,
     teacher: TeacherDescriptor,
     labelling: LabellingBill | None = None,
@@ -67,20 +61,19 @@ def climb(
 
     Raises:
         BadTask: there is no encoder to climb to.
-        BadInputs: see `students.distill.run.distill`.
     """
 
     def one(family: str) -> Rung:
         student = StudentSection.model_validate(task.student.model_dump() | {"family": family})
         done = distill(
-            task.model_copy(update={"student": student}), labelled, splits,
+            task.model_copy(update={"student": student}), part,
             teacher=teacher, labelling=labelling,
             report=lambda stage, n, of: report(f"{family}: {stage}", n, of),
         )  # fmt: skip
         return Rung(family, done, bill_of(task, done))
 
     if task.student.family != "auto":
-        only = distill(task, labelled, splits, teacher=teacher, labelling=labelling, report=report)
+        only = distill(task, part, teacher=teacher, labelling=labelling, report=report)
         return Ladder((Rung(task.student.family, only, bill_of(task, only)),), only)
     if task.student.encoder_path is None:
         raise BadTask(
@@ -96,7 +89,6 @@ def climb(
         rungs = (*rungs, one(family))
     best = choose(rungs)
     if _int8_may_pay(task, best):
-        part = take_parts(task, labelled, splits)
         done = exported(
             task, best.distilled.bundle, part, "int8", lambda s, n, of: report(f"int8: {s}", n, of)
         )

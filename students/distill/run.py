@@ -38,6 +38,8 @@ from students.train.profiling import profile_student
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is."""
+Parts = Mapping[str, LabelledSet]
+"""The rows of each split: all that a distillation holds of the labels, as they may be many."""
 
 STAGES = ("train", "calibrate", "certify", "evaluate", "profile", "write")
 NEEDED = (*LEARNT, "calibration", "test")
@@ -58,8 +60,7 @@ class Distilled:
 
 def distill(
     task: Task,
-    labelled: LabelledSet,
-    splits: Mapping[str, npt.NDArray[np.int64]],
+    part: Parts,
     *,
     teacher: TeacherDescriptor,
     labelling: LabellingBill | None = None,
@@ -70,17 +71,12 @@ def distill(
 
     Args:
         task: labels, promise, student and work_dir.
-        labelled: the teacher's soft labels.
-        splits: rows of `labelled` for train, validation, temperature, calibration and test.
+        part: the teacher's soft labels by split, from `take_parts`.
         teacher: who labelled them.
         labelling: what that cost.
         report: progress.
         clock: for dates.
-
-    Raises:
-        BadInputs: a split has no rows, or the labels are not those of the task.
     """
-    part = take_parts(task, labelled, splits)
     start = time.perf_counter()
     trained = train_student(
         part["train"],
@@ -97,7 +93,7 @@ def distill(
         return prove(task, manifest, folder, part, report, clock)
 
 
-def _gated(task: Task, trained: Trained, folder: Path, part: Mapping[str, LabelledSet]) -> Trained:
+def _gated(task: Task, trained: Trained, folder: Path, part: Parts) -> Trained:
     """Put the out-of-scope gate beside the student, where the task asks for one."""
     if task.student.in_scope is None:
         return trained
@@ -128,7 +124,7 @@ def prove(
     task: Task,
     manifest: Manifest,
     folder: Path,
-    part: Mapping[str, LabelledSet],
+    part: Parts,
     report: Report = lambda stage, done, total: None,
     clock: Callable[[], datetime] = now,
 ) -> Distilled:
@@ -227,9 +223,7 @@ def _describe(
     )
 
 
-def _calibrated(
-    task: Task, manifest: Manifest, folder: Path, part: Mapping[str, LabelledSet]
-) -> Manifest:
+def _calibrated(task: Task, manifest: Manifest, folder: Path, part: Parts) -> Manifest:
     """Fit the temperature and, where the task names none, choose the kind of confidence.
 
     Both from the student's log probabilities at T = 1, which are logits up to a constant per row.

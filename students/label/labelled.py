@@ -78,7 +78,7 @@ class LabelledSet:
         digest = hashlib.sha256(FORMAT.encode())
         for name, array in self._arrays().items():
             digest.update(f"\0{name}{array.shape}\0".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
         return digest.hexdigest()
 
     def take(self, index: Index) -> LabelledSet:

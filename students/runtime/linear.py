@@ -86,7 +86,7 @@ class LinearWeights:
         """Lay out trained logits (rows, K) of features that weigh `weight` (rows,)."""
         n, k = logits.shape
         rows = np.zeros((max(1, n), -(-(k + 1) // LANES) * LANES), np.float32)
-        rows[:n, :k] = logits * weight[:, None]
+        np.multiply(logits, weight[:, None], out=rows[:n, :k])
         rows[:n, k] = weight**2
         return cls(shortest, longest, slots, rows, bias, terms)
 

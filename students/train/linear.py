@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +112,9 @@ class _Search:
         self._train, self._validation = train, validation
         self._progress = progress
         self._done: dict[LinearRecipe, float] = {}
+        self._place: dict[LinearRecipe, int] = {}
+        self._best = math.inf, 0
+        self._choosing = Lock()
         self._reading: FeatureReading | None = None
         self._read: tuple[Vocabulary, _Rows]
 
@@ -125,15 +129,11 @@ class _Search:
 
     def _side_by_side(self, settings: Sequence[LinearRecipe]) -> None:
         self._keep_read(settings[0].reading)
+        self._place |= {setting: len(self._place) + n for n, setting in enumerate(settings)}
         with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
-            for setting, (trial, weights) in zip(
-                settings, pool.map(self._one, settings), strict=True
-            ):
-                if trial.kl < min((one.kl for one in self.tried.values()), default=math.inf):
-                    self.weights = weights
-                self.tried[setting] = trial
+            self.tried |= zip(settings, pool.map(self._one, settings), strict=True)
 
-    def _one(self, setting: LinearRecipe) -> tuple[Trial, LinearWeights]:
+    def _one(self, setting: LinearRecipe) -> Trial:
         def report(share: float) -> None:
             self._done[setting] = share
             if self._progress:
@@ -142,7 +142,11 @@ class _Search:
         vocabulary, rows = self._read
         table, bias, trial = _fit(rows, vocabulary, setting, report)
         report(1.0)
-        return trial, vocabulary.weights(table, bias)
+        found = trial.kl, self._place[setting]
+        with self._choosing:  # at once and not after all: each may take a hundred megabytes
+            if found < self._best:
+                self._best, self.weights = found, vocabulary.weights(table, bias)
+        return trial
 
     def _keep_read(self, reading: FeatureReading) -> None:
         """Read the texts, unless they are read so; vectors of one reading only are ever held."""
@@ -176,11 +180,12 @@ def _fit(
         kl = calibrated_kl(held_out, rows.teacher)
         report(epoch / (epoch + USUAL_EPOCHS))
         if kl < best_kl:
-            best, best_kl, best_epoch = table.weight.copy(), kl, epoch
+            best_kl, best_epoch = kl, epoch
+            np.copyto(best, table.weight)
             agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
         else:
             # Overshot: back to the best and on in smaller steps.
-            table.weight = best.copy()
+            np.copyto(table.weight, best)
             table.rate *= SHRINK
         if best_kl < min(mark * (1 - recipe.least_gain), mark - LEAST_NATS):
             mark, marked = best_kl, epoch

@@ -9,7 +9,7 @@ The kernels release the GIL, so several tables learn side by side, a core each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -56,17 +56,22 @@ class Bags(NamedTuple):
     terms: Float32
 
     @classmethod
-    def joined(cls, parts: Sequence[Bags]) -> Bags:
-        """Lay the texts of all parts, read alike, end to end."""
-        begin = np.cumsum([0] + [part.features.size for part in parts])
-        offsets = [part.offsets[:-1] + at for part, at in zip(parts, begin[:-1], strict=True)]
-        return cls(
-            np.concatenate([part.features for part in parts]),
-            np.concatenate([part.scale for part in parts]),
-            np.concatenate([*offsets, begin[-1:]]),
-            parts[0].weight,
-            parts[0].terms,
-        )
+    def joined(cls, parts: Iterable[Bags]) -> Bags:
+        """Lay the texts of all parts, at least one and read alike, end to end.
+
+        Parts that are made one by one are let go of so: they are never held beside the whole.
+        """
+        features, scales, offsets = np.empty(0, np.uint32), [], []
+        for part in parts:
+            begin = features.size
+            # Grown where it lies, or moved by the kernel: a copy would hold all of it twice.
+            features.resize(begin + part.features.size, refcheck=False)
+            features[begin:] = part.features
+            scales.append(part.scale)
+            offsets.append(part.offsets[:-1] + begin)
+        end = np.array([features.size], np.int64)
+        whole = np.concatenate(scales), np.concatenate([*offsets, end])
+        return cls(features, *whole, part.weight, part.terms)
 
     def listed(self, text: int) -> tuple[Int32, Float32]:
         """Rows and shares of one text, without the bias."""

@@ -91,7 +91,7 @@ class Vocabulary:
         As in `students.runtime.hashing.logits`: counts enter the length by occurrence, sublinear
         terms by feature.
         """
-        return Bags.joined([self._bags(part) for part in _parts(texts)])
+        return Bags.joined(self._bags(part) for part in _parts(texts))
 
     def _bags(self, texts: Sequence[str]) -> Bags:
         features, offsets = _hashed(texts, self.reading)

@@ -11,6 +11,7 @@ from costmodel.intervals import binomial_interval
 from costmodel.money.pricing import PriceSpec
 from students.certify.certify import certify
 from students.distill.ladder import Rung, _int8_may_pay, choose, climb
+from students.distill.run import take_parts
 from students.distill.worth import bill_of, saves_nothing
 from students.errors import BadTask, NotCertifiable
 from students.runtime.bundle import LabellingBill, find_bundle
@@ -26,7 +27,9 @@ def done(make_task, make_labels, split_rows, tmp_path_factory):
     """A certified linear student, its task and where it lies."""
     folder = tmp_path_factory.mktemp("ladder")
     task = make_task(folder, agreement=0.9)
-    ladder = climb(task, make_labels(), split_rows, teacher=TEACHER, labelling=BILL)
+    ladder = climb(
+        task, take_parts(task, make_labels(), split_rows), teacher=TEACHER, labelling=BILL
+    )
     return task, ladder
 
 
@@ -150,7 +153,9 @@ def test_auto_stops_where_the_next_student_cannot_pay(make_task, make_labels, sp
     """A linear student that escalates nothing leaves nothing to save: no encoder is even read."""
     student = {"family": "auto", "encoder_path": tmp_path / "there is none"}
     task = make_task(tmp_path, student=student, agreement=0.9)
-    ladder = climb(task, make_labels(), split_rows, teacher=TEACHER, labelling=BILL)
+    ladder = climb(
+        task, take_parts(task, make_labels(), split_rows), teacher=TEACHER, labelling=BILL
+    )
     assert [rung.name for rung in ladder.rungs] == ["linear"]
     assert ladder.stopped.startswith("frozen was not tried: a month would cost $")
     assert ladder.stopped.endswith("with linear")
@@ -160,7 +165,7 @@ def test_auto_needs_an_encoder_to_climb_to(make_task, make_labels, split_rows, t
     """Without encoder_path, `auto` says what to add."""
     task = make_task(tmp_path, student={"family": "auto"})
     with pytest.raises(BadTask, match="encoder_path is missing"):
-        climb(task, make_labels(), split_rows, teacher=TEACHER)
+        climb(task, take_parts(task, make_labels(), split_rows), teacher=TEACHER)
 
 
 @pytest.mark.torch
@@ -176,7 +181,7 @@ def test_auto_climbs_every_rung_and_counts_each_look(
         agreement=0.8,
     )  # fmt: skip
     labels = make_labels(noise=0.4)
-    ladder = climb(task, labels, split_rows, teacher=TEACHER, labelling=BILL)
+    ladder = climb(task, take_parts(task, labels, split_rows), teacher=TEACHER, labelling=BILL)
     assert [rung.name for rung in ladder.rungs] == ["linear", "frozen", "blend", "encoder"]
     assert ladder.stopped is None
     manifests = [r.distilled.bundle.manifest for r in ladder.rungs]

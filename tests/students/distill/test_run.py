@@ -25,8 +25,9 @@ def test_an_easy_task_is_distilled_certified_and_served_as_certified(
     data = make_labels()
     bill = LabellingBill(n=len(data), usd=0, price="free", self_agreement_n=50,
                          self_agreement_agreed=50, labels_sha256=data.sha256)  # fmt: skip
+    task = make_task(tmp_path, agreement=0.97)
     done = distill(
-        make_task(tmp_path, agreement=0.97), data, split_rows, teacher=TEACHER, labelling=bill,
+        task, take_parts(task, data, split_rows), teacher=TEACHER, labelling=bill,
         report=lambda stage, *_: seen.append(stage),
     )  # fmt: skip
     assert done.refusal is None
@@ -59,11 +60,9 @@ def test_distilling_the_same_labels_again_is_the_same_artefact_and_the_same_use(
     tmp_path, make_labels, make_task, split_rows
 ):
     """Deterministic by seed; a repeat spends no delta."""
-    data = make_labels(noise=0.02)
-    first, again = (
-        distill(make_task(tmp_path, agreement=0.9), data, split_rows, teacher=TEACHER)
-        for _ in range(2)
-    )
+    task = make_task(tmp_path, agreement=0.9)
+    part = take_parts(task, make_labels(noise=0.02), split_rows)
+    first, again = (distill(task, part, teacher=TEACHER) for _ in range(2))
     assert again.bundle.manifest.artefact_sha256 == first.bundle.manifest.artefact_sha256
     assert again.bundle.manifest.certificate.use == first.bundle.manifest.certificate.use == 1
 
@@ -73,12 +72,8 @@ def test_a_promise_out_of_reach_is_refused_and_the_bundle_escalates_everything(
     tmp_path, make_labels, make_task, split_rows
 ):
     """A teacher that answers at random cannot be matched: the feasible best is said, not hidden."""
-    done = distill(
-        make_task(tmp_path, agreement=0.99, promise="strict"),
-        make_labels(1.0),
-        split_rows,
-        teacher=TEACHER,
-    )
+    task = make_task(tmp_path, agreement=0.99, promise="strict")
+    done = distill(task, take_parts(task, make_labels(1.0), split_rows), teacher=TEACHER)
     assert done.bundle.manifest.certificate is None
     assert done.bundle.manifest.thresholds == (NEVER, NEVER)
     assert done.bundle.manifest.evaluation.escalation.rate == 1.0
@@ -98,7 +93,7 @@ def test_unusable_answers_teach_nothing_and_count_as_disagreements(
     parts = take_parts(make_task(tmp_path), data, split_rows)
     assert [len(parts[name]) for name in ("train", "calibration")] == [500, 400]
     assert parts["train"].usable.all()
-    done = distill(make_task(tmp_path, agreement=0.95), data, split_rows, teacher=TEACHER)
+    done = distill(make_task(tmp_path, agreement=0.95), parts, teacher=TEACHER)
     certificate = done.bundle.manifest.certificate
     assert (certificate.n_calibration, certificate.n_unusable) == (400, 6)
     assert 0 < certificate.disagreements <= 6
@@ -110,21 +105,21 @@ def test_too_many_unusable_answers_make_no_student(tmp_path, make_labels, make_t
     data = make_labels()
     data = replace(data, usable=np.arange(len(data)) % 3 > 0)
     with pytest.raises(BadInputs, match="467 of 1,400 answers of the teacher mean no label"):
-        distill(make_task(tmp_path), data, split_rows, teacher=TEACHER)
+        take_parts(make_task(tmp_path), data, split_rows)
 
 
 def test_a_split_without_rows_is_named(tmp_path, make_labels, make_task, split_rows):
     """Every split has its own job: none may be empty."""
     rows = split_rows | {"temperature": np.array([], np.int64)}
     with pytest.raises(BadInputs, match="split 'temperature'"):
-        distill(make_task(tmp_path), make_labels(), rows, teacher=TEACHER)
+        take_parts(make_task(tmp_path), make_labels(), rows)
 
 
 def test_labels_of_another_task_are_refused(tmp_path, make_labels, make_task, split_rows):
     """Label names must be those of the task, in its order."""
     other = make_task(tmp_path).model_copy(update={"labels": ["other", "help"]})
     with pytest.raises(BadInputs, match="labels were made for help, other"):
-        distill(other, make_labels(), split_rows, teacher=TEACHER)
+        take_parts(other, make_labels(), split_rows)
 
 
 @pytest.mark.torch
@@ -135,7 +130,7 @@ def test_a_kind_of_confidence_that_the_task_names_is_taken(
     """Named, it is neither chosen nor changed, and the certificate is about it."""
     student = {"confidence": kind, "temperatures": [1], "l2": [0]}
     task = make_task(tmp_path, student=student, agreement=0.9)
-    done = distill(task, make_labels(), split_rows, teacher=TEACHER)
+    done = distill(task, take_parts(task, make_labels(), split_rows), teacher=TEACHER)
     m = done.bundle.manifest
     assert m.confidence == kind
     assert m.certificate.artefact_sha256 == m.artefact_sha256

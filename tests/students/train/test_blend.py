@@ -57,7 +57,7 @@ def blend_task(make_task, tiny_encoder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def blended(blend_task, make_labels, split_rows):
     """A blend distilled from the easy labels."""
-    return distill(blend_task, make_labels(), split_rows, teacher=TEACHER)
+    return distill(blend_task, take_parts(blend_task, make_labels(), split_rows), teacher=TEACHER)
 
 
 def test_a_blend_is_one_bundle_and_serves_what_its_parts_say(blended, make_labels, split_rows):

@@ -35,7 +35,9 @@ def encoder_task(make_task, tiny_encoder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoder(encoder_task, make_labels, split_rows):
     """An encoder student distilled from the easy labels."""
-    return distill(encoder_task, make_labels(), split_rows, teacher=TEACHER)
+    return distill(
+        encoder_task, take_parts(encoder_task, make_labels(), split_rows), teacher=TEACHER
+    )
 
 
 def test_an_encoder_is_distilled_certified_and_served(encoder, make_labels, split_rows):
@@ -133,8 +135,9 @@ def test_without_an_encoder_it_says_which_field_is_wrong(
 ):
     """No encoder_path, or a folder that holds none."""
     student = {"family": "encoder", "encoder_path": path and str(tmp_path / path)}
+    task = make_task(tmp_path, student=student)
     with pytest.raises(BadTask, match=r"student\.encoder_path"):
-        distill(make_task(tmp_path, student=student), make_labels(), split_rows, teacher=TEACHER)
+        distill(task, take_parts(task, make_labels(), split_rows), teacher=TEACHER)
 
 
 def test_quantising_after_certifying_is_certified_anew(
@@ -190,9 +193,10 @@ def test_only_an_encoder_is_exported(encoder_task, make_task, make_labels, split
     from students.distill.export import exported
 
     data = make_labels()
-    linear = distill(make_task(tmp_path, agreement=0.9), data, split_rows, teacher=TEACHER)
+    part = take_parts(encoder_task, data, split_rows)
+    linear = distill(make_task(tmp_path, agreement=0.9), part, teacher=TEACHER)
     with pytest.raises(BadTask, match="family 'linear'; only an encoder student is exported"):
-        exported(encoder_task, linear.bundle, take_parts(encoder_task, data, split_rows))
+        exported(encoder_task, linear.bundle, part)
 
 
 def test_a_damaged_encoder_is_refused(encoder, tmp_path):

@@ -31,7 +31,7 @@ def frozen_task(make_task, tiny_encoder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def frozen(frozen_task, make_labels, split_rows):
     """A student distilled from the easy labels."""
-    return distill(frozen_task, make_labels(), split_rows, teacher=TEACHER)
+    return distill(frozen_task, take_parts(frozen_task, make_labels(), split_rows), teacher=TEACHER)
 
 
 def test_a_frozen_encoder_is_distilled_and_served(frozen, make_labels, split_rows):
@@ -149,4 +149,4 @@ def test_no_encoder_is_one_sentence(make_task, make_labels, split_rows, tmp_path
     """Family frozen needs a folder, and says so."""
     task = make_task(tmp_path, student={"family": "frozen"})
     with pytest.raises(BadTask, match="encoder_path is missing"):
-        distill(task, make_labels(), split_rows, teacher=TEACHER)
+        distill(task, take_parts(task, make_labels(), split_rows), teacher=TEACHER)

@@ -1,6 +1,7 @@
 """The linear student learns the distillation loss, step by step as torch would."""
 
 import gc
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -341,3 +342,33 @@ def test_vectors_of_one_reading_only_are_held(monkeypatch):
     _, trials = train_linear(train, validation, LinearRecipe(epochs=1), (1.0,), (0.0, 0.1))
     assert len(trials) == len(READINGS) + 1
     assert max(held) == 1
+
+
+def test_texts_are_laid_end_to_end_part_by_part(monkeypatch):
+    """Read in parts of three they are what they are read at once."""
+    texts = [f"text {i} of {i * i} words" for i in range(10)]
+    read = Vocabulary.of(texts, READINGS[1])
+    whole = read.bags(texts)
+    monkeypatch.setattr(vocabulary, "TEXTS_AT_ONCE", 3)
+    parts = Vocabulary.of(texts, READINGS[1]).bags(texts)
+    for one, other in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_parts_are_not_held_beside_the_whole():
+    """A million texts have a gigabyte of features: they were held twice while they were joined."""
+    size, n = 1 << 20, 16
+    one = np.ones(1, np.float32)
+
+    def parts():
+        for _ in range(n):
+            yield Bags(np.ones(size, np.uint32), one, np.array([0, size]), one, one)
+
+    tracemalloc.start()
+    try:
+        whole = Bags.joined(parts())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert whole.offsets.tolist() == [size * i for i in range(n + 1)]
+    assert peak < 1.25 * whole.features.nbytes

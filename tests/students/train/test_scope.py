@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from students.distill.answers import answer
-from students.distill.run import distill
+from students.distill.run import distill, take_parts
 from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime.load import load_student
@@ -80,7 +80,7 @@ def test_a_task_asks_for_it_and_the_certificate_is_of_both(
     task = make_task(tmp_path, student={"in_scope": 0.9}, agreement=0.9)
     descriptor = TeacherDescriptor("classify", "scripted", "1", "", "{}")
     data = make_labels()
-    done = distill(task, data, split_rows, teacher=descriptor)
+    done = distill(task, take_parts(task, data, split_rows), teacher=descriptor)
     manifest = done.bundle.manifest
     assert SCOPE_FILE in manifest.files
     said = answer(load_student(done.bundle), data.take(split_rows["calibration"]).texts)

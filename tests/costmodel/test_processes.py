@@ -1,0 +1,50 @@
+"""A process that a command starts is ready when its block begins, and gone when it ends."""
+
+import sys
+
+import pytest
+
+from costmodel.processes import NotStarted, answers, free_port, running, stop
+
+SERVE = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1")
+
+
+def test_a_server_is_ready_in_the_block_and_gone_after_it(tmp_path):
+    """Entered when the URL answers; what it says goes to the log."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    with running([*SERVE, str(port)], url, tmp_path / "logs" / "server.log") as process:
+        assert answers(url)
+    assert process.returncode is not None
+    assert not answers(url)
+    assert "GET / HTTP" in (tmp_path / "logs" / "server.log").read_text(encoding="utf-8")
+
+
+def test_what_it_said_last_is_the_reason_that_it_did_not_start(tmp_path):
+    """Of a process that ends at once."""
+    command = [sys.executable, "-c", "import sys; print('Error: no such bundle'); sys.exit(2)"]
+    with (
+        pytest.raises(NotStarted, match=r"exited with 2 at its start: no such bundle"),
+        running(command, "http://127.0.0.1:1/", tmp_path / "log"),
+    ):
+        pytest.fail("it was never ready")
+
+
+def test_one_that_is_never_ready_is_ended(tmp_path):
+    """After its time, with the log named."""
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with (
+        pytest.raises(NotStarted, match=r"not ready 0 s after its start; see .*log"),
+        running(command, lambda: False, tmp_path / "log", timeout_s=0.2),
+    ):
+        pytest.fail("it was never ready")
+
+
+def test_a_process_that_does_not_listen_is_killed(tmp_path):
+    """SIGTERM first, and not for ever."""
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(600)"
+    log = tmp_path / "log"
+    command = [sys.executable, "-u", "-c", deaf]
+    with running(command, lambda: bool(log.read_bytes()), log) as process:
+        stop(process, grace_s=0.1)
+    assert process.returncode == -9
