@@ -22,6 +22,7 @@ class LoggedCall:
         input_tokens, cached_tokens, output_tokens: as billed; 0 where the log does not say.
         usd: as logged; None where it is unknown.
         base_url: where it was asked; "" where the log does not say.
+        first: candidates for the answer's first token with their log-probabilities; mostly none.
     """
 
     system: str
@@ -34,6 +35,7 @@ class LoggedCall:
     output_tokens: int = 0
     usd: float | None = None
     base_url: str = ""
+    first: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

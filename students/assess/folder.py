@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from students.label.record import (
     TeacherIdentity,
 )
 from students.label.split import split_inputs
-from students.labels import NO_LABEL
+from students.labels import NO_LABEL, LabelDistribution, means_label
 from students.prompt import prompt_sha256
 from students.task import Task, load_task
+from students.teachers.completion import read_distribution
 from students.texts.pii import mask
 from students.wording import bare
 
@@ -95,32 +97,73 @@ def _clean(text: str, masked: Counter[str] | None) -> str:
     return text if masked is None else mask(text, masked)
 
 
+class FirstTokens:
+    """Reads the candidates of an answer's first token as a distribution over labels.
+
+    A token means the one label that it begins. Where labels begin alike it means none, and what is
+    read then names no label, so that the answer itself counts.
+
+    Args:
+        words: the labels' answers, as reading leaves them.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._known: dict[str, int | None] = {}
+
+    def __call__(self, candidates: Sequence[tuple[str, float]]) -> LabelDistribution:
+        """Return the distribution."""
+        return read_distribution(list(candidates), self._words, self._meant)
+
+    def _meant(self, token: str, words: Sequence[str]) -> int | None:
+        if token not in self._known:
+            said = bare(token)
+            begun = [k for k, word in enumerate(words) if said and word.startswith(said)]
+            self._known[token] = begun[0] if len(begun) == 1 else None
+        return self._known[token]
+
+
 def logged_labels(
     job: Job, task: Task, masked: Counter[str] | None
 ) -> tuple[LabelledSet, dict[str, np.ndarray[Any, np.dtype[np.int64]]], LabellingRecord]:
-    """Take the logged answers as hard labels: of a text asked often, the most frequent one."""
+    """Take the logged answers as labels: of a text asked often, the most frequent one.
+
+    Where the log has the probabilities of its first token and they say the same, the label is soft.
+    """
     inputs = read_inputs(task.inputs, task.schema_)
     place = {text: i for i, text in enumerate(inputs.texts)}
     columns = {key: k for k, key in enumerate(job.labels)}
     votes: list[Counter[int]] = [Counter() for _ in inputs.texts]
+    read = FirstTokens(list(columns))
+    n, k = len(inputs), len(task.schema_)
+    mass, told = np.zeros((n, k + 1)), np.zeros(n, np.int64)
+    truncated = np.zeros(n, np.bool_)
     for call in job.latest:
         row = place.get(_clean(job.text_of(call), None if masked is None else Counter()))
         if row is not None:
             votes[row][columns.get(bare(answer_of(call)), NO_LABEL)] += 1
-    n, k = len(inputs), len(task.schema_)
+            if call.first:
+                said = read(call.first)
+                mass[row] += (*said.probabilities, said.other)
+                told[row] += 1
+                truncated[row] |= said.truncated
+    mean = mass / np.maximum(told, 1)[:, None]
+    soft = (told > 0) & means_label(mean[:, :k], mean[:, k])
     probabilities, other = np.zeros((n, k), np.float32), np.zeros(n, np.float32)
     for row, counted in enumerate(votes):
         label = counted.most_common(1)[0][0]
         if label == NO_LABEL:
-            other[row] = 1.0
+            other[row], soft[row] = 1.0, False
         else:
+            soft[row] &= mean[row, :k].argmax() == label
             probabilities[row, label] = 1.0
+    probabilities[soft], other[soft] = mean[soft, :k], mean[soft, k]
     labelled = LabelledSet(
         task.schema_,
         inputs.texts,
         probabilities,
         other,
-        np.zeros(n, np.bool_),
+        truncated & soft,
         inputs.gold,
     )
     splits = split_inputs(inputs)

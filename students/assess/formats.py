@@ -21,6 +21,8 @@ from students.assess.call import (
     Passed,
     one_turn,
 )
+from students.errors import TeacherError
+from students.teachers.completion import answer_token
 
 Row = Mapping[str, Any]
 Read = LoggedCall | Passed | None
@@ -210,8 +212,17 @@ def _completion(
         input_tokens=_count(usage, "prompt_tokens") or _count(fallback, "prompt_tokens"),
         cached_tokens=_count(details, "cached_tokens"),
         output_tokens=_count(usage, "completion_tokens") or _count(fallback, "completion_tokens"),
+        first=_candidates(choices[0]),
         **known,
     )
+
+
+def _candidates(choice: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """What the first word of the answer could have been, where `logprobs` were asked for."""
+    try:
+        return tuple(answer_token(choice))
+    except TeacherError:
+        return ()
 
 
 def _said(body: Mapping[str, Any]) -> object:
