@@ -15,7 +15,7 @@ from router.ledger.entry import Entry
 from router.policy import Reason, Route
 from router.teacher.bill import Outcome
 from router.teacher.health import AttemptObserver
-from router.telemetry.counters import RequestTally, StatusTally
+from router.telemetry.counters import CostTally, RequestTally, Spent, StatusTally
 
 log = logging.getLogger(__name__)
 REQUEST_SECONDS = (
@@ -49,12 +49,8 @@ class Metrics:
         registry.register(self._statuses)
         self.status = self._statuses.add
         """Count an HTTP answer by its status."""
-        self._cost = Counter(
-            "raisehand_cost_usd_total",
-            "US dollars spent, by who was paid; unpriced requests are counted elsewhere.",
-            ("task", "payer"),
-            registry=registry,
-        )
+        self._cost = CostTally()
+        registry.register(self._cost)
         self._teacher_only = Counter(
             "raisehand_teacher_only_usd_total",
             "US dollars that the same requests would have cost at the teacher alone: each audit of "
@@ -115,14 +111,14 @@ class Metrics:
     def observe(self, entry: Entry) -> None:
         """Count one request."""
         self.tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
-        meters = self._of(entry.task)
+        meters = self._by_task.get(entry.task) or self._of(entry.task)
         if entry.student_usd is None or entry.teacher_usd is None:
             meters.unpriced.inc()
         if entry.student_usd:
-            meters.student_usd.inc(float(entry.student_usd))
+            meters.student.usd += entry.student_usd
         if entry.attempts:
             if entry.teacher_usd:
-                meters.teacher_usd.inc(float(entry.teacher_usd))
+                meters.teacher.usd += entry.teacher_usd
                 meters.teacher_only.inc(_alone(entry))
             meters.input.inc(entry.input_tokens)
             meters.output.inc(entry.output_tokens)
@@ -143,8 +139,8 @@ class Metrics:
         meters = self._by_task.get(task)
         if meters is None:
             meters = self._by_task[task] = _Meters(
-                student_usd=self._cost.labels(task, "student"),
-                teacher_usd=self._cost.labels(task, "teacher"),
+                student=self._cost.of(task, "student"),
+                teacher=self._cost.of(task, "teacher"),
                 teacher_only=self._teacher_only.labels(task),
                 unpriced=self._unpriced.labels(task),
                 audited=self._audited.labels(task),
@@ -179,8 +175,8 @@ def _alone(entry: Entry) -> float:
 class _Meters:
     """What is counted of one task, bound once: to look a child up costs 1 µs."""
 
-    student_usd: Counter
-    teacher_usd: Counter
+    student: Spent
+    teacher: Spent
     teacher_only: Counter
     unpriced: Counter
     audited: Counter
