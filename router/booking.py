@@ -79,7 +79,7 @@ class Booking:
         self.wall = wall
         self.text_hash = text_hash
         self.texts = texts
-        self._task = task
+        self._task, self._name = task, task.name
         self._names = task.schema_.names
         self._metrics = metrics
         self._student_usd = student_usd
@@ -98,7 +98,7 @@ class Booking:
         """Book an answer that was audited after it was given, on the budget of audits, too."""
         self.answered(run, answer)
         if budget is not None:
-            budget.spend(self._teacher(run))
+            budget.spend(NOTHING if run.bill is FREE else self.prices.usd(run.bill))
 
     def passed(self, run: Run, failed: Reason | None) -> None:
         """Book a request that went past the student; `failed` says why it got no whole answer."""
@@ -122,18 +122,13 @@ class Booking:
 
     def usd(self, run: Run) -> Decimal | None:
         """Return what a request cost so far; None when a part has no known price."""
+        student_usd = NOTHING if run.scored is None else self._student_usd
         if run.bill is FREE:
-            return self._student(run)
-        student_usd, teacher_usd = self._student(run), self._teacher(run)
+            return student_usd
+        teacher_usd = self.prices.usd(run.bill)
         if student_usd is None or teacher_usd is None:
             return None
         return student_usd + teacher_usd
-
-    def _student(self, run: Run) -> Decimal | None:
-        return NOTHING if run.scored is None else self._student_usd
-
-    def _teacher(self, run: Run) -> Decimal | None:
-        return NOTHING if run.bill is FREE else self.prices.usd(run.bill)
 
     def _book(self, entry: Entry) -> None:
         self.ledger.append(entry)
@@ -149,33 +144,34 @@ class Booking:
         label: str | None = None,
         confidence: float | None = None,
     ) -> Entry:
-        ask, bill, usage = run.ask, run.bill, run.bill.usage
-        return Entry(
-            at=self.wall(),
-            request_id=ask.request_id,
-            task=self._task.name,
-            bundle=run.model.bundle,
-            surface=ask.surface,
-            route=route,
-            reason=reason,
-            label=label,
-            confidence=confidence,
-            student_usd=self._student(run),
-            teacher_usd=self._teacher(run),
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cached_input_tokens=usage.cached_input_tokens,
-            attempts=bill.attempts,
-            latency_ms=((run.answered_at or self._clock()) - run.started) * 1000.0,
-            degraded=route is Route.DEGRADED,
-            audited=run.audited,
-            propensity=run.propensity,
-            text_sha256=self.text_hash(ask.text),
-            client=ask.key,
-            estimated=bill.estimated,
-            model=bill.model or bill.asked,
-            student_label=self._student_label(run),
-            teacher_label=self._teacher_label(run),
+        ask, scored, bill, usage = run.ask, run.scored, run.bill, run.bill.usage
+        said = None if scored is None or not scored.usable else scored.prediction
+        return Entry(  # in the order of its fields: by name it takes 2 µs longer
+            self.wall(),
+            ask.request_id,
+            self._name,
+            run.model.bundle,
+            ask.surface,
+            route,
+            reason,
+            label,
+            confidence,
+            NOTHING if scored is None else self._student_usd,
+            NOTHING if bill is FREE else self.prices.usd(bill),
+            usage.input_tokens,
+            usage.output_tokens,
+            bill.attempts,
+            ((run.answered_at or self._clock()) - run.started) * 1000.0,
+            route is Route.DEGRADED,
+            run.audited,
+            run.propensity,
+            self.text_hash(ask.text),
+            ask.key,
+            usage.cached_input_tokens,
+            bill.estimated,
+            bill.model or bill.asked,
+            None if said is None else self._names[said.label],
+            None if run.taught is None else self._name_of(run.taught.label),
         )
 
     def _keep_text(self, texts: TextKeeping, run: Run, entry: Entry) -> None:
@@ -202,13 +198,5 @@ class Booking:
             )
         )
 
-    def _student_label(self, run: Run) -> str | None:
-        if run.scored is None or not run.scored.usable:
-            return None
-        assert run.scored.prediction is not None, "what is usable"
-        return self._names[run.scored.prediction.label]
-
-    def _teacher_label(self, run: Run) -> str | None:
-        if run.taught is None:
-            return None
-        return "" if run.taught.label is None else self._names[run.taught.label]
+    def _name_of(self, label: int | None) -> str:
+        return "" if label is None else self._names[label]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -158,7 +159,7 @@ class Pipeline:
         run.scored, watch = scored, run.model.watch
         if run.ask.student_only:
             return STUDENT_ALONE
-        decision = decide(scored.prediction, run.model.raised(self._asked_for(run.ask, watch)))
+        decision = decide(scored.prediction, self._thresholds(run, watch))
         if watch is not None and watch.hints is not None and scored.prediction is not None:
             kept = decision is KEEP
             watch.hints.see(scored.prediction.confidence, len(run.ask.text), kept)
@@ -173,14 +174,16 @@ class Pipeline:
     def _keep(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         if decision is STUDENT_ALONE and not scored.usable:
             raise self.booking.refused(run, Reason.STUDENT_ERROR, Unavailable(_ALONE))
-        return self._settled(run, self._by_student(run, scored, Route.STUDENT, decision.reason))
+        usd = self.booking.usd(run)
+        answer = by_student(run, scored, Route.STUDENT, decision.reason, usd)
+        return self._settled(run, answer)
 
     async def _escalate(self, run: Run, scored: Scored, decision: Decision) -> Answer:
         with self._in_flight.holding():
             return self._settled(run, await self._by_teacher(run, scored, decision))
 
     def _settled(self, run: Run, answer: Answer) -> Answer:
-        if not self._audits(run, answer):
+        if self.auditor is None or not self._audits(run, answer, self.auditor):
             self.booking.answered(run, answer)
         return answer
 
@@ -228,20 +231,20 @@ class Pipeline:
                 self.booking.refused(run, Reason.ROUTER_STOPPED, Unavailable(STOPPED))
                 raise
         if self._degrades and scored.usable:
-            return self._by_student(run, scored, Route.DEGRADED, failed, words)
+            teacher_s, usd = self.clock() - run.asked_at, self.booking.usd(run)
+            return by_student(run, scored, Route.DEGRADED, failed, usd, teacher_s, words)
         if run.taught is not None and (watch := self._drawn(run)) is not None:
             self._compare(run, watch, None, escalated=True)
         refusal = DeadlinePassed if failed is Reason.DEADLINE else Unavailable
         raise self.booking.refused(run, failed, refusal(_WHY_NOT.format(failed)))
 
-    def _audits(self, run: Run, answer: Answer) -> bool:
+    def _audits(self, run: Run, answer: Answer, auditor: Auditor) -> bool:
         """Whether this answer is audited in shadow, and therefore booked later."""
         watch = self._drawn(run)
         if watch is None:
             return False
-        assert self.auditor is not None
         if answer.route is Route.STUDENT:
-            return self.auditor.start(self._audit(run, answer, watch))
+            return auditor.start(self._audit(run, answer, watch))
         if run.taught is not None:
             self._compare(run, watch, run.taught.label, escalated=True)
         return False
@@ -288,18 +291,12 @@ class Pipeline:
         if self.shadow is not None:
             self.shadow.compare(run.ask.text, run.model, said, teacher)
 
-    def _by_student(
-        self, run: Run, scored: Scored, route: Route, reason: Reason, words: str | None = None
-    ) -> Answer:
-        teacher_s = self.clock() - run.asked_at if run.asked_at else 0.0
-        return by_student(run, scored, route, reason, self.booking.usd(run), teacher_s, words)
-
-    def _asked_for(self, ask: Ask, watch: Watch | None) -> float | None:
-        """Return the highest threshold that client, operator or audits ask for."""
-        ruled = None if watch is None else watch.threshold
-        if self.threshold is None and ruled is None:
-            return ask.threshold
-        return max(self.threshold or 0.0, ruled or 0.0, ask.threshold or 0.0)
+    def _thresholds(self, run: Run, watch: Watch | None) -> Sequence[float]:
+        """Return the model's own, raised to the highest that client, operator or audits ask for."""
+        asked, ruled = run.ask.threshold, None if watch is None else watch.threshold
+        if asked is None and ruled is None and self.threshold is None:
+            return run.model.thresholds
+        return run.model.raised(max(self.threshold or 0.0, ruled or 0.0, asked or 0.0))
 
     def affords(self, value: float) -> bool:
         """Whether the budget pays for one more call to the teacher, worth so much, in [0, 1]."""

@@ -96,25 +96,25 @@ def by_student(
     route: Route,
     reason: Reason,
     usd: Decimal | None,
-    teacher_s: float,
-    words: str | None,
+    teacher_s: float = 0.0,
+    words: str | None = None,
 ) -> Answer:
     """Word the student's answer; `words` are the teacher's own where they were no label."""
     prediction = scored.prediction
     assert prediction is not None
-    return Answer(
-        label=prediction.label,
-        route=route,
-        reason=reason,
-        model=run.model,
-        confidence=scored.confidence,
-        probabilities=prediction.probabilities,
-        usd=usd,
-        queue_s=scored.queue_s,
-        forward_s=scored.forward_s,
-        teacher_s=teacher_s,
-        wording=words,
-        usage=run.bill.usage,
+    return Answer(  # in the order of its fields: by name it takes 1 µs longer
+        prediction.label,
+        route,
+        reason,
+        run.model,
+        scored.confidence,
+        prediction.probabilities,
+        usd,
+        scored.queue_s,
+        scored.forward_s,
+        teacher_s,
+        words,
+        run.bill.usage,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -146,8 +147,7 @@ def means_label(
     return means
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """What the student says of one text.
 
     `probabilities` has shape (K,), calibrated by the bundle's temperature; `confidence` comes from

@@ -15,7 +15,7 @@ import msgspec
 from router.policy import Reason, Route
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One answered (or refused) request.
 
     `student_usd` and `teacher_usd` are 0 where nothing was asked and None where something was

@@ -10,7 +10,7 @@ which no threshold lets through, in calibration as in service. The gate can only
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,9 @@ class GatedStudent:
         if not answers:
             return answers
         return [
-            replace(one, confidence=float("nan"), in_scope=False) if outside else one
+            Prediction(one.label, float("nan"), one.probabilities, in_scope=False)
+            if outside
+            else one
             for one, outside in zip(answers, self._gate.outside(texts).tolist(), strict=True)
         ]
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from costmodel.money.pricing import NO_USAGE, TokenUsage
 from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
+from router.ledger.entry import Entry
 from router.policy import Reason, Route
-from router.request import Ask
+from router.request import Ask, Run, by_student
 from router.settings import Settings
+from router.student.batcher import Scored
+from router.teacher.bill import Bill
 from students.errors import TeacherGarbled, TeacherUnavailable
-from students.labels import LabelDistribution
+from students.labels import LabelDistribution, Prediction
 from students.teachers.protocol import TeacherReply
 from students.testing import ScriptedStudent, ScriptedTeacher
 
@@ -64,7 +66,7 @@ class Narrow(ScriptedStudent):
     def predict(self, texts):
         """As scripted, without confidence out of scope."""
         return [
-            one if "help" in text else replace(one, confidence=math.nan, in_scope=False)
+            one if "help" in text else Prediction(one.label, math.nan, one.probabilities, False)
             for text, one in zip(texts, super().predict(texts), strict=True)
         ]
 
@@ -97,6 +99,48 @@ async def test_every_answer_is_booked_in_full(rig):
     assert entry.text_sha256 != hashlib.sha256(b"maybe").hexdigest()
     assert entry.client == "team-a"
     assert entry.latency_ms > 0
+
+
+async def test_each_value_of_an_entry_is_in_the_field_of_its_name(rig):
+    """A request of which no two values are alike: entries are written by place."""
+    made = await rig()
+    booking, model = made.pipeline.booking, made.pipeline.slot.current
+    asked = ask("maybe", key="team-a", request_id="r9", surface="chat")
+    scored = Scored(Prediction(0, 0.75, (0.75, 0.25)), 0.1, 0.2)
+    bill = Bill(2, TokenUsage(11, 7, 3), estimated=True, asked="wanted", model="answered")
+    taught = LabelDistribution.hard(1, 2)
+    run = Run(asked, model, 5.0, scored, bill, 6.0, 7.5, audited=True, taught=taught)
+    run.propensity = 0.125
+    booking.answered(run, by_student(run, scored, Route.DEGRADED, Reason.TEACHER_BUSY, None))
+    [entry] = made.ledger.entries
+    assert entry == Entry(
+        at=entry.at,
+        request_id="r9",
+        task="urgent",
+        bundle="bundle000001",
+        surface="chat",
+        route=Route.DEGRADED,
+        reason=Reason.TEACHER_BUSY,
+        label="calm",
+        confidence=0.75,
+        student_usd=STUDENT_USD,
+        teacher_usd=booking.prices.usd(bill),
+        input_tokens=11,
+        output_tokens=7,
+        attempts=2,
+        latency_ms=2_500.0,
+        degraded=True,
+        audited=True,
+        propensity=0.125,
+        text_sha256=booking.text_hash("maybe"),
+        client="team-a",
+        cached_input_tokens=3,
+        estimated=True,
+        model="answered",
+        student_label="calm",
+        teacher_label="urgent",
+    )
+    assert abs(entry.at - booking.wall()) < 60
 
 
 def failing(schema, error=None):
