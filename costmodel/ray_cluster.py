@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from costmodel.errors import LostCluster
 from costmodel.extras import require
 
 ADDRESS = "RAY_ADDRESS"
+_PRODUCT = "raisehand"
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""Nothing is reported to Ray's makers, and its C++ does not write between our lines."""
 _OWN_STORE_BYTES = 1 << 30
 """Of shared memory for what is on its way, at most; Ray would take a third of the machine's."""
 
@@ -49,7 +54,8 @@ def joined_cluster() -> Iterator[RayCluster]:
         LostCluster: nobody answers at RAY_ADDRESS, or with another version of Ray or Python.
     """
     require("ray")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     import ray
 
     address = os.environ.get(ADDRESS) or "local"
@@ -82,6 +88,25 @@ def joined_cluster() -> Iterator[RayCluster]:
             raise LostCluster(f"the Ray cluster did not finish: {words_of(error)}") from error
         finally:
             ray.shutdown()
+
+
+def version_here() -> str:
+    """Return this program's version, to be asked for where work is done."""
+    return version(_PRODUCT)
+
+
+def require_version(wanted: str) -> None:
+    """Check, where work is done, that it is done by the same program.
+
+    Raises:
+        LostCluster: another version is installed on this machine.
+    """
+    found = version_here()
+    if found != wanted:
+        raise LostCluster(
+            f"{socket.gethostname()} has {_PRODUCT} {found}, and the work comes from {wanted}; "
+            "install the same on every machine of the cluster"
+        )
 
 
 def words_of(error: BaseException) -> str:

@@ -78,6 +78,13 @@ class Questions(click.Group):
     help="A scenario: runs with other chances; their spread is in every band.",
 )
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="A scenario: where its runs are played: here, or on the Ray cluster of RAY_ADDRESS.",
+)
 @click.option("--html", type=FILE, help="Also write a page for a browser.")
 @click.option("--csv", "csv_path", type=FILE, help="Also write one row of figures per answer.")
 @click.option("--xlsx", "xlsx_path", type=FILE, help="Also write the bill with formulas.")
@@ -103,11 +110,14 @@ def month(scenario_path: Path | None, task_path: Path | None, **options: Any) ->
                              ("threshold", "--threshold"), ("serve", "--serve")):  # fmt: skip
             if _is_given(name):
                 raise click.UsageError(f"{option} belongs to --task, not to a scenario file")
+        if options["engine"] == "ray" and _is_given("workers"):
+            raise click.UsageError("--workers is of --engine local; a cluster has its own CPUs")
         _scenario(scenario_path, options)
     else:
         assert task_path is not None
-        if _is_given("figures"):
-            raise click.UsageError("--figures needs a scenario file")
+        for name in ("figures", "engine"):
+            if _is_given(name):
+                raise click.UsageError(f"--{name} needs a scenario file")
         _task(task_path, options)
 
 
@@ -257,6 +267,11 @@ def _studies(base: Any, options: dict[str, Any]) -> list[Study]:
             "workers": options["workers"],
             "progress": told,
         }
+        if options["engine"] == "ray":
+            from costmodel.engine.on_ray import ray_scenarios
+
+            with ray_scenarios() as cluster:
+                return compare(base, axes, **shared, cluster=cluster)
         return compare(base, axes, **shared) if axes else [study(base, **shared)]
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.special import stdtrit
@@ -33,6 +33,7 @@ from costmodel.bill.simulated import (
 from costmodel.bill.usage import every_request, wanted
 from costmodel.bill.verdict import Money, Verdict, judge
 from costmodel.engine.fields import confidence_curve
+from costmodel.engine.on_ray import RayScenarios
 from costmodel.engine.result import Result
 from costmodel.engine.run import Progress, simulate, simulate_all, simulate_many
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
@@ -201,14 +202,22 @@ def compare(
     seeds: int = 1,
     workers: int = 2,
     progress: Progress | None = None,
+    cluster: RayScenarios | None = None,
 ) -> list[Study]:
     """Answer a scenario at every combination of the axes' values, on the same traffic.
+
+    No axes are one combination. A run is the same on `workers` threads and on a cluster.
 
     Raises:
         BadScenario: a value is not allowed, or a price is missing.
     """
     return studies(
-        list(sweep(base, axes)), seed=seed, seeds=seeds, workers=workers, progress=progress
+        list(sweep(base, axes)),
+        seed=seed,
+        seeds=seeds,
+        workers=workers,
+        progress=progress,
+        cluster=cluster,
     )
 
 
@@ -219,6 +228,7 @@ def studies(
     seeds: int = 1,
     workers: int = 2,
     progress: Progress | None = None,
+    cluster: RayScenarios | None = None,
 ) -> list[Study]:
     """Answer several scenarios, each with the same seeds.
 
@@ -232,9 +242,10 @@ def studies(
         if progress is not None:
             progress(done + of_this_seed)
 
+    play = cluster.simulate_all if cluster else partial(simulate_all, workers=workers)
     runs = []
     for k in range(seeds):
-        runs.append(simulate_all(scenarios, seed + k, workers=workers, progress=told))
+        runs.append(play(scenarios, seed + k, progress=told))
         done += sum(result.counts["requests"] for result in runs[-1])
     by_scenario = zip(*runs, strict=True)
     return [_answer(results, price) for results, price in zip(by_scenario, prices, strict=True)]

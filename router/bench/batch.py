@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.bench.descendants import descendants_watched
+
 if TYPE_CHECKING:
+    from router.batch.on_ray.pool import RayPool
     from students.runtime.linear import LinearStudent
     from students.runtime.protocol import Student
     from students.task import Task
@@ -51,6 +54,8 @@ PEERS = Path(__file__).parent / "peers"
 @click.option(
     "--table", type=click.Path(path_type=Path), help="Parquet with a column `text` to answer."
 )
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--students", type=click.IntRange(1), help="On Ray; default: one a CPU, less one.")
 @click.option("--peer-python", type=click.Path(path_type=Path), help="Python with pandas.")
 @click.option(
     "--peer-model",
@@ -66,6 +71,8 @@ def batch(
     threads: int | None,
     task_path: Path | None,
     table: Path | None,
+    engine: str,
+    students: int | None,
     peer_python: Path | None,
     peer_model: Path | None,
     peer_rows: int,
@@ -73,13 +80,16 @@ def batch(
     as_json: bool,
 ) -> None:
     """Answer a table with a linear student of 77 labels and an instant teacher."""
+    from router.batch.on_ray.pool import pool_of
+
+    pool = pool_of(engine, threads=threads, students=students, gpus=None)
     with TemporaryDirectory() as made:
         folder = keep or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         if table is None:
             table = folder / "in.parquet"
             make_table(table, rows)
-        figures = measure(folder, table, escalated, threads, task_path)
+        figures = measure(folder, table, escalated, threads, task_path, pool)
         if peer_python is not None:
             figures["peer"] = _peer(peer_python, table, peer_rows, peer_model)
     if as_json:
@@ -115,6 +125,7 @@ def measure(
     escalated: float,
     threads: int | None,
     task_path: Path | None = None,
+    pool: RayPool | None = None,
 ) -> dict[str, Any]:
     """Answer the table in this process; return its figures beside those of the student alone.
 
@@ -133,11 +144,14 @@ def measure(
         made_up = make_student()
         said = sorted(one.confidence for one in made_up.predict(sample))
         write_task(folder, made_up, said[int(escalated * len(said))])
-    options = BatchOptions(str(table), str(folder / "out"), column="text", threads=threads)
+    options = BatchOptions(
+        str(table), str(folder / "out"), column="text", threads=threads, pool=pool
+    )
     opening = BatchOpening(_beside(load_task(task_path), folder), options)
     own = [student_speed(opening.student, sample)]
     opening.teacher = InstantTeacher(opening)
-    with opening.job() as job:
+    joining = time.perf_counter()
+    with descendants_watched() as others, opening.job() as job:
         before, started = time.process_time(), time.perf_counter()
         asyncio.run(job.run())
         wall_s, cpu_s = time.perf_counter() - started, time.process_time() - before
@@ -158,6 +172,9 @@ def measure(
         "share_of_the_student_s_own": round(rows / cpu_s / mean(own), 2),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "engine": job.engine.words,
+        "start_s": round(started - joining, 1),
+        "other_processes_cpu_s": round(others.cpu_s, 1),
+        "other_processes_peak_mb": round(others.peak_mb),
         "load_average_before_and_after": [round(x, 1) for x in os.getloadavg()[:2]],
     }
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import warnings
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 from costmodel.errors import BadTable, LostCluster
-from costmodel.ray_cluster import joined_cluster, words_of
+from costmodel.ray_cluster import joined_cluster, version_here, words_of
 from router.batch.on_ray.pool import RayPool
 from router.batch.on_ray.work import (
-    PRODUCT,
     StudentWorker,
     TextsWanted,
     digest,
@@ -57,7 +57,7 @@ class RayEngine:
         self.words = words
         self._size = size
         self._gpus = gpus
-        self._wanted = TextsWanted(source, column, at_once, version(PRODUCT))
+        self._wanted = TextsWanted(source, column, at_once, version_here())
         names = (MANIFEST, *bundle.manifest.files)
         self._files = _Shared(ray.put({name: (bundle.path / name).read_bytes() for name in names}))
 
@@ -90,11 +90,15 @@ class RayEngine:
         """Begin, with this chunk, to read and answer on the cluster."""
         import ray
         from ray.data import ActorPoolStrategy, DataContext
+        from ray.util.annotations import RayDeprecationWarning
 
+        # Ray 2.64 will have other words for how often a task is tried, and 2.60 has no others.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
         context = DataContext.get_current()
         context.execution_options.preserve_order = True
         context.target_max_block_size = _BLOCK_BYTES
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         files = range(first.file, len(self._wanted.source.files))
         todo = [{"file": i, "skip": first.place if i == first.file else 0} for i in files]
         texts = ray.data.from_items(todo, override_num_blocks=len(todo)).map_batches(

@@ -12,13 +12,13 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from costmodel.errors import CostModelError
+from costmodel.ray_cluster import require_version
 from router.batch.tables.chunk import Arrow
 from router.batch.tables.sources import Source
 from students.errors import StudentsError
@@ -27,7 +27,6 @@ from students.runtime.columns import ColumnAnswers, TextColumn, answer_column
 from students.runtime.load import load_student
 from students.runtime.protocol import Student
 
-PRODUCT = "raisehand"
 _NOTHING = ColumnAnswers(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.bool_))
 
 
@@ -57,7 +56,7 @@ def read_texts(files: Arrow, wanted: TextsWanted) -> Iterator[Arrow]:
     for place, skipped in zip(*(files[name].to_pylist() for name in ("file", "skip")), strict=True):
         chunk = 0
         try:
-            _check_version(wanted.version)
+            require_version(wanted.version)
             with tempfile.TemporaryDirectory(prefix="raisehand-") as room:
                 file = wanted.source.files[place]
                 for rows in wanted.source.read(file, wanted.column, wanted.at_once, Path(room)):
@@ -139,12 +138,6 @@ def _texts_row(place: int, chunk: int, texts: Arrow, fault: str = "") -> Arrow:
             "fault": [fault],
         }
     )
-
-
-def _check_version(wanted: str) -> None:
-    found = version(PRODUCT)
-    if found != wanted:
-        raise CostModelError(f"{PRODUCT} is {found} there, and {wanted} here; install the same")
 
 
 def _unpacked(files: Mapping[str, bytes], device: str) -> Student:

@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from costmodel.errors import BadTable
-from costmodel.ray_cluster import RayCluster
+from costmodel.ray_cluster import RayCluster, version_here
 from router.batch.on_ray.engine import _joined
 from router.batch.on_ray.pool import RayPool, pool_of
-from router.batch.on_ray.work import PRODUCT, StudentWorker, TextsWanted, read_texts, version
+from router.batch.on_ray.work import StudentWorker, TextsWanted, read_texts
 from router.batch.scoring import RawChunk, score
 from router.batch.tables.sources import open_source
 from router.errors import BadSettings
@@ -25,7 +25,7 @@ def work(job_folder):
         table = pa.table({"text": [f"help {name}", None, "all is well"]})
         pq.write_table(table, folder / "rows" / f"{name}.parquet")
     source = open_source(str(folder / "rows"), "text", "", folder)
-    return find_bundle(folder / ".raisehand"), TextsWanted(source, "text", 2, version(PRODUCT))
+    return find_bundle(folder / ".raisehand"), TextsWanted(source, "text", 2, version_here())
 
 
 def packed(bundle):
@@ -82,7 +82,7 @@ def test_another_version_there_is_refused(work):
     """Chunks could be cut otherwise, and texts be folded otherwise."""
     bundle, wanted = work
     other = TextsWanted(wanted.source, "text", 2, "0.0.1")
-    assert "and 0.0.1 here; install the same" in answered(bundle, other)[0]["fault"]
+    assert "the work comes from 0.0.1; install the same" in answered(bundle, other)[0]["fault"]
 
 
 def test_an_altered_bundle_is_refused(work):
