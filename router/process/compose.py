@@ -90,7 +90,8 @@ def build_service(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     metrics = Metrics(registry)
-    ledger, ring, specs = shipped(file, settings, metrics), None, read_keys() if read_keys else ()
+    ledger = shipped(file, settings, metrics, [task for task, _ in tasks])
+    ring, specs = None, read_keys() if read_keys else ()
     purser = open_purser(keepers[names[0]].store, file.path)
     if read_keys is not None:
         own = specs if share is None else share.of_keys(specs)
@@ -147,21 +148,36 @@ def open_keepers(
     return {task.name: of_folder[task.work_dir] for task in tasks}
 
 
-def shipped(file: SqliteLedger, settings: Settings, metrics: Metrics) -> Ledger:
-    """Return the ledger of a file, whose rows go on to the database where there is one."""
+def shipped(
+    file: SqliteLedger, settings: Settings, metrics: Metrics, tasks: Sequence[Task] = ()
+) -> Ledger:
+    """Return the ledger of a file, whose rows go on to the database where there is one.
+
+    Feedback goes with them, and the kept texts of the tasks.
+    """
     if settings.database_url is None:
         return file
     from router.ledger.shipping.shipped import ShippedLedger  # psycopg is an extra
     from router.ledger.shipping.shipper import Shipper
+    from router.ledger.shipping.texts import TextCargo
     from router.ledger.shipping.verdicts import VerdictCargo
     from router.telemetry.shipping import watch_shipping
 
-    url = settings.database_url.get_secret_value()
+    texts = [
+        TextCargo(
+            task.work_dir / TEXTS_FILE,
+            task.name,
+            open_cipher(task.store_texts, task.work_dir),
+            task.store_texts.keep_days,
+        )
+        for task in tasks
+        if task.store_texts is not None
+    ]
     shipper = Shipper(
         file.path,
-        url,
+        settings.database_url.get_secret_value(),
         keep_days=settings.ledger_keep_days or None,
-        cargo=[VerdictCargo(file.path)],
+        cargo=[VerdictCargo(file.path), *texts],
     )
     watch_shipping(metrics, shipper.state)
     return ShippedLedger(file, shipper)

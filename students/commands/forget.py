@@ -21,23 +21,25 @@ from students.errors import BadTask
 def forget(
     task_path: Path, request_ids: tuple[str, ...], texts: tuple[str, ...], as_json: bool
 ) -> None:
-    """Delete kept texts, every copy of them, and name the students that learnt from them."""
+    """Delete kept texts, every copy of them, and name the students that learnt from them.
+
+    With RAISEHAND_DATABASE_URL those of all hosts, also the ones that a host brings later.
+    """
     from students.task import load_task
     from students.texts.cipher import open_cipher
     from students.texts.learnt import bundles_of
-    from students.texts.store import TEXTS_FILE, recognised_of
-    from students.texts.store import forget as delete
+    from students.texts.shelf import open_shelf
 
     if not request_ids and not texts:
         raise BadTask("nothing is named to be forgotten; give --id or --text")
     task = load_task(task_path)
     if task.store_texts is None:
         raise BadTask(f"{task_path} has no store_texts, which says where the key is; add it again")
-    path, cipher = task.work_dir / TEXTS_FILE, open_cipher(task.store_texts, task.work_dir)
+    shelf, cipher = open_shelf(task), open_cipher(task.store_texts, task.work_dir)
     given = [sys.stdin.read() if text == "-" else text for text in texts]
     recognised = [cipher.recognise(text) for text in given]
-    recognised += recognised_of(path, task.name, request_ids)
-    gone = delete(path, task.name, request_ids=request_ids, recognised=recognised)
+    recognised += shelf.recognised_of(task.name, request_ids)
+    gone = shelf.forget(task.name, request_ids=request_ids, recognised=recognised)
     bundles = bundles_of(task.work_dir, recognised)
     if as_json:
         click.echo(json.dumps({"deleted": gone, "bundles": bundles}))

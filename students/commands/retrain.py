@@ -120,7 +120,7 @@ def _loop(task: Task, fresh: bool, admin: str, hours: float, most: int) -> None:
 def _gathered(task: Task, old: LabelledSet | None) -> Material:
     from students.distill.retrain import gather, last_judged
     from students.texts.cipher import open_cipher
-    from students.texts.store import TEXTS_FILE, read_texts
+    from students.texts.shelf import open_shelf
 
     if task.store_texts is None:
         raise BadTask(
@@ -128,7 +128,7 @@ def _gathered(task: Task, old: LabelledSet | None) -> Material:
             "file and serve it for a while"
         )
     cipher = open_cipher(task.store_texts, task.work_dir)
-    kept = read_texts(task.work_dir / TEXTS_FILE, cipher, task.name)
+    kept = open_shelf(task).read(cipher, task.name)
     return gather(task, kept, old, cipher.recognise, last_judged(task.work_dir))
 
 

@@ -45,7 +45,7 @@ def suspects(
     from students.distill.suspects import suspects as find
     from students.task import load_task
     from students.texts.cipher import open_cipher
-    from students.texts.store import TEXTS_FILE, read_texts
+    from students.texts.shelf import open_shelf
 
     task = load_task(task_path)
     if filled is not None:
@@ -59,7 +59,7 @@ def suspects(
         raise BadTask(f"{task_path} has no store_texts: no text is kept that could be looked at")
     cipher = open_cipher(task.store_texts, task.work_dir)
     names = task.schema_.names
-    rows = find(read_texts(task.work_dir / TEXTS_FILE, cipher, task.name), names)[:limit]
+    rows = find(open_shelf(task).read(cipher, task.name), names)[:limit]
     if out is None:
         write_suspects(sys.stdout, rows, names)
         return

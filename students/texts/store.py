@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -184,17 +184,28 @@ def read_texts(path: Path, cipher: TextCipher, task: str, since: float = 0.0) ->
             "where task = ? and at >= ? order by id",
             (task, since),
         )
-        for request_id, at, kind, propensity, recognised, sealed in rows:
-            plain = cipher.decrypt(sealed, f"{task}\0{request_id}\0{at!r}")
-            yield KeptText(
-                task=task,
-                request_id=request_id,
-                at=at,
-                kind=kind,
-                propensity=propensity,
-                said=msgspec.json.decode(plain, type=Said),
-                recognised=recognised,
-            )
+        for row in rows:
+            yield unsealed(cipher, task, row)
+
+
+def unsealed(cipher: TextCipher, task: str, row: Sequence[Any]) -> KeptText:
+    """Read a row: request id, moment, kind, propensity, what recognises it, what is sealed.
+
+    Raises:
+        BadTask: it cannot be read with this key.
+    """
+    request_id, at, kind, propensity, recognised, sealed = row
+    return KeptText(
+        task=task,
+        request_id=request_id,
+        at=at,
+        kind=kind,
+        propensity=propensity,
+        said=msgspec.json.decode(
+            cipher.decrypt(sealed, f"{task}\0{request_id}\0{at!r}"), type=Said
+        ),
+        recognised=recognised,
+    )
 
 
 def forget(
