@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ from students.teachers.protocol import Teacher
 
 CACHE = "replies.sqlite"
 AT_ONCE = 65_536
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class BatchOptions:
     """Hears of each batch there."""
     pool: RayPool | None = None
     """Let students on a Ray cluster answer, and not threads of this process."""
+    database_url: str | None = None
+    """Where the ledgers of all hosts come together."""
 
 
 class BatchOpening:
@@ -126,17 +130,24 @@ class BatchOpening:
             BadSettings: OUT holds an unfinished job about something else.
             BadLedger: the ledger cannot be used.
             LostCluster: there is no Ray cluster where one was asked for.
+            BadDatabase: the address of the database is wrong; one that is away is no fault.
         """
         task, options = self.task, self.options
+        ledger = ChunkLedger(options.ledger or task.work_dir / LEDGER_FILE)
         journal = JobJournal(self.output.folder, self._facts(), self.watch.ruling)
         self.watch.ruling = journal.ruling
-        with closing(journal), closing(self._store), self._engine() as engine:
+        with (
+            _shipping(ledger.path, options.database_url),
+            closing(journal),
+            closing(self._store),
+            self._engine() as engine,
+        ):
             yield BatchJob(
                 task=task,
                 source=self.source,
                 output=self.output,
                 journal=journal,
-                ledger=ChunkLedger(options.ledger or task.work_dir / LEDGER_FILE),
+                ledger=ledger,
                 engine=engine,
                 bundle=self.bundle.id,
                 thresholds=self.bundle.manifest.thresholds,
@@ -190,3 +201,23 @@ class BatchOpening:
             "--seed": str(options.seed),
             "--rows-per-part": str(options.at_once),
         }
+
+
+@contextmanager
+def _shipping(path: Path, url: str | None) -> Iterator[None]:
+    """Bring what a job books to the database of all hosts, where there is one."""
+    if url is None:
+        yield
+        return
+    from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
+
+    shipper = open_shipper(path, url)
+    try:
+        yield
+    finally:
+        if not shipper.close():
+            log.warning(
+                "not everything of this job is in the database yet: it waits in %s, and goes there "
+                "with the next job or router that books in that file",
+                path,
+            )

@@ -99,18 +99,22 @@ def batch(
 
     IN is Parquet, CSV or JSON lines, packed or not; OUT is a file of the same kind, or a folder.
     Every row comes back in its place with label, confidence, route, reason and cost_usd. A run that
-    was killed goes on where it was: nothing is asked or billed twice.
+    was killed goes on where it was: nothing is asked or billed twice. What it books goes to the
+    database of RAISEHAND_DATABASE_URL, too.
     """
     from router.batch.on_ray.pool import pool_of
     from router.batch.opening import BatchOpening, BatchOptions
+    from router.settings import load_settings
     from students.commands.bars import tell_of_batches
     from students.task import load_task
 
+    url = load_settings().database_url
     limit = None if max_usd is None else Decimal(str(max_usd))
     options = BatchOptions(
         source, out, bundle, column, prefix, limit, seed, at_once, threads, ledger_path,
         way == "batch-api", tell_of_batches(),
         pool_of(engine, threads=threads, students=students, gpus=gpus),
+        None if url is None else url.get_secret_value(),
     )  # fmt: skip
     opening = BatchOpening(load_task(task_path), options)
     estimate = opening.estimate()

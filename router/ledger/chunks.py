@@ -1,8 +1,8 @@
 """Rows of a table in the ledger: a chunk is booked whole and once, however often it is tried.
 
 What the teacher was asked about has an entry of its own, as a request has. What the student
-answered alone is added to the sums of its day, as rows of long ago are: ten million entries would
-make a file of some three gigabytes that says less than the answered table.
+answered alone is kept as sums of the chunk: ten million entries would make a file of some three
+gigabytes that says less than the answered table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from router.ledger.entry import Entry, Sums
-from router.ledger.rollup import DAY_S, add_to_day
+from router.ledger.rollup import DAY_S, add_table_sums
 from router.ledger.schema import open_file, prepare
 from router.ledger.sqlite import PICO, insert
 from router.policy import Reason, Route
@@ -62,8 +62,8 @@ class ChunkLedger:
                 if known.rowcount:
                     insert(connection, entries)
                     for (route, reason), one in sums.items():
-                        key = (day, task, route.value, reason.value, "")
-                        add_to_day(connection, key, _in_pico(one))
+                        key = (day, task, route.value, reason.value)
+                        add_table_sums(connection, key, _in_pico(one))
                 connection.execute("commit")
             except BaseException:
                 if connection.in_transaction:

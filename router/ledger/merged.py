@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,11 @@ def _merged(url: str, since: float) -> Totals:
             "group by route, reason",
             (whole,),
         ).fetchall()
+        found += connection.execute(
+            f"select route, reason, {_OF_SUMS} from raisehand.table_sums where day >= %s "
+            "group by route, reason",
+            (_whole_day(connection, start),),
+        ).fetchall()
         if whole > start:
             _check_kept(connection, start)
             found += connection.execute(
@@ -69,6 +74,21 @@ def _merged(url: str, since: float) -> Totals:
         by_route[route] = by_route.get(route, Sums()) + part
         by_reason[reason] = by_reason.get(reason, 0) + int(n)
     return Totals(by_route, by_reason)
+
+
+def _whole_day(connection: Connection, start: datetime) -> date:
+    """Return the first day whose sums of tables lie wholly after a moment."""
+    day = start.date()
+    if start == datetime(day.year, day.month, day.day, tzinfo=UTC):
+        return day
+    if connection.execute(
+        "select 1 from raisehand.table_sums where day = %s limit 1", (day,)
+    ).fetchone():
+        raise BadLedger(
+            f"of the tables of {day} only the sum of the whole day is kept; give the midnight "
+            "(UTC) before or after that moment"
+        )
+    return day + timedelta(days=1)
 
 
 def _check_kept(connection: Connection, start: datetime) -> None:

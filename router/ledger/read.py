@@ -13,7 +13,7 @@ import msgspec
 
 from router.errors import BadLedger
 from router.ledger.entry import Entry, Sums, Totals
-from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, has_days
+from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, days_of
 from router.ledger.schema import COLUMNS, UNKNOWN, columns_of, open_ledger
 from router.ledger.sqlite import PICO
 
@@ -30,8 +30,9 @@ def read_totals(path: Path, since: float = 0.0) -> Totals:
     with closing(open_ledger(path)) as connection:
         connection.execute("begin")  # one view of both tables: rows move from one to the other
         tables = [("entries", SUMS_OF_ROWS, "at >= ?", since)]
-        if has_days(connection):
-            tables.append(("days", SUMS_OF_DAYS, "day >= ?", _whole_day(connection, since)))
+        days = days_of(connection)
+        if days is not None:
+            tables.append((days, SUMS_OF_DAYS, "day >= ?", _whole_day(connection, days, since)))
         for table, sums, condition, start in tables:
             rows = connection.execute(
                 f"select route, reason, {sums} from {table} where {condition} "
@@ -86,12 +87,12 @@ def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
             yield msgspec.convert(values, Entry, strict=False)
 
 
-def _whole_day(connection: sqlite3.Connection, since: float) -> int:
+def _whole_day(connection: sqlite3.Connection, days: str, since: float) -> int:
     """Return the first day whose sum lies wholly after a moment."""
     day, rest = divmod(since, DAY_S)
     if not rest:
         return int(day)
-    cut = connection.execute("select 1 from days where day = ? limit 1", (int(day),)).fetchone()
+    cut = connection.execute(f"select 1 from {days} where day = ? limit 1", (int(day),)).fetchone()
     if cut:
         date = datetime.fromtimestamp(day * DAY_S, UTC).date()
         raise BadLedger(

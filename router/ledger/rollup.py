@@ -27,6 +27,7 @@ _ROW_SUMS = {
 }
 """What is kept of rows, and how SQLite adds it up. Dollars are whole micro-dollars and the rest in
 pico-dollars: a sum of pico-dollars alone could overflow 64 bits."""
+SUMS = tuple(_ROW_SUMS)
 SUMS_OF_ROWS = ", ".join(_ROW_SUMS.values())
 SUMS_OF_DAYS = ", ".join(f"sum({name})" for name in _ROW_SUMS)
 
@@ -40,14 +41,24 @@ create table if not exists days (
     {", ".join(f"{name} integer not null" for name in _ROW_SUMS)},
     primary key ({", ".join(_KEY)})
 ) without rowid;
+create table if not exists table_sums (
+    id integer primary key autoincrement,
+    day integer not null,
+    task text not null,
+    route text not null,
+    reason text not null,
+    {", ".join(f"{name} integer not null" for name in _ROW_SUMS)},
+    shipped integer not null default 0
+);
 """
+"""`days`: of rows that are no more. `table_sums`: of a table's rows that never had an entry."""
 _ADD = "on conflict do update set " + ", ".join(
     f"{name} = {name} + excluded.{name}" for name in _ROW_SUMS
 )
-_INTO_DAY = f"""
-insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
-values ({", ".join("?" * (len(_KEY) + len(_ROW_SUMS)))}) {_ADD}
-"""
+_INTO_TABLE_SUMS = (
+    f"insert into table_sums (day, task, route, reason, {', '.join(_ROW_SUMS)}) "
+    f"values ({', '.join('?' * (4 + len(_ROW_SUMS)))})"
+)
 _FOLD = f"""
 insert into days ({", ".join((*_KEY, *_ROW_SUMS))})
 select cast(at / {DAY_S} as integer), task, route, reason, client, {SUMS_OF_ROWS}
@@ -105,13 +116,27 @@ def _last_foldable(connection: sqlite3.Connection, ships: bool) -> int:
     return int(min(newest - 1, shipped))
 
 
-def add_to_day(
-    connection: sqlite3.Connection, key: tuple[int, str, str, str, str], sums: Sequence[int]
+def add_table_sums(
+    connection: sqlite3.Connection, key: tuple[int, str, str, str], sums: Sequence[int]
 ) -> None:
-    """Add to the sums of one day, task, route, reason and client, in the order of `_ROW_SUMS`."""
-    connection.execute(_INTO_DAY, (*key, *sums))
+    """Book rows of a table by their sums: the day, task, route and reason, and `SUMS` in order."""
+    connection.execute(_INTO_TABLE_SUMS, (*key, *sums))
 
 
-def has_days(connection: sqlite3.Connection) -> bool:
-    """Tell whether the file was made, or opened since, by a version that folds."""
-    return bool(connection.execute("select 1 from sqlite_master where name = 'days'").fetchone())
+def days_of(connection: sqlite3.Connection) -> str | None:
+    """Return where a file has sums by day: what FROM names; None in a file of an older version."""
+    names = {
+        name
+        for (name,) in connection.execute("select name from sqlite_master where type = 'table'")
+    }
+    columns = f"day, task, route, reason, {', '.join(_ROW_SUMS)}"
+    found = [f"select {columns} from {name}" for name in ("days", "table_sums") if name in names]
+    return f"({' union all '.join(found)})" if found else None
+
+
+def folded_until(connection: sqlite3.Connection) -> float:
+    """Return the Unix time before which rows may be gone, 0.0 where none was folded."""
+    if not connection.execute("select 1 from sqlite_master where name = 'days'").fetchone():
+        return 0.0
+    (last,) = connection.execute("select max(day) from days").fetchone()
+    return 0.0 if last is None else float((last + 1) * DAY_S)

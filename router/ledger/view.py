@@ -19,7 +19,7 @@ from router.database.connection import reading
 from router.database.url import is_url, shown
 from router.errors import BadLedger
 from router.ledger.feedback import has_feedback
-from router.ledger.rollup import DAY_S, has_days
+from router.ledger.rollup import DAY_S, folded_until
 from router.ledger.schema import COLUMNS, UNKNOWN, columns_of, open_ledger
 
 if TYPE_CHECKING:
@@ -93,9 +93,7 @@ class _FileView(LedgerView):
             "entries": f"(select *{newer} from entries) as entries" if newer else "entries"
         }
         self.judged = has_feedback(connection)
-        if has_days(connection):
-            (last,) = connection.execute("select max(day) from days").fetchone()
-            self.folded_until = 0.0 if last is None else float((last + 1) * DAY_S)
+        self.folded_until = folded_until(connection)
 
     def _run(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         words = statement.replace("%s", "?").replace("%%", "%")

@@ -157,28 +157,12 @@ def shipped(
     """
     if settings.database_url is None:
         return file
-    from router.ledger.shipping.shipped import ShippedLedger  # psycopg is an extra
-    from router.ledger.shipping.shipper import Shipper
-    from router.ledger.shipping.texts import TextCargo
-    from router.ledger.shipping.verdicts import VerdictCargo
+    from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
+    from router.ledger.shipping.shipped import ShippedLedger
     from router.telemetry.shipping import watch_shipping
 
-    texts = [
-        TextCargo(
-            task.work_dir / TEXTS_FILE,
-            task.name,
-            open_cipher(task.store_texts, task.work_dir),
-            task.store_texts.keep_days,
-        )
-        for task in tasks
-        if task.store_texts is not None
-    ]
-    shipper = Shipper(
-        file.path,
-        settings.database_url.get_secret_value(),
-        keep_days=settings.ledger_keep_days or None,
-        cargo=[VerdictCargo(file.path), *texts],
-    )
+    url, keep_days = settings.database_url.get_secret_value(), settings.ledger_keep_days or None
+    shipper = open_shipper(file.path, url, tasks, keep_days=keep_days)
     watch_shipping(metrics, shipper.state)
     return ShippedLedger(file, shipper)
 

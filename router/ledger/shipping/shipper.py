@@ -82,15 +82,20 @@ class Shipper:
         self._instances: dict[str, int] = {}
         self._try_at = self._look_after_at = 0.0
         self._fault = ""
+        self._done = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
         self._thread.start()
 
-    def close(self, timeout_s: float = CLOSE_S) -> None:
-        """Ship what is left, if the database takes it in that time, and stop."""
+    def close(self, timeout_s: float = CLOSE_S) -> bool:
+        """Ship what is left, if the database takes it in that time, and stop; True: all is there.
+
+        Of several workers the one that does not ship waits for the one that does.
+        """
         self._stop.set()
         self._thread.join(timeout_s)
         self._lock.release()
+        return self._done
 
     def _run(self) -> None:
         """Ship until it is closed; no fault, of whatever kind, ends the thread."""
@@ -99,8 +104,9 @@ class Shipper:
         give_up_at = time.monotonic() + CLOSE_S
         self._try_at = 0.0
         # The worker that ships may have looked for the last time before this one stored its rows.
-        while not self._round() and time.monotonic() < give_up_at and not self._fault:
+        while not (done := self._round()) and time.monotonic() < give_up_at and not self._fault:
             time.sleep(0.05)
+        self._done = done
         self._disconnect()
 
     def _round(self) -> bool:

@@ -20,7 +20,7 @@ from router.clock import Clock
 from router.database.connection import reading
 from router.database.url import is_url
 from router.errors import BadLedger
-from router.ledger.rollup import DAY_S, has_days
+from router.ledger.rollup import DAY_S, days_of
 from router.ledger.schema import open_ledger
 
 CHUNK = 50_000
@@ -34,9 +34,15 @@ _SUMS = (
 )
 _DAYS = "sum(student_musd), sum(student_rest), sum(teacher_musd), sum(teacher_rest), sum(unpriced)"
 _HOURS = """
-select (hour at time zone 'UTC')::date - date '1970-01-01', task, sum(requests),
-       sum(student_pusd), sum(teacher_pusd), sum(unpriced)
-from raisehand.ledger_sums where hour >= to_timestamp(%s) group by 1, 2
+select day - date '1970-01-01', task, sum(requests), sum(student_pusd), sum(teacher_pusd),
+       sum(unpriced)
+from (
+    select (hour at time zone 'UTC')::date as day, task, requests, student_pusd, teacher_pusd,
+           unpriced from raisehand.ledger_sums where hour >= to_timestamp(%(since)s)
+    union all
+    select day, task, requests, student_pusd, teacher_pusd, unpriced from raisehand.table_sums
+    where day >= (to_timestamp(%(since)s) at time zone 'UTC')::date
+) as sums group by 1, 2
 """
 
 
@@ -105,9 +111,10 @@ class FleetSpending:
         """
         del chunks  # its sums are read at once
         today = int(self._wall()) // DAY_S
+        since = _first_of_month(self._wall()) * DAY_S
         spent: tuple[dict[str, PaidSums], dict[str, PaidSums]] = ({}, {})
         with reading(self._url, "page") as connection:
-            rows = connection.execute(_HOURS, (_first_of_month(self._wall()) * DAY_S,)).fetchall()
+            rows = connection.execute(_HOURS, {"since": since}).fetchall()
         for day, task, requests, student, teacher, unpriced in rows:
             paid = PaidSums(int(requests), _usd(student), _usd(teacher), int(unpriced))
             for sums in spent if day == today else spent[1:]:
@@ -196,12 +203,14 @@ class SpendingSums:
 
     def _folded(self, connection: sqlite3.Connection) -> dict[tuple[int, str], PaidSums]:
         """Days of which only the sums are kept, as a whole: rows move there bit by bit."""
-        if not has_days(connection):
+        days = days_of(connection)
+        if days is None:
             return {}
         connection.execute("begin")  # one view of both tables
         found: dict[tuple[int, str], PaidSums] = {}
         rows = connection.execute(
-            f"select day, task, sum(requests), {_DAYS} from days where day >= ? group by day, task",
+            f"select day, task, sum(requests), {_DAYS} from {days} where day >= ? "
+            "group by day, task",
             (self._month,),
         ).fetchall()
         for day, task, *sums in rows:

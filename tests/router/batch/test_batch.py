@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from router.batch.journal import JobJournal
 from router.cli import main
+from router.ledger.merged import totals_of
 from router.ledger.read import read_entries, read_totals
 from router.shared.records import Ruling, Verdict
 
@@ -102,6 +103,20 @@ def test_the_ledger_has_every_row_once(job_folder, teacher):
     entries = list(read_entries(ledger))
     assert [entry.attempts for entry in entries] == [1, 1, 0]
     assert {entry.surface for entry in entries} == {"batch"}
+
+
+def test_what_a_job_books_is_in_the_database_at_its_end(job_folder, teacher, database, monkeypatch):
+    """Where no router runs, too: entries and sums, as in the file; a database away fails no job."""
+    monkeypatch.setenv("RAISEHAND_DATABASE_URL", database)
+    folder = job_folder()
+    table = write(folder / "t.parquet")
+    run(folder, table, folder / "out", "--max-usd", 1)
+    ledger = str(folder / ".raisehand" / "ledger.sqlite")
+    assert totals_of(database) == totals_of(ledger)
+    assert totals_of(database).all.requests == len(TEXTS)
+    monkeypatch.setenv("RAISEHAND_DATABASE_URL", "postgresql://u@127.0.0.1:9/x")
+    run(folder, table, folder / "again", "--max-usd", 1)
+    assert totals_of(ledger).all.requests == 2 * len(TEXTS)
 
 
 def test_money_that_runs_out_degrades_the_rest_and_is_not_crossed(job_folder, teacher):

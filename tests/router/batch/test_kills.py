@@ -94,6 +94,6 @@ def test_ten_kills_change_nothing_and_hide_nothing(undisturbed, teacher):
 def _lost_tokens(folder):
     with closing(sqlite3.connect(folder / ".raisehand" / "ledger.sqlite")) as db:
         (tokens,) = db.execute(
-            "select coalesce(sum(input_tokens), 0) from days where reason = 'router_stopped'"
+            "select coalesce(sum(input_tokens), 0) from table_sums where reason = 'router_stopped'"
         ).fetchone()
     return tokens

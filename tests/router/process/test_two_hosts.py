@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from router.insight.accuracy import read_accuracy
 from router.keys.ring import KeySpec, save_keys, sha256_of
 from students.runtime.bundle import find_bundle
 from students.task import load_task
@@ -159,3 +160,33 @@ async def test_a_restart_comes_back_to_where_the_others_are(hosts, session):
     assert await asyncio.to_thread(hosts.routers[1].stop) == 0
     hosts.routers[1] = await asyncio.to_thread(hosts.again)
     await until(each, [hosts.other] * 4, 60)
+
+
+async def test_feedback_at_one_host_judges_what_the_other_answered(hosts, session, database):
+    """Within seconds, and the pages of both hosts show the money of all requests."""
+    routers, team = hosts.routers, {"x-api-key": "team"}
+    for i, host in enumerate(routers):
+        head = team | {"x-request-id": f"r-{i}"}
+        url = host.url + "/v1/classify"
+        async with session.post(url, json={"text": "help"}, headers=head) as response:
+            label = (await response.json())["label"]
+        other = routers[1 - i].url + "/v1/feedback"
+        body = {"id": f"r-{i}", "gold": label}
+        async with session.post(other, json=body, headers=team) as response:
+            assert response.status == 200, await response.text()
+
+    async def judged():
+        found = await asyncio.to_thread(read_accuracy, database, "urgent")
+        return found.all["cascade"].n if found.all else 0, found.unmatched
+
+    await until(judged, (2, 0), 60)
+
+    async def shown():
+        found = []
+        for host in routers:
+            async with session.get(host.admin + "/board", headers=TOKEN) as response:
+                money = (await response.json())["tasks"]["urgent"]["money"]
+            found.append(money and money["month"] and money["month"]["requests"])
+        return found
+
+    await until(shown, [2, 2], 60)
