@@ -22,6 +22,7 @@ from router.batch.output import Output
 from router.batch.run import BatchJob
 from router.batch.scoring import LocalEngine, ScoringEngine
 from router.batch.summary import BatchSummary, summary_of
+from router.batch.tables.chunk import Spelling
 from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
 from router.ledger.chunks import ChunkLedger
@@ -89,7 +90,10 @@ class BatchOpening:
             make_deferred(task, told=options.told) if section.batch else make_teacher(task)
         )
         self._room = task.work_dir / "batch" / f"fetched-{os.getpid()}"
-        self.source: Source = open_source(options.source, self.column, options.prefix, self._room)
+        spelling = Spelling(task.inputs.encoding, task.inputs.delimiter)
+        self.source: Source = open_source(
+            options.source, self.column, options.prefix, self._room, spelling
+        )
         self.output = Output(options.out, self.source, options.prefix, task.work_dir)
         self._store = SqliteStore(task.work_dir / STORE_FILE)
         self.watch = JobWatch(

@@ -13,11 +13,14 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from costmodel.errors import BadTable
 from loadtests.commands.loadtest import given, loadtest
 from loadtests.errors import BadRows
 from loadtests.inputs.request import wanted_of
 from loadtests.inputs.rows import AnswersFile, read_answers, rows_of
 from loadtests.inputs.taskfile import read_task
+from router.batch.tables.chunk import Spelling
+from router.batch.tables.sources import open_source
 from router.cli import main
 from students.bench.students import read_texts
 from students.errors import BadInputs
@@ -274,12 +277,42 @@ def _loadtest_of_options(task):
     return [(row.text, None) for row in rows_of(wanted.spec())]
 
 
+def _batch(task):
+    """What `raisehand batch` answers, the empty rows and the spaces around a text aside."""
+    inputs = load_task(task).inputs
+    room, spelling = task.parent / "room", Spelling(inputs.encoding, inputs.delimiter)
+    source = open_source(str(inputs.path), inputs.text, "", room, spelling)
+    return [
+        (text.strip(), None)
+        for file in source.files
+        for block in source.read(file, inputs.text, 2, room)
+        for text in block.texts.to_pylist()
+        if text and text.strip()
+    ]
+
+
 COMMANDS = {
     "label": _label,
     "distill, evaluate": _distill,
     "loadtest --task": _loadtest_of_task,
     "loadtest --inputs": _loadtest_of_options,
+    "batch": _batch,
 }
+NO_KIND = "is of no kind that can be answered; a table is"
+UNWRITABLE = ("rows.txt", "rows.feather", "saved", "picked")
+"""What batch does not read, as it writes its answers beside the rows of the same kind of file."""
+BATCH_SAYS = {
+    "excel.xlsx": NO_KIND,
+    "gold.txt": NO_KIND,
+    "splits": NO_KIND,
+    "float.parquet": "column 'text' holds double; text is needed",
+    "record.parquet": "column 'text' holds struct<body: string>; text is needed",
+    "bytes.parquet": "column 'text' holds binary; text is needed",
+    "list.parquet": "column 'text' holds list<element: string>; text is needed",
+}
+"""Where it refuses a column before it has seen a row, or writes no such file."""
+ANSWERED = ("number.jsonl", "void.csv", "delimited.jsonl")
+"""Batch answers such rows as `refused`, `no_text`; a delimiter is that of the task's own inputs."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -287,6 +320,10 @@ COMMANDS = {
 def test_every_command_reads_the_same(tmp_path, command, name):
     """Texts and labels come out as they were meant, whatever wrote the file."""
     content, fields, expected = READ[name]
+    if command == "batch" and name in UNWRITABLE:
+        with pytest.raises(BadTable, match=NO_KIND):
+            _batch(_write(tmp_path, name, content, fields))
+        return
     found = COMMANDS[command](_write(tmp_path, name, content, fields))
     if found[0][1] is None:
         expected = [(text, None) for text, _ in expected]
@@ -296,12 +333,18 @@ def test_every_command_reads_the_same(tmp_path, command, name):
 @pytest.mark.parametrize(
     ("name", "command"),
     # With --inputs there is no gold column that could be missing.
-    [(n, c) for n in REFUSED for c in COMMANDS if (n, c) != ("gold.txt", "loadtest --inputs")],
+    [
+        (n, c)
+        for n in REFUSED
+        for c in COMMANDS
+        if (n, c) != ("gold.txt", "loadtest --inputs") and (c != "batch" or n not in ANSWERED)
+    ],
 )
 def test_every_command_refuses_the_same(tmp_path, command, name):
     """What cannot be read as it is meant is one sentence that names the line."""
     content, fields, says = REFUSED[name]
-    with pytest.raises((BadInputs, BadRows), match=says):
+    says = BATCH_SAYS.get(name, says) if command == "batch" else says
+    with pytest.raises((BadInputs, BadRows, BadTable), match=says):
         COMMANDS[command](_write(tmp_path, name, content, fields))
 
 

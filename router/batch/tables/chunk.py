@@ -19,6 +19,18 @@ FIELDS = ("label", "confidence", "route", "reason", "cost_usd")
 """What is written beside each row."""
 
 
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the text of a file is spelt, where it is not Parquet; as `inputs` of a task says it."""
+
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    """None: the one under which the header has the column."""
+
+
+USUAL = Spelling()
+
+
 @dataclass(frozen=True, eq=False)
 class RowsRead:
     """Rows as they were read.

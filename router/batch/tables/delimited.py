@@ -12,7 +12,7 @@ from typing import TextIO
 from costmodel.inputs.tables.columns import places_in
 from costmodel.inputs.tables.decoding import opened
 from costmodel.inputs.tables.delimited import rows_of
-from router.batch.tables.chunk import AnswerColumns, RowsRead
+from router.batch.tables.chunk import AnswerColumns, RowsRead, Spelling
 from router.batch.tables.packed import append_files, lines_in, written
 
 SUFFIXES = (".csv", ".tsv")
@@ -25,26 +25,26 @@ class _Cells:
     delimiter: str
 
 
-def read_rows(path: Path, column: str, at_once: int) -> Iterator[RowsRead]:
+def read_rows(path: Path, column: str, at_once: int, spelling: Spelling) -> Iterator[RowsRead]:
     """Yield the rows of a file, so many at once."""
     import pyarrow as pa
 
-    with opened(path, "utf-8", newline="") as stream:
-        header, rows = _rows(path, stream, column)
+    with opened(path, spelling.encoding, newline="") as stream:
+        header, rows = _rows(path, stream, column, spelling)
         [place] = places_in(path, header, [column])
         while block := [row for _, row in islice(rows, at_once)]:
             texts = pa.array([row[place] for row in block], pa.string())
             yield RowsRead(texts, _Cells(header, block, _usual(path)))
 
 
-def layout_of(path: Path, column: str) -> dict[str, str]:
+def layout_of(path: Path, column: str, spelling: Spelling) -> dict[str, str]:
     """Return a file's columns, which are text.
 
     Raises:
         BadTable: there is no such column.
     """
-    with opened(path, "utf-8", newline="") as stream:
-        header, _ = _rows(path, stream, column)
+    with opened(path, spelling.encoding, newline="") as stream:
+        header, _ = _rows(path, stream, column, spelling)
         places_in(path, header, [column])
         return dict.fromkeys(header, "text")
 
@@ -83,9 +83,9 @@ merge_parts = append_files
 
 
 def _rows(
-    path: Path, stream: TextIO, column: str
+    path: Path, stream: TextIO, column: str, spelling: Spelling
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    return rows_of(path, stream, [column], None, _usual(path))
+    return rows_of(path, stream, [column], spelling.delimiter, _usual(path))
 
 
 def _usual(path: Path) -> str:

@@ -12,17 +12,17 @@ from costmodel.errors import BadTable
 from costmodel.inputs.tables.columns import MISSING, inside, leaves, no_column
 from costmodel.inputs.tables.decoding import opened
 from costmodel.inputs.tables.jsons import values_of
-from router.batch.tables.chunk import AnswerColumns, RowsRead
+from router.batch.tables.chunk import AnswerColumns, RowsRead, Spelling
 from router.batch.tables.packed import append_files, lines_in, written
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
-def read_rows(path: Path, column: str, at_once: int) -> Iterator[RowsRead]:
+def read_rows(path: Path, column: str, at_once: int, spelling: Spelling) -> Iterator[RowsRead]:
     """Yield the rows of a file, so many at once; a cell that is no text is a fault of its row."""
     import pyarrow as pa
 
-    with opened(path, "utf-8") as stream:
+    with opened(path, spelling.encoding) as stream:
         values = values_of(path, stream, [column])
         while block := list(islice(values, at_once)):
             texts: list[str | None] = []
@@ -32,7 +32,7 @@ def read_rows(path: Path, column: str, at_once: int) -> Iterator[RowsRead]:
             yield RowsRead(pa.array(texts, pa.string()), [row for _, row in block], faults)
 
 
-def layout_of(path: Path, column: str) -> dict[str, str]:
+def layout_of(path: Path, column: str, spelling: Spelling) -> dict[str, str]:
     """Return the keys of a file's first rows.
 
     Raises:
@@ -40,7 +40,7 @@ def layout_of(path: Path, column: str) -> dict[str, str]:
     """
     keys: dict[str, str] = {}
     found = False
-    with opened(path, "utf-8") as stream:
+    with opened(path, spelling.encoding) as stream:
         for _, row in islice(values_of(path, stream, [column]), _LOOKED_AT):
             if isinstance(row, Mapping):
                 keys |= dict.fromkeys(leaves(row), "any")

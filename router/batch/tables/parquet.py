@@ -9,14 +9,14 @@ import numpy as np
 
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.columnar import cells_within, require_columns
-from router.batch.tables.chunk import AnswerColumns, Arrow, RowsRead
+from router.batch.tables.chunk import USUAL, AnswerColumns, Arrow, RowsRead, Spelling
 
 SUFFIXES = (".parquet",)
 _SCALE = 12
 """Digits of a cost behind the point: pico-dollars, as in the ledger."""
 
 
-def read_rows(path: Path, column: str, at_once: int) -> Iterator[RowsRead]:
+def read_rows(path: Path, column: str, at_once: int, _: Spelling = USUAL) -> Iterator[RowsRead]:
     """Yield the rows of a file, so many at once."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -28,7 +28,7 @@ def read_rows(path: Path, column: str, at_once: int) -> Iterator[RowsRead]:
             yield RowsRead(_strings(path, column, cells_within(table, column)), table)
 
 
-def layout_of(path: Path, column: str) -> dict[str, str]:
+def layout_of(path: Path, column: str, _: Spelling) -> dict[str, str]:
     """Return a file's columns with their types.
 
     Raises:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
 from costmodel.errors import BadTable
+from costmodel.inputs.tables.columnar import is_saved
 from costmodel.inputs.tables.decoding import COMPRESSED
 from costmodel.inputs.tables.read import files_in, guarded
 from router.batch.tables import delimited, jsonlines, parquet
-from router.batch.tables.chunk import FIELDS, RowsRead
+from router.batch.tables.chunk import FIELDS, USUAL, RowsRead, Spelling
 
 KINDS = (parquet, delimited, jsonlines)
 KNOWN = ".parquet, .csv, .tsv, .jsonl, .ndjson (text also compressed: .gz, .bz2, .xz, .zst)"
@@ -48,6 +49,8 @@ class Source:
         kind: the module of `router.batch.tables` that reads and writes them.
         suffix: of a file written again, e.g. `.csv`.
         layout: columns and their types, of the first file.
+        rows: of all files; None where they have to be read for that.
+        spelling: of files of text.
     """
 
     files: tuple[SourceFile, ...]
@@ -55,22 +58,25 @@ class Source:
     suffix: str
     layout: dict[str, str]
     rows: int | None
-    """Of all files; None where they have to be read for that."""
+    spelling: Spelling = USUAL
 
     def read(self, file: SourceFile, column: str, at_once: int, room: Path) -> Iterator[RowsRead]:
         """Yield the rows of one file; one behind a URL is fetched into `room` meanwhile."""
         with local(file, room) as path:
-            rows = self.kind.read_rows(path, column, at_once)
+            rows = self.kind.read_rows(path, column, at_once, self.spelling)
             while (block := guarded(path, lambda: next(rows, None))) is not None:
                 yield block
 
 
-def open_source(name: str, column: str, prefix: str, room: Path) -> Source:
+def open_source(
+    name: str, column: str, prefix: str, room: Path, spelling: Spelling = USUAL
+) -> Source:
     """Find the files, and check that all can be read and answered.
 
     Raises:
-        BadTable: nothing there, several or unknown kinds, no such column or one without text,
-            files with different columns, or a column named like one of the answers.
+        BadTable: nothing there, several or unknown kinds, a delimiter where there is none, no such
+            column or one without text, files with different columns, or a column named like one of
+            the answers.
     """
     files = _found_at(name)
     kinds = {kind_of(file.name) for file in files}
@@ -81,12 +87,15 @@ def open_source(name: str, column: str, prefix: str, room: Path) -> Source:
         raise BadTable(f"{name} holds files of several kinds; name a folder with one of them")
     [kind] = kinds
     assert kind is not None, "checked above"
+    if spelling.delimiter is not None and kind is not delimited:
+        # One that the task names for its inputs; what is answered here may be of another kind.
+        spelling = replace(spelling, delimiter=None)
     layouts, rows = [], []
     # Those behind a URL are not all fetched twice: the rest is checked where it is read.
     near = [file for file in files if not file.remote] or files[:1]
     for file in near:
         with local(file, room) as path:
-            layouts.append(guarded(path, partial(kind.layout_of, path, column)))
+            layouts.append(guarded(path, partial(kind.layout_of, path, column, spelling)))
             rows.append(guarded(path, partial(kind.rows_in, path)))
     if kind is not jsonlines:
         for file, layout in zip(near, layouts, strict=True):
@@ -102,7 +111,7 @@ def open_source(name: str, column: str, prefix: str, room: Path) -> Source:
             "that name; give --prefix, e.g. --prefix answer_"
         )
     total = None if None in rows or len(near) < len(files) else sum(rows)
-    return Source(tuple(files), kind, suffix_of(files[0].name), layouts[0], total)
+    return Source(tuple(files), kind, suffix_of(files[0].name), layouts[0], total, spelling)
 
 
 def kind_of(name: str) -> Any:
@@ -170,6 +179,11 @@ def _found_at(name: str) -> list[SourceFile]:
     path = Path(name)
     if not path.exists():
         raise BadTable(f"{path} does not exist; name a table, or a folder of tables")
+    if path.is_dir() and is_saved(path):
+        raise BadTable(
+            f"{path} was written by save_to_disk, and is of no kind that can be answered; a table "
+            f"is {KNOWN}"
+        )
     paths: Sequence[Path] = files_in(path) if path.is_dir() else [path]
     return [_stated(one) for one in paths]
 
