@@ -3,8 +3,8 @@
 The texts are made up: words from a lexicon, so that the file is as large as asked for and can be
 made in seconds. The student is a linear one of 77 labels with a table of the size that Banking77
 gives it and random weights: speed does not depend on what they say. Its threshold is put where the
-share asked for escalates; the teacher answers at once, in this process. With `--task` it is that
-task's own student, with its own thresholds.
+share asked for escalates; the teacher answers at once, in this process. With `--encoder` it is an
+encoder in int8, with `--task` that task's own student, with its own thresholds.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -26,7 +28,7 @@ from router.bench.descendants import descendants_watched
 
 if TYPE_CHECKING:
     from router.batch.on_ray.pool import RayPool
-    from students.runtime.linear import LinearStudent
+    from students.runtime.bundle import Family
     from students.runtime.protocol import Student
     from students.task import Task
     from students.teachers.protocol import TeacherReply
@@ -35,14 +37,16 @@ LABELS, BUCKETS, ROWS_KEPT = 77, 1 << 18, 60_000
 WORDS, LEXICON = 9, 4_000
 GROUP = 1_000_000
 """Rows that are made, and written as a row group, at once."""
-SAMPLE = 20_000
+SAMPLE, FEW = 20_000, 2_048
+"""Texts that tell where the threshold lies; few for an encoder."""
+ROUND_S = 0.5
 AT_ONCE = 256
 """Texts of one call, to the student alone and to the teacher."""
 PEERS = Path(__file__).parent / "peers"
 
 
 @click.command(name="batch", epilog="Example: raisehand bench batch --rows 1000000 --json")
-@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(10_000))
+@click.option("--rows", default=1_000_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--escalated", default=0.05, show_default=True, help="Share of rows that are unsure.")
 @click.option("--threads", type=click.IntRange(1), help="Default: one a core.")
 @click.option(
@@ -50,6 +54,11 @@ PEERS = Path(__file__).parent / "peers"
     "task_path",
     type=click.Path(path_type=Path),
     help="A task with a certified bundle, instead of a student that is made up.",
+)
+@click.option(
+    "--encoder",
+    type=click.Path(path_type=Path),
+    help="Hugging Face folder: the student is that encoder in int8, with a new head.",
 )
 @click.option(
     "--table", type=click.Path(path_type=Path), help="Parquet with a column `text` to answer."
@@ -70,6 +79,7 @@ def batch(
     escalated: float,
     threads: int | None,
     task_path: Path | None,
+    encoder: Path | None,
     table: Path | None,
     engine: str,
     students: int | None,
@@ -89,7 +99,9 @@ def batch(
         if table is None:
             table = folder / "in.parquet"
             make_table(table, rows)
-        figures = measure(folder, table, escalated, threads, task_path, pool)
+        if task_path is None:
+            task_path = write_task(folder, table, escalated, encoder)
+        figures = measure(folder, table, threads, task_path, pool)
         if peer_python is not None:
             figures["peer"] = _peer(peer_python, table, peer_rows, peer_model)
     if as_json:
@@ -120,30 +132,15 @@ def make_table(path: Path, rows: int) -> None:
 
 
 def measure(
-    folder: Path,
-    table: Path,
-    escalated: float,
-    threads: int | None,
-    task_path: Path | None = None,
-    pool: RayPool | None = None,
+    folder: Path, table: Path, threads: int | None, task_path: Path, pool: RayPool | None = None
 ) -> dict[str, Any]:
-    """Answer the table in this process; return its figures beside those of the student alone.
-
-    The answers go to `folder`; without `task_path`, so does a task that is made up, whose student
-    is unsure of a share of `escalated`.
-    """
+    """Answer the table in this process; return its figures beside those of the student alone."""
     import asyncio
 
     from router.batch.opening import BatchOpening, BatchOptions
-    from router.batch.tables.parquet import read_rows
     from students.task import load_task
 
-    sample = next(read_rows(table, "text", SAMPLE)).texts.to_pylist()
-    if task_path is None:
-        task_path = folder / "task.yaml"
-        made_up = make_student()
-        said = sorted(one.confidence for one in made_up.predict(sample))
-        write_task(folder, made_up, said[int(escalated * len(said))])
+    sample = sample_of(table)
     options = BatchOptions(
         str(table), str(folder / "out"), column="text", threads=threads, pool=pool
     )
@@ -187,9 +184,29 @@ def _beside(task: Task, folder: Path) -> Task:
     return task.model_copy(update={"work_dir": work})
 
 
-def make_student() -> LinearStudent:
+def sample_of(table: Path) -> list[str]:
+    """Return the first texts of a table."""
+    from router.batch.tables.parquet import read_rows
+
+    texts: list[str] = next(read_rows(table, "text", SAMPLE)).texts.to_pylist()
+    return texts
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """A student that has learnt nothing: its speed does not depend on that."""
+
+    student: Student
+    family: Family
+    config: dict[str, Any]
+    save: Callable[[Path], None]
+    """Writes its files into a folder."""
+
+
+def make_linear() -> MadeUp:
     """A linear student of 77 labels with random weights."""
     import numpy as np
+    from safetensors.numpy import save_file
 
     from students.labels import LabelSchema
     from students.runtime.linear import LinearStudent, LinearWeights
@@ -202,31 +219,61 @@ def make_student() -> LinearStudent:
         rng.normal(size=(ROWS_KEPT, LABELS)).astype(np.float32) * 3,
         np.zeros(LABELS, np.float32), "sublinear",
     )  # fmt: skip
-    return LinearStudent(LabelSchema(tuple(f"label {k}" for k in range(LABELS))), weights)
+    student = LinearStudent(LabelSchema(tuple(f"label {k}" for k in range(LABELS))), weights)
+    tensors = weights.tensors()
+    return MadeUp(
+        student,
+        "linear",
+        weights.config(),
+        lambda path: save_file(tensors, path / "weights.safetensors"),
+    )
+
+
+def make_encoder(model: Path, texts: Sequence[str], folder: Path) -> MadeUp:
+    """An encoder in int8 with a new head of 77 labels; texts set its ranges."""
+    from students.bench.students import make_bundles
+    from students.runtime.load import load_student
+
+    folder.mkdir()
+    bundle = make_bundles(model, texts, folder)[1]
+
+    def save(path: Path) -> None:
+        for name in bundle.manifest.files:
+            shutil.copy(bundle.path / name, path / name)
+
+    return MadeUp(load_student(bundle), bundle.manifest.family, bundle.manifest.config, save)
 
 
 def student_speed(student: Student, texts: Sequence[str], rounds: int = 5) -> float:
     """Texts a CPU second of `predict` in calls of 256 texts, the median of some rounds."""
     speeds = []
     for _ in range(rounds + 1):
-        before = time.process_time()
-        for start in range(0, len(texts), AT_ONCE):
-            student.predict(texts[start : start + AT_ONCE])
-        speeds.append(len(texts) / (time.process_time() - before))
+        before, answered = time.process_time(), 0
+        while (used := time.process_time() - before) < ROUND_S:
+            start = answered % (len(texts) - AT_ONCE)
+            answered += len(student.predict(texts[start : start + AT_ONCE]))
+        speeds.append(answered / used)
     return median(speeds[1:])
 
 
-def write_task(folder: Path, student: LinearStudent, threshold: float) -> None:
-    """Write a task file, and the student as its certified bundle."""
+def write_task(folder: Path, table: Path, escalated: float, encoder: Path | None = None) -> Path:
+    """Write a task, and a student that is made up as its certified bundle; return its file.
+
+    The student is unsure of a share of `escalated` of the table; `encoder` makes it one.
+    """
     import yaml
-    from safetensors.numpy import save_file
 
     from students.certificate import Certificate
     from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
     from students.task import load_task
     from students.teachers import make_teacher
 
-    labels = student.schema.names
+    texts = sample_of(table)
+    made = make_encoder(encoder, texts[:1_024], folder / "made") if encoder else make_linear()
+    few = texts[:FEW] if encoder else texts
+    said = sorted(one.confidence for one in made.student.predict(few))
+    threshold = said[int(escalated * len(said))]
+    labels = tuple(f"label {k}" for k in range(LABELS))
     document = {
         "name": "bench",
         "labels": list(labels),
@@ -238,12 +285,12 @@ def write_task(folder: Path, student: LinearStudent, threshold: float) -> None:
         "inputs": {"path": "in.parquet"},
         "audit_rate": 0,
     }  # fmt: skip
-    (folder / "task.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    task = load_task(folder / "task.yaml")
-    weights = student.weights
+    written = folder / "task.yaml"
+    written.write_text(yaml.safe_dump(document), encoding="utf-8")
+    task = load_task(written)
 
     def describe(files: dict[str, str]) -> Manifest:
-        parts = ("linear", weights.config(), files, 1.0, "max_probability", labels)
+        parts = (made.family, made.config, files, 1.0, "max_probability", labels)
         certificate = Certificate(
             promise="system", agreement=0.97, confidence=0.95,
             thresholds=(threshold,) * len(labels), n_calibration=0, n_accepted=0, disagreements=0,
@@ -253,14 +300,15 @@ def write_task(folder: Path, student: LinearStudent, threshold: float) -> None:
             date="2026-01-01",
         )  # fmt: skip
         return Manifest(
-            task="bench", labels=labels, family="linear", config=weights.config(), temperature=1.0,
+            task="bench", labels=labels, family=made.family, config=made.config, temperature=1.0,
             confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
             certificate=certificate, created="2026-01-01",
         )  # fmt: skip
 
     with draft(task.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
+        made.save(path)
         publish(path, describe(hash_files(path)))
+    return written
 
 
 class InstantTeacher:

@@ -2,16 +2,16 @@
 
 import pyarrow.parquet as pq
 
-from router.bench.batch import make_table, measure
+from router.bench.batch import make_table, measure, write_task
 
 
 def test_a_task_of_ones_own_is_measured(tmp_path):
     """Its own bundle answers, its thresholds decide, and its work_dir stays as it was."""
     make_table(tmp_path / "in.parquet", 10_000)
-    measure(tmp_path, tmp_path / "in.parquet", 0.05, 2)
+    task = write_task(tmp_path, tmp_path / "in.parquet", 0.05)
     other = tmp_path / "elsewhere"
     other.mkdir()
-    figures = measure(other, tmp_path / "in.parquet", 0.5, 2, tmp_path / "task.yaml")
+    figures = measure(other, tmp_path / "in.parquet", 2, task)
     assert figures["student"] == "linear"
     assert 400 < figures["answered"]["teacher, low_confidence"] < 600
     assert (other / "out").exists()
@@ -23,7 +23,8 @@ def test_a_small_table_is_answered_and_measured(tmp_path):
     make_table(tmp_path / "in.parquet", 10_000)
     texts = pq.read_table(tmp_path / "in.parquet")["text"].to_pylist()
     assert len(set(texts)) > 9_900
-    figures = measure(tmp_path, tmp_path / "in.parquet", 0.05, 2)
+    task = write_task(tmp_path, tmp_path / "in.parquet", 0.05)
+    figures = measure(tmp_path, tmp_path / "in.parquet", 2, task)
     assert figures["rows"] == 10_000
     assert 400 < figures["answered"]["teacher, low_confidence"] < 600
     assert figures["texts_per_s"] > 0
