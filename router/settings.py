@@ -29,6 +29,12 @@ _SERVICE_LINKS = re.compile(
 _SECRET = ("admin_token", "database_url")
 
 
+PASSED_PATHS = frozenset(
+    f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "responses")
+)
+"""Where what is no task's question goes to a teacher."""
+
+
 class Settings(BaseSettings):
     """Every limit, with a default; `RAISEHAND_<NAME>` in the environment changes one."""
 
@@ -36,6 +42,8 @@ class Settings(BaseSettings):
 
     max_body_bytes: int = Field(default=1_048_576, ge=1_024)
     """Counted on the bytes that arrive, not on what Content-Length claims."""
+    max_passed_body_bytes: int = Field(default=33_554_432, ge=1_024)
+    """The same where a call may be passed on to a teacher: pictures and long documents go there."""
     max_text_chars: int = Field(default=32_768, ge=1)
     """A longer text is a 400: reading time grows with the raw text, whatever the student keeps."""
     max_items: int = Field(default=64, ge=1)
@@ -82,6 +90,14 @@ class Settings(BaseSettings):
     """After SIGTERM: unready, but still accepting, for the load balancer to notice."""
     drain_timeout_s: float = Field(default=30.0, gt=0)
     """After that: in-flight requests may take this long."""
+
+    def body_limit(self, path: str) -> int:
+        """Return how many bytes a body may have."""
+        return self.max_passed_body_bytes if path in PASSED_PATHS else self.max_body_bytes
+
+    def without_passing(self) -> Settings:
+        """Return the settings of a router that passes nothing on: its bodies are small."""
+        return self.model_copy(update={"max_passed_body_bytes": self.max_body_bytes})
 
     @field_validator("cors_origins", mode="before")
     @classmethod

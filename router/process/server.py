@@ -189,15 +189,23 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         BadSettings: the address cannot be had.
     """
     try:
+        if not host:
+            raise socket.gaierror("no name")
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
+    except (socket.gaierror, UnicodeError) as error:
+        raise BadSettings(
+            f"{host!r} is no address to listen on ({error}); give one of this machine's as --host, "
+            "0.0.0.0 or :: for all of them, or --uds for a Unix socket"
+        ) from None
     except (OSError, OverflowError) as error:
         raise BadSettings(
-            f"cannot listen on {host}:{port} ({error}); free the port or give another --port"
+            f"cannot listen on {host}:{port} ({error}); free the port or give another --port, or "
+            "an address of this machine as --host"
         ) from None
     listener.setblocking(False)
     return listener
@@ -248,6 +256,8 @@ def serve(
 ) -> None:
     """Serve until a signal says stop; the ledger is stored whatever happens."""
     settings = within_descriptors(service.settings)
+    if not any(served.passthrough for served in service.tasks.values()):
+        settings = settings.without_passing()
     express = express_lane(service)
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
     config = uvicorn.Config(

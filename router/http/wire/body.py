@@ -122,4 +122,4 @@ class Chunked:
 
 def too_large(limit: int) -> BodyTooLarge:
     """Return the refusal of a body over its limit."""
-    return BodyTooLarge(f"The body is over {limit:,} bytes; send less, or raise max_body_bytes.")
+    return BodyTooLarge(f"The body is over {limit:,} bytes; send less, or raise the limit.")

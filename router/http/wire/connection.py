@@ -81,7 +81,7 @@ class HttpConnection(asyncio.Protocol):
         self._observers = observers
         self._observed: list[Observed] = []
         self._count = count
-        self._incoming = Incoming(heads, settings.max_body_bytes)
+        self._incoming = Incoming(heads, settings.max_body_bytes, settings.body_limit)
         self._request: Request | None = None
         """In work."""
         self._exchange: Exchange | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from collections.abc import Callable
 
 import msgspec
 
@@ -34,14 +35,18 @@ class Incoming:
 
     Args:
         limit: bytes a body may have.
+        limit_of: the same for a path, where it may have more on some.
 
     Attributes:
         head: of the request whose body is being read.
     """
 
-    def __init__(self, heads: Heads, limit: int) -> None:
+    def __init__(
+        self, heads: Heads, limit: int, limit_of: Callable[[str], int] | None = None
+    ) -> None:
         self._heads = heads
-        self._limit = limit
+        self._least = self._limit = limit
+        self._limit_of = limit_of
         self._unread = b""
         self._searched = 0
         """Where the end of a head may begin, at the earliest."""
@@ -79,9 +84,11 @@ class Incoming:
             return None
         self._searched = 0
         head = self._heads.read(data[:end])
-        if len(data) - end == head.length <= self._limit and not head.encodings:
+        if len(data) - end == head.length <= self._least and not head.encodings:
             return Request(head, data[end:].removeprefix(BOM_UTF8))
         self.head = head
+        if self._limit_of is not None:
+            self._limit = self._limit_of(head.path)
         if head.length > self._limit:
             raise too_large(self._limit)
         self._body = Chunked(self._limit) if head.length < 0 else Sized(head.length)

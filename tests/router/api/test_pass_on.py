@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from decimal import Decimal
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -78,3 +80,39 @@ async def test_off_passes_nothing_on(teacher, behind):
     response = await made.post("/v1/embeddings", QUESTION)
     assert (response.status, asked) == (404, [])
     assert "teacher.passthrough" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("policy", ["task_model", "off"])
+async def test_a_picture_of_twelve_megabytes_reaches_the_teacher(
+    upstream, folder_of, serve, tmp_path, policy
+):
+    """Over a real socket and byte for byte; a router that passes nothing on takes no such body."""
+    asked = []
+
+    async def handler(request):
+        asked.append(await request.read())
+        return web.json_response({"model": "big", "usage": {"prompt_tokens": 9, "total_tokens": 9}})
+
+    app = web.Application(client_max_size=2**26)
+    app.router.add_post("/v1/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    at = folder_of({"base_url": url, "passthrough": policy})
+    router = await asyncio.to_thread(serve, "--ledger", str(tmp_path / "l.sqlite"), at=at)
+    asked.clear()  # it is tried once at the start
+    picture = {
+        "type": "image_url",
+        "image_url": {"url": "data:image/png;base64," + "A" * 12_000_000},
+    }
+    message = {"role": "user", "content": [picture]}
+    body = json.dumps({"model": "big", "messages": [message]}).encode()
+    async with aiohttp.ClientSession() as session:
+        async with session.post(router.url + "/v1/chat/completions", data=body) as response:
+            assert response.status == (200 if policy == "task_model" else 413)
+        async with session.post(router.url + "/v1/classify", data=body) as response:
+            assert response.status == 413
+    assert asked == ([body] if policy == "task_model" else [])
+    assert await asyncio.to_thread(router.stop) == 0
+    await runner.cleanup()

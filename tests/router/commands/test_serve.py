@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +21,8 @@ import openai
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+
+from router.keys.ring import KeySpec, save_keys, sha256_of
 
 pytestmark = pytest.mark.e2e
 
@@ -280,7 +284,12 @@ def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tm
         "raisehand distill": run(tmp_path),
         "bundles begin with": run(folder, "--bundle", "nope"),
         "certified against another teacher": run(folder, task="other.yaml"),
-        "cannot listen": run(folder, "--host", "192.0.2.1", "--allow-anonymous"),
+        "cannot listen.*an address of this machine": run(
+            folder, "--host", "192.0.2.1", "--allow-anonymous"
+        ),
+        "'unix:/tmp/x' is no address.*--uds": run(folder, "--host", "unix:/tmp/x"),
+        "'' is no address.*0.0.0.0": run(folder, "--host", "", "--allow-anonymous"),
+        "'\\*' is no address.*0.0.0.0": run(folder, "--host", "*", "--allow-anonymous"),
         "can be reached from outside": run(folder, "--host", "0.0.0.0"),
         "give one for each": run(folder, "--bundle", "a", "--bundle", "b"),
         "too few for 9 workers": run(folder, "--workers", "9"),
@@ -290,6 +299,29 @@ def test_faults_of_the_configuration_stop_the_start_with_one_sentence(folder, tm
         assert code == 2, (words, stderr)
         assert re.search(words, stderr), stderr
         assert "Traceback" not in stderr
+
+
+def test_operators_and_probes_are_told_apart_from_clients(serve, tmp_path):
+    """With keys and from anywhere: operators by this machine alone, and a probe is told nothing."""
+    save_keys(tmp_path / "keys.yaml", [KeySpec(name="team-a", sha256=sha256_of("secret"))])
+    router = serve(
+        "--host", "0.0.0.0", "--keys", str(tmp_path / "keys.yaml"), "--admin-port", "0",
+        "--ledger", str(tmp_path / "l.sqlite"), admin_token="a-long-enough-admin-token",
+    )  # fmt: skip
+    assert router.url.startswith("http://0.0.0.0:")
+    assert router.admin.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(router.url.replace("0.0.0.0", "127.0.0.1") + "/readyz") as ready:
+        assert json.load(ready) == {"status": "ready"}
+    assert router.stop() == 0
+
+
+def test_a_token_without_a_port_is_said_to_have_no_effect(folder, monkeypatch):
+    """What an operator has set and nobody reads is named; the token itself never is."""
+    monkeypatch.setenv("RAISEHAND_ADMIN_TOKEN", "a-long-enough-admin-token")
+    code, stderr = run(folder, "--strict-teacher")
+    assert code == 2  # nobody is at the teacher's address
+    assert "RAISEHAND_ADMIN_TOKEN has no effect without --admin-port" in stderr
+    assert "a-long-enough" not in stderr
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -176,6 +176,15 @@ async def test_unknown_paths_are_404_in_our_words(rig, path, status):
     assert response.json["error"]["type"] == "not_found_error"
 
 
+async def test_unknown_paths_of_openais_api_are_refused_in_its_shape(rig):
+    """Its SDKs read `param` and `code`, whatever the path is."""
+    made = await rig()
+    for path in ("/v1/chat/completions/", "/v1/audio/speech", "/v1/"):
+        response = await made.post(path, {})
+        assert response.status == 404
+        assert response.json["error"].keys() == {"message", "type", "param", "code"}
+
+
 @pytest.mark.parametrize("path", [CLASSIFY, CHAT])
 async def test_hot_routes_take_post_only(rig, path):
     """A GET on a hot route is a 405 in our words."""

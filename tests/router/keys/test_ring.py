@@ -27,10 +27,11 @@ def _bearer(secret):
         _bearer(SECRET),
         [(b"authorization", b"bearer " + SECRET.encode())],
         [(b"x-api-key", SECRET.encode())],
+        [(b"api-key", SECRET.encode())],
     ],
 )
 def test_a_known_key_is_identified(headers):
-    """As OpenAI's clients send it, in any case of `Bearer`, and as x-api-key."""
+    """As OpenAI's clients send it, in any case of `Bearer`, as x-api-key, and as Azure's do."""
     assert KeyRing([_spec("other", "x"), _spec()]).identify(headers).name == "team-a"
 
 

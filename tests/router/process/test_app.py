@@ -110,6 +110,15 @@ async def test_one_model_is_listed_alone(rig):
     assert missing.json["error"]["type"] == "not_found_error"
 
 
+async def test_metrics_say_what_is_running(rig):
+    """Version and bundle as labels, so that graphs can show a change."""
+    made = await rig()
+    families = text_string_to_metric_families((await made.get("/metrics")).body.decode())
+    labels = {s.name: s.labels for f in families for s in f.samples if s.name.endswith("_info")}
+    assert labels["raisehand_build_info"]["version"]
+    assert labels["raisehand_bundle_info"]["bundle"] == "bundle000001"
+
+
 async def test_metrics_name_every_outcome(rig):
     """/metrics parses, and counts by route and reason."""
     made = await rig()

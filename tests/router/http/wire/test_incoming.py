@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 
 import h11
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.errors import Refusal
+from router.errors import BodyTooLarge, Refusal
 from router.http.loopback import Loopback
 from router.http.wire.head import Heads
 from router.http.wire.incoming import Incoming
@@ -255,3 +256,32 @@ def test_secrets_are_kept_apart():
     )
     assert b"Bearer s" not in json.dumps([k.decode() for k in head.headers]).encode()
     assert [value for _, value in head.secrets] == [b"Bearer s", b"t"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("step", [1_000, 100_000])
+def test_a_path_may_take_larger_bodies_than_the_others(chunked, step):
+    """What is passed on has a limit of its own, compressed bodies too; the next request has its."""
+    limits = Settings(max_body_bytes=2_000, max_passed_body_bytes=50_000)
+
+    def request(path, body, *headers):
+        framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(body)
+        sent = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+        lines = b"\r\n".join([b"POST %b HTTP/1.1" % path, b"host: x", framing, *headers])
+        return lines + b"\r\n\r\n" + sent
+
+    def read(sent):
+        for at in range(0, len(sent), step):
+            if (found := incoming.feed(sent[at : at + step])) is not None:
+                return found
+        raise AssertionError("no request")
+
+    incoming = Incoming(Heads(), limits.max_body_bytes, limits.body_limit)
+    large, gzip_ = b"a" * 40_000, b"content-encoding: gzip"
+    assert read(request(b"/v1/chat/completions", large)).body == large
+    assert read(request(b"/v1/responses", gzip.compress(large), gzip_)).body == large
+    for path, body in ((b"/v1/classify", large), (b"/v1/embeddings", large * 2)):
+        with pytest.raises(BodyTooLarge):
+            read(request(path, body))
+        incoming = Incoming(Heads(), limits.max_body_bytes, limits.body_limit)
+    assert limits.without_passing().body_limit("/v1/embeddings") == 2_000
