@@ -17,7 +17,8 @@ from router.batch.scoring import ScoredChunk
 from router.clock import Clock
 from router.ledger.entry import Entry, Sums
 from router.policy import REASONS, ROUTES, Reason, Route
-from students.label.cache import BrokenCall, ReplyCache
+from students.label.cache import ReplyCache
+from students.label.spending import BrokenCall
 from students.labels import NO_LABEL
 from students.task import Task
 

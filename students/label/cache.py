@@ -9,7 +9,7 @@ import sqlite3
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,6 +21,7 @@ import numpy as np
 from costmodel.money.pricing import TokenUsage
 from students.errors import BadInputs
 from students.label.answers import Answers, CachedAnswer
+from students.label.spending import BrokenCall
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
@@ -76,19 +77,6 @@ _READ = (
 _KEY_BYTES = 32
 _KEYS_AT_ONCE = 500
 _PAID_BY = "CASE ? WHEN '' THEN payer = '' ELSE substr(payer, 1, ?) = ? END"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenCall:
-    """A call that gave no answer.
-
-    `usd` is what it cost; unconfirmed: what it cost at most. `keys` are the `text_key`s of what was
-    asked, where that is known.
-    """
-
-    usd: Decimal
-    confirmed: bool
-    keys: tuple[bytes, ...] = ()
 
 
 class ReplyCache:
@@ -169,12 +157,12 @@ class ReplyCache:
             (self._teacher, repeat),
         )
         while some := rows.fetchmany(_KEYS_AT_ONCE):
-            here = {wanted[key]: (payer, row) for key, payer, *row in some if key in wanted}
-            kept = [
-                replace(_kept(row), usd=Decimal(0)) if payer else _kept(row)
-                for payer, row in here.values()
-            ]
-            found.fill(list(here), kept)
+            here = {
+                wanted[key]: replace(_kept(row), usd=Decimal(0)) if payer else _kept(row)
+                for key, payer, *row in some
+                if key in wanted
+            }
+            found.fill(list(here), list(here.values()))
         return found
 
     def find(self, texts: Sequence[str]) -> tuple[Answers, dict[int, str]]:
@@ -213,8 +201,8 @@ class ReplyCache:
 
     def any(self) -> bool:
         """Return whether this teacher ever answered: its contract was checked before."""
-        row = self._db.execute("SELECT 1 FROM replies WHERE teacher = ? LIMIT 1", (self._teacher,))
-        return row.fetchone() is not None
+        query = "SELECT EXISTS (SELECT 1 FROM replies WHERE teacher = ?)"
+        return bool(self._db.execute(query, (self._teacher,)).fetchone()[0])
 
     def put(
         self,
@@ -256,7 +244,7 @@ class ReplyCache:
             self._db.executemany(
                 f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 16)})", rows
             )
-            self._returned(texts)
+            self.put_returned(texts)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
@@ -275,9 +263,6 @@ class ReplyCache:
 
     def put_returned(self, texts: Sequence[str]) -> None:
         """Write down that a call ended without an answer; `put` says the same of one with."""
-        self._returned(texts)
-
-    def _returned(self, texts: Sequence[str]) -> None:
         self._db.execute("DELETE FROM calls_in_flight WHERE keys = ?", (_keys(texts),))
 
     def put_broken(self, usd: Decimal, confirmed: bool, at: datetime) -> None:

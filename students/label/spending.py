@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from costmodel.money.pricing import Price, TokenUsage
 from students.errors import BudgetReached
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenCall:
+    """A call that gave no answer.
+
+    `usd` is what it cost; unconfirmed: what it cost at most. `keys` are the `text_key`s of what was
+    asked, where that is known.
+    """
+
+    usd: Decimal
+    confirmed: bool
+    keys: tuple[bytes, ...] = ()
 
 
 class Spending:
