@@ -116,7 +116,12 @@ def cases(arrivals: int = 100_000) -> list[Case]:
         )
     )  # fmt: skip
     one = HostedTeacher(
-        max_running=1, step_s=1, step_per_request_s=0, step_per_prefill_token_s=0, timeout_s=LONG
+        max_running=1,
+        step_s=1,
+        step_per_request_s=0,
+        step_per_prefill_token_s=0,
+        timeout_s=LONG,
+        asking=None,
     )
     found.append(
         Case(
@@ -130,6 +135,7 @@ def cases(arrivals: int = 100_000) -> list[Case]:
     together = HostedTeacher(
         step_s=0.5, step_per_request_s=0, step_per_prefill_token_s=0.01, prompt_tokens=9,
         max_running=4096, kv_tokens=LONG, prefill_tokens_per_step=LONG, timeout_s=LONG,
+        asking=None,
     )  # fmt: skip
     found.append(
         Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -97,9 +98,10 @@ def asked_bill(result: Result, price: MachinePrice, month: Decimal) -> MachineBi
     teacher = result.scenario.teacher
     if not isinstance(teacher, HostedTeacher):
         return bill
-    machines = max(teacher.replicas, teacher.machines.min_machines)
-    paid = price.usd_per_hour * machines * HOURS_PER_MONTH
-    busy = min(result.teacher_busy_s / (machines * result.seconds), 1.0)
+    on = max(result.teacher_paid_s / result.seconds, float(teacher.machines.min_machines))
+    machines = math.ceil(on - 1e-9)
+    paid = price.usd_per_hour * Decimal(repr(on)) * HOURS_PER_MONTH
+    busy = min(result.teacher_busy_s / (on * result.seconds), 1.0)
     return bill.model_copy(
         update={
             "machines": machines,

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from costmodel.engine.dollars import dollars_of
 from costmodel.errors import BadScenario
-from costmodel.inputs.fleet import Noise
+from costmodel.inputs.fleet import Interruptions, Noise
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Quality, Scenario
 from costmodel.kernel import layout
 from costmodel.kernel.layout import Floats
@@ -58,7 +59,30 @@ def student_of(scenario: Scenario) -> Fields:
         "target": scale.target_utilisation if scale else 1.0,
         "start_delay_s": scale.start_delay_s if scale else 0.0,
         "calm_checks": scale.calm_checks if scale else 1,
+        **_taken_away("replica", fleet.interruptions),
         "overhead": np.asarray(fleet.overhead_s, dtype=np.float64),
+    }
+
+
+def _taken_away(who: str, often: Interruptions | None) -> Fields:
+    up_s, down_s = (often.hours_between * 3600.0, often.back_after_s) if often else (_OPEN, _OPEN)
+    return {f"{who}_up_s": up_s, f"{who}_down_s": down_s}
+
+
+def _engines_of(hosted: HostedTeacher) -> Fields:
+    """How many engines there are, and how their number follows load."""
+    scale = hosted.autoscaling
+    most = scale.max_replicas if scale else hosted.replicas
+    least = scale.min_replicas if scale else hosted.replicas
+    return {
+        "engines": min(max(hosted.replicas, least), most),
+        "engines_most": most,
+        "engines_least": least,
+        "engine_check_s": scale.check_s if scale else _OPEN,
+        "engine_wanted_load": scale.target_utilisation * hosted.max_running if scale else 1.0,
+        "engine_start_s": scale.start_delay_s if scale else 0.0,
+        "engine_calm_checks": scale.calm_checks if scale else 1,
+        **_taken_away("engine", hosted.interruptions),
     }
 
 
@@ -105,6 +129,7 @@ def policy_of(scenario: Scenario) -> Fields:
         "audit_rate": policy.audit_rate,
         "budget_per_s": policy.budget_per_s or _OPEN,
         "budget_burst": (policy.budget_per_s or 0.0) * policy.budget_burst_s,
+        **dollars_of(scenario),
         "deadline_s": policy.deadline_s,
         "teacher_timeout_s": scenario.teacher.timeout_s,
         "degrade": policy.on_failure == "student",
@@ -129,7 +154,6 @@ def teacher_of(scenario: Scenario) -> Fields:
         )
     return {
         "teacher_kind": layout.SLOTS if teacher.kind == "api" else layout.CONTINUOUS,
-        "slots": api.max_concurrency,
         "base_s": api.latency_s,
         "per_input_s": api.per_input_token_s,
         "per_output_s": api.per_output_token_s,
@@ -144,12 +168,12 @@ def teacher_of(scenario: Scenario) -> Fields:
         "tokens_burst": tokens * api.limit_burst_s,
         "teacher_failure_rate": api.failure_rate,
         "reject_s": api.reject_s,
-        "max_attempts": api.max_attempts,
-        "max_wait_s": api.max_wait_s or _OPEN,
+        "max_attempts": teacher.max_attempts,
+        "max_wait_s": teacher.max_wait_s or _OPEN,
         "retry_after_s": -1.0 if api.retry_after_s is None else api.retry_after_s,
-        **asking_of(api),
+        **asking_of(teacher),
         "pending_limit": teacher.pending_limit,
-        "engines": hosted.replicas,
+        **_engines_of(hosted),
         "max_running": hosted.max_running,
         "kv_blocks": int(hosted.kv_tokens // hosted.block_tokens),
         "block_tokens": hosted.block_tokens,
@@ -170,16 +194,19 @@ def _whole_blocks(hosted: HostedTeacher) -> int:
     return int(hosted.cached_prompt_tokens // hosted.block_tokens) * hosted.block_tokens
 
 
-def asking_of(api: ApiTeacher) -> Fields:
+def asking_of(teacher: ApiTeacher | HostedTeacher) -> Fields:
     """The router's guard as the kernel takes it; plain servers are guarded by nothing."""
-    rules, slots = api.asking, api.max_concurrency
+    rules, slots = teacher.asking, teacher.max_concurrency
     if rules is None:
+        slots = slots if teacher.kind == "api" else teacher.pending_limit
         return {
+            "slots": slots,
             "throttle_window_s": 1.0, "throttle_least": 2**62, "retry_reserve": _OPEN,
             "retry_most": _OPEN, "slow_s": _OPEN, "limit_backoff": 1.0, "least_slots": slots,
-            "audits_most": api.pending_limit,
+            "audits_most": teacher.pending_limit,
         }  # fmt: skip
     return {
+        "slots": slots,
         "few_wait": 1,
         "hedge": rules.hedge,
         "retry_jitter_s": rules.retry_jitter_s,
@@ -190,7 +217,7 @@ def asking_of(api: ApiTeacher) -> Fields:
         "throttle_window_s": rules.throttle_window_s,
         "throttle_least": rules.throttle_least,
         "throttle_most": rules.throttle_most,
-        "slow_s": rules.slow_share * api.timeout_s,
+        "slow_s": rules.slow_share * teacher.timeout_s,
         "limit_backoff": rules.limit_backoff,
         "least_slots": max(1, slots // rules.least_slots_of),
         "retry_after_most_s": rules.retry_after_most_s,

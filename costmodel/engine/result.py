@@ -71,6 +71,8 @@ class Result:
     student_busy_s: float
     student_paid_s: float
     teacher_busy_s: float
+    teacher_paid_s: float
+    """Of slots (API), or of the replicas that were there or started (hosted)."""
     little: Little
     timeline: tuple[Window, ...]
     wall_s: float
@@ -128,9 +130,7 @@ class Result:
 
         A slot is busy while a call holds it, pauses before a retry included.
         """
-        teacher = self.scenario.teacher
-        units = teacher.max_concurrency if teacher.kind == "api" else teacher.replicas
-        return self.teacher_busy_s / (units * self.seconds)
+        return self.teacher_busy_s / self.teacher_paid_s if self.teacher_paid_s else 0.0
 
     @cached_property
     def slo(self) -> Callable[[float], float]:
@@ -199,6 +199,7 @@ def result_of(
         student_busy_s=float(rows["student_busy_s"].sum()),
         student_paid_s=float(rows["student_paid_s"].sum()),
         teacher_busy_s=float(rows["teacher_busy_s"].sum()),
+        teacher_paid_s=float(rows["teacher_paid_s"].sum()),
         little=_little(stretches),
         timeline=tuple(
             _window(rows[k], latency[k].sum(axis=0), k * row_s, row_s) for k in range(len(rows))

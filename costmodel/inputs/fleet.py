@@ -58,6 +58,25 @@ class Autoscaling(_Section):
         return self
 
 
+class Interruptions(_Section):
+    """Machines that are taken away, as spot machines are, or fail; each by itself, at random.
+
+    What one computes is lost with it: a student's requests get no answer, an engine's calls fail
+    and are asked again elsewhere where the router's budget of retries pays for it.
+    """
+
+    hours_between: Positive
+    """Mean, of one machine, until it is gone."""
+    back_after_s: Positive = 180.0
+    """Until it, or its successor, answers; it is not paid for until then."""
+
+    @property
+    def available(self) -> float:
+        """Share of the time that one machine is there."""
+        up_s = self.hours_between * 3600.0
+        return up_s / (up_s + self.back_after_s)
+
+
 class StudentFleet(_Section):
     """Equal replicas behind one queue; a batch takes fixed + per request + per token seconds."""
 
@@ -67,6 +86,7 @@ class StudentFleet(_Section):
     noise: Noise = Noise()
     replicas: int = Field(default=2, ge=1, le=4096)
     autoscaling: Autoscaling | None = None
+    interruptions: Interruptions | None = None
     max_batch: int = Field(default=64, ge=1, le=4096)
     max_batch_tokens: Positive = 16_384.0
     padded: bool = False

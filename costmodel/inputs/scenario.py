@@ -22,7 +22,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from costmodel.errors import BadScenario
 from costmodel.inputs.asking import SLOT_WAIT_S, SLOTS, TIMEOUT_S, Asking
 from costmodel.inputs.changes import changed, first_fault
-from costmodel.inputs.fleet import Noise, NotNegative, Positive, Share, StudentFleet
+from costmodel.inputs.fleet import (
+    Autoscaling,
+    Interruptions,
+    Noise,
+    NotNegative,
+    Positive,
+    Share,
+    StudentFleet,
+)
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.measured import with_profile, with_roofline
 from costmodel.inputs.stated_doubt import Doubt
@@ -94,6 +102,10 @@ class Policy(_Section):
     """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
     budget_per_s: Positive | None = None
     """Escalations per second that may be sustained; beyond it answers are degraded."""
+    budget_usd_per_hour: Positive | None = None
+    """US dollars an hour that escalations and audits may cost at the teacher's price."""
+    audit_usd_per_hour: Positive | None = None
+    """Of these, what audits may cost; None: a tenth."""
     budget_burst_s: Positive = 60.0
     """Seconds' worth of them that may be saved up; below half, those of most doubt go first."""
     deadline_s: Positive = 10.0
@@ -134,6 +146,13 @@ class TeacherBase(_Section):
     price: PriceSpec | None = None
     machines: TeacherMachines = TeacherMachines()
     timeout_s: Positive = TIMEOUT_S
+    max_concurrency: int = Field(default=SLOTS, ge=1)
+    max_wait_s: Positive | None = SLOT_WAIT_S
+    """A call that got no slot within this is given up as teacher_busy, and no more wait than there
+    are slots; None: any number waits until its deadline."""
+    max_attempts: int = Field(default=2, ge=1, le=2)
+    asking: Asking | None = Asking()
+    """The router's rules; None: nobody spares it, and a hosted one has no slots before it."""
     pending_limit: int = Field(default=65_536, ge=1, le=2**22)
     """Calls in flight or queued; beyond it the answer is degraded as teacher_busy."""
 
@@ -156,10 +175,6 @@ class ApiTeacher(TeacherBase):
     per_input_token_s: NotNegative = 0.0
     per_output_token_s: NotNegative = 0.0
     noise: Noise = Noise(kind="lognormal", cv=0.5)
-    max_concurrency: int = Field(default=SLOTS, ge=1)
-    max_wait_s: Positive | None = SLOT_WAIT_S
-    """A call that got no slot within this is given up as teacher_busy, and no more wait than there
-    are slots; None: any number waits until its deadline."""
     calls_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     limit_burst_s: Positive = 60.0
@@ -169,9 +184,6 @@ class ApiTeacher(TeacherBase):
     """Mean time of a 429; it scatters as answers do."""
     retry_after_s: NotNegative | None = None
     """What a 429 asks everybody to wait; None: it says nothing."""
-    max_attempts: int = Field(default=2, ge=1, le=2)
-    asking: Asking | None = Asking()
-    """The router's rules; None: plain servers, which nobody spares."""
 
 
 class HostedTeacher(TeacherBase):
@@ -179,6 +191,9 @@ class HostedTeacher(TeacherBase):
 
     kind: Literal["hosted"] = "hosted"
     replicas: int = Field(default=1, ge=1, le=1024)
+    autoscaling: Autoscaling | None = None
+    """Replicas so that each has `target_utilisation` of `max_running` calls, waiting ones too."""
+    interruptions: Interruptions | None = None
     max_running: int = Field(default=256, ge=1, le=65_536)
     kv_tokens: Positive = 400_000.0
     """Tokens of context that fit one replica's cache."""

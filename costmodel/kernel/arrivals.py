@@ -103,7 +103,7 @@ def lengths(p: Any, x: Any) -> tuple[float, float, float]:
 def begin(p: Any, x: Any) -> None:
     """Set the clock; two-state processes start in their long-run mixture, not always calm."""
     t = p.start_s
-    x.clock = x.here_at = x.there_at = x.filled_at = x.budget_at = t
+    x.clock = x.here_at = x.there_at = x.filled_at = x.budget_at = x.usd_at = x.audit_usd_at = t
     x.burst_end = x.spell_end = INF
     x.window = int(t / p.window_s)
     x.trace_row = -1

@@ -1,4 +1,4 @@
-"""Replicas that follow load, as a horizontal autoscaler lets them."""
+"""Replicas that follow load, as a horizontal autoscaler lets them, and that are taken away."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from costmodel.kernel.chance import exponential
 from costmodel.kernel.compiled import compiled
-from costmodel.kernel.student import put_idle, replica_at
-from costmodel.kernel.tally import meter_student
+from costmodel.kernel.events import remove
+from costmodel.kernel.layout import R_OUTAGE
+from costmodel.kernel.student import put_idle, replica_at, request_at
+from costmodel.kernel.tally import here, meter_student, row_at
 
 INF = np.inf
+_OFF, _AWAY = -1, -2
 
 
 @compiled
@@ -24,6 +28,7 @@ def rescale(t: float, p: Any, x: Any) -> None:
         if replica_at(x.replicas, k).starting <= t:
             replica_at(x.replicas, k).starting = INF
             put_idle(k, x)
+            _stays(k, t, p, x)
             x.cold -= 1
     meter_student(t, p, x)
     ready = x.on - x.cold
@@ -36,13 +41,79 @@ def rescale(t: float, p: Any, x: Any) -> None:
     x.calm = x.calm + 1 if wanted < x.on else 0
     for k in range(p.max_replicas):
         replica = replica_at(x.replicas, k)
-        if x.on < wanted and replica.size == -1 and replica.starting == INF:
+        if x.on < wanted and replica.size == _OFF and replica.starting == INF:
             replica.starting = t + p.start_delay_s
             x.on += 1
             x.cold += 1
     while x.calm >= p.calm_checks and x.on > wanted and x.idle > 0:
-        replica_at(x.replicas, replica_at(x.replicas, 0).idle).size = -1
+        replica_at(x.replicas, replica_at(x.replicas, 0).idle).size = _OFF
         for k in range(x.idle - 1):
             replica_at(x.replicas, k).idle = replica_at(x.replicas, k + 1).idle
         x.idle -= 1
         x.on -= 1
+
+
+# --- taken away ------------------------------------------------------------------------------
+
+
+@compiled
+def begin_replicas(t: float, p: Any, x: Any) -> None:
+    """Draw until when each replica that is on stays."""
+    x.next_change = INF
+    for k in range(p.max_replicas):
+        replica_at(x.replicas, k).until = INF
+        if replica_at(x.replicas, k).size != _OFF:
+            _stays(k, t, p, x)
+
+
+@compiled
+def _stays(k: int, t: float, p: Any, x: Any) -> None:
+    if p.replica_up_s < INF:
+        until = t + p.replica_up_s * exponential(x, R_OUTAGE)
+        replica_at(x.replicas, k).until = until
+        x.next_change = min(x.next_change, until)
+
+
+@compiled
+def change_replicas(t: float, p: Any, x: Any) -> None:
+    """Those whose time is up go, with the batch that they compute, or are back."""
+    meter_student(t, p, x)
+    x.next_change = INF
+    for k in range(p.max_replicas):
+        replica = replica_at(x.replicas, k)
+        if replica.until == t:
+            if replica.size == _AWAY:
+                put_idle(k, x)
+                x.on += 1
+                _stays(k, t, p, x)
+            elif replica.size == _OFF:
+                replica.until = INF
+            else:
+                _take_away(k, t, p, x)
+        x.next_change = min(x.next_change, replica.until)
+
+
+@compiled
+def _take_away(k: int, t: float, p: Any, x: Any) -> None:
+    replica = replica_at(x.replicas, k)
+    if replica.size > 0:
+        here(t, -replica.size, x)
+        x.working = remove(x.done, x.working, k)
+        for place in range(replica.size):
+            request = request_at(x.batch, k * p.max_batch + place)
+            x.student_sum += t - request.arrived
+            r = row_at(x.rows, request.row)
+            r.refused += 1
+            r.lost_with_machine += 1
+    else:
+        n = 0
+        for i in range(x.idle):
+            other = replica_at(x.replicas, i).idle
+            if other != k:
+                replica_at(x.replicas, n).idle = other
+                n += 1
+        x.idle = n
+    row_at(x.rows, x.student_meter.row).taken_away += 1
+    replica.size = _AWAY
+    replica.until = t + p.replica_down_s
+    x.on -= 1

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from costmodel.kernel.compiled import compiled, inlined, record_of
-from costmodel.kernel.layout import CALL, LOG, T_STAY, T_WAIT, TEACHER
+from costmodel.kernel.guard import spend
+from costmodel.kernel.layout import CALL, ENGINE, LOG, T_STAY, T_WAIT, TEACHER
 from costmodel.kernel.tally import (
     around,
     count_latency,
@@ -36,6 +37,7 @@ from costmodel.kernel.tally import (
 the retry), no slot, Retry-After obeyed, spared by the router, no retry left, no time, no budget,
 longer than the engine's cache, (cancelled: its event comes for nothing)."""
 call_at = record_of(CALL)
+engine_at = record_of(ENGINE)
 _entry_at = record_of(LOG)
 
 
@@ -98,6 +100,7 @@ def waited(call: Any, t: float, x: Any) -> None:
 def bill(call: Any, written: int, failed: bool, cancelled: bool, x: Any) -> None:
     """Count one attempt that reached the teacher; audits in columns of their own."""
     r = row_at(x.rows, call.row)
+    call.billed += 1
     call.billed_read += call.read
     call.billed_written += written
     if call.audit == 1:
@@ -122,10 +125,47 @@ def free_place(slot: int, x: Any) -> None:
 
 
 @compiled
+def take_place(x: Any) -> int:
+    """Take the next free place, which there is."""
+    slot = x.free
+    call = call_at(x.calls, slot)
+    x.free = call.next
+    call.turn += 1
+    call.tries = call.billed = call.billed_read = call.billed_written = 0
+    call.hedged = call.stranded = 0
+    call.computed = call.generated = call.blocks = call.shared = call.started = call.chunk = 0
+    call.engine = call.dropped = call.done = call.status = 0
+    call.first_token = 0.0
+    call.child, call.parent, call.next = -1, -1, -1
+    return slot
+
+
+@compiled
+def drop(call: Any, x: Any) -> None:
+    """Nobody waits for what an engine computes for this call."""
+    if call.engine > 0 and call.dropped == 0:
+        call.dropped = 1
+        engine = engine_at(x.engines, call.engine - 1)
+        engine.load -= 1
+        engine.dropped += 1
+
+
+@compiled
+def let_go(slot: int, x: Any) -> None:
+    """The router is done with a call; its place is free once no engine has it either."""
+    call = call_at(x.calls, slot)
+    call.done = 1
+    if call.engine > 0:
+        drop(call, x)
+    else:
+        free_place(slot, x)
+
+
+@compiled
 def leave(slot: int, t: float, status: int, p: Any, x: Any) -> None:
-    """End one call at time t and free its place."""
+    """End one call at time t and let its place go."""
     settle(slot, t, status, p, x)
-    free_place(slot, x)
+    let_go(slot, x)
 
 
 @compiled
@@ -150,6 +190,8 @@ def settle(slot: int, t: float, status: int, p: Any, x: Any) -> None:
         _count_unanswered(status, r)
         degrade(p, x, row, t - call.arrived, call.wrong, call.bare)
     x.auditing -= call.audit
+    if p.prices_n > 0 and call.tries > 0:
+        spend(call, p, x)
     if x.logged < x.log_n:
         entry = _note(call, t, status, call.audit, x)
         entry.first_token = call.first_token

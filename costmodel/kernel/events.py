@@ -37,6 +37,17 @@ def schedule(x: Any, heap: int, n: int, now: float, at: float, who: int) -> int:
 
 
 @compiled
+def remove(heap: int, n: int, who: int) -> int:
+    """Remove whatever is to happen to one of a few; return the new size."""
+    kept = 0
+    for k in range(n):
+        at, other = event_at(heap, k).at, event_at(heap, k).who
+        if other != who:
+            kept = push(heap, kept, at, other)
+    return kept
+
+
+@compiled
 def pop(heap: int, n: int) -> int:
     """Remove the earliest event, which the caller has read; return the new size."""
     n -= 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.kernel.chance import uniform
+from costmodel.kernel.chance import table, uniform
 from costmodel.kernel.compiled import compiled, record_of
 from costmodel.kernel.layout import R_GUARD, RECENT_MOST, SENT, WANTED, WANTED_MOST, WINDOW
 
@@ -98,7 +98,7 @@ def learn(
     _count_sent(t, 1, 1 if answered else 0, p, x)
     if not answered or seconds > p.slow_s:
         x.slots = max(float(p.least_slots), x.slots * p.limit_backoff)
-    elif x.busy >= x.slots / 2.0:
+    elif x.taken >= x.slots / 2.0:
         x.slots = min(float(p.slots), x.slots + 1.0 / x.slots)
 
 
@@ -152,7 +152,10 @@ def _cutoff(t: float, p: Any, x: Any) -> float:
     seconds = t - _wanted_at(x.wanted, oldest).at
     if seconds <= 0.0:
         return 0.0
-    share = p.budget_per_s * seconds / n
+    affordable = p.budget_per_s
+    if p.usd_per_s < INF and x.usd_per_call > 0.0:
+        affordable = min(affordable, p.usd_per_s / x.usd_per_call)
+    share = affordable * seconds / n
     if share >= 1.0:
         return 0.0
     return _wanted_at(x.wanted, min(n - 1, int((1.0 - share) * n))).ordered
@@ -160,15 +163,53 @@ def _cutoff(t: float, p: Any, x: Any) -> float:
 
 @compiled
 def within_budget(t: float, value: float, p: Any, x: Any) -> bool:
-    """Spend one escalation, or say no: below half, only those of highest value are allowed."""
+    """Spend one call, or say no: below half, only those of highest value are allowed."""
     _remember(x.wanted, x.wanted_n, x.wanted_next, WANTED_MOST, value)
     _wanted_at(x.wanted, x.wanted_next).at = t
     x.wanted_n = min(WANTED_MOST, x.wanted_n + 1)
     x.wanted_next = (x.wanted_next + 1) % WANTED_MOST
-    x.budget_left = min(p.budget_burst, x.budget_left + (t - x.budget_at) * p.budget_per_s)
-    x.budget_at = t
-    fill = x.budget_left / p.budget_burst
+    fill = 1.0
+    if p.budget_per_s < INF:
+        x.budget_left = min(p.budget_burst, x.budget_left + (t - x.budget_at) * p.budget_per_s)
+        x.budget_at = t
+        fill = x.budget_left / p.budget_burst
+    if p.usd_per_s < INF:
+        x.usd_left = min(p.usd_burst, x.usd_left + (t - x.usd_at) * p.usd_per_s)
+        x.usd_at = t
+        fill = min(fill, x.usd_left / p.usd_burst)
     if fill <= 0.0 or (fill < 0.5 and value < _cutoff(t, p, x)):
         return False
     x.budget_left -= 1.0
     return True
+
+
+@compiled
+def pays_audit(t: float, p: Any, x: Any) -> bool:
+    """Whether the audits' own dollars pay for one more."""
+    if p.audit_usd_per_s == INF:
+        return True
+    grown = x.audit_usd_left + (t - x.audit_usd_at) * p.audit_usd_per_s
+    x.audit_usd_left = min(p.audit_usd_burst, grown)
+    x.audit_usd_at = t
+    return x.audit_usd_left > 0.0
+
+
+@compiled
+def spend(call: Any, p: Any, x: Any) -> None:
+    """Book what the attempts of a call cost, at the tier of their size."""
+    usd = 0.0
+    if call.billed > 0:
+        size = (call.billed_read + call.billed - 1) // call.billed
+        row = p.prices_at
+        while row + 4 < p.prices_at + p.prices_n and table(x, row + 4) < size:
+            row += 4
+        usd = (
+            call.billed * table(x, row + 1)
+            + call.billed_read * table(x, row + 2)
+            + call.billed_written * table(x, row + 3)
+        )
+    rate = _LEARNING_RATE if x.usd_per_call > 0.0 else 1.0
+    x.usd_per_call += rate * (usd - x.usd_per_call)
+    x.usd_left -= usd
+    if call.audit == 1:
+        x.audit_usd_left -= usd

@@ -35,13 +35,14 @@ TABLES = (
     "confidence",  # quantiles of confidence, least sure first
     "disagreement",  # chance that a kept answer differs from the teacher's, by cell of rank
     "teacher_noise_table",
+    "prices",  # by size of the call: above so many input tokens, USD a call, a token read, written
 )
 _WHOLE = (
     "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
     "max_attempts", "pending_limit", "engines", "max_running", "abort", "throttle_least",
     "least_slots", "audits_most", "few_wait", "kv_blocks", "block_tokens", "prefix_tokens",
-    "step_tokens", "hedge",
+    "step_tokens", "hedge", "engines_most", "engines_least", "engine_calm_checks",
 )  # fmt: skip
 _REAL = (
     # traffic
@@ -51,8 +52,11 @@ _REAL = (
     "student_failure_rate", "check_s", "target", "start_delay_s",
     # policy
     "threshold", "length_correlation", "audit_rate", "budget_per_s", "budget_burst", "deadline_s",
-    "teacher_timeout_s",
+    "teacher_timeout_s", "usd_per_s", "usd_burst", "audit_usd_per_s", "audit_usd_burst",
+    # machines that are taken away: mean seconds until then, seconds until they are back
+    "replica_up_s", "replica_down_s", "engine_up_s", "engine_down_s",
     # teacher
+    "engine_check_s", "engine_wanted_load", "engine_start_s",
     "base_s", "per_input_s", "per_output_s", "teacher_sigma", "prompt_tokens", "token_ratio",
     "calls_per_s", "calls_burst", "tokens_per_s", "tokens_burst", "teacher_failure_rate",
     "reject_s", "retry_after_s", "max_wait_s", "step_s", "step_per_request_s",
@@ -108,10 +112,12 @@ COUNTS = (
     "teacher_calls", "calls_failed", "calls_cancelled", "calls_throttled",
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
     "batches", "student_tokens", "wanted_tokens", "student_failed", "preemptions", "prefix_tokens",
+    "taken_away", "lost_with_machine",
 )  # fmt: skip
 """Whole columns of a row. Token columns count every billed attempt, audits in their own."""
 SUMS = (
-    "student_busy_s", "student_paid_s", "teacher_busy_s", "student_s", "teacher_s", "degraded_s",
+    "student_busy_s", "student_paid_s", "teacher_busy_s", "teacher_paid_s", "student_s",
+    "teacher_s", "degraded_s",
     "in_student_wait_s", "in_student_s", "in_teacher_wait_s", "in_teacher_s",
     "in_first_token_s", "in_token_gap_s",
 )  # fmt: skip
@@ -168,8 +174,9 @@ REQUEST = np.dtype(
     ]
 )  # fmt: skip
 EVENT = np.dtype([("at", "f8"), ("who", "i8")])
-REPLICA = np.dtype([("size", "i8"), ("starting", "f8"), ("idle", "i8")])
-"""Size of its batch (-1 while it is off), when it will be there; `idle` is the stack's place."""
+REPLICA = np.dtype([("size", "i8"), ("starting", "f8"), ("idle", "i8"), ("until", "f8")])
+"""Size of its batch (-1 while it is off, -2 taken away), when it will be there; `idle` is the
+stack's place; until when it stays, or stays away."""
 CALL = np.dtype(
     [
         ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
@@ -179,7 +186,11 @@ CALL = np.dtype(
         ("shared", "i8"), ("started", "i8"), ("first_token", "f8"), ("last_token", "f8"),
         # of a hedged call: its second attempt, and of that one: whose it is; -1 for none
         ("child", "i8"), ("parent", "i8"), ("hedged", "i8"), ("stranded", "i8"),
-        ("began", "f8"), ("doubt", "f8"), ("billed_read", "i8"), ("billed_written", "i8"),
+        ("began", "f8"), ("doubt", "f8"), ("billed", "i8"), ("billed_read", "i8"),
+        ("billed_written", "i8"),
+        # hosted: in which engine (1, …; 0: in none), whether it is computed for nobody, whether the
+        # router has let its place go, and which of those that had the place in turn
+        ("engine", "i8"), ("dropped", "i8"), ("done", "i8"), ("turn", "i8"),
     ]
 )  # fmt: skip
 SENT = np.dtype([("slot", "i8"), ("asked", "i8"), ("accepted", "i8")])
@@ -197,10 +208,16 @@ LOG = np.dtype(
     ]
 )  # fmt: skip
 """One request that the teacher was wanted for: what became of it, tokens billed, its doubt."""
+OFF, UP, STARTING, AWAY = range(4)
+"""An engine: not wanted, answering, paid and not there yet, taken away."""
 ENGINE = np.dtype(
     [
         ("running", "i8"), ("first", "i8"), ("last", "i8"), ("queued", "i8"), ("stepping", "i8"),
-        ("free", "i8"), ("warm", "i8"), ("soonest", "f8"), ("order", "i8"),
+        ("free", "i8"), ("warm", "i8"), ("order", "i8"),
+        # calls that somebody waits for, and those to be thrown out at the next step
+        ("load", "i8"), ("dropped", "i8"),
+        # whether it is there, until when, and how often it came
+        ("state", "i8"), ("until", "f8"), ("turn", "i8"),
         # of the step that runs
         ("budget", "i8"), ("prefill", "i8"), ("decoding", "i8"), ("context", "i8"),
     ]
@@ -221,12 +238,17 @@ STATE = np.dtype(
         # fleet
         ("head", "i8"), ("queued", "i8"), ("working", "i8"), ("idle", "i8"), ("on", "i8"),
         ("cold", "i8"), ("calm", "i8"), ("work_s", "f8"), ("student_meter", METER),
+        ("next_change", "f8"),
         ("budget_left", "f8"), ("budget_at", "f8"), ("wanted_n", "i8"), ("wanted_next", "i8"),
+        ("usd_left", "f8"), ("usd_at", "f8"), ("usd_per_call", "f8"),
+        ("audit_usd_left", "f8"), ("audit_usd_at", "f8"),
         # teacher; audits queue behind everybody else, in a line of their own
         ("free", "i8"), ("first", "i8"), ("last", "i8"), ("pending", "i8"), ("waiting", "i8"),
         ("shadow_first", "i8"), ("shadow_last", "i8"), ("shadows", "i8"), ("auditing", "i8"),
-        ("offered", "i8"),
-        ("busy", "i8"), ("teacher_meter", METER),
+        ("offered", "i8"), ("reminders_most", "i8"), ("ended_first", "i8"), ("ended_last", "i8"),
+        # slots of the router in use; slots or engines that are busy
+        ("taken", "i8"), ("busy", "i8"), ("teacher_meter", METER),
+        ("rented", "i8"), ("engines_calm", "i8"), ("area_at_check", "f8"),
         ("calls_left", "f8"), ("tokens_left", "f8"), ("filled_at", "f8"),
         # the router's guard
         ("slots", "f8"), ("retries", "f8"), ("closed_until", "f8"), ("usual_s", "f8"),
@@ -245,10 +267,11 @@ STATE = np.dtype(
 
 # --- random streams --------------------------------------------------------------------------
 
-STREAMS = 14
+STREAMS = 15
 (
     R_GAP, R_BURST, R_LENGTH, R_MIX, R_RANK, R_SPELL, R_OUTPUT,
     R_STUDENT, R_WRONG, R_AUDIT, R_TEACHER, R_FAIL, R_OVERHEAD, R_GUARD,
+    R_OUTAGE,
 ) = range(STREAMS)  # fmt: skip
 
 

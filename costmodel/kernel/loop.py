@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from costmodel.kernel.arrivals import begin, next_arrival
-from costmodel.kernel.autoscaler import rescale
-from costmodel.kernel.calls import call_at
+from costmodel.kernel.autoscaler import begin_replicas, change_replicas, rescale
+from costmodel.kernel.calls import call_at, engine_at
 from costmodel.kernel.compiled import SOURCES, compiled, kept
 from costmodel.kernel.events import event_at, pop
 from costmodel.kernel.layout import (
@@ -29,8 +29,8 @@ from costmodel.kernel.layout import (
     streams,
 )
 from costmodel.kernel.student import arrive, end_batch, request_at, start_batch
-from costmodel.kernel.tally import meter_student, set_meter
-from costmodel.kernel.teachers.hosted_teacher import engine_at
+from costmodel.kernel.tally import meter_student, occupy, set_meter
+from costmodel.kernel.teachers.engine_fleet import begin_engines
 from costmodel.kernel.teachers.teacher import advance
 
 INF = np.inf
@@ -52,9 +52,8 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
     p, x = told.record[0], stats.state
     fleet, places, on = int(p["max_replicas"]), int(p["pending_limit"]), int(p["fleet"])
     continuous = p["teacher_kind"] == CONTINUOUS
-    engines = np.zeros(int(p["engines"]) if continuous else 1, ENGINE)
+    engines = np.zeros(int(p["engines_most"]) if continuous else 1, ENGINE)
     order = np.zeros((len(engines), int(p["max_running"]) + 1 if continuous else 1), EVENT)
-    engines["first"], engines["soonest"], engines["free"] = -1, INF, p["kv_blocks"]
     engines["order"] = order.ctypes.data + np.arange(len(engines)) * order.strides[0]
     calls = np.zeros(places, CALL)
     calls["next"] = np.r_[1:places, -1]
@@ -67,7 +66,7 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         "tables": told.tables, "rng": streams(seed), "queue": queue,
         "batch": np.zeros((fleet, int(p["max_batch"])), REQUEST), "replicas": replicas,
         "done": np.zeros(fleet + 1, EVENT), "calls": calls,
-        "events": np.zeros(2 * places + len(engines) + 1, EVENT), "engines": engines,
+        "events": np.zeros(8 * places + 4 * len(engines), EVENT), "engines": engines,
         "rows": stats.rows, "latency": stats.latency, "stages": stats.stages,
         "sent": np.zeros(WINDOW, SENT), "wanted": np.zeros(WANTED_MOST, WANTED),
         "recent": np.zeros(RECENT_MOST, WANTED), "log": stats.log,
@@ -76,11 +75,14 @@ def run(told: Told, seed: int, stats: Stats, progress: Ints) -> None:
         x[name] = array.ctypes.data
     x["last_row"], x["queue_mask"], x["places"] = len(stats.rows) - 1, len(queue) - 1, places
     x["idle"] = x["on"] = on
-    x["first"] = x["shadow_first"] = -1
+    x["first"] = x["shadow_first"] = x["ended_first"] = -1
+    x["reminders_most"] = 6 * places
     x["slots"], x["retries"], x["log_n"] = p["slots"], p["retry_reserve"], len(stats.log)
     x["budget_left"], x["calls_left"], x["tokens_left"] = (
         p["budget_burst"], p["calls_burst"], p["tokens_burst"],
     )  # fmt: skip
+    x["usd_left"], x["audit_usd_left"] = p["usd_burst"], p["audit_usd_burst"]
+    x["rented"] = 0 if continuous else p["slots"]
     _loop(told.record, x, progress)
     if x[0]["past"]:
         raise RuntimeError(f"{x[0]['past']} events were scheduled before their cause")
@@ -103,7 +105,7 @@ def _leave_behind(t: float, p: Any, x: Any) -> None:
     if x.shadow_first >= 0:
         oldest = min(oldest, call_at(x.calls, x.shadow_first).offered)
     if p.teacher_kind == CONTINUOUS:
-        for e in range(p.engines):
+        for e in range(p.engines_most):
             engine = engine_at(x.engines, e)
             if engine.queued > 0:
                 oldest = min(oldest, call_at(x.calls, engine.first).offered)
@@ -111,29 +113,49 @@ def _leave_behind(t: float, p: Any, x: Any) -> None:
     past = t - x.filled_at
     x.refill_s = max(
         _refill_s(x.budget_left, p.budget_burst, p.budget_per_s, t - x.budget_at),
+        _refill_s(x.usd_left, p.usd_burst, p.usd_per_s, t - x.usd_at),
+        _refill_s(x.audit_usd_left, p.audit_usd_burst, p.audit_usd_per_s, t - x.audit_usd_at),
         _refill_s(x.calls_left, p.calls_burst, p.calls_per_s, past),
         _refill_s(x.tokens_left, p.tokens_burst, p.tokens_per_s, past),
     )
 
 
+@compiled
+def _begin_machines(p: Any, x: Any) -> None:
+    begin_replicas(p.start_s, p, x)
+    if p.teacher_kind == CONTINUOUS:
+        begin_engines(p.start_s, p, x)
+
+
+@compiled
+def _look_after(t: float, check: float, arrival: float, p: Any, x: Any) -> float:
+    """Replicas go or are back, or their number is looked at; return when it is the next time."""
+    if x.next_change <= check:
+        change_replicas(t, p, x)
+        return check
+    rescale(t, p, x)
+    return t + p.check_s if arrival < INF else INF
+
+
 def _keep_loop(sources: int) -> Any:
     @kept
     def loop(told: Any, state: Any, progress: Ints) -> None:
-        """Take the earliest of: an arrival, a batch's end, an autoscaler's check."""
+        """Take the earliest: an arrival, a batch's end, an autoscaler's check, a machine's end."""
         p, x = told[0], state[0]
         if sources:
             begin(p, x)
         set_meter(x.student_meter, p.start_s, p, x)
         set_meter(x.teacher_meter, p.start_s, p, x)
+        _begin_machines(p, x)
         arrival = next_arrival(p, x)
         check = p.start_s + p.check_s
         seen = 0
-        while arrival < INF or x.working > 0:
+        while arrival < INF or x.working > 0 or x.queued > 0:
             end = event_at(x.done, 0).at if x.working > 0 else INF
-            if check <= arrival and check <= end:
-                t = check
-                rescale(t, p, x)
-                check = t + p.check_s if arrival < INF else INF
+            soon = min(check, x.next_change)
+            if soon <= arrival and soon <= end:
+                t = soon
+                check = _look_after(t, check, arrival, p, x)
             elif arrival <= end:
                 t = arrival
                 arrive(t, p, x)
@@ -156,6 +178,7 @@ def _keep_loop(sources: int) -> Any:
                 start_batch(t, p, x)
         meter_student(p.until_s, p, x)
         advance(INF, p, x)
+        occupy(p.until_s, 0, p, x)
         progress[0] = seen
 
     return loop

@@ -14,7 +14,6 @@ from costmodel.kernel.chance import noise, quantile_at, table, uniform
 from costmodel.kernel.compiled import inlined, record_of
 from costmodel.kernel.decision import KEEP, OUT_OF_BUDGET, decide
 from costmodel.kernel.events import schedule
-from costmodel.kernel.guard import within_budget
 from costmodel.kernel.layout import (
     R_AUDIT,
     R_MIX,
@@ -36,7 +35,7 @@ from costmodel.kernel.tally import (
     row_at,
     row_of,
 )
-from costmodel.kernel.teachers.teacher import ask, audit
+from costmodel.kernel.teachers.teacher import affords, ask, audit
 
 INF = np.inf
 request_at = record_of(REQUEST)
@@ -153,8 +152,8 @@ def end_batch(t: float, replica: int, p: Any, x: Any) -> None:
         r.wanted_tokens += int(request.tokens)
         r.student_failed += bare
         request.doubt = 1.0 if failed else 1.0 - confidence
-        affords = p.budget_per_s == INF or within_budget(t, request.doubt, p, x)
-        if decide(failed, confidence, p.threshold, affords) == OUT_OF_BUDGET:
+        affords_it = affords(t, request.doubt, p, x)
+        if decide(failed, confidence, p.threshold, affords_it) == OUT_OF_BUDGET:
             turn_away(request, t, NO_BUDGET, wrong, bare, p, x)
         else:
             ask(t, request, wrong, bare, p, x)

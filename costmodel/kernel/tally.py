@@ -131,7 +131,9 @@ def occupy(t: float, change: int, p: Any, x: Any) -> None:
     end = min(t, p.until_s)
     while x.teacher_meter.at < end:
         r = row_at(x.rows, x.teacher_meter.row)
-        r.teacher_busy_s += x.busy * _tick(x.teacher_meter, end, p, x)
+        seconds = _tick(x.teacher_meter, end, p, x)
+        r.teacher_busy_s += x.busy * seconds
+        r.teacher_paid_s += x.rented * seconds
     x.busy += change
 
 

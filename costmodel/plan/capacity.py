@@ -70,7 +70,7 @@ class Plan:
     def spare(self) -> Scenario:
         """N + 1: the fleet still meets the goal when one machine of either kind is away."""
         hosted = self.scenario.teacher.kind == "hosted"
-        more = {"teacher.replicas": self.teacher_units + 1} if hosted else {}
+        more = teacher_of_size(self.scenario, self.teacher_units + 1) if hosted else {}
         return vary(self.scenario, {"student.replicas": self.replicas + 1, **more})
 
 
@@ -81,6 +81,15 @@ def fleet_usd(runs: Sequence[Result]) -> float | None:
         return None
     prices = prices_of(scenario)
     return float(mean_bill([month_bill(run, prices) for run in runs]).cascade)
+
+
+def teacher_of_size(scenario: Scenario, units: int) -> dict[str, int]:
+    """What makes a teacher of so many units: slots of an API, or replicas and slots for them."""
+    teacher = scenario.teacher
+    if teacher.kind == "api":
+        return {"teacher.max_concurrency": units}
+    slots = max(teacher.max_concurrency, units * teacher.max_running)
+    return {"teacher.replicas": units, "teacher.max_concurrency": slots}
 
 
 def smallest_fleet(
@@ -95,10 +104,9 @@ def smallest_fleet(
         BadGoal: even the largest fleet does not meet it; says what is in the way.
     """
     fixed = vary(scenario, {"student.autoscaling": None})
-    unit = "teacher.max_concurrency" if scenario.teacher.kind == "api" else "teacher.replicas"
 
     def runs(replicas: int, units: int) -> tuple[Result, ...]:
-        place = vary(fixed, {"student.replicas": replicas, unit: units})
+        place = vary(fixed, {"student.replicas": replicas, **teacher_of_size(fixed, units)})
         return simulate_many(place, seeds, workers=workers).results
 
     ample = _doubled(lambda n: goal.met(runs(n, n)), MOST)

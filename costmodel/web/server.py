@@ -7,7 +7,6 @@ small one on loopback. Nothing is stored: the address holds the answer's inputs 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from costmodel.bill.feasibility import (
     feasible_deployment,
     feasible_run,
 )
-from costmodel.bill.teacher_load import budget_per_s
 from costmodel.bill.verdict import Verdict
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.inputs.deployment import Deployment
@@ -270,10 +268,14 @@ def scenario_of(deployment: Deployment) -> Scenario:
         "audit_rate": deployment.audit_rate,
         "on_failure": deployment.teacher.on_failure,
     }
-    budget = budget_per_s(deployment, projection)
-    if math.isfinite(budget):
-        # The router's bucket holds what comes in during a minute; none at all admits nothing.
-        policy |= {"budget_per_s": max(budget, NOTHING)}
+    terms = deployment.teacher
+    for name, limit in (
+        ("budget_per_s", terms.max_requests_per_second),
+        ("budget_usd_per_hour", terms.max_usd_per_hour),
+    ):
+        if limit is not None:
+            # The router's bucket holds what comes in during a minute; none at all admits nothing.
+            policy[name] = max(float(limit), NOTHING)
     return Scenario.model_validate(
         {
             "name": deployment.name,

@@ -87,7 +87,8 @@ quality: {kept_disagreement: 0.02, unsure_disagreement: 0.4}
 policy: {escalation_rate: 1, audit_rate: 0, deadline_s: 100000}
 teacher: {kind: hosted, replicas: 1, step_s: 0.0075, step_per_request_s: 0.00003,
           step_per_context_token_s: 5.0e-8, step_per_prefill_token_s: 3.2e-5, kv_tokens: 400000,
-          max_running: 256, prompt_tokens: 0, output_tokens: {mean: 200}, timeout_s: 100000,
+          max_running: 256, asking: null,
+          prompt_tokens: 0, output_tokens: {mean: 200}, timeout_s: 100000,
           price: {machine: "aws:g6.xlarge", requests_per_second: 20}}
 """
 

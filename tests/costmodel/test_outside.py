@@ -39,6 +39,7 @@ DISTSERVE = HostedTeacher(
     step_per_prefill_token_s=0.000140509,
     prompt_tokens=0,
     timeout_s=1e6,
+    asking=None,
 )
 
 

@@ -12,18 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from costmodel.kernel.calls import LATE, OK, bill, call_at, expire, left, waited
+from costmodel.kernel.calls import OK, bill, call_at, engine_at, free_place, waited
 from costmodel.kernel.chance import noise
-from costmodel.kernel.compiled import compiled, record_of
+from costmodel.kernel.compiled import compiled
 from costmodel.kernel.events import event_at, schedule
-from costmodel.kernel.layout import ENGINE, R_TEACHER, T_FIRST, T_GAP
+from costmodel.kernel.layout import R_TEACHER, T_FIRST, T_GAP, UP
 from costmodel.kernel.tally import count_stage, occupy, row_at
-
-INF = np.inf
-engine_at = record_of(ENGINE)
-
 
 # --- blocks ----------------------------------------------------------------------------------
 
@@ -70,20 +64,31 @@ def _preempt_last(engine: Any, x: Any) -> None:
 
 
 @compiled
-def _abort(engine: Any, t: float, p: Any, x: Any) -> None:
-    """Stop computing for callers that left; what was computed for them is billed."""
-    stay, engine.soonest = 0, INF
+def _release(engine: Any, slot: int, x: Any) -> None:
+    """An engine is done with a call."""
+    call = call_at(x.calls, slot)
+    call.engine = 0
+    if call.dropped == 1:
+        engine.dropped -= 1
+    else:
+        engine.load -= 1
+    if call.done == 1:
+        free_place(slot, x)
+
+
+@compiled
+def _abort(engine: Any, x: Any) -> None:
+    """Stop computing for callers that left."""
+    stay = 0
     for k in range(engine.running):
         slot = event_at(engine.order, k).who
         call = call_at(x.calls, slot)
-        if call.deadline > t:
-            engine.soonest = min(engine.soonest, call.deadline)
+        if call.dropped == 0:
             event_at(engine.order, stay).who = slot
             stay += 1
         else:
             _give_back(engine, call)
-            bill(call, call.generated, False, True, x)
-            left(slot, call.deadline, t, LATE, p, x)
+            _release(engine, slot, x)
     engine.running = stay
 
 
@@ -142,17 +147,13 @@ def _admit(engine: Any, t: float, p: Any, x: Any) -> None:
     while engine.queued > 0 and engine.running < p.max_running and engine.budget > 0:
         slot = engine.first
         call = call_at(x.calls, slot)
-        if call.deadline <= t and call.started == 0:
-            expire(_drop_first(engine, x), t, p, x)
-        elif call.deadline <= t and p.abort == 1:
-            bill(call, call.generated, False, True, x)
-            left(_drop_first(engine, x), call.deadline, t, LATE, p, x)
+        if call.dropped == 1 and (p.abort == 1 or call.started == 0):
+            _release(engine, _drop_first(engine, x), x)
         elif _start_prompt(engine, call, p, x):
             _drop_first(engine, x)
             if call.started == 0:
                 waited(call, t, x)
             call.started = 1
-            engine.soonest = min(engine.soonest, call.deadline)
             event_at(engine.order, engine.running).who = slot
             engine.running += 1
         else:
@@ -163,8 +164,8 @@ def _admit(engine: Any, t: float, p: Any, x: Any) -> None:
 def _step(e: int, t: float, p: Any, x: Any) -> None:
     """Begin one engine step."""
     engine = engine_at(x.engines, e)
-    if p.abort == 1 and engine.soonest <= t:
-        _abort(engine, t, p, x)
+    if p.abort == 1 and engine.dropped > 0:
+        _abort(engine, x)
     engine.budget, engine.prefill, engine.decoding, engine.context = p.step_tokens, 0, 0, 0
     if _go_on(engine, p, x):
         _admit(engine, t, p, x)
@@ -182,7 +183,9 @@ def _step(e: int, t: float, p: Any, x: Any) -> None:
             + p.step_per_context_s * engine.context
             + p.step_per_prefill_s * engine.prefill
         )
-        x.pending = schedule(x, x.events, x.pending, t, t + seconds, x.places + e)
+        x.pending = schedule(
+            x, x.events, x.pending, t, t + seconds, 3 * x.places + e + (engine.turn << 32)
+        )
 
 
 @compiled
@@ -191,14 +194,14 @@ def _write_token(engine: Any, call: Any, t: float, p: Any, x: Any) -> None:
     call.generated += 1
     if call.generated == 1:
         call.first_token = t
-        if t <= call.deadline:
+        if call.dropped == 0:
             row_at(x.rows, call.row).in_first_token_s += t - call.offered
             count_stage(x, call.row, T_FIRST, t - call.offered)
         if engine.warm == 0 and p.prefix_tokens > 0 and call.read > p.prefix_tokens:
             engine.warm = 1
             call.shared = p.prefix_tokens // p.block_tokens
             call.blocks -= call.shared
-    elif t <= call.deadline:
+    elif call.dropped == 0:
         row_at(x.rows, call.row).in_token_gap_s += t - call.last_token
         count_stage(x, call.row, T_GAP, t - call.last_token)
     call.last_token = t
@@ -220,31 +223,50 @@ def step_end(e: int, t: float, p: Any, x: Any) -> None:
             stay += 1
             continue
         _give_back(engine, call)
-        late = t > call.deadline
-        bill(call, call.written, False, late, x)
-        if late:
-            left(slot, call.deadline, t, LATE, p, x)
-        else:
-            left(slot, t, t, OK, p, x)
+        _release(engine, slot, x)
+        if call.dropped == 0:
+            payer = call if call.parent < 0 else call_at(x.calls, call.parent)
+            bill(payer, call.written, False, False, x)
+            end_later(slot, OK, x)
     engine.running = stay
     _step(e, t, p, x)
 
 
 @compiled
-def join(slot: int, t: float, p: Any, x: Any) -> None:
-    """Queue at the engine with the fewest requests, as a least-loaded balancer would."""
-    best, fewest = 0, -1
-    for e in range(p.engines):
+def end_later(slot: int, status: int, x: Any) -> None:
+    """Note how an attempt ended, for the router to hear once the engine has gone on."""
+    call = call_at(x.calls, slot)
+    call.status, call.next = status, -1
+    if x.ended_first < 0:
+        x.ended_first = slot
+    else:
+        call_at(x.calls, x.ended_last).next = slot
+    x.ended_last = slot
+
+
+@compiled
+def join(slot: int, t: float, p: Any, x: Any) -> bool:
+    """Queue at the engine with the fewest requests, as a least-loaded balancer would.
+
+    Returns:
+        Whether there was an engine.
+    """
+    best, fewest = -1, 0
+    for e in range(p.engines_most):
         engine = engine_at(x.engines, e)
-        there = engine.running + engine.queued
-        if fewest < 0 or there < fewest:
-            best, fewest = e, there
-    engine = engine_at(x.engines, best)
+        if engine.state == UP and (best < 0 or engine.load < fewest):
+            best, fewest = e, engine.load
+    if best < 0:
+        return False
+    engine, call = engine_at(x.engines, best), call_at(x.calls, slot)
+    call.engine, call.next = best + 1, -1
     if engine.queued == 0:
         engine.first = slot
     else:
         call_at(x.calls, engine.last).next = slot
     engine.last = slot
     engine.queued += 1
+    engine.load += 1
     if engine.stepping == 0:
         _step(best, t, p, x)
+    return True

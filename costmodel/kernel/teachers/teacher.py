@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from costmodel.kernel.calls import CLOSED, NO_SLOT, NO_TIME, OK, TOO_LONG, call_at, turn_away
+import numpy as np
+
+from costmodel.kernel.calls import (
+    CLOSED,
+    GONE,
+    NO_SLOT,
+    NO_TIME,
+    OK,
+    TOO_LONG,
+    call_at,
+    free_place,
+    take_place,
+    turn_away,
+)
 from costmodel.kernel.compiled import compiled
 from costmodel.kernel.events import event_at, pop
-from costmodel.kernel.guard import is_closed, limit
-from costmodel.kernel.layout import CONTINUOUS, SLOTS
+from costmodel.kernel.guard import is_closed, limit, pays_audit, within_budget
+from costmodel.kernel.layout import CONTINUOUS
 from costmodel.kernel.tally import row_at, there
-from costmodel.kernel.teachers.api_teacher import (
+from costmodel.kernel.teachers.engine_fleet import change_engine, rescale_engines
+from costmodel.kernel.teachers.hosted_teacher import blocks_of, step_end
+from costmodel.kernel.teachers.reminders import LOW, is_due
+from costmodel.kernel.teachers.slots import (
+    attempt_ended,
     begin_call,
     give_up,
     hedge_event,
+    late_event,
     slot_event,
     wait_for_slot,
 )
-from costmodel.kernel.teachers.hosted_teacher import blocks_of, join, step_end
+
+INF = np.inf
 
 
 @compiled
@@ -28,10 +47,46 @@ def advance(until: float, p: Any, x: Any) -> None:
         x.pending = pop(x.events, x.pending)
         if who < x.places:
             slot_event(who, t, p, x)
-        elif p.teacher_kind == SLOTS:
-            hedge_event(who - x.places, t, p, x)
-        else:
-            step_end(who - x.places, t, p, x)
+        elif is_due(who, p, x):
+            _happen(who & LOW, t, p, x)
+
+
+@compiled
+def _happen(what: int, t: float, p: Any, x: Any) -> None:
+    """A call is slow or late, or an engine has finished a step."""
+    if what < 2 * x.places:
+        hedge_event(what - x.places, t, p, x)
+    elif what < 3 * x.places:
+        late_event(what - 2 * x.places, t, p, x)
+    else:
+        _machines(what - 3 * x.places, t, p, x)
+        while x.ended_first >= 0:
+            slot = x.ended_first
+            x.ended_first = call_at(x.calls, slot).next
+            if call_at(x.calls, slot).status == GONE:
+                free_place(slot, x)
+            else:
+                attempt_ended(slot, t, p, x)
+
+
+@compiled
+def _machines(what: int, t: float, p: Any, x: Any) -> None:
+    """An engine has finished a step, comes or goes, or their number is looked at."""
+    if what < p.engines_most:
+        step_end(what, t, p, x)
+    elif what < 2 * p.engines_most:
+        change_engine(what - p.engines_most, t, p, x)
+    else:
+        rescale_engines(t, p, x)
+
+
+@compiled
+def affords(t: float, value: float, p: Any, x: Any) -> bool:
+    """Whether the budgets pay for one more call, once all that has ended by now is booked."""
+    if p.budget_per_s == INF and p.usd_per_s == INF:
+        return True
+    advance(t, p, x)
+    return within_budget(t, value, p, x)
 
 
 @compiled
@@ -53,7 +108,12 @@ def ask(t: float, request: Any, wrong: int, bare: int, p: Any, x: Any) -> None:
 @compiled
 def audit(t: float, request: Any, p: Any, x: Any) -> None:
     """Ask about an answer that went out: a few at a time, behind everybody else."""
-    if x.auditing >= p.audits_most or _offer(t, request, t + p.teacher_timeout_s, 1, p, x) != OK:
+    paid = affords(t, 0.0, p, x) and pays_audit(t, p, x)
+    if (
+        not paid
+        or x.auditing >= p.audits_most
+        or _offer(t, request, t + p.teacher_timeout_s, 1, p, x) != OK
+    ):
         row_at(x.rows, request.row).audits_lost += 1
         return
     x.auditing += 1
@@ -64,16 +124,15 @@ def audit(t: float, request: Any, p: Any, x: Any) -> None:
 def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any) -> int:
     """Make a call of a request (`x.offered`), if one may be made and may wait."""
     advance(t, p, x)
-    if p.teacher_kind == SLOTS:
-        if is_closed(t, x):
-            return CLOSED
-        if p.few_wait == 1:
-            give_up(t, p, x)
-            if x.busy >= limit(x) and x.waiting + x.shadows >= limit(x):
-                return NO_SLOT
-    slot = x.free
-    if slot < 0:
+    if is_closed(t, x):
+        return CLOSED
+    if p.few_wait == 1:
+        give_up(t, p, x)
+        if x.taken >= limit(x) and x.waiting + x.shadows >= limit(x):
+            return NO_SLOT
+    if x.free < 0:
         return NO_SLOT
+    slot = x.free
     call = call_at(x.calls, slot)
     call.arrived, call.offered, call.deadline = request.arrived, t, deadline
     call.read = int(p.prompt_tokens + p.token_ratio * request.tokens + 0.5)
@@ -81,12 +140,9 @@ def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any)
     call.written = max(least, int(request.output + 0.5))
     if p.teacher_kind == CONTINUOUS and blocks_of(call.read + call.written - 1, p) > p.kv_blocks:
         return TOO_LONG
-    x.free = call.next
-    call.computed = call.generated = call.blocks = call.shared = call.started = call.chunk = 0
-    call.doubt, call.first_token = request.doubt, 0.0
-    call.child, call.parent, call.hedged, call.stranded = -1, -1, 0, 0
-    call.tries, call.next, call.billed_read, call.billed_written = 0, -1, 0, 0
-    call.audit, call.wrong, call.bare, call.row = shadow, 0, 0, request.row
+    take_place(x)
+    call.doubt, call.audit, call.wrong, call.bare = request.doubt, shadow, 0, 0
+    call.row = request.row
     x.offered = slot
     return OK
 
@@ -95,9 +151,7 @@ def _offer(t: float, request: Any, deadline: float, shadow: int, p: Any, x: Any)
 def _enter(slot: int, t: float, p: Any, x: Any) -> None:
     """A call begins, or waits."""
     there(t, 1, x)
-    if p.teacher_kind == CONTINUOUS:
-        join(slot, t, p, x)
-    elif x.busy < limit(x):
+    if x.taken < limit(x):
         begin_call(slot, t, p, x)
     else:
         wait_for_slot(slot, x)

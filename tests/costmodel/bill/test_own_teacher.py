@@ -142,7 +142,8 @@ def test_one_replica_carries_what_its_steps_carry(changes):
     teacher = {
         "kind": "hosted", "step_s": 0.012, "step_per_request_s": 0.0001, "timeout_s": 1e6,
         "step_per_prefill_token_s": 0.00003, "prompt_tokens": 260, "output_tokens": {"mean": 4},
-        "max_running": 64, "price": {"usd_per_hour": 1, "requests_per_second": 1}, **changes,
+        "max_running": 64, "asking": None,
+        "price": {"usd_per_hour": 1, "requests_per_second": 1}, **changes,
         "pending_limit": 200,  # full all the time, and little left to drain after the horizon
     }  # fmt: skip
     scenario = Scenario.model_validate(
@@ -183,7 +184,7 @@ def test_the_baseline_is_priced_by_the_engine_that_is_simulated():
 def test_closed_form_and_simulation_rent_the_same_machines(per_second, pays):
     """The two bills agree, and an escalation is no longer free: more of them need more machines."""
     teacher = {
-        "kind": "hosted", "replicas": 2, "prompt_tokens": 20.0, "step_s": 0.001,
+        "kind": "hosted", "replicas": 2, "prompt_tokens": 20.0, "step_s": 0.001, "asking": None,
         "price": {"usd_per_hour": 4, "requests_per_second": 40},
     }  # fmt: skip
     scenario = Scenario.model_validate(

@@ -136,7 +136,7 @@ def scenario(mean=800.0, per_second=3.0, seconds=400, **teacher):
     fields = {
         "step_s": 0.02, "step_per_request_s": 0.0002, "step_per_context_token_s": 1e-7,
         "step_per_prefill_token_s": 5e-5, "output_tokens": Lengths(mean=60, cv=1.0),
-        "prompt_tokens": 0, "timeout_s": 1e6, "kv_tokens": 200_000,
+        "prompt_tokens": 0, "timeout_s": 1e6, "kv_tokens": 200_000, "asking": None,
     }  # fmt: skip
     return Scenario(
         name="engine",

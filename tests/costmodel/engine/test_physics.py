@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from costmodel.engine.run import simulate
 from costmodel.inputs.asking import Asking
-from costmodel.inputs.fleet import Autoscaling, Noise, StudentFleet
+from costmodel.inputs.fleet import Autoscaling, Interruptions, Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Drift, HostedTeacher, Policy, Quality, Scenario
 from costmodel.inputs.workload import DAY_S, Bursts, Lengths, Workload
+from costmodel.money.pricing import PriceSpec
 
 REASONS = (
     "escalation_budget", "teacher_deadline", "teacher_busy", "teacher_throttled",
@@ -34,6 +35,7 @@ NOISES = st.one_of(
 )
 LENGTHS = st.builds(Lengths, mean=st.floats(1, 300), cv=st.sampled_from([0.0, 0.8, 3.0]))
 BURSTS = st.none() | st.just(Bursts(factor=4, share=0.1, mean_s=20))
+INTERRUPTIONS = st.none() | st.just(Interruptions(hours_between=0.01, back_after_s=20))
 STUDENTS = st.builds(
     StudentFleet,
     fixed_s=seconds(-4, 0.7),
@@ -44,18 +46,21 @@ STUDENTS = st.builds(
     max_batch=st.sampled_from([1, 4, 64]),
     queue_limit=st.sampled_from([1, 8, 4096]),
     failure_rate=st.sampled_from([0.0, 0.1]),
+    interruptions=INTERRUPTIONS,
 )
 POLICIES = st.builds(
     Policy,
     escalation_rate=st.sampled_from([0.0, 0.1, 1.0]),
     audit_rate=st.sampled_from([0.0, 0.2]),
     budget_per_s=st.sampled_from([None, 1.0]),
+    budget_usd_per_hour=st.sampled_from([None, 0.5]),
     deadline_s=seconds(-1, 2),
     on_failure=st.sampled_from(["student", "error"]),
 )
 COMMON = {
     "output_tokens": LENGTHS, "timeout_s": seconds(-1, 2), "noise": NOISES,
     "pending_limit": st.sampled_from([1, 50, 65_536]),
+    "price": st.just(PriceSpec(usd_per_mtok_input=1, usd_per_mtok_output=2)),
 }  # fmt: skip
 APIS = st.builds(
     ApiTeacher,
@@ -76,6 +81,10 @@ HOSTED = st.builds(
     kv_tokens=st.sampled_from([3_000.0, 400_000.0]),
     step_s=seconds(-3, 0),
     abort_on_leave=st.booleans(),
+    asking=st.sampled_from([None, Asking(), Asking(hedge=True)]),
+    max_concurrency=st.sampled_from([1, 8, 64]),
+    interruptions=INTERRUPTIONS,
+    autoscaling=st.none() | st.just(Autoscaling(max_replicas=3, check_s=5, start_delay_s=20)),
     **COMMON,
 )
 SCENARIOS = st.builds(
@@ -108,7 +117,7 @@ def test_any_scenario_obeys_physics(scenario, seed):
         assert 0 <= window.teacher_busy_s <= units * window.seconds * (1 + 1e-9)
     paid = sum(window.student_paid_s for window in run.timeline)
     assert paid == pytest.approx(run.student_paid_s)
-    if scenario.student.autoscaling is None:
+    if scenario.student.autoscaling is None and scenario.student.interruptions is None:
         assert paid == pytest.approx(scenario.student.replicas * run.seconds)
     for figures in (*run.stages.values(), *run.routes.values()):
         assert 0 <= figures.p50_s <= figures.p90_s <= figures.p99_s <= figures.p999_s
@@ -117,8 +126,8 @@ def test_any_scenario_obeys_physics(scenario, seed):
     assert outcomes == counts["requests"]
     assert counts["wanted_teacher"] == counts["teacher"] + sum(counts[why] for why in REASONS)
     sent = counts["wanted_teacher"] - sum(counts[why] for why in NOT_SENT)
-    tries = 1 if scenario.teacher.kind == "hosted" else scenario.teacher.max_attempts
-    if scenario.teacher.kind == "api" and scenario.teacher.asking == Asking(hedge=True):
+    tries = scenario.teacher.max_attempts
+    if scenario.teacher.asking == Asking(hedge=True):
         tries = 2
     assert counts["teacher_calls"] <= tries * sent
     assert counts["audit_calls"] <= tries * counts["audits"]
@@ -183,7 +192,7 @@ def overloaded_engine(abort):
         student=StudentFleet(fixed_s=0, per_token_s=0),
         teacher=HostedTeacher(
             max_running=8, step_s=0.014, step_per_request_s=0, output_tokens=Lengths(mean=50),
-            timeout_s=1, abort_on_leave=abort,
+            timeout_s=1, abort_on_leave=abort, asking=None,
         ),
     )  # fmt: skip
 

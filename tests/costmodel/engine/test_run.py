@@ -316,7 +316,11 @@ def test_hosted_teacher_batches_and_respects_its_cache():
     same = Workload(per_second=20, tokens=Lengths(mean=40))
     for tokens in (112.0, 1e6):
         teacher = HostedTeacher(
-            kv_tokens=tokens, step_s=0.01, output_tokens=Lengths(mean=4), timeout_s=1e6
+            kv_tokens=tokens,
+            step_s=0.01,
+            output_tokens=Lengths(mean=4),
+            timeout_s=1e6,
+            asking=None,
         )
         run = simulate(scenario(workload=same, policy=policy, teacher=teacher), 1)
         assert run.counts["teacher"] == run.counts["requests"]
