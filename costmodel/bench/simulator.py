@@ -20,8 +20,9 @@ from typing import Any
 
 import click
 
+from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise, StudentFleet
-from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
+from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import BUSINESS_DAY, Lengths, Workload
 
 DAY_S = 86_400.0
@@ -30,25 +31,36 @@ ARRIVAL = 1000.0
 PEERS = ("simpy_cascade", "ciw_cascade", "fleet_sim_pool")
 PEER_TIMEOUT_S = 120.0
 LOADS = (0.9, 2.0, 50.0, 100.0)
+PRICE = {"usd_per_mtok_input": 0.15, "usd_per_mtok_output": 0.6}
 
 
-def cascade(requests: int) -> Scenario:
-    """Full cascade at 1,000 requests a second: batching student, 8 % escalation, audits, an API."""
+KINDS = ("api", "hosted")
+
+
+def cascade(requests: int, kind: str = "api") -> Scenario:
+    """Full cascade at 1,000 requests a second, with all that the router does.
+
+    A batching student, 8 % escalation, audits, the guard with hedging, budgets in calls and in
+    dollars, and an API or engines of one's own.
+    """
+    asked = {"max_concurrency": 64, "asking": Asking(hedge=True), "price": PRICE}
+    api = ApiTeacher(latency_s=0.5, noise=Noise(kind="lognormal", cv=0.5), **asked)
+    engines = HostedTeacher(replicas=2, step_s=0.012, output_tokens=Lengths(mean=4), **asked)
     return Scenario(
         name="bench",
         workload=Workload(per_second=ARRIVAL, tokens=Lengths(mean=40, cv=0.8)),
         days=requests / ARRIVAL / DAY_S,
         student=StudentFleet(fixed_s=0.0003, per_token_s=0.000002, replicas=2),
-        policy=Policy(escalation_rate=0.08, audit_rate=0.01),
-        teacher=ApiTeacher(
-            latency_s=0.5, noise=Noise(kind="lognormal", cv=0.5), max_concurrency=64
+        policy=Policy(
+            escalation_rate=0.08, audit_rate=0.01, budget_per_s=75.0, budget_usd_per_hour=60.0
         ),
+        teacher=api if kind == "api" else engines,
     )
 
 
-def month() -> Scenario:
+def month(kind: str = "api") -> Scenario:
     """300 million requests: 10 million a day for 30 days of office hours."""
-    base = cascade(1)
+    base = cascade(1, kind)
     return base.model_copy(
         update={
             "name": "month",
@@ -70,12 +82,12 @@ class Speed:
     """Per second that the core really gave to the run; equal to `wall` on a quiet machine."""
 
 
-def measure_speed(requests: int, runs: int) -> Speed:
+def measure_speed(requests: int, runs: int, kind: str = "api") -> Speed:
     """Run the cascade several times in this thread, after one run that compiles."""
     from costmodel.engine.run import simulate
 
-    scenario = cascade(requests)
-    simulate(cascade(10_000))
+    scenario = cascade(requests, kind)
+    simulate(cascade(10_000, kind))
     wall, cpu = [], []
     for seed in range(runs):
         result = simulate(scenario, seed)
@@ -84,24 +96,25 @@ def measure_speed(requests: int, runs: int) -> Speed:
     return Speed(requests, tuple(wall), tuple(cpu))
 
 
-def measure_month(workers: int) -> dict[str, float]:
+def measure_month(workers: int, kind: str = "api") -> dict[str, float]:
     """Simulate the month in a fresh process; seconds from call to result, and peak megabytes."""
-    code = f"from costmodel.bench.simulator import run_month; run_month({workers})"
+    code = f"from costmodel.bench.simulator import run_month; run_month({workers}, {kind!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     told: dict[str, float] = json.loads(done.stdout)
     return told
 
 
-def run_month(workers: int) -> None:
+def run_month(workers: int, kind: str) -> None:
     """Body of the fresh process: prints JSON."""
     from costmodel.engine.run import simulate
 
-    simulate(cascade(1000))
+    simulate(cascade(1000, kind))
     begun = time.perf_counter()
-    result = simulate(month(), 1, workers=workers)
+    result = simulate(month(kind), 1, workers=workers)
     seconds = time.perf_counter() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = {"seconds": seconds, "peak_mb": peak, "requests": result.counts["requests"]}
+    told["in_one_piece"] = len(result.warnings)
     sys.stdout.write(json.dumps(told | {"cpu_seconds": result.cpu_s}))
 
 
@@ -225,6 +238,7 @@ def simulator(
     notes = Console(stderr=True)
     with notes.status("Compiling and simulating the cascade"):
         speed = measure_speed(requests, runs)
+        own = measure_speed(requests, runs, "hosted")
     python = peers / "bin" / "python"
     found, overload = {}, []
     if python.exists():
@@ -235,6 +249,8 @@ def simulator(
         "requests_per_s": statistics.median(speed.wall),
         "requests_per_s_spread": _spread(speed.wall),
         "requests_per_cpu_s": _spread(speed.cpu),
+        "hosted_requests_per_s": _spread(own.wall),
+        "hosted_requests_per_cpu_s": _spread(own.cpu),
         "runs": runs,
         "requests": requests,
         "peers": found,
@@ -252,7 +268,10 @@ def simulator(
     if with_month:
         with notes.status(f"Simulating {MONTH_REQUESTS:,} requests on {workers} cores"):
             measured = measure_month(workers)
+            hosted = measure_month(workers, "hosted")
         told |= {
+            "hosted_month_s": hosted["seconds"],
+            "month_in_one_piece": bool(measured["in_one_piece"]),
             "month_s": measured["seconds"],
             "month_requests": measured["requests"],
             "month_cpu_s": measured["cpu_seconds"],
@@ -264,10 +283,13 @@ def simulator(
 
 def _words(told: dict[str, Any]) -> str:
     per_s, spread = told["requests_per_s"], told["requests_per_s_spread"]
+    own, cores = (told[f"hosted_requests_per_{kind}"]["median"] for kind in ("s", "cpu_s"))
     lines = [
         f"{per_s / 1e6:.2f} M requests/s on one core "
         f"({spread['least'] / 1e6:.2f} to {spread['most'] / 1e6:.2f} M in {told['runs']} runs; "
-        f"{told['requests_per_cpu_s']['median'] / 1e6:.2f} M per second of the core's own time)"
+        f"{told['requests_per_cpu_s']['median'] / 1e6:.2f} M per second of the core's own time)",
+        f"with engines of one's own {own / 1e6:.2f} M requests/s ({cores / 1e6:.2f} M per second "
+        "of the core's own time)",
     ]
     for name, peer in told["peers"].items():
         lines.append(
@@ -284,6 +306,7 @@ def _words(told: dict[str, Any]) -> str:
     if "month_s" in told:
         lines.append(
             f"a month of {told['month_requests']:,} requests in {told['month_s']:.0f} s on "
-            f"{told['workers']} cores, {told['peak_mb']:.0f} MB"
+            f"{told['workers']} cores, {told['peak_mb']:.0f} MB; with engines of one's own "
+            f"{told['hosted_month_s']:.0f} s"
         )
     return "\n".join(lines)
