@@ -93,7 +93,9 @@ def _ship(connection: Connection, spool: Spool, instance: int) -> int:
                     copy.write(lines)
                 if cursor.rowcount != count:
                     raise BadLedger(f"{count} rows were sent and {cursor.rowcount} stored")
-            cursor.executemany(_ADD_SUMS, [_sums(instance, row) for row in spool.sums(batch)])
+            if retired:  # of the others the database adds up what it gets
+                late = spool.sums(batch, retired)
+                cursor.executemany(_ADD_SUMS, [_sums(instance, row) for row in late])
             cursor.execute(
                 'update raisehand.shipped set "row" = %s, request_id = %s, host = %s, at = now() '
                 "where instance = %s",
@@ -110,7 +112,8 @@ def _next(connection: Connection, spool: Spool, instance: int) -> Batch | None:
         BadLedger: that row is another one in this file.
     """
     row = connection.execute(
-        'select "row", request_id from raisehand.shipped where instance = %s for update',
+        """select "row", request_id, set_config('raisehand.sums', 'rows', true) """
+        "from raisehand.shipped where instance = %s for update",
         (instance,),
     ).fetchone()
     if row is None:

@@ -1,6 +1,7 @@
 """From a ledger's file to PostgreSQL: every row once, whatever dies in between."""
 
 import math
+import random
 import shutil
 import sqlite3
 import time
@@ -122,6 +123,42 @@ def test_values_arrive_as_they_were_booked(write, db):
     assert count(db, "count(*) filter (where label is null and teacher_label is null)") == 1
 
 
+def test_moments_and_shares_arrive_to_the_last_digit(write, db):
+    """Any microsecond, also the last of a day; any confidence and propensity, and none."""
+    rng = random.Random(4)
+    moments = [NOW // 86_400 * 86_400 - 1e-6, NOW // 86_400 * 86_400 - 2.4e-7, NOW // 1 + 0.999999]
+    moments += [NOW // 1 - rng.randrange(86_400) + rng.randrange(10**6) / 1e6 for _ in range(500)]
+    path = write(
+        [
+            entry(
+                i, at, confidence=None if i % 7 == 0 else rng.random(),
+                latency_ms=rng.random() * 9e4, propensity=10.0 ** -(i % 8),
+            )
+            for i, at in enumerate(moments)
+        ]
+    )  # fmt: skip
+    ship_all(path, db)
+    names = "confidence, latency_ms, propensity"
+    with sqlite3.connect(path) as file:
+        booked = file.execute(f"select at, {names} from entries order by id").fetchall()
+    rows = db.execute(
+        f'select extract(epoch from at)::float8, {names} from raisehand.decisions order by "row"'
+    ).fetchall()
+    assert len(rows) == len(booked) == len(moments)
+    for there, here in zip(rows, booked, strict=True):
+        assert there[0] == pytest.approx(here[0], abs=1e-6, rel=0)
+        for value, wanted, off in zip(there[1:], here[1:], (1e-15, 1e-6, 1e-15), strict=True):
+            assert value == (wanted and pytest.approx(wanted, rel=1e-9, abs=off))
+    assert [row[0] for row in rows[3:]] == moments[3:]
+
+
+def test_a_router_of_the_version_before_adds_its_sums_itself(write, db):
+    """Rows that come without the word get none of the database: nothing is added up twice."""
+    ship_all(write([asked(1)]), db)
+    db.execute("insert into raisehand.decisions select * from raisehand.decisions")
+    assert db.execute("select sum(requests) from raisehand.ledger_sums").fetchone() == (1,)
+
+
 def test_a_day_is_utc_whatever_the_server_thinks(write, db):
     """Two requests around midnight UTC lie in two partitions on a server in Kathmandu."""
     midnight = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
@@ -137,7 +174,7 @@ def test_a_kill_between_the_copy_and_the_offset_adds_nothing(write, database, db
     days.make_days(db, [days.today()])
 
     class Dies(Spool):
-        def sums(self, batch):
+        def lines(self, batch, instance, without=()):
             victim.execute("select pg_terminate_backend(pg_backend_pid())")
 
     with connect(database, "victim") as victim, Dies(path) as spool:
