@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import ClassVar
@@ -432,3 +433,32 @@ def serve(folder):
     for process in started:
         process.terminate()  # not killed: it has to stop its own workers
         process.wait(30)
+
+
+class Stalls:
+    """How long this machine kept somebody waiting who only wanted to go on."""
+
+    def __init__(self):
+        self.worst = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self):
+        while not self._done.is_set():
+            due = time.monotonic() + 0.02
+            time.sleep(0.02)
+            self.worst = max(self.worst, time.monotonic() - due)
+
+    def close(self):
+        """Stop watching."""
+        self._done.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def stalls():
+    """The worst pause of the machine during a test: a promise in seconds is held beyond it."""
+    watching = Stalls()
+    yield watching
+    watching.close()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 
 import aiohttp
+import psycopg
 import pytest
 
+from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.testing import FaultServer
 
 pytestmark = pytest.mark.e2e
+HEARD_S = 1.0
+"""Within so long of the alarm every worker escalates everything."""
 
 
 @pytest.fixture
@@ -32,11 +35,10 @@ async def session():
 
 
 async def ask(session, url):
-    """Ask; returns when it was asked, and why that one answered."""
-    at = time.time()
+    """Ask; returns why that one answered."""
     async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
         await response.read()
-        return at, response.headers["x-raisehand-reason"]
+        return response.headers["x-raisehand-reason"]
 
 
 async def alarmed(session, url):
@@ -47,32 +49,38 @@ async def alarmed(session, url):
 
 
 async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
-    serve, folder_of, teacher, session
+    serve, folder_of, teacher, session, stalls
 ):
-    """All escalate within two seconds of the verdict, whichever of them wrote it."""
+    """All escalate within a second of the verdict, whichever of them wrote it."""
     folder = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
     router = await asyncio.to_thread(serve, "--workers", "2", at=folder)
-    answers = []
     async with asyncio.timeout(60):
         while not all(await alarmed(session, router.url)):
-            answers += await asyncio.gather(*(ask(session, router.url) for _ in range(4)))
+            await asyncio.gather(*(ask(session, router.url) for _ in range(4)))
     store = SqliteStore(folder / ".raisehand" / STORE_FILE)
     [event] = store.events()
     assert (event.kind, event.reason) == ("verdict", "promise_broken")
-    assert max(at for at, reason in answers if reason == "confident") - event.at < 2.0
-    assert {(await ask(session, router.url))[1] for _ in range(20)} == {"promise_broken"}
+    assert {await ask(session, router.url) for _ in range(20)} == {"promise_broken"}
     told = {audit.bundle for _, audit in store.audits("urgent")}
     assert len(told) == 1
     assert await asyncio.to_thread(router.stop) == 0
+    kept = [one.at for one in read_entries(folder / ".raisehand" / "ledger.sqlite")
+            if one.reason == "confident"]  # fmt: skip
+    assert max(kept) - event.at < HEARD_S + stalls.worst
     assert store.rulings()[0].verdict.figures["audits"] < 30  # one worker's alone would be as many
     again = await asyncio.to_thread(serve, at=folder)
-    assert (await ask(session, again.url))[1] == "promise_broken"
+    assert await ask(session, again.url) == "promise_broken"
     assert len(store.events()) == 1
     store.close()
 
 
-async def test_two_hosts_have_one_alarm(serve, folder_of, teacher, session, database, tmp_path):
-    """Two routers of two workers each on one PostgreSQL: all four escalate after the verdict."""
+async def test_two_hosts_have_one_alarm(
+    serve, folder_of, teacher, session, database, tmp_path, stalls
+):
+    """Two routers of two workers each on one PostgreSQL: all four escalate within a second.
+
+    By what the database has of each: the moment of the alarm and that of the last kept answer.
+    """
     first = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
     second = tmp_path.with_name(tmp_path.name + "-second")
     shutil.copytree(first, second)
@@ -80,17 +88,24 @@ async def test_two_hosts_have_one_alarm(serve, folder_of, teacher, session, data
         asyncio.to_thread(serve, "--workers", "2", at=folder, database_url=database)
         for folder in (first, second)
     ]
-    urls = [router.url for router in await asyncio.gather(*starting)]
-    answers = []
+    routers = await asyncio.gather(*starting)
+    urls = [router.url for router in routers]
     async with asyncio.timeout(60):
         while not all([all(await alarmed(session, url)) for url in urls]):
-            answers += await asyncio.gather(*(ask(session, url) for url in urls for _ in range(2)))
+            await asyncio.gather(*(ask(session, url) for url in urls for _ in range(2)))
     store = PostgresStore(database)
     [event] = store.events()
     assert event.reason == "promise_broken"
-    assert max(at for at, reason in answers if reason == "confident") - event.at < 2.0
-    reasons = {(await ask(session, url))[1] for url in urls for _ in range(10)}
+    reasons = {await ask(session, url) for url in urls for _ in range(10)}
     assert reasons == {"promise_broken"}
     assert len({audit.bundle for _, audit in store.audits("urgent")}) == 1
     assert store.rulings()[0].verdict.figures["audits"] < 40  # one worker's alone would be as many
     store.close()
+    for router in routers:
+        assert await asyncio.to_thread(router.stop) == 0  # what is left is shipped
+    with psycopg.connect(database) as connection:
+        (last,) = connection.execute(
+            "select extract(epoch from max(at))::float8 from raisehand.decisions "
+            "where reason = 'confident'"
+        ).fetchone()
+    assert last - event.at < HEARD_S + stalls.worst
