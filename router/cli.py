@@ -160,6 +160,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.labelling:labelling",
         "Share of the concurrency limit that labelling keeps busy.",
     ),
+    "splits": (
+        "students.bench.splits:splits",
+        "A task's student as its splits are given, and with random rows as judges.",
+    ),
     "memory": (
         "students.bench.memory:memory",
         "The most memory that labelling and distilling a big pile take.",
