@@ -15,7 +15,7 @@ from router.clock import Clock
 from router.errors import BadRequest
 from router.http.edge import parse
 from router.http.hot_route import Call, Reply, Single
-from router.ledger.feedback import Source, Verdict
+from router.ledger.feedback import FeedbackSource, Judgement
 from router.schemas import FeedbackRequest, FeedbackTaken
 from router.service.service import Service
 
@@ -48,7 +48,7 @@ class Feedback:
         """No call of this surface is about a text."""
         return None
 
-    def _read(self, call: Call) -> Verdict:
+    def _read(self, call: Call) -> Judgement:
         request = parse(self._decode, call.body, _HELP)
         if (request.gold is None) == (request.correct is None):
             raise BadRequest(f"Either `gold` or `correct` is needed, and not both. {_HELP}")
@@ -57,10 +57,10 @@ class Feedback:
             raise BadRequest(
                 f"`gold` is none of the task's labels; they are: {', '.join(task.schema_.names)}."
             )
-        return Verdict(
+        return Judgement(
             request_id=request.id.removeprefix("chatcmpl-").removeprefix("classify-"),
             task=task.name,
-            source=Source(request.source),
+            source=FeedbackSource(request.source),
             client=call.key.name if call.key else "",
             reviewer=call.key is None or call.key.reviewer,
             at=self._wall(),

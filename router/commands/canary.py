@@ -25,7 +25,7 @@ JUDGING = ("calibration", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class AskedAgain:
     """Labels on record beside today's, how many rows got no answer, and what asking took."""
 
     pairs: Sequence[tuple[int, int]]
@@ -91,7 +91,7 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
         raise click.exceptions.Exit(EXIT_CHANGED)
 
 
-async def _replay(task: Task, labelled: LabelledSet, rows: Sequence[int]) -> Replayed:
+async def _replay(task: Task, labelled: LabelledSet, rows: Sequence[int]) -> AskedAgain:
     """Ask about each row on its own, as escalations do.
 
     Raises:
@@ -125,7 +125,7 @@ async def _replay(task: Task, labelled: LabelledSet, rows: Sequence[int]) -> Rep
     pairs = [pair for pair in asked if pair is not None]
     if len(failures) > len(pairs):
         raise failures[-1]
-    return Replayed(pairs, len(failures), usage)
+    return AskedAgain(pairs, len(failures), usage)
 
 
 def _void(task: Task, known: SameTeacher) -> list[str]:

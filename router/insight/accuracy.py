@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from costmodel.intervals import confidence_sequence
-from router.ledger.feedback import Source
+from router.ledger.feedback import FeedbackSource
 from router.ledger.view import LedgerView, open_view
 
 WHO = ("cascade", "student", "teacher")
@@ -87,14 +87,14 @@ def read_accuracy(source: str | Path, task: str, since: float = 0.0) -> Accuracy
     plain = [one for one in judged if one.rows == 1]
     own = [one for one in plain if not one.foreign]
     most_trusted: dict[str, _Judged] = {}
-    for source in Source:
+    for source in FeedbackSource:
         for one in own:
             if one.source == source:
                 most_trusted.setdefault(one.request_id, one)
     return Accuracy(
         by_source={
             source.value: _portions(one for one in own if one.source == source)
-            for source in Source
+            for source in FeedbackSource
             if any(one.source == source for one in own)
         },
         all=_portions(most_trusted.values()),

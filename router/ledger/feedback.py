@@ -21,7 +21,7 @@ WAIT_MS = 5_000
 """How long feedback waits for others who write to the file; nobody's answer waits for it."""
 
 
-class Source(StrEnum):
+class FeedbackSource(StrEnum):
     """Who judged an answer, the most trusted first."""
 
     REVIEWER = "reviewer"
@@ -39,12 +39,12 @@ class Received(StrEnum):
     """The same source had said something else; the last word counts."""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """One judgement of one answer: its gold label, or only whether it was right."""
 
     request_id: str
     task: str
-    source: Source
+    source: FeedbackSource
     client: str
     """Name of the API key that said it; it counts for this key's own requests."""
     reviewer: bool
@@ -58,7 +58,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class FeedbackBox(Protocol):
     """Where verdicts go."""
 
-    def put(self, verdict: Verdict) -> Received:
+    def put(self, verdict: Judgement) -> Received:
         """Store a verdict; blocking.
 
         Raises:
@@ -71,9 +71,9 @@ class MemoryFeedback:
     """Keeps verdicts in a dictionary: the shipped fake."""
 
     def __init__(self) -> None:
-        self.verdicts: dict[tuple[str, str, Source, str], Verdict] = {}
+        self.verdicts: dict[tuple[str, str, FeedbackSource, str], Judgement] = {}
 
-    def put(self, verdict: Verdict) -> Received:
+    def put(self, verdict: Judgement) -> Received:
         """Keep it."""
         key = (verdict.task, verdict.request_id, verdict.source, verdict.client)
         known, self.verdicts[key] = self.verdicts.get(key), verdict
@@ -91,7 +91,7 @@ class SqliteFeedback:
         self._path = path
         prepare(path, open_file)
 
-    def put(self, verdict: Verdict) -> Received:
+    def put(self, verdict: Judgement) -> Received:
         """Store it; what is said again changes nothing.
 
         Raises:
@@ -117,17 +117,17 @@ def has_feedback(connection: sqlite3.Connection) -> bool:
     return found is not None
 
 
-def _received(before: tuple[str | None, bool | None] | None, verdict: Verdict) -> Received:
+def _received(before: tuple[str | None, bool | None] | None, verdict: Judgement) -> Received:
     if before is None:
         return Received.NEW
     return Received.SAME if before == (verdict.gold, verdict.correct) else Received.CHANGED
 
 
-def _key(verdict: Verdict) -> tuple[str, str, str, str]:
+def _key(verdict: Judgement) -> tuple[str, str, str, str]:
     return verdict.request_id, verdict.task, verdict.source.value, verdict.client
 
 
-def _said(verdict: Verdict) -> tuple[object, ...]:
+def _said(verdict: Judgement) -> tuple[object, ...]:
     return verdict.reviewer, verdict.at, verdict.gold, verdict.correct
 
 

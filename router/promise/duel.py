@@ -20,7 +20,7 @@ from enum import StrEnum
 
 import msgspec
 
-from router.shared.records import Audit, Figure, Judge, Reopen, Verdict
+from router.shared.records import Audit, AuditVerdict, Figure, Judge, Reopen
 from students.sections import PromotionSection
 
 _STAKES = tuple(0.99 * 2.0**-k for k in range(9))
@@ -122,10 +122,10 @@ class Duel:
         return msgspec.json.encode(self.counts).decode()
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """What follows; its reason is the outlook, so that a change of it is an event."""
         outlook = self.outlook
-        return Verdict(
+        return AuditVerdict(
             reason="" if outlook is Outlook.OPEN else outlook.value, figures=self._figures
         )
 

@@ -17,7 +17,7 @@ from router.clock import Clock
 from router.errors import BadSettings
 from router.promise.hints import InputHints
 from router.promise.ladder import OVERALL, LadderEvidence, PromiseLadder, Rules, Standing
-from router.shared.records import Audit, Figure, Judge, Reopen, Ruling, Verdict
+from router.shared.records import Audit, AuditVerdict, Figure, Judge, Reopen, Ruling
 from students.labels import Prediction
 from students.runtime.bundle import Manifest
 
@@ -41,11 +41,11 @@ class PromiseJudge:
         return self.ladder.evidence.model_dump_json()
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """What follows from it now."""
         ladder = self.ladder
         reasons = {Standing.ALARM: BROKEN, Standing.RAISED: RAISED, Standing.VOID: ladder.void}
-        return Verdict(
+        return AuditVerdict(
             escalate_all=ladder.standing in (Standing.ALARM, Standing.VOID),
             threshold=ladder.threshold,
             reason=reasons.get(ladder.standing, ""),

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from router.shared.memory import Memory
-from router.shared.records import Audit, Event, Judge, Reopen, Ruling, StoreAway, Verdict, Wish
+from router.shared.records import Audit, AuditVerdict, Event, Judge, Reopen, Ruling, StoreAway, Wish
 from router.shared.store import Store, read_rulings
 from router.shared.wishes import read_wishes
 
@@ -33,7 +33,7 @@ FORGET_EVERY_S = 60.0
 """Between two looks for audits that are too old."""
 CAPACITY = 50_000
 """Audits that wait in memory, some 20 MB."""
-UNKNOWN = Verdict(escalate_all=True, reason="ruling_unknown")
+UNKNOWN = AuditVerdict(escalate_all=True, reason="ruling_unknown")
 """Nobody knows whether the promise is kept."""
 EVENTS = 100
 """Events that wait while the store is away."""

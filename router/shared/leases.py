@@ -73,7 +73,7 @@ class Lease(msgspec.Struct, frozen=True):
     holders: int
 
 
-class Standing(msgspec.Struct, frozen=True):
+class BudgetStanding(msgspec.Struct, frozen=True):
     """How a budget stands: how much of it is handed out, as of a moment."""
 
     handed_out: int
@@ -81,8 +81,8 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def settle(
-    budget: SharedBudget, standing: Standing, held: int, claim: Claim, others: int, now: float
-) -> tuple[Standing, Lease]:
+    budget: SharedBudget, standing: BudgetStanding, held: int, claim: Claim, others: int, now: float
+) -> tuple[BudgetStanding, Lease]:
     """Take back what a holder did not spend and hand it a new slice.
 
     Args:
@@ -102,7 +102,7 @@ def settle(
     left = max(0, (budget.size or 0) - handed_out)
     holders = others + 1
     slice_ = min(claim.want, max(left // (2 * holders), min(left, budget.floor)))
-    after = Standing(handed_out + slice_, max(standing.at, now))
+    after = BudgetStanding(handed_out + slice_, max(standing.at, now))
     return after, Lease(claim.spent + slice_, max(0, left - slice_), holders)
 
 
@@ -130,7 +130,7 @@ def lease(
         unknown = claim.spent if budget.per_s else 0
         held = next((spend_to for holder, spend_to, _ in rows if holder == seat), unknown)
         others = sum(holder != seat and live > now for holder, _, live in rows)
-        standing, new = settle(budget, Standing(handed_out, at), held, claim, others, now)
+        standing, new = settle(budget, BudgetStanding(handed_out, at), held, claim, others, now)
         execute(
             "update budgets set handed_out = %s, at = %s where name = %s",
             (standing.handed_out, standing.at, budget.name),

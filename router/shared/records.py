@@ -39,7 +39,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """Whether student and teacher differ, whichever of them was served."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class AuditVerdict(msgspec.Struct, frozen=True):
     """What the router may do with a bundle; by default: as its certificate says."""
 
     escalate_all: bool = False
@@ -56,7 +56,7 @@ class Verdict(msgspec.Struct, frozen=True):
         """What makes it another verdict: figures change with every audit."""
         return self.escalate_all, self.threshold, self.reason
 
-    def as_careful_as(self, other: Verdict) -> bool:
+    def as_careful_as(self, other: AuditVerdict) -> bool:
         """Whether it escalates all that another one does."""
         if self.escalate_all or other.escalate_all:
             return self.escalate_all
@@ -69,7 +69,7 @@ class Ruling(msgspec.Struct, frozen=True):
     task: str
     bundle: str
     version: int
-    verdict: Verdict
+    verdict: AuditVerdict
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class Judge(Protocol):
         ...
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """What follows from it."""
         ...
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from router.shared.leases import Claim, Lease, give_back, lease
-from router.shared.records import Audit, Event, Judge, Reopen, Ruling, Verdict
+from router.shared.records import Audit, AuditVerdict, Event, Judge, Reopen, Ruling
 
 Rows = list[tuple[Any, ...]]
 Execute = Callable[[str, Sequence[object]], Rows]
@@ -89,7 +89,7 @@ class Store(ABC):
                 judge.observe(audit)
             if change is not None:
                 change(judge)
-            before, verdict = msgspec.json.decode(known, type=Verdict), judge.verdict
+            before, verdict = msgspec.json.decode(known, type=AuditVerdict), judge.verdict
             if version == 0 or verdict.orders != before.orders:
                 version += 1
                 if verdict.orders != before.orders:
@@ -256,10 +256,10 @@ class Store(ABC):
 def read_rulings(execute: Execute) -> list[Ruling]:
     """Return the ruling on every bundle, in a transaction of the caller's."""
     rows = execute("select task, bundle, version, verdict from evidence order by 1, 2", ())
-    return [Ruling(t, b, v, msgspec.json.decode(text, type=Verdict)) for t, b, v, text in rows]
+    return [Ruling(t, b, v, msgspec.json.decode(text, type=AuditVerdict)) for t, b, v, text in rows]
 
 
-def _event(task: str, bundle: str, verdict: Verdict, instance: str) -> Event:
+def _event(task: str, bundle: str, verdict: AuditVerdict, instance: str) -> Event:
     return Event(
         at=time.time(),
         task=task,

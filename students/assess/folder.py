@@ -97,7 +97,7 @@ def _clean(text: str, masked: Counter[str] | None) -> str:
     return text if masked is None else mask(text, masked)
 
 
-class FirstTokens:
+class LoggedCandidates:
     """Reads the candidates of an answer's first token as a distribution over labels.
 
     A token means the one label that it begins. Where labels begin alike it means none, and what is
@@ -134,7 +134,7 @@ def logged_labels(
     place = {text: i for i, text in enumerate(inputs.texts)}
     columns = {key: k for k, key in enumerate(job.labels)}
     votes: list[Counter[int]] = [Counter() for _ in inputs.texts]
-    read = FirstTokens(list(columns))
+    read = LoggedCandidates(list(columns))
     n, k = len(inputs), len(task.schema_)
     mass, told = np.zeros((n, k + 1)), np.zeros(n, np.int64)
     truncated = np.zeros(n, np.bool_)

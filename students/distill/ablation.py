@@ -21,8 +21,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from students.distill.judge import (
-    Judge,
     JudgedAnswers,
+    OutcomeJudge,
     Pool,
     SettingFigures,
     drawn,
@@ -157,7 +157,7 @@ def ablate(
     rungs = others(replace(base, temperature=chosen), sizes, seeds) if others else {}
     by_name |= {name: by_size[n_train] for name, by_size in rungs.items()}
     by_name |= {name: [one] * seeds for name, one in (finished or {}).items()}
-    judge = Judge(pool.test, alpha, seeds)
+    judge = OutcomeJudge(pool.test, alpha, seeds)
 
     def curve(outcomes: Mapping[Any, Sequence[JudgedAnswers]]) -> tuple[AblationPoint, ...]:
         return tuple(AblationPoint(x=x, measured=judge.measure(got)) for x, got in outcomes.items())

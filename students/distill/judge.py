@@ -113,7 +113,7 @@ def macro_f1(gold: Ints, said: Ints) -> float:
     return float(f1[support > 0].mean())
 
 
-class Judge:
+class OutcomeJudge:
     """Measures outcomes on one set of seeds and test rows, all with the same resamples."""
 
     def __init__(self, test: LabelledSet, alpha: float, seeds: int) -> None:

@@ -23,7 +23,7 @@ from router.process.board.rates import RecentRates
 TICK_S = 2.0
 
 
-class Source(Protocol):
+class BoardSource(Protocol):
     """Where the board's figures come from."""
 
     async def pulses(self) -> Sequence[Pulse | None]:
@@ -43,7 +43,7 @@ class Board:
         tick_s: between two of them.
     """
 
-    def __init__(self, source: Source, tick_s: float = TICK_S) -> None:
+    def __init__(self, source: BoardSource, tick_s: float = TICK_S) -> None:
         self._source = source
         self._tick_s = tick_s
         self._rates = RecentRates()

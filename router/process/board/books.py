@@ -17,7 +17,7 @@ from router.errors import BadDatabase, BadLedger
 from router.process.board.cards import BundleCard, cards_of
 from router.process.board.saving import SavedSoFar, SavingReader
 from router.process.board.spending import PaidReader, SpentSoFar, open_spending
-from router.process.board.suspects import Suspect, SuspectList
+from router.process.board.suspects import SuspectAnswer, SuspectList
 from router.service.service import Service
 from router.shared.records import Audit, Event, StoreAway
 from router.shared.store import Store
@@ -43,7 +43,7 @@ class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
     """By task."""
     events: list[Event]
     """The newest first."""
-    suspects: dict[str, list[Suspect]] = {}
+    suspects: dict[str, list[SuspectAnswer]] = {}
     """By task."""
 
 
@@ -112,7 +112,7 @@ class BookKeeper:
                     self._last_events[index] = new[-1].id
             except StoreAway as away:
                 log.warning("the page shows no new events: %s", away)
-        suspects: dict[str, list[Suspect]] = {}
+        suspects: dict[str, list[SuspectAnswer]] = {}
         for task, listed in self._suspects.items():
             with suppress(StoreAway):
                 suspects[task] = listed.read()

@@ -20,7 +20,7 @@ ReadAudits = Callable[[str, int, int], list[tuple[int, Audit]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class SuspectAnswer:
     """One kept answer that the teacher contradicts; often the error is the teacher's."""
 
     at: float
@@ -38,9 +38,9 @@ class SuspectList:
         self._task = task
         self._read = read
         self._last = 0
-        self._found: deque[Suspect] = deque(maxlen=REMEMBERED)
+        self._found: deque[SuspectAnswer] = deque(maxlen=REMEMBERED)
 
-    def read(self) -> list[Suspect]:
+    def read(self) -> list[SuspectAnswer]:
         """Return the surest of the latest; blocking."""
         for _ in range(PAGES):
             page = self._read(self._task, self._last, PAGE)
@@ -52,8 +52,8 @@ class SuspectList:
         return sorted(self._found, key=lambda one: one.confidence, reverse=True)[:SHOWN]
 
 
-def _suspect(audit: Audit) -> Suspect | None:
+def _suspect(audit: Audit) -> SuspectAnswer | None:
     said, told, sure = audit.student_label, audit.teacher_label, audit.confidence
     if audit.escalated or not audit.disagreed or said is None or told is None or sure is None:
         return None
-    return Suspect(audit.at, audit.request_id, audit.bundle, said, sure, told)
+    return SuspectAnswer(audit.at, audit.request_id, audit.bundle, said, sure, told)

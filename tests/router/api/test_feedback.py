@@ -70,13 +70,19 @@ async def test_it_goes_through_the_key_gate_and_says_whose_it_is(rig):
 def test_a_locked_file_is_a_503_that_may_be_sent_again(tmp_path, monkeypatch):
     """Feedback is acknowledged when it is stored, and not before."""
     from router.ledger import feedback
-    from router.ledger.feedback import Source, Verdict
+    from router.ledger.feedback import FeedbackSource, Judgement
 
     path = tmp_path / "ledger.sqlite"
     box = SqliteFeedback(path)
     monkeypatch.setattr(feedback, "WAIT_MS", 10)
-    verdict = Verdict(
-        request_id="a", task="t", source=Source.USER, client="", reviewer=True, at=1.0, gold="x"
+    verdict = Judgement(
+        request_id="a",
+        task="t",
+        source=FeedbackSource.USER,
+        client="",
+        reviewer=True,
+        at=1.0,
+        gold="x",
     )
     held = feedback.open_file(path)
     held.execute("begin immediate")
@@ -89,11 +95,17 @@ def test_a_locked_file_is_a_503_that_may_be_sent_again(tmp_path, monkeypatch):
 
 def test_writers_at_once_agree_on_what_is_new(tmp_path):
     """Of many that say the same at once, one is new."""
-    from router.ledger.feedback import Source, Verdict
+    from router.ledger.feedback import FeedbackSource, Judgement
 
     box, said = SqliteFeedback(tmp_path / "ledger.sqlite"), []
-    verdict = Verdict(
-        request_id="a", task="t", source=Source.USER, client="", reviewer=True, at=1.0, gold="x"
+    verdict = Judgement(
+        request_id="a",
+        task="t",
+        source=FeedbackSource.USER,
+        client="",
+        reviewer=True,
+        at=1.0,
+        gold="x",
     )
     threads = [threading.Thread(target=lambda: said.append(box.put(verdict))) for _ in range(8)]
     for thread in threads:

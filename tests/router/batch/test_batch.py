@@ -14,7 +14,7 @@ from router.batch.journal import JobJournal
 from router.cli import main
 from router.ledger.merged import totals_of
 from router.ledger.read import read_entries, read_totals
-from router.shared.records import Ruling, Verdict
+from router.shared.records import AuditVerdict, Ruling
 
 TEXTS = ["all is well", "help us", "maybe sos", "maybe not", "  ", "maybe sos", "HELP", "naïve é"]
 STUDENT_USD = Decimal("0.000001")
@@ -316,7 +316,7 @@ def test_an_unfinished_job_is_not_mixed_with_another(job_folder):
     """Another column, table or seed is another job; the sentence says what differs."""
     folder = job_folder()
     table = write(folder / "t.csv", ["maybe", "help"] * 5)
-    ruling = Ruling("urgent", "b", 1, Verdict())
+    ruling = Ruling("urgent", "b", 1, AuditVerdict())
     JobJournal(folder / "o.csv.partial", {"--seed": "7"}, ruling).close()
     said = run(folder, table, folder / "o.csv", "--yes", code=2)
     assert "--seed was 7 and is now 0" in said

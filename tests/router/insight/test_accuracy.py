@@ -6,7 +6,7 @@ import pytest
 
 from router.errors import BadLedger
 from router.insight.accuracy import read_accuracy
-from router.ledger.feedback import Source, SqliteFeedback, Verdict
+from router.ledger.feedback import FeedbackSource, Judgement, SqliteFeedback
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry
@@ -49,8 +49,14 @@ def asked(request_id, teacher, **more):
 
 def verdict(request_id, **more):
     """What a user says."""
-    fields = {"task": "urgent", "source": Source.USER, "client": "", "reviewer": False, "at": 2.0}
-    return Verdict(**{"request_id": request_id, **fields, **more})
+    fields = {
+        "task": "urgent",
+        "source": FeedbackSource.USER,
+        "client": "",
+        "reviewer": False,
+        "at": 2.0,
+    }
+    return Judgement(**{"request_id": request_id, **fields, **more})
 
 
 def counts(portions):
@@ -92,7 +98,7 @@ def test_the_most_trusted_source_counts_in_the_whole(path):
     store(
         path,
         [kept("a")],
-        [verdict("a", correct=True), verdict("a", correct=False, source=Source.REVIEWER)],
+        [verdict("a", correct=True), verdict("a", correct=False, source=FeedbackSource.REVIEWER)],
     )
     found = read_accuracy(path, "urgent")
     assert {s: counts(who)["cascade"] for s, who in found.by_source.items()} == {

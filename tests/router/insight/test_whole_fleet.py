@@ -20,7 +20,7 @@ from router.insight.invoice import reconcile
 from router.insight.periods import periods
 from router.insight.replay import replay
 from router.insight.savings import read_savings
-from router.ledger.feedback import Received, Source, SqliteFeedback, Verdict
+from router.ledger.feedback import FeedbackSource, Judgement, Received, SqliteFeedback
 from router.ledger.rollup import DAY_S, fold
 from router.ledger.shipping import days
 from router.ledger.shipping.shipper import Shipper
@@ -83,9 +83,9 @@ def traffic(n=600):
 
 def said(i, **more):
     """A user's verdict on a request."""
-    fields = {"task": "urgent", "source": Source.USER, "client": f"team-{i % 3}",
+    fields = {"task": "urgent", "source": FeedbackSource.USER, "client": f"team-{i % 3}",
               "reviewer": False, "at": NOW + i}  # fmt: skip
-    return Verdict(
+    return Judgement(
         **{"request_id": f"r-{i}", "gold": "urgent" if i % 4 else "calm", **fields, **more}
     )
 
@@ -93,7 +93,7 @@ def said(i, **more):
 VERDICTS = [
     *[said(i) for i in range(0, 200, 3)],
     *[said(i, gold=None, correct=bool(i % 2)) for i in range(1, 100, 3)],
-    said(5, source=Source.REVIEWER, reviewer=True, client="boss"),
+    said(5, source=FeedbackSource.REVIEWER, reviewer=True, client="boss"),
     said(7, client="team-2"),
     said(9_999),
 ]

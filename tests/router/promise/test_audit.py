@@ -16,7 +16,7 @@ from router.promise.audit import Auditor
 from router.promise.watch import Watch, judged_by
 from router.request import Ask
 from router.shared.keeper import Keeper
-from router.shared.records import Verdict
+from router.shared.records import AuditVerdict
 from router.shared.sqlite_store import SqliteStore
 from router.teacher.budget import EscalationBudget
 from router.teacher.token_bucket import TokenBucket
@@ -45,7 +45,7 @@ class Seen:
     def rule(self, **verdict):
         """Put a verdict in force."""
         ruling = self.watch.ruling
-        self.watch.ruling = msgspec.structs.replace(ruling, verdict=Verdict(**verdict))
+        self.watch.ruling = msgspec.structs.replace(ruling, verdict=AuditVerdict(**verdict))
 
     def rows(self):
         """The audits in the store."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.shared.leases import LEASE_S, PICO, Claim, SharedBudget, Standing, settle
+from router.shared.leases import LEASE_S, PICO, BudgetStanding, Claim, SharedBudget, settle
 from router.shared.purser import Purser
 from router.shared.records import StoreAway
 from router.shared.sqlite_store import SqliteStore
@@ -24,7 +24,7 @@ def test_a_slice_is_a_small_part_of_what_is_left(size, out, held, spent, want, o
     """At most 1/(2N) of it, or the floor; and never more than is wanted, or left."""
     budget = SharedBudget("b", size, per_s)
     claim = Claim(budget, spent, want)
-    after, lease = settle(budget, Standing(held + out, 0.0), held, claim, others, age)
+    after, lease = settle(budget, BudgetStanding(held + out, 0.0), held, claim, others, age)
     slice_, left = lease.limit - spent, lease.left + (lease.limit - spent)
     assert 0 <= slice_ <= want
     assert slice_ <= max(left / (2 * (others + 1)), min(left, budget.floor))

@@ -6,8 +6,8 @@ import pytest
 from students.distill.ablation import BASELINE, GOLD, HARD, SOFT, ablate
 from students.distill.ablation_page import ablation_page, verdict
 from students.distill.judge import (
-    Judge,
     JudgedAnswers,
+    OutcomeJudge,
     Pool,
     coverage_at_promise,
     drawn,
@@ -54,7 +54,7 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
 
     noise = [rng.random(n) for _ in range(3)]
     good, bad = [outcome(0.9, u) for u in noise], [outcome(0.8, u) for u in noise]
-    judge = Judge(pool.test, 0.03, 3)
+    judge = OutcomeJudge(pool.test, 0.03, 3)
     same = judge.measure(good, good).agreement
     assert (same.estimate, same.low, same.high) == (0.0, 0.0, 0.0)
     gap = judge.measure(good, bad).agreement
