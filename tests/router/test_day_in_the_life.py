@@ -23,8 +23,10 @@ from router.keys.ring import KeySpec, save_keys, sha256_of
 from router.ledger.read import read_entries
 from students.runtime.bundle import find_bundle
 from students.task import load_task
+from tests.router.api.sdks.run import CASES, ask_with
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.sdks]
+KEYS = ("team-a", "team-b")
 TOKEN = "a-long-enough-admin-token"
 ROUNDS = 4
 OWN = [
@@ -180,7 +182,13 @@ async def by_async_openai(url, key):
 
 
 async def everybody(url):
-    """All clients with both keys, `ROUNDS` times each; return what they got."""
+    """All clients and SDKs with both keys, clients `ROUNDS` times; return what clients got."""
+
+    async def by_sdk(name, key):
+        answers = await ask_with(name, url + "/v1", key)
+        assert [answer for answer in answers if answer["error"]] == []
+        assert {answer["label"] for answer in answers} <= {"calm", "urgent"}
+        return []
 
     async def keep_asking(client, key):
         answers = []
@@ -192,7 +200,8 @@ async def everybody(url):
         return answers
 
     clients = [by_requests, by_httpx, by_aiohttp, by_openai, by_async_openai]
-    jobs = [keep_asking(client, key) for client in clients for key in ("team-a", "team-b")]
+    jobs = [keep_asking(client, key) for client in clients for key in KEYS]
+    jobs += [by_sdk(name, key) for name in CASES for key in KEYS]
     return list(itertools.chain.from_iterable(await asyncio.gather(*jobs)))
 
 
@@ -208,7 +217,7 @@ async def day(upstream, folder_of, publish_bundle, serve, tmp_path):
     first = find_bundle(load_task(at / "task.yaml").work_dir, None).id
     other = publish_bundle(at, "calm").id
     keys = tmp_path / "keys.yaml"
-    save_keys(keys, [KeySpec(name=name, sha256=sha256_of(name)) for name in ("team-a", "team-b")])
+    save_keys(keys, [KeySpec(name=name, sha256=sha256_of(name)) for name in KEYS])
     router = await asyncio.to_thread(
         serve, "--bundle", first, "--keys", str(keys), "--admin-port", "0",
         "--ledger", str(tmp_path / "l.sqlite"), at=at, admin_token=TOKEN,
@@ -228,10 +237,12 @@ async def test_the_ledger_equals_the_teachers_invoice_row_by_row(day, tmp_path):
                 assert response.status == 200, await response.text()
 
         asking = asyncio.create_task(everybody(router.url))
-        await asyncio.sleep(0.5)
-        for _ in range(2):  # tools ask twice
-            await tell("POST", "/tasks/urgent/bundle", {"bundle": other})
-        await tell("POST", "/tasks/urgent/rollback")
+        while not asking.done():
+            await asyncio.wait([asking], timeout=0.5)
+            for _ in range(2):  # tools ask twice
+                await tell("POST", "/tasks/urgent/bundle", {"bundle": other})
+            await asyncio.wait([asking], timeout=0.5)
+            await tell("POST", "/tasks/urgent/rollback")
         answers = await asking
         late = {"model": "big", "messages": [{"role": "user", "content": "SLOW"}]}
         key = {"authorization": "Bearer team-a"}

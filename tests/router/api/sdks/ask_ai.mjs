@@ -5,7 +5,7 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateObject, generateText, Output, streamObject, streamText, tool } from "ai";
 import { z } from "zod";
 
-const url = process.argv.at(-1);
+const [url, apiKey] = process.argv.slice(-2);
 const asked = {
   system: "Say it.",
   prompt: "Message: help\nUrgent?",
@@ -16,11 +16,12 @@ const schema = z.object({ urgency: z.enum(labels) });
 const toolChoice = { type: "tool", toolName: "sort" };
 const tools = { sort: tool({ description: "Sort it.", inputSchema: schema }) };
 const models = {
-  openai: createOpenAI({ baseURL: url, apiKey: "none" }).chat("big"),
-  "openai responses": createOpenAI({ baseURL: url, apiKey: "none" })("big"),
+  openai: createOpenAI({ baseURL: url, apiKey }).chat("big"),
+  "openai responses": createOpenAI({ baseURL: url, apiKey })("big"),
   compatible: createOpenAICompatible({
     name: "raisehand",
     baseURL: url,
+    apiKey,
     supportsStructuredOutputs: true,
   })("big"),
 };

@@ -18,10 +18,10 @@ def stream(client: Any) -> Any:
     return last_of(client.create_partial(response_model=Written, **asked))
 
 
-url, *_ = sys.argv[1:]
+url, key = sys.argv[1:]
 asked: dict[str, Any] = {"model": "big", "messages": MESSAGES, "max_retries": 0}
 for mode in MODES:
-    sdk = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+    sdk = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
     client = instructor.from_openai(sdk, mode=mode)
     for of in KINDS:
         case = f"{mode.name} {getattr(of, '__name__', 'literal')}"

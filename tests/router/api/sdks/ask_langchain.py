@@ -17,11 +17,11 @@ OPTIONS: list[tuple[Any, dict[str, Any]]] = [
     (Verdict.model_json_schema(), {}),
 ]
 
-url, *_ = sys.argv[1:]
+url, key = sys.argv[1:]
 with asyncio.Runner() as runner:  # one loop for all: connections belong to theirs
     for responses, method in itertools.product((False, True), ("json_schema", "function_calling")):
         model = ChatOpenAI(
-            model="big", base_url=url, api_key="none", max_retries=0, temperature=0,
+            model="big", base_url=url, api_key=key, max_retries=0, temperature=0,
             use_responses_api=responses,
         )  # fmt: skip
         for schema, options in OPTIONS:

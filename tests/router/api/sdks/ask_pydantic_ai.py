@@ -34,8 +34,8 @@ async def stream(agent: Agent[None, Any]) -> Any:
         return await run.get_output()
 
 
-url, *_ = sys.argv[1:]
-provider = OpenAIProvider(base_url=url, api_key="none")
+url, key = sys.argv[1:]
+provider = OpenAIProvider(base_url=url, api_key=key)
 models = (OpenAIChatModel("big", provider=provider), OpenAIResponsesModel("big", provider=provider))
 with asyncio.Runner() as runner:  # one loop for all: connections belong to theirs
     for model, (case, output) in itertools.product(models, OUTPUTS.items()):
