@@ -124,6 +124,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.database:database",
         "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",
     ),
+    "watching": (
+        "router.bench.watching.watching:watching",
+        "What audits, a shadow and a looked-at page cost the answers of everybody else.",
+    ),
     "soak": (
         "router.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",

@@ -130,7 +130,7 @@ async def _serving(
         }
         if shipper_core is not None:
             os.sched_setaffinity(subjects["postgres"].threads["shipper"], {shipper_core})
-        rps, cpu = await _turns(subjects, runs, seconds, connections)
+        rps, cpu, shipper = await _turns(subjects, runs, seconds, connections)
         kill()
         rate = RATE * median(rps["sqlite"])
         p99 = await _latencies(subjects, rate, runs, seconds)
@@ -140,6 +140,7 @@ async def _serving(
         "rps": {name: [round(value) for value in values] for name, values in rps.items()},
         "rps_ratio": round(median(ratios), 3),
         "cpu_us": {name: round(median(values), 1) for name, values in cpu.items()},
+        "shipper_us": {"median": round(median(shipper), 2), "least": round(min(shipper), 2)},
         "dead": {
             "rate": round(rate),
             "p99_ms": {name: [round(v, 2) for v in values] for name, values in p99.items()},
@@ -150,26 +151,32 @@ async def _serving(
 
 async def _turns(
     subjects: dict[str, Subject], runs: int, seconds: float, connections: int
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Load one after the other, the first to go changing; the first round warms up."""
+) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
+    """Load one after the other, the first to go changing; the first round warms up.
+
+    Returns requests a second, microseconds of a request, and the shipper's of a row.
+    """
     from router.bench.load import closed_loop
     from router.bench.router import chat_requests
 
     rps: dict[str, list[float]] = {name: [] for name in subjects}
     cpu: dict[str, list[float]] = {name: [] for name in subjects}
+    shipper: list[float] = []
     for run in range(runs + 1):
         for name in _in_turn(subjects, run):
             subject = subjects[name]
-            before = sum(subject.cpu_seconds().values())
+            before = subject.cpu_seconds()
             tally = await closed_loop(
                 subject.port, chat_requests(), connections=connections, seconds=seconds
             )
             await _shipped(subjects["postgres"].port)  # what it cost later is its cost, too
-            used = sum(subject.cpu_seconds().values()) - before
+            used = {key: value - before[key] for key, value in subject.cpu_seconds().items()}
             if run:
                 rps[name].append(tally.rps)
-                cpu[name].append(used / tally.statuses[200] * 1e6)
-    return rps, cpu
+                cpu[name].append(sum(used.values()) / tally.statuses[200] * 1e6)
+                if "shipper" in used:
+                    shipper.append(used["shipper"] / tally.statuses[200] * 1e6)
+    return rps, cpu, shipper
 
 
 async def _latencies(
@@ -285,7 +292,8 @@ def _words(report: dict[str, Any]) -> str:
             f"requests/s on one core: {report['rps']['sqlite']} with SQLite alone, "
             f"{report['rps']['postgres']} with PostgreSQL: {report['rps_ratio']:g} ×",
             f"CPU of a request, shipping included: {report['cpu_us']['sqlite']:g} and "
-            f"{report['cpu_us']['postgres']:g} µs",
+            f"{report['cpu_us']['postgres']:g} µs; of a row, the shipper's: "
+            f"{report['shipper_us']['median']:g} µs (least {report['shipper_us']['least']:g})",
             f"PostgreSQL dead, {dead['rate']} requests/s: p99 {dead['p99_ms']['postgres']} ms "
             f"beside {dead['p99_ms']['sqlite']} of SQLite alone: {dead['p99_ratio']:g} ×",
         ]

@@ -58,11 +58,13 @@ def python_subject(module: str, core: int, *arguments: str) -> Iterator[Subject]
 
 
 @contextmanager
-def command_subject(command: Sequence[str], core: int, port: int) -> Iterator[Subject]:
-    """Run a command on one core; it is ready when its port answers HTTP 200 on /health."""
+def command_subject(
+    command: Sequence[str], core: int, port: int, path: str = "/health"
+) -> Iterator[Subject]:
+    """Run a command on one core; it is ready when its port answers HTTP 200 on a path."""
     with _running(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + START_S
-        while not _healthy(port):
+        while not _healthy(port, path):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise BadSettings(f"{command[0]} did not start; run it by hand to see why")
             time.sleep(0.1)
@@ -106,10 +108,11 @@ def _running(command: Sequence[str], stdout: int) -> Iterator[subprocess.Popen[b
             process.wait()
 
 
-def _healthy(port: int) -> bool:
+def _healthy(port: int, path: str) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 1.0) as connection:
-            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            head = f"GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            connection.sendall(head.encode())
             return b" 200 " in connection.recv(64)
     except OSError:
         return False

@@ -1,0 +1,154 @@
+"""`raisehand bench watching`: what audits, a shadow and a looked-at page cost everybody else.
+
+Two real routers on one core, the one watched in every way, the other not at all, take turns at half
+of what one can; while one is asked the other is stopped. Each pair of turns gives a ratio of p99;
+what is told is the median of the ratios and its interval by bootstrap, so that the machine's moods,
+which are larger than what is asked about, cancel out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from router.errors import BadSettings
+
+if TYPE_CHECKING:
+    from router.bench.watching.pair import Routed
+
+SHARE = 0.5
+"""Of the requests a second that the router can, asked of it."""
+SETTLE_S = 0.4
+"""Before each turn: what was due while a process was stopped is done."""
+RESAMPLES = 10_000
+AIM = 1.03
+
+
+@click.command(name="watching", epilog="Example: raisehand bench watching --pairs 40 --json")
+@click.option("--pairs", default=40, show_default=True, type=click.IntRange(2))
+@click.option("--seconds", default=4.0, show_default=True, help="Of each turn.")
+@click.option("--rate", type=float, help="Requests a second; default: half of what a router can.")
+@click.option("--core", default=0, show_default=True, help="Core of the routers.")
+@click.option("--client-core", default=1, show_default=True, help="Core of everything else.")
+@click.option("--json", "as_json", is_flag=True)
+def watching(
+    pairs: int, seconds: float, rate: float | None, core: int, client_core: int, as_json: bool
+) -> None:
+    """Time the answers of a router that is watched beside one that is not."""
+    import json
+
+    import uvloop
+
+    from router.bench.process import python_subject, take_client_core
+    from router.bench.watching.pair import two_routers
+
+    take_client_core(core, client_core)
+    with (
+        TemporaryDirectory() as folder,
+        python_subject("router.bench.servers.teacher", client_core) as teacher,
+        two_routers(Path(folder), f"http://127.0.0.1:{teacher.port}", core) as (plain, watched),
+    ):
+        report = uvloop.run(_measure(plain, watched, pairs, seconds, rate))
+    report["load_average"] = os.getloadavg()[0]
+    click.echo(json.dumps(report, indent=1) if as_json else _words(report))
+
+
+async def _measure(
+    plain: Routed, watched: Routed, pairs: int, seconds: float, rate: float | None
+) -> dict[str, Any]:
+    import msgspec
+
+    from router.bench.load import http_requests
+    from router.bench.subject import make_texts
+
+    bodies = [msgspec.json.encode({"text": text}) for text in make_texts(2_000, seed=1)]
+    requests = http_requests("/v1/classify", bodies)
+    plain.pause()
+    watched.pause()
+    try:
+        rate = rate or SHARE * await _knee(plain, requests, seconds)
+        p99: dict[str, list[float]] = {"off": [], "on": []}
+        p50: dict[str, list[float]] = {"off": [], "on": []}
+        for pair in range(pairs + 1):
+            order = [("off", plain), ("on", watched)][:: 1 if pair % 2 else -1]
+            for name, routed in order:
+                found = await _turn(routed, requests, rate, seconds, pair)
+                if pair:  # the first pair warms up
+                    p50[name].append(found[0])
+                    p99[name].append(found[1])
+    finally:
+        plain.go_on()
+        watched.go_on()
+    state = await asyncio.to_thread(watched.state)
+    if not state["duel"] or state["raised_threshold"] is not None:
+        raise BadSettings(f"the router was not watched as it should have been: {state}")
+    return {
+        "rate": round(rate),
+        "pairs": pairs,
+        "p50_ms": {name: round(median(values), 3) for name, values in p50.items()},
+        "p99_ms": {name: round(median(values), 3) for name, values in p99.items()},
+        "p50": _ratio(p50),
+        "p99": _ratio(p99),
+        "compared": state["duel"],
+    }
+
+
+async def _knee(routed: Routed, requests: Sequence[bytes], seconds: float) -> float:
+    from router.bench.load import closed_loop
+
+    routed.go_on()
+    counts = await closed_loop(routed.subject.port, requests, connections=64, seconds=seconds)
+    routed.pause()
+    return counts.rps
+
+
+async def _turn(
+    routed: Routed, requests: Sequence[bytes], rate: float, seconds: float, seed: int
+) -> tuple[float, float]:
+    """Ask one router for so long; return p50 and p99 in milliseconds."""
+    from router.bench.load import open_loop
+
+    routed.go_on()
+    with routed.looked_at():
+        await asyncio.sleep(SETTLE_S)
+        counts = await open_loop(
+            routed.subject.port, requests, rate=rate, seconds=seconds, connections=256, seed=seed
+        )
+    routed.pause()
+    failed = counts.statuses.total() - counts.statuses[200] + counts.unsent
+    if failed:
+        raise BadSettings(f"{failed} requests failed at {rate:.0f}/s: the machine is too busy")
+    return counts.quantile_ms(0.5), counts.quantile_ms(0.99)
+
+
+def _ratio(values: dict[str, list[float]]) -> dict[str, float]:
+    """Return the median of the pairs' ratios, and its 95 % interval by bootstrap."""
+    import numpy as np
+
+    ratios = np.array(values["on"]) / np.array(values["off"])
+    drawn = np.random.default_rng(0).integers(0, ratios.size, (RESAMPLES, ratios.size))
+    low, high = np.quantile(np.median(ratios[drawn], axis=1), (0.025, 0.975))
+    return {
+        "ratio": round(float(np.median(ratios)), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }
+
+
+def _words(report: dict[str, Any]) -> str:
+    p50, p99 = report["p50"], report["p99"]
+    held = "holds" if p99["high"] < AIM else "is not shown" if p99["low"] < AIM else "is missed"
+    return (
+        f"{report['pairs']} pairs at {report['rate']} requests/s: p99 {report['p99_ms']['off']} ms "
+        f"unwatched, {report['p99_ms']['on']} ms with audits, shadow and page: "
+        f"{p99['ratio']:g} × [{p99['low']:g}, {p99['high']:g}]; p50 {p50['ratio']:g} × "
+        f"[{p50['low']:g}, {p50['high']:g}].\n"
+        f"The aim of less than {AIM - 1:.0%} on p99 {held}."
+    )
