@@ -131,6 +131,47 @@ def test_each_target_installs_extras_that_exist_and_the_default_no_torch():
     assert re.findall(r"^FROM .* AS (\S+)$", text, flags=re.M)[-1] == "serve"
 
 
+def test_routers_of_compose_may_write_where_they_must():
+    """The task is copied from where it is read only; its volumes are its user's and its own."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    owned = re.search(
+        r"install -d -o 10001 (.+)$", (DEPLOY / "Dockerfile").read_text("utf-8"), re.M
+    )
+    seen = set()
+    for name in ("router-one", "router-two"):
+        assert services[name]["read_only"]
+        mounts = dict(reversed(one.split(":")[:2]) for one in services[name]["volumes"])
+        assert "../task:/source:ro" in services[name]["volumes"]
+        assert set(owned[1].split()) == {"/task", "/ledger"}
+        named = {mounts["/task"], mounts["/ledger"]}
+        assert not seen & named
+        seen |= named
+    volumes = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["volumes"]
+    assert seen <= set(volumes)
+
+
+def test_a_router_of_compose_starts_on_a_copy_of_the_task(tmp_path):
+    """Its shell step is run, again after a restart: what it wrote beside the task stays."""
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]["router-one"]
+    source, task = tmp_path / "source", tmp_path / "task"
+    for folder in (source / "bundles", task, tmp_path / "bin"):
+        folder.mkdir(parents=True)
+    (source / "bundles" / "latest").write_text("0123456789ab\n")
+    command = tmp_path / "bin" / "raisehand"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    command.chmod(0o755)
+    (source / "task.yaml").write_text("name: x\n")
+    step = [word.replace("$$", "$") for word in service["entrypoint"]]
+    step = [word.replace("/source", str(source)).replace("/task", str(task)) for word in step]
+    for _ in range(2):
+        environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+        words = _run(*step, *service["command"], env=environment).split()
+        assert words == ["serve", "--host", "0.0.0.0", "--port", "8080", *service["command"]]
+        assert (task / "bundles" / "latest").read_text() == "0123456789ab\n"
+        (task / "shared.sqlite").touch()
+    assert (task / "shared.sqlite").exists()
+
+
 def test_every_metric_that_is_watched_exists():
     """A panel or an alert on a metric that nobody emits would be green for ever."""
     emitted = _emitted()
