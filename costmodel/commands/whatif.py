@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from costmodel.commands.footprint import footprint
 from costmodel.commands.questions import compare, forecast, year
+from costmodel.commands.renting import machines
 from costmodel.commands.shown import FILE, ledger_of, show, write
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Questions(click.Group):
 
 
 @click.command(
-    epilog="Other questions: raisehand whatif compare | year | forecast | footprint, each with "
-    "--help. "
+    epilog="Other questions: raisehand whatif compare | year | forecast | footprint | machines, "
+    "each with --help. "
     "Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
     "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4",
 )
@@ -315,6 +316,7 @@ whatif = Questions(
         "year": year,
         "forecast": forecast,
         "footprint": footprint,
+        "machines": machines,
     },
     context_settings={"ignore_unknown_options": True},
 )

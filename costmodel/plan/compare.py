@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from costmodel.errors import BadScenario
 from costmodel.inputs.scenario import Scenario, vary
 from costmodel.plan.study import Study
-from costmodel.uncertainty.draws import Floats, MoneyModel
+from costmodel.uncertainty.draws import Floats, MoneyModel, draw_inputs
 
 GRID = np.geomspace(1e-4, 1e4, 4001)
 """Factors on today's traffic at which two bills are compared."""
+DRAWN = 400
+"""Draws of both bills' inputs behind the band of a crossing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,11 @@ class Crossing:
     """None: one of the two costs less at any traffic looked at."""
     cheaper_above: str
     """Who costs less above it, or always."""
+    low: float | None
+    high: float | None
+    """P10 and P90 of it over the stated doubts of both; None where they seldom cross."""
+    share: float
+    """Of the draws in which they cross at all."""
 
 
 def overlaid(base: Scenario, paths: Sequence[Path]) -> Scenario:
@@ -165,16 +173,55 @@ def _crossing(first: Study, second: Study, what: str) -> Crossing:
     """On one axis of requests a day: the last change of who costs less."""
     base = first.projection.requests_per_day
     days = GRID * base
-    bills = []
-    for one in (first, second):
-        model = MoneyModel(one.projection)
-        at: dict[str, float | Floats] = {**model.middle}
-        at["traffic"] = days / one.projection.requests_per_day
-        usd = model.cascade(at) if what == "cascade" else model.teacher_only(at)
-        bills.append(np.broadcast_to(usd, days.shape))
-    less = bills[1] < bills[0]
+
+    def less(draws: int) -> npt.NDArray[np.bool_]:
+        """Whether the second costs less, (draws or 1, days); without draws: as projected."""
+        bills = []
+        for one in (first, second):
+            model = MoneyModel(one.projection)
+            at: dict[str, float | Floats] = {**model.middle}
+            if draws:
+                drawn = _world(one, first, draws)
+                at = {name: values[:, None] for name, values in drawn.items()}
+            at["traffic"] = days[None, :] / one.projection.requests_per_day
+            usd = model.cascade(at) if what == "cascade" else model.teacher_only(at)
+            bills.append(np.broadcast_to(usd, (max(draws, 1), days.size)))
+        return np.asarray(bills[1] < bills[0])
+
+    projected = less(0)
     names = (first.scenario.name, second.scenario.name)
-    winner = names[1] if less[-1] else names[0]
-    changes = np.flatnonzero(less[1:] != less[:-1])
-    at_day = float(days[changes[-1] + 1]) if changes.size else None
-    return Crossing(what, *names, at_day, winner)
+    winner = names[1] if projected[0, -1] else names[0]
+    [at_day] = _last_changes(projected, days)
+    drawn = _last_changes(less(DRAWN), days)
+    crossing = drawn[np.isfinite(drawn)]
+    low, high = (
+        (float(x) for x in np.quantile(crossing, (0.1, 0.9)))
+        if crossing.size > DRAWN / 2
+        else (None, None)
+    )
+    return Crossing(
+        what,
+        *names,
+        float(at_day) if np.isfinite(at_day) else None,
+        winner,
+        low,
+        high,
+        crossing.size / DRAWN,
+    )
+
+
+def _world(one: Study, first: Study, draws: int) -> dict[str, Floats]:
+    """Draw one traffic for both; the prices of two suppliers move each by itself."""
+    drawn = draw_inputs(one.projection, one.scenario.doubt, 0, draws)
+    other = draw_inputs(one.projection, one.scenario.doubt, 1, draws)
+    for who in ("teacher", "student"):
+        if getattr(one.scenario, who).price != getattr(first.scenario, who).price:
+            drawn[f"{who}_price"] = other[f"{who}_price"]
+    return drawn
+
+
+def _last_changes(less: npt.NDArray[np.bool_], days: Floats) -> Floats:
+    """In each row the traffic from which on the word stays; nan: it never changed."""
+    changed = less[:, 1:] != less[:, :-1]
+    last = changed.shape[1] - np.argmax(changed[:, ::-1], axis=1)
+    return np.where(changed.any(axis=1), days[last], np.nan)

@@ -42,6 +42,9 @@ def _crossing_table(studies: Sequence[Study]) -> PageTable:
             one.what,
             one.second,
             f"{one.requests_per_day:,.0f} requests a day" if one.requests_per_day else "nowhere",
+            f"{one.low:,.0f} to {one.high:,.0f}"
+            if one.low is not None and one.high is not None
+            else f"they cross in {percent(one.share)} of the draws",
             one.cheaper_above,
         )
         for one in crossings(studies)
@@ -49,7 +52,7 @@ def _crossing_table(studies: Sequence[Study]) -> PageTable:
     first = studies[0].scenario.name
     return PageTable(
         f"Where each costs the same as {first} (closed form, whole machines)",
-        ("what", "beside", "cost the same at", "costs less above it, or always"),
+        ("what", "beside", "cost the same at", "P10 to P90", "costs less above it, or always"),
         rows,
     )
 

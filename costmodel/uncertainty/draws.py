@@ -206,7 +206,7 @@ def quantify(
     """
     rivals = rivals_of(projection) if rivals is None else rivals
     model = MoneyModel(projection)
-    x = _draw(projection, model.middle, doubt or Doubt(), np.random.default_rng(seed), draws)
+    x = draw_inputs(projection, doubt or Doubt(), seed, draws)
     saving, teacher, cascade = model.saving(x), model.teacher_only(x), model.cascade(x)
     one_off = float(projection.break_even.one_off_usd)
     months = np.where(saving > 0, one_off / np.where(saving > 0, saving, 1.0), np.inf)
@@ -225,13 +225,9 @@ def quantify(
     )
 
 
-def _draw(
-    projection: Projection,
-    middle: Mapping[str, float],
-    doubt: Doubt,
-    rng: np.random.Generator,
-    draws: int,
-) -> dict[str, Floats]:
+def draw_inputs(projection: Projection, doubt: Doubt, seed: int, draws: int) -> dict[str, Floats]:
+    """Draw each input of the closed form, (M,); two projections of one seed see one chance."""
+    rng, middle = np.random.default_rng(seed), MoneyModel(projection).middle
     n = projection.n
     escalated = round(projection.escalation.mid * n)
     wrong = round((1 - projection.agreement.mid) * n)

@@ -8,10 +8,8 @@ import click
 import pytest
 
 from costmodel.commands.capacity import capacity
-from costmodel.commands.footprint import footprint
 from costmodel.commands.prices import prices
-from costmodel.commands.questions import compare, forecast, year
-from costmodel.commands.whatif import month
+from costmodel.commands.whatif import month, whatif
 from costmodel.inputs.changes import parse_axes, parse_changes
 from costmodel.inputs.scenario import load, vary
 
@@ -19,10 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = {
     "whatif": month,
-    "whatif compare": compare,
-    "whatif year": year,
-    "whatif forecast": forecast,
-    "whatif footprint": footprint,
+    **{f"whatif {name}": command for name, command in whatif.commands.items()},
     "capacity": capacity,
     "prices": prices,
 }

@@ -78,12 +78,27 @@ def test_own_machines_and_an_api_cross_where_their_bills_are_equal(found):
             assert pair[cheaper] == min(pair), one
 
 
+def test_a_crossing_has_the_band_of_its_doubts():
+    """It holds the projected point, and prices in doubt on one side make it wider."""
+    wide = {"doubt.teacher_price": {"low": 0.6, "high": 1.5}}
+    widths = []
+    for doubt in ({}, wide):
+        base = vary(_base(), doubt)
+        for one in crossings(studies([base, vary(base, OWN)])):
+            assert one.share > 0.9
+            assert one.low <= one.requests_per_day <= one.high
+            widths.append(one.high / one.low)
+    assert widths[2] > widths[0] > 1.05
+    assert widths[3] > 1.5 * widths[1]
+
+
 def test_who_is_cheaper_at_any_traffic_crosses_nowhere():
     """The same teacher at half its price never crosses, and it is said who costs less."""
     base = _base()
     half = {"model": "openai:gpt-4o", "input_times": "0.5", "output_times": "0.5"}
     got = crossings(studies([base, vary(base, {"name": "half", "teacher.price": half})]))
     assert [(one.requests_per_day, one.cheaper_above) for one in got] == [(None, "half")] * 2
+    assert [(one.low, one.high, one.share) for one in got] == [(None, None, 0.0)] * 2
 
 
 def test_every_teacher_with_every_student(tmp_path):
