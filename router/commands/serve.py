@@ -92,10 +92,11 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, help="Where the student runs.")
 @click.option(
     "--engine",
-    type=click.Choice(["own", "shared"]),
+    metavar="own|shared|ray://HOST:PORT",
     default="own",
     show_default=True,
-    help="Students in each worker, or once in a process of their own that all workers share.",
+    help="Students in each worker, once in a process of their own that all workers share, or on "
+    "Ray Serve.",
 )
 @click.option("--strict-teacher", is_flag=True, help="Refuse to start when the teacher is away.")
 def serve(**given: Any) -> None:
@@ -114,6 +115,7 @@ def serve(**given: Any) -> None:
             f"{len(options.bundles)} --bundle for {len(options.task_paths)} --task; give one for "
             "each, or none"
         )
+    options.students_at()  # what is no engine shows before any process is started
     _check_uds(options)
     settings = load_settings()
     if options.admin_port is not None and settings.admin_token is None:
@@ -283,14 +285,13 @@ def _check_environment(options: ServeOptions, settings: Settings, tasks: Sequenc
 
 
 def _loading(options: ServeOptions, settings: Settings) -> LoadStudent:
-    """Where students live: in this process, or in the engine that all workers share."""
+    """Where students live: in this process, in the engine that all workers share, or on Ray."""
     from router.student.remote_student import RemoteStudent
     from students.runtime.load import load_student
 
-    share = options.share
-    if share is None or options.engine == "own":
+    address = options.students_at()
+    if address is None:
         return partial(load_student, device=options.device)
-    address = share.engine
 
     def load(bundle: Bundle) -> Student:
         schema = bundle.manifest.schema_

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.settings import Settings
+    from router.student.connections import ServeAddress
     from router.worker_share import Share
     from students.task import Task
 
@@ -45,6 +46,23 @@ class ServeOptions:
             return None
         index, count = self.worker.split("/")
         return Share(int(index), int(count), Path(os.environ[WORKER_FOLDER]))
+
+    def students_at(self) -> Path | ServeAddress | None:
+        """Return where students are asked that are not in this process.
+
+        Raises:
+            BadSettings: there is no such engine.
+        """
+        from router.errors import BadSettings
+        from router.student.connections import serve_address
+
+        if self.engine in ("own", "shared"):
+            share = self.share if self.engine == "shared" else None
+            return None if share is None else share.engine
+        address = serve_address(self.engine)
+        if self.device != "cpu":
+            raise BadSettings("--device is of students here; leave it out with --engine ray://")
+        return address
 
     def shown_ledger(self, settings: Settings, work_dir: Path) -> str | Path:
         """Return what the page adds up: the ledgers of all hosts where there is a database."""

@@ -100,7 +100,7 @@ class Engine:
                 return
             writer.write(wire.frame(wire.Opened(loaded.tokens)))
             while isinstance(question := await _read(reader), wire.EngineRequest):
-                writer.write(wire.frame(await _answer(loaded.batcher, question.texts)))
+                writer.write(wire.frame(await answer_texts(loaded.batcher, question.texts)))
                 await writer.drain()
         except (EOFError, ConnectionError, ValueError, msgspec.DecodeError):
             pass
@@ -194,7 +194,8 @@ class Proven:
             raise
 
 
-async def _answer(batcher: Batcher, texts: Sequence[str]) -> wire.Message:
+async def answer_texts(batcher: Batcher, texts: Sequence[str]) -> wire.Message:
+    """Let a batcher answer, beside what others ask it."""
     scored = await asyncio.gather(*map(batcher.submit, texts))
     predictions = [one.prediction for one in scored]
     if None in predictions or not predictions:

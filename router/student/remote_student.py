@@ -1,20 +1,21 @@
-"""A student in another process: the engine that all workers share. Implements `Student`."""
+"""A student in another process: the engine that all workers share, or one of a Ray cluster's.
+
+Implements `Student`.
+"""
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import msgspec
 import numpy as np
 
 from router.student import engine_messages as wire
+from router.student.connections import EngineConnection, ServeAddress, connect
 from students.errors import BadBundle
 from students.labels import LabelSchema, Prediction
 
@@ -36,7 +37,7 @@ class RemoteStudent:
 
     Args:
         schema: of the bundle.
-        engine: Unix socket of the engine.
+        engine: Unix socket of the engine, or where Ray Serve answers for many.
         bundle: folder of the bundle; the engine loads it while this is constructed.
         answer_s: the engine hangs when a batch takes longer.
 
@@ -47,14 +48,19 @@ class RemoteStudent:
     in_place_tokens = 0
 
     def __init__(
-        self, schema: LabelSchema, engine: Path, bundle: Path, *, answer_s: float = 10.0
+        self,
+        schema: LabelSchema,
+        engine: Path | ServeAddress,
+        bundle: Path,
+        *,
+        answer_s: float = 10.0,
     ) -> None:
         self.schema = schema
         self._engine = engine
         self._bundle = str(bundle.resolve())
         self._answer_s = answer_s
         self._lock = threading.Lock()
-        self._connection: _Connection | None = None
+        self._connection: EngineConnection | None = None
         try:
             self._tokens = self._await_engine()
         except (OSError, EOFError, ValueError, msgspec.DecodeError) as error:
@@ -76,7 +82,7 @@ class RemoteStudent:
         rows = np.frombuffer(reply.probabilities, np.float32).reshape(len(reply.labels), -1)
         told = list(map(Prediction, reply.labels, reply.confidences, rows))
         for i in reply.outside:
-            told[i] = replace(told[i], in_scope=False)
+            told[i] = msgspec.structs.replace(told[i], in_scope=False)
         return told
 
     def token_count(self, text: str) -> int:
@@ -99,7 +105,7 @@ class RemoteStudent:
 
     def _open(self, timeout_s: float) -> int:
         """Connect and let the engine load the bundle; return what `Opened` says."""
-        self._connection = connection = _Connection(self._engine, timeout_s)
+        self._connection = connection = connect(self._engine, timeout_s)
         self._goodbye = weakref.finalize(self, connection.close)
         reply = connection.ask(wire.Open(self._bundle))
         if isinstance(reply, wire.Refused):
@@ -124,44 +130,6 @@ class RemoteStudent:
         if self._connection is not None:
             self._connection = None
             self._goodbye()
-
-
-class _Connection:
-    """One connection; a question, then its answer."""
-
-    def __init__(self, engine: Path, timeout_s: float) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
-        try:
-            self._socket.connect(str(engine))
-        except BaseException:
-            self._socket.close()
-            raise
-        self._replies: IO[bytes] = self._socket.makefile("rb")
-
-    def ask(self, message: wire.Message) -> wire.Message:
-        """Send a message and return the answer.
-
-        Raises:
-            OSError, EOFError, ValueError, msgspec.DecodeError: there is none.
-        """
-        self._socket.sendall(wire.frame(message))
-        return wire.message_in(self._read(wire.length_in(self._read(wire.HEADER))))
-
-    def timeout(self, seconds: float) -> None:
-        """Allow so long for each answer from now on."""
-        self._socket.settimeout(seconds)
-
-    def close(self) -> None:
-        """Give the connection up, and with it the engine's reason to keep the bundle."""
-        self._replies.close()
-        self._socket.close()
-
-    def _read(self, n: int) -> bytes:
-        data = self._replies.read(n)
-        if len(data) < n:
-            raise EOFError("the engine hung up")
-        return data
 
 
 def _words(error: BaseException) -> str:

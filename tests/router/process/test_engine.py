@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from router.bench.subject import make_student, make_task, make_texts
 from router.process.engine import BEYOND_REPAIR, Engine, Proven

@@ -1,0 +1,1 @@
+"""Students on Ray Serve, for routers that are started with `--engine ray://…`."""

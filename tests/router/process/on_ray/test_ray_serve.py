@@ -1,0 +1,168 @@
+"""A real router in front of students on a real Ray Serve: the same answers, also after kills."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from router.student.connections import serve_address
+from router.student.remote_student import RemoteStudent
+from students.errors import BadBundle
+from students.runtime.bundle import find_bundle
+from students.runtime.load import load_student
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def deployed(folder, free_port_of, tmp_path_factory):
+    """Ray Serve with two replicas of the folder's bundle; its address and the process."""
+    bundle, port = find_bundle(folder / ".raisehand"), free_port_of()
+    config = tmp_path_factory.mktemp("serve") / "config.yaml"
+    arguments = {"work_dir": str(folder / ".raisehand"), "bundles": [bundle.id]}
+    app = {
+        "name": "students", "route_prefix": "/students",
+        "import_path": "router.process.on_ray.app:students",
+        "args": arguments | {"replicas": 2, "cpus": 0.5},
+    }  # fmt: skip
+    http = {"host": "127.0.0.1", "port": port}
+    config.write_text(yaml.safe_dump({"http_options": http, "applications": [app]}))
+    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(config)]
+    log = (config.parent / "log").open("w")
+    process = subprocess.Popen(
+        command, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, stdout=log, stderr=log
+    )
+    url = f"http://127.0.0.1:{port}/students/{bundle.id}"
+    for _ in range(1_200):
+        if answers(url):
+            break
+        assert process.poll() is None, (config.parent / "log").read_text()
+        time.sleep(0.1)
+    yield serve_address(f"ray://127.0.0.1:{port}/students"), process
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(60)
+    process.kill()
+    log.close()
+
+
+def answers(url):
+    """Whether a replica is there: it refuses what is no message."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, b"no message"), timeout=5)
+    except urllib.error.HTTPError as error:
+        return error.code == 400
+    except OSError:
+        return False
+
+
+def replicas(process):
+    """Process ids of the replicas that a Ray Serve of ours holds."""
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it may end while it is looked at
+            if "ServeReplica:students" in " ".join(child.cmdline()):
+                found.append(child.pid)
+    return found
+
+
+@pytest.fixture
+async def load():
+    """Eight clients that ask a router until told to stop; what came of each request."""
+    async with aiohttp.ClientSession() as session:
+        seen, stop = [], asyncio.Event()
+
+        async def keep_asking(url):
+            while not stop.is_set():
+                async with session.post(f"{url}/v1/classify", json={"text": "help"}) as response:
+                    await response.read()
+                    seen.append((response.status, response.headers.get("x-raisehand-reason")))
+
+        tasks = []
+
+        def start(url):
+            tasks.extend(asyncio.create_task(keep_asking(url)) for _ in range(8))
+            return seen
+
+        async def end():
+            stop.set()
+            await asyncio.gather(*tasks)
+
+        yield start, end
+        await end()
+
+
+def test_answers_are_those_of_a_student_here(folder, deployed):
+    """Labels, confidences and probabilities to the bit; a bundle that is not there is named."""
+    address, _ = deployed
+    bundle = find_bundle(folder / ".raisehand")
+    own, schema = load_student(bundle), bundle.manifest.schema_
+    there = RemoteStudent(schema, address, bundle.path)
+    texts = [f"text {i} of many" for i in range(300)]
+    for one, other in zip(own.predict(texts), there.predict(texts), strict=True):
+        assert (one.label, one.confidence) == (other.label, other.confidence)
+        assert np.array_equal(one.probabilities, other.probabilities)
+    with pytest.raises(BadBundle, match=f"{bundle.id} there, and 0123456789ab is asked for"):
+        RemoteStudent(schema, address, Path("bundles/0123456789ab"))
+
+
+async def test_a_killed_replica_costs_no_answer(serve, deployed, load, tmp_path):
+    """One of two, under load: what it had is asked of the other, and it is replaced."""
+    address, process = deployed
+    router = await asyncio.to_thread(
+        serve, "--engine", str(address), "--ledger", str(tmp_path / "l.sqlite")
+    )
+    start, end = load
+    seen = start(router.url)
+    await asyncio.sleep(1)
+    before = replicas(process)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    for _ in range(600):
+        now = replicas(process)
+        if len(now) == 2 and before[0] not in now:
+            break
+        await asyncio.sleep(0.1)
+    await end()
+    assert before[0] not in replicas(process)
+    assert set(seen) == {(200, "confident")}
+    assert len(seen) > 50
+
+
+async def test_without_a_replica_the_teacher_is_asked(serve, deployed, load, tmp_path):
+    """Both killed: as without an engine, everybody is told, the router is unready and comes back.
+
+    The teacher of this test is away, so what is escalated is refused with its reason.
+    """
+    address, process = deployed
+    router = await asyncio.to_thread(
+        serve, "--engine", str(address), "--ledger", str(tmp_path / "l.sqlite"), stall_s=1
+    )
+    start, end = load
+    seen = start(router.url)
+    await asyncio.sleep(1)
+    for pid in replicas(process):
+        os.kill(pid, signal.SIGKILL)
+    killed = len(seen)
+    for _ in range(900):
+        await asyncio.sleep(0.1)
+        if len(seen) > killed + 50 and set(seen[-20:]) == {(200, "confident")}:
+            break
+    await end()
+    assert set(seen[-20:]) == {(200, "confident")}
+    assert set(seen) <= {
+        (200, "confident"), (503, "teacher_unavailable"), (503, "breaker_open"),
+        (503, "retry_budget"), (503, "teacher_busy"),
+    }  # fmt: skip
