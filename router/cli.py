@@ -120,6 +120,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.batch:batch",
         "A big table answered: texts a second and memory, beside the student alone and pandas.",
     ),
+    "ray": (
+        "router.bench.on_ray.hand_over:ray_serve",
+        "What a student on Ray Serve costs, beside the shared engine and the process itself.",
+    ),
     "database": (
         "router.bench.database:database",
         "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",

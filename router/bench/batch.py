@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.bench.descendants import descendants_watched
+from router.bench.on_ray.descendants import descendants_watched
 
 if TYPE_CHECKING:
     from router.batch.on_ray.pool import RayPool

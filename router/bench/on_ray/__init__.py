@@ -1,0 +1,1 @@
+"""What Ray costs, beside what one host does by itself."""
