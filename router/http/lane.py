@@ -89,7 +89,8 @@ class Express:
         if known is None or request.head.method != "POST":
             return False
         route, fields, body = known
-        if self._door.refuses(self._in_work + len(connection.tasks), self._is_late()):
+        in_work = self._in_work + len(connection.tasks)
+        if self._door.full(in_work) and self._door.refuses(in_work, self._is_late()):
             connection.answer(429, fields, body)
             return True
         arrival = _Arrival(connection, route, request, self._clock())

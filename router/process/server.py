@@ -90,7 +90,9 @@ class DrainingServer(uvicorn.Server):
     def _drain(self) -> None:
         self._service.draining = True
         self.config.encoded_headers.append((b"connection", b"close"))
-        self.server_state.default_headers.append((b"connection", b"close"))
+        self.server_state.default_headers = [
+            *self.server_state.default_headers, (b"connection", b"close"),
+        ]  # fmt: skip
         assert self._loop is not None
         self._loop.call_later(self._service.settings.drain_delay_s, self._stop)
 

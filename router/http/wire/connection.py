@@ -87,6 +87,7 @@ class HttpConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._deadline = Deadline(self._loop, self._on_time)
         self._unread_timer: asyncio.TimerHandle | None = None
+        """Runs while the client does not take its answer; nothing is read of it so long."""
         self._writable = asyncio.Event()
         self._writable.set()
         self._in_head = True
@@ -99,12 +100,11 @@ class HttpConnection(asyncio.Protocol):
         self._over = False
         """Nothing that comes is read any more."""
         self.disconnected = False
-        self._transport: asyncio.Transport
-
-    @property
-    def tasks(self) -> set[asyncio.Task[None]]:
+        self.tasks = server_state.tasks
         """Requests in work at the application, of all connections."""
-        return self._state.tasks
+        self._standing, self._standing_fields = server_state.default_headers[:], b""
+        """What goes on every answer, and laid out; uvicorn makes a new list of it each second."""
+        self._transport: asyncio.Transport
 
     @property
     def busy(self) -> bool:
@@ -139,11 +139,11 @@ class HttpConnection(asyncio.Protocol):
         """Read, or hold what comes while a request is in work."""
         if self._over:
             return
-        if self._request is None and self._writable.is_set():
+        if self._request is None and self._unread_timer is None:
             self._read(data)
             return
         self._incoming.hold(data)
-        if self._incoming.unread > HELD_BYTES and not self._read_paused:
+        if len(self._incoming.unread) > HELD_BYTES and not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
 
@@ -159,6 +159,7 @@ class HttpConnection(asyncio.Protocol):
         self._writable.set()
         if self._unread_timer is not None:
             self._unread_timer.cancel()
+            self._unread_timer = None
         self._go_on()
 
     # Reading.
@@ -179,7 +180,6 @@ class HttpConnection(asyncio.Protocol):
             begun = (observer.begin(request) for observer in self._observers)
             self._observed = [observed for observed in begun if observed is not None]
         self._in_head = self._in_body = False
-        self._deadline.clear()
         if self._cors is not None and (fields := self._cors.preflight(request.head)) is not None:
             self.answer(204, fields, b"")
             return
@@ -206,10 +206,10 @@ class HttpConnection(asyncio.Protocol):
             self._loop.call_soon(self._read_held)
 
     def _read_held(self) -> None:
-        if self._request is not None or self._over or not self._writable.is_set():
+        if self._request is not None or self._over or self._unread_timer is not None:
             return
         self._read(b"")
-        few = self._incoming.unread <= HELD_BYTES
+        few = len(self._incoming.unread) <= HELD_BYTES
         if self._read_paused and few and not self._transport.is_closing():
             self._read_paused = False
             self._transport.resume_reading()
@@ -230,17 +230,15 @@ class HttpConnection(asyncio.Protocol):
         """Write a whole answer to the request in work."""
         if self.disconnected:
             return
-        request = self._request
-        assert request is not None, "one answer to one request"
-        if request.head.method == "HEAD":
+        assert self._request is not None, "one answer to one request"
+        if self._request.head.method == "HEAD":
             body = b""
-        closes = CLOSE in fields
-        self._transport.write(self._head(status, fields, closes=closes) + body)
+        self._transport.write(self._head(status, fields) + body)
         self.end()
 
     def begin(self, status: int, fields: bytes, *, closes: bool) -> None:
         """Write the head of an answer to the request in work."""
-        self._transport.write(self._head(status, fields, closes=closes))
+        self.write(self._head(status, fields, closes=closes))
 
     def write(self, data: bytes) -> None:
         """Write a part of its body."""
@@ -255,7 +253,8 @@ class HttpConnection(asyncio.Protocol):
             self._close()
             return
         self._deadline.set(self._keep_alive_s)
-        self._go_on()
+        if self._incoming.unread:
+            self._go_on()
 
     def give_up(self) -> None:
         """The request in work gets no answer, or no more of it."""
@@ -279,18 +278,19 @@ class HttpConnection(asyncio.Protocol):
         """Wait until the client reads what was written."""
         await self._writable.wait()
 
-    def _head(self, status: int, fields: bytes, *, closes: bool) -> bytes:
+    def _head(self, status: int, fields: bytes, *, closes: bool = False) -> bytes:
         """Return the head of an answer, and note whether it is the last one."""
-        fields = b"".join(map(_LINE, self._state.default_headers)) + fields
+        if (standing := self._state.default_headers) is not self._standing:
+            self._standing, self._standing_fields = standing, b"".join(map(_LINE, standing))
+        fields = self._standing_fields + fields
         request = self._request
-        head = request.head if request else self._incoming.head
+        head = self._incoming.head if request is None else request.head
         if self._cors is not None and head is not None:
             fields += self._cors.fields(head)
-        self._closes = (
-            self._closes or closes or CLOSE in fields or not (request and request.head.keeps_alive)
-        )
-        if self._closes and CLOSE not in fields:
-            fields += CLOSE
+        said = CLOSE in fields
+        if said or closes or self._closes or request is None or not request.head.keeps_alive:
+            self._closes = True
+            fields += b"" if said else CLOSE
         self._count(status)
         for observed in self._observed:
             observed.answered(status, fields)
@@ -345,5 +345,5 @@ class HttpConnection(asyncio.Protocol):
         if self._in_body and not self._over:
             limit = self._settings.body_timeout_s
             self._refuse(SlowBody(f"The body did not arrive within {limit:g} s; send it at once."))
-        else:
+        elif self._request is None:  # else whoever works on it times it, and its end sets a time
             self._transport.abort()

@@ -29,10 +29,6 @@ class Deadline:
                 self._timer.cancel()
             self._start()
 
-    def clear(self) -> None:
-        """Wait for nothing."""
-        self._at = math.inf
-
     def cancel(self) -> None:
         """Never call back, whatever is set from now on."""
         self._over = True
@@ -45,8 +41,6 @@ class Deadline:
 
     def _fire(self) -> None:
         self._timer, self._fires_at = None, math.inf
-        if self._at == math.inf:
-            return
         if self._loop.time() < self._at:
             self._start()
         else:

@@ -39,6 +39,7 @@ class Incoming:
 
     Attributes:
         head: of the request whose body is being read.
+        unread: what is held, or a head that is not whole.
     """
 
     def __init__(
@@ -47,20 +48,15 @@ class Incoming:
         self._heads = heads
         self._least = self._limit = limit
         self._limit_of = limit_of
-        self._unread = b""
+        self.unread = b""
         self._searched = 0
         """Where the end of a head may begin, at the earliest."""
         self._body: Body | None = None
         self.head: Head | None = None
 
-    @property
-    def unread(self) -> int:
-        """Bytes that are held, or of a head that is not whole."""
-        return len(self._unread)
-
     def hold(self, data: bytes) -> None:
         """Keep bytes for later."""
-        self._unread += data
+        self.unread += data
 
     def feed(self, data: bytes) -> Request | None:
         """Take bytes; return the next request once it is whole. What follows it is held.
@@ -70,8 +66,8 @@ class Incoming:
         """
         if self._body is not None:
             return self._read_body(data)
-        if self._unread:
-            data, self._unread = self._unread + data, b""
+        if self.unread:
+            data, self.unread = self.unread + data, b""
         if data.startswith(b"\r\n"):  # empty lines before a request
             data, self._searched = _EMPTY_LINES.sub(b"", data, 1), 0
         end = data.find(b"\r\n\r\n", self._searched) + 4
@@ -80,7 +76,7 @@ class Incoming:
                 raise malformed()
             if len(data) > MAX_HEAD_BYTES:
                 raise too_long()
-            self._unread, self._searched = data, max(0, len(data) - 3)
+            self.unread, self._searched = data, max(0, len(data) - 3)
             return None
         self._searched = 0
         head = self._heads.read(data[:end])
@@ -100,7 +96,7 @@ class Incoming:
         rest = self._body.feed(data)
         if rest is None:
             return None
-        body, self._body, self._unread = self._body.whole, None, rest
+        body, self._body, self.unread = self._body.whole, None, rest
         if self.head.encodings and body:
             body = decode_body(body, self.head.encodings, self._limit)
         request = Request(self.head, body.removeprefix(BOM_UTF8))

@@ -205,6 +205,27 @@ async def test_connect_opens_no_tunnel(port):
     writer.close()
 
 
+async def test_a_request_in_work_outlasts_every_time_of_its_connection():
+    """The first head, the body and one that follows have a time; who works on them has another."""
+
+    async def slow(scope, receive, send):
+        await asyncio.sleep(0.5)
+        headers = [(b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async with _listening(slow) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for sent in (HEAD % len(BODY) + BODY, HEAD % len(BODY), HEAD % len(BODY)):
+            writer.write(sent)
+            if sent.endswith(b"\r\n\r\n"):
+                await asyncio.sleep(0.1)
+                writer.write(BODY)
+            answer = await asyncio.wait_for(reader.readuntil(b"ok"), 5.0)
+            assert answer.startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
 @pytest.mark.parametrize("n", [1_000, pytest.param(10_000, marks=pytest.mark.e2e)])
 async def test_idle_connections_do_not_keep_others_out(port, n):
     """T23: idle connections are closed in time, and a client beside them is answered meanwhile."""
