@@ -80,6 +80,7 @@ class Template:
         self._bare_system = prompt.system.strip()
         self._messages = 2 if prompt.system else 1
         self._before, self._after = prompt.user.split("{text}")
+        self._bare_before, self._bare_after = self._before.lstrip(), self._after.rstrip()
 
     def match(self, messages: Sequence[Mapping[str, Any]]) -> str | None:
         """Return the text that `render` would turn into these messages, or None.
@@ -89,13 +90,14 @@ class Template:
         """
         if len(messages) != self._messages or (self._system and not self._begins(messages[0])):
             return None
-        said = content_of(messages[-1].get("content"))
-        if messages[-1].get("role") != "user" or said is None:
+        asked = messages[-1]
+        said = content_of(asked.get("content"))
+        if said is None or asked.get("role") != "user":
             return None
         exactly = _between(said, self._before, self._after)
         if exactly is not None:
             return exactly
-        return _between(said.strip(), self._before.lstrip(), self._after.rstrip())
+        return _between(said.strip(), self._bare_before, self._bare_after)
 
     def _begins(self, message: Mapping[str, Any]) -> bool:
         if message.get("role") not in ("system", "developer"):
@@ -105,11 +107,10 @@ class Template:
 
 
 def _between(said: str, before: str, after: str) -> str | None:
-    if len(said) < len(before) + len(after):
-        return None
-    if not (said.startswith(before) and said.endswith(after)):
-        return None
-    return said[len(before) : len(said) - len(after)]
+    begin, end = len(before), len(said) - len(after)
+    if begin <= end and said.startswith(before) and said.endswith(after):
+        return said[begin:end]
+    return None
 
 
 def match(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> str | None:

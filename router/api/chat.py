@@ -130,13 +130,9 @@ class Chat:
         usage: Usage,
     ) -> Reply:
         said.role = "assistant"
-        completion = ChatCompletion(
-            id=f"chatcmpl-{call.request_id}",
-            created=int(self._wall()),
-            model=request.model,
-            choices=[ChatChoice(said, finish)],
-            usage=usage,
-        )
+        choices = [ChatChoice(said, finish)]
+        its_id, created = f"chatcmpl-{call.request_id}", int(self._wall())
+        completion = ChatCompletion(its_id, created, request.model, choices, usage)
         return Reply(self._encode(completion), fields=provenance_fields(answer))
 
     def _stream(
@@ -210,6 +206,7 @@ def usage_of(answer: Answer, messages: Sequence[Mapping[str, Any]]) -> Usage:
     if answer.wording is not None:
         read, wrote = answer.usage.input_tokens, answer.usage.output_tokens
     else:
-        read = sum(len(content_of(one.get("content")) or "") // 4 + 5 for one in messages)
-        wrote = 1
+        read, wrote = 0, 1
+        for one in messages:
+            read += len(content_of(one.get("content")) or "") // 4 + 5
     return Usage(read, wrote, read + wrote)

@@ -94,7 +94,7 @@ def says_nothing(name: str, value: object, ignored: Collection[str] = ()) -> boo
 
 def plain_message(message: dict[str, Any]) -> bool:
     """Whether a message is words only: no tool call, no audio, nothing unknown."""
-    return message.keys() <= MESSAGE_FIELDS or all(
+    return MESSAGE_FIELDS.issuperset(message) or all(
         name in MESSAGE_FIELDS or value is None or value == [] or value == {}
         for name, value in message.items()
     )

@@ -56,6 +56,9 @@ class NoQuestion(msgspec.Struct, frozen=True, gc=False):
         return f"{self.why} {self.field}".strip()
 
 
+_OTHER_MODEL = NoQuestion("model")
+
+
 class ChatQuestions:
     """Recognises the questions of some tasks.
 
@@ -72,7 +75,6 @@ class ChatQuestions:
         self._decode = msgspec.json.Decoder(self._type).decode
         self._ignored = {name for s in tasks for name in s.task.teacher.ignore_fields}
         self._templates = {s.task.name: Template(s.task.prompt) for s in tasks}
-        self._words = {s.task.name: s.words for s in tasks}
         self.by_model: dict[str, list[Served]] = {}
         for served in tasks:
             for name in {served.task.name, served.task.teacher.model}:
@@ -122,7 +124,7 @@ class ChatQuestions:
             raise BadRequest(f"The body is not taken: {error}.") from None
 
     def _match(self, request: ChatRequest) -> ChatQuestion | NoQuestion:
-        found = NoQuestion("model")
+        found = _OTHER_MODEL
         for served in self.by_model.get(request.model, ()):
             one = self._match_task(request, served)
             if isinstance(one, ChatQuestion):
@@ -139,13 +141,13 @@ class ChatQuestions:
         text = self._templates[task.name].match(request.messages)
         if text is None:
             return NoQuestion("messages")
-        if (other := _other_extra(request, task.teacher.extra_body)) is not None:
+        extra = task.teacher.extra_body
+        if extra and (other := _other_extra(request, extra)) is not None:
             return NoQuestion("field", other)
-        words = self._words[task.name]
-        if request.stop and not _harmless(request.stop, words):
+        if request.stop and not _harmless(request.stop, served.words):
             return NoQuestion("field", "stop")
         try:
-            shape = _shape(request, task, words)
+            shape = _shape(request, task, served.words)
         except OtherShape as other_shape:
             return NoQuestion("field", str(other_shape))
         if served.passthrough is not None and self._fault_of(text) is not None:

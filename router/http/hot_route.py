@@ -14,6 +14,7 @@ from router.pipeline import Pipeline
 from router.request import Answer, Ask
 
 JSON = b"application/json"
+_DEADLINE, _THRESHOLD = b"x-raisehand-deadline-ms", b"x-raisehand-threshold"
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
@@ -95,21 +96,19 @@ def limits_in(call: Call) -> tuple[float | None, float | None]:
     Raises:
         BadRequest: one is no number, or out of bounds.
     """
+    deadline, threshold = call.headers.get(_DEADLINE), call.headers.get(_THRESHOLD)
     return (
-        _number(call, b"x-raisehand-deadline-ms"),
-        _number(call, b"x-raisehand-threshold", at_most=1.0),
+        None if deadline is None else _number(deadline, _DEADLINE),
+        None if threshold is None else _number(threshold, _THRESHOLD, at_most=1.0),
     )
 
 
-def _number(call: Call, name: bytes, at_most: float = float("inf")) -> float | None:
+def _number(given: bytes, name: bytes, at_most: float = float("inf")) -> float:
     """Read a number from a header.
 
     Raises:
         BadRequest: it is none, or not within 0 and `at_most`.
     """
-    given = call.headers.get(name)
-    if given is None:
-        return None
     try:
         value = float(given)
     except ValueError:

@@ -192,14 +192,14 @@ class Service:
             BadRequest: the text is empty or too long, or the deadline is out of bounds.
             Forbidden: this key may not ask the student alone, or for so high a threshold.
         """
-        if student_only and call.key is not None and not call.key.student_only:
-            raise Forbidden(
-                "This API key may not ask the student alone; leave out `student_only`, or ask for "
-                "a key that may."
-            )
-        if call.key is not None:
-            call.key.check_threshold(threshold)
-        limits = self.settings
+        key, limits = call.key, self.settings
+        if key is not None:
+            if student_only and not key.student_only:
+                raise Forbidden(
+                    "This API key may not ask the student alone; leave out `student_only`, or ask "
+                    "for a key that may."
+                )
+            key.check_threshold(threshold)
         fault = self.fault_of(text)
         if fault is not None:
             raise BadRequest(fault)
@@ -210,19 +210,20 @@ class Service:
                 f"`deadline_ms` is out of bounds; give {limits.min_deadline_ms:g} to "
                 f"{limits.max_deadline_ms:g}."
             )
-        return Ask(
-            text=text,
-            request_id=call.request_id,
-            surface=surface,
-            deadline=call.received_at + deadline_ms / 1000.0,
-            threshold=threshold,
-            student_only=student_only,
-            client=call.client,
-            key=call.key.name if call.key else "",
-            priority=call.key.priority if call.key else 0,
-            may_escalate=call.key.may_ask_the_teacher if call.key else None,
-            traceparent=_trace_of(call),
-            received_at=call.received_at,
+        trace = call.headers.get(b"traceparent")
+        return Ask(  # in the order of its fields: by name it takes 1 µs longer
+            text,
+            call.request_id,
+            surface,
+            call.received_at + deadline_ms / 1000.0,
+            threshold,
+            student_only,
+            call.client,
+            "" if key is None else key.name,
+            0 if key is None else key.priority,
+            None if key is None else key.may_ask_the_teacher,
+            "" if trace is None or not _TRACE.fullmatch(trace) else trace.decode(),
+            call.received_at,
         )
 
     def fault_of(self, text: str) -> str | None:
@@ -320,11 +321,6 @@ async def _close(served: Served) -> None:
     if served.passthrough is not None:
         await served.passthrough.aclose()
     await served.pipeline.guard.teacher.aclose()
-
-
-def _trace_of(call: Call) -> str:
-    given = call.headers.get(b"traceparent")
-    return "" if given is None or not _TRACE.fullmatch(given) else given.decode()
 
 
 def refuse_student_only(asked: Any) -> None:
