@@ -202,7 +202,8 @@ class Batcher:
             raise Unavailable("The router is shutting down; ask another instance.")
         tokens = self._student.token_count(text)
         self._waiting.append(_Item(text, tokens, deadline, client, waiter, self._clock()))
-        self._schedule()
+        if not self._scheduled:
+            self._schedule()
 
     async def close(self, timeout_s: float = 30.0) -> None:
         """Finish what was accepted, refuse the rest, stop the worker."""
@@ -224,12 +225,12 @@ class Batcher:
     def _dispatch(self) -> None:
         """Answer the next batch or hand it to the worker, if anybody still wants an answer."""
         self._scheduled = False
-        items = self._take()
+        items, tokens = self._take()
         if not items:
             if self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
             return
-        if sum(item.tokens for item in items) <= self._in_place_tokens:
+        if tokens <= self._in_place_tokens:
             self.batches += 1
             _tell(items, self._forward(items))
             if self._waiting or self._idle is not None:
@@ -239,11 +240,14 @@ class Batcher:
         self._handover.put(batch)
         self._loop.call_later(WATCH_S, self._watch, batch)
 
-    def _take(self) -> list[_Item]:
-        """Take the oldest texts within both budgets; those nobody waits for are dropped."""
+    def _take(self) -> tuple[list[_Item], int]:
+        """Take the oldest texts within both budgets, and say how many tokens they have.
+
+        Those nobody waits for are dropped.
+        """
         now = self._clock()
         items: list[_Item] = []
-        budget = self._max_batch_tokens
+        tokens = 0
         while self._waiting and len(items) < self._max_batch_texts:
             item = self._waiting[0]
             if item.waiter.done():
@@ -252,13 +256,13 @@ class Batcher:
                 item.waiter.set_exception(ClientGone("The client hung up."))
             elif item.deadline <= now:
                 item.waiter.set_exception(_late())
-            elif items and item.tokens > budget:
+            elif items and tokens + item.tokens > self._max_batch_tokens:
                 break
             else:
                 items.append(item)
-                budget -= item.tokens
+                tokens += item.tokens
             self._waiting.popleft()
-        return items
+        return items, tokens
 
     def _watch(self, batch: _Batch) -> None:
         """Keep deadlines although the student is slow: only long batches are ever looked at."""
