@@ -152,6 +152,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.certificate:certificate",
         "Count broken promises over simulated deployments.",
     ),
+    "against": (
+        "router.bench.against:against",
+        "This checkout and another in turns on one core: what a change costs.",
+    ),
     "ladder": (
         "router.bench.ladder:ladder",
         "False alarms and delays of the audits, and lives with drift and drift back.",

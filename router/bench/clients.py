@@ -55,7 +55,7 @@ async def compare(
     for _ in range(runs + 1):
         for way, servers in measured.items():
             for name, subject in subjects.items():
-                await _ask(subject, servers[name], requests, connections, seconds, way)
+                await ask(subject, servers[name], requests, connections, seconds, way)
     for servers in measured.values():
         for one in servers.values():
             one.forget_warm_up()
@@ -64,7 +64,7 @@ async def compare(
     return report
 
 
-async def _ask(
+async def ask(
     subject: Subject,
     measured: ClientFigures,
     requests: Sequence[bytes],
@@ -72,6 +72,7 @@ async def _ask(
     seconds: float,
     way: Way,
 ) -> None:
+    """Load a server once and add what came of it."""
     before = subject.cpu_seconds()
     tally = await closed_loop(
         subject.port, requests, connections=connections, seconds=seconds, way=way

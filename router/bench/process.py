@@ -45,10 +45,15 @@ class Subject:
 
 
 @contextmanager
-def python_subject(module: str, core: int, *arguments: str) -> Iterator[Subject]:
-    """Run `python -m module` on one core; it prints one JSON line with its port when it accepts."""
+def python_subject(
+    module: str, core: int, *arguments: str, tree: Path | None = None
+) -> Iterator[Subject]:
+    """Run `python -m module` on one core; it prints one JSON line with its port when it accepts.
+
+    With `tree` the module and all it imports of this project are of that checkout.
+    """
     command = ["taskset", "-c", str(core), sys.executable, "-m", module, *arguments]
-    with _running(command, stdout=subprocess.PIPE) as process:
+    with _running(command, stdout=subprocess.PIPE, tree=tree) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -92,10 +97,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(command: Sequence[str], stdout: int) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: Sequence[str], stdout: int, tree: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RUST_LOG": "error"}
+    if tree is not None:
+        environment["PYTHONPATH"] = str(tree)
     process = subprocess.Popen(
-        command, stdout=stdout, stderr=subprocess.DEVNULL, env=environment, bufsize=0
+        command, stdout=stdout, stderr=subprocess.DEVNULL, env=environment, bufsize=0, cwd=tree
     )
     try:
         yield process
