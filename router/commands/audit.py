@@ -89,7 +89,23 @@ def _table(found: Mapping[str, Mapping[str, Figure]]) -> list[str]:
             f"[{one['low']:.2%}, {one['high']:.2%}], at most {one['allowed']:.2%}; "
             f"e = {one['e_value']:.3g}, alarm at {one['alarm_at']:g}",
             f"{'':<{width}}{_rung(one)}",
+            *(f"{'':<{width}}{line}" for line in _classes(one)),
         ]
+    return lines
+
+
+def _classes(one: Mapping[str, Figure]) -> list[str]:
+    """Say what audits show of each label with a promise of its own."""
+    from costmodel.intervals import confidence_sequence
+    from router.promise.watch import class_figures
+
+    lines = []
+    for label, (audits, wrong, allowed) in class_figures(one).items():
+        low, high = confidence_sequence(wrong, audits)
+        lines.append(
+            f"{label}: {wrong:,} of {audits:,} audits differ [{low:.2%}, {high:.2%}], at most "
+            f"{allowed:.2%}"
+        )
     return lines
 
 

@@ -23,6 +23,22 @@ from students.runtime.bundle import Manifest
 
 BROKEN, RAISED = "promise_broken", "threshold_raised"
 """Why the teacher answers what the certificate would have left to the student."""
+OF_CLASS = " of "
+"""Between the name of a figure and the label that it is about."""
+
+
+def class_figures(figures: Mapping[str, Figure]) -> dict[str, tuple[int, int, float]]:
+    """Return audits, disagreements and share allowed of each label with a promise of its own."""
+    prefix = f"audits{OF_CLASS}"
+    labels = [name.removeprefix(prefix) for name in figures if name.startswith(prefix)]
+    return {
+        label: (
+            int(figures[f"audits{OF_CLASS}{label}"] or 0),
+            int(figures[f"disagreements{OF_CLASS}{label}"] or 0),
+            float(figures[f"allowed{OF_CLASS}{label}"] or 0.0),
+        )
+        for label in labels
+    }
 
 
 class PromiseJudge:
@@ -72,8 +88,22 @@ class PromiseJudge:
             "proof": ladder.proof,
             "proved_at": ladder.proved_at,
             "alarms": ladder.spell - 1,
+            **self._of_classes,
             **ladder.void_figures,
         }
+
+    @property
+    def _of_classes(self) -> dict[str, Figure]:
+        """What audits say of each label with a promise of its own."""
+        figures: dict[str, Figure] = {}
+        for label, monitor in self.ladder.monitors.items():
+            if label != OVERALL:
+                figures |= {
+                    f"audits{OF_CLASS}{label}": monitor.state.audits,
+                    f"disagreements{OF_CLASS}{label}": monitor.state.disagreements,
+                    f"allowed{OF_CLASS}{label}": self.ladder.rules.alphas[label],
+                }
+        return figures
 
 
 def judged_by(

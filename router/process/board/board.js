@@ -134,7 +134,9 @@ function showPromise(part, task) {
     `Promised: at least ${percent(line)} of ${card.promise === "strict" ? "the answers that the student gives" : "all answers"} agree, at ${percent(card.confidence, 0)} confidence.`);
   const classes = card?.classes || [];
   const broken = String(figures.broken || "").split(", ");
-  fill(part("classes"), [classes, broken], () => classes.map(one => make("li", `${one.label}: at least ${percent(one.agreement)} promised${broken.includes(one.label) ? ", BROKEN" : ""}`)));
+  const live = Object.fromEntries((audits?.classes || []).map(one => [one.label, one]));
+  const seen = one => one?.audits ? `; ${percent(one.low, 2)} to ${percent(one.high, 2)} agree whenever you look, of ${count(one.audits)} audits` : "; no audit yet";
+  fill(part("classes"), [classes, broken, live], () => classes.map(one => make("li", `${one.label}: at least ${percent(one.agreement)} promised${broken.includes(one.label) ? ", BROKEN" : ""}${audits ? seen(live[one.label]) : ""}`)));
 }
 
 function showMoney(name, part, task, all) {

@@ -7,8 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.intervals import confidence_sequence
+from router.promise.watch import class_figures
 
 NEARLY = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ClassWatched:
+    """What audits say of a label with a promise of its own; its interval holds at every look."""
+
+    label: str
+    audits: int
+    disagreements: int
+    low: float | None
+    high: float | None
+    line: float
+    """Agreement promised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,7 @@ class Watched:
     """Evidence against the certificate."""
     alarm_at: float | None
     alarmed: bool
+    classes: tuple[ClassWatched, ...]
     figures: Mapping[str, Any]
     """All that the judge says."""
 
@@ -73,5 +88,23 @@ def watched_of(
         e_value=figures.get("e_value"),
         alarm_at=figures.get("alarm_at"),
         alarmed=figures.get("status") == "alarm" or any(s.get("escalate_all") for s in workers),
+        classes=tuple(
+            _class_of(task, intervals, label, *told)
+            for label, told in class_figures(figures).items()
+        ),
         figures=figures,
+    )
+
+
+def _class_of(
+    task: str, intervals: AuditIntervals, label: str, audits: int, wrong: int, allowed: float
+) -> ClassWatched:
+    low, high = intervals.of(f"{task}\0{label}", audits - wrong, audits)
+    return ClassWatched(
+        label=label,
+        audits=audits,
+        disagreements=wrong,
+        low=low if audits else None,
+        high=high if audits else None,
+        line=1.0 - allowed,
     )

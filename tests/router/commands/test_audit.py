@@ -8,6 +8,7 @@ import yaml
 from click.testing import CliRunner
 
 from router.cli import main
+from router.commands.audit import _table, _with_interval
 from router.errors import BadSettings
 from router.promise.watch import judged_by
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
@@ -74,3 +75,13 @@ def test_a_damaged_store_is_one_sentence(task_file):
     (task_file.parent / "work").mkdir()
     (task_file.parent / "work" / STORE_FILE).write_text("no database, whatever its name says")
     assert isinstance(run(task_file).exception, BadSettings)
+
+
+def test_each_promised_class_has_a_line():
+    """Its own audits, interval and what it may; a class that was never audited says so."""
+    judge = judged_by("system", 0.8, classes={"urgent": 0.85})(None)
+    for i in range(20):
+        judge.observe(sample_audit(teacher_label="urgent", disagreed=i == 0, propensity=1.0))
+    lines = _table({"a": _with_interval(judge.verdict.figures)})
+    assert "urgent: 1 of 20 audits differ [" in lines[-1]
+    assert lines[-1].endswith("at most 15.00%")

@@ -10,7 +10,9 @@ from router.process.board.books import SlowBooks
 from router.process.board.promise import AuditIntervals, watched_of
 from router.process.board.pulse import Pulse
 from router.process.board.rates import RecentRates
+from router.promise.watch import judged_by
 from router.telemetry.counters import TallyReading
+from router.testing import sample_audit
 
 TASK = {
     "bundle": "a", "previous": None, "canary": None, "canary_share": 0.0, "thresholds": (0.8, 0.9),
@@ -72,6 +74,24 @@ def test_audits_have_an_interval_that_may_be_looked_at():
     assert watched_of("urgent", [{"audits": None}], intervals) is None
     none = {"audits": 0, "disagreements": 0, "disagreement": None}
     assert watched_of("urgent", [{"audits": none}], intervals).agreement is None
+
+
+def test_each_promised_class_has_its_own_interval():
+    """As the judge counts it: audits of that label alone, beside its own line; none yet is none."""
+    judge = judged_by("system", 0.8, classes={"urgent": 0.85, "spam": 0.8})(None)
+    for i in range(300):
+        judge.observe(
+            sample_audit(
+                student_label="calm" if i % 10 == 0 else "urgent", teacher_label="urgent",
+                disagreed=i % 10 == 0, escalated=False, propensity=1.0,
+            )
+        )  # fmt: skip
+    told = watched_of("urgent", [{"audits": judge.verdict.figures}], AuditIntervals())
+    urgent, spam = told.classes
+    assert (urgent.label, urgent.audits, urgent.disagreements) == ("urgent", 300, 30)
+    assert urgent.low < 0.9 < urgent.high
+    assert (urgent.line, spam.line) == (pytest.approx(0.85), pytest.approx(0.8))
+    assert (spam.audits, spam.low, spam.high) == (0, None, None)
 
 
 def test_intervals_are_made_anew_some_hundred_times_in_a_life(monkeypatch):
