@@ -64,6 +64,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """The teacher's own words, where it answered, also where they are no label of the task."""
     usage: TokenUsage = NO_USAGE
     """What the teacher consumed for it."""
+    answered_as: str = ""
+    """The model that the teacher says it is, where it answered and says so."""
 
 
 class Run(msgspec.Struct, gc=False):
@@ -115,6 +117,7 @@ def by_student(
         teacher_s,
         words,
         run.bill.usage,
+        "" if words is None else run.bill.model,
     )
 
 
@@ -140,4 +143,5 @@ def by_teacher(
         teacher_s=teacher_s,
         wording=reply.wording,
         usage=run.bill.usage,
+        answered_as=run.bill.model,
     )

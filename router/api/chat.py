@@ -132,7 +132,8 @@ class Chat:
         said.role = "assistant"
         choices = [ChatChoice(said, finish)]
         its_id, created = f"chatcmpl-{call.request_id}", int(self._wall())
-        completion = ChatCompletion(its_id, created, request.model, choices, usage)
+        model = answer.answered_as or request.model
+        completion = ChatCompletion(its_id, created, model, choices, usage)
         return Reply(self._encode(completion), fields=provenance_fields(answer))
 
     def _stream(
@@ -146,7 +147,8 @@ class Chat:
     ) -> Reply:
         """All events at once: the answer is known before the first byte."""
         wants_usage = bool(request.stream_options and request.stream_options.include_usage)
-        chunk = partial(ChatChunk, f"chatcmpl-{call.request_id}", int(self._wall()), request.model)
+        model = answer.answered_as or request.model
+        chunk = partial(ChatChunk, f"chatcmpl-{call.request_id}", int(self._wall()), model)
         none_yet = None if wants_usage else msgspec.UNSET
         chunks = [
             *(chunk([ChunkChoice(part)], usage=none_yet) for part in _parts(said)),

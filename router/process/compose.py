@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purse
 from router.process.following.serving import Serving
 from router.process.following.steward import SERVING
 from router.process.load_model import LoadStudent, load_model
+from router.promise.answered_as import AnsweredAs
 from router.service.passthrough import Passthrough
 from router.service.served import Served
 from router.service.service import ReadKeys, Service
@@ -41,6 +42,7 @@ from router.shared.keeper import Keeper
 from router.shared.memory import Memory
 from router.shared.opening import open_store
 from router.shared.purser import Purser
+from router.shared.records import Event
 from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
@@ -100,7 +102,14 @@ def build_service(
     text_hash = open_text_hash(file.path.parent)
     served = {
         task.name: _serve_one(
-            task, started[task.name][1], ledger, metrics, settings, text_hash, purser
+            task,
+            started[task.name][1],
+            ledger,
+            metrics,
+            settings,
+            text_hash,
+            purser,
+            keepers[task.name],
         )
         for task, _ in tasks
     }
@@ -216,18 +225,21 @@ def _serve_one(
     settings: Settings,
     text_hash: TextHash,
     purser: Purser,
+    keeper: Keeper,
 ) -> Served:
     teacher_price = price_of(task.teacher.price)
+    slot = ModelSlot(model)
     guard = EscalationGuard(
         make_teacher(task),
         max_concurrency=task.teacher.max_concurrency,
         timeout_s=task.teacher.timeout_s,
         hedge=task.teacher.hedge,
         observe=metrics.attempts_of(task.name),
+        answered_as=AnsweredAs(_renamed(task.name, slot, keeper)),
     )
     pipeline = Pipeline(
         task,
-        ModelSlot(model),
+        slot,
         guard,
         ledger,
         metrics,
@@ -249,6 +261,20 @@ def _serve_one(
             pause_s=settings.passthrough_pause_s,
         )
     return Served(task, pipeline, passthrough)
+
+
+def _renamed(task: str, slot: ModelSlot, keeper: Keeper) -> Callable[[str, str], None]:
+    def renamed(model: str, before: str) -> None:
+        log.warning("the teacher of task %s answers as %r, before as %r", task, model, before)
+        keeper.say(
+            Event(
+                at=time.time(), task=task, bundle=slot.current.bundle, kind="teacher_model",
+                reason="another name", actor=keeper.instance,
+                figures={"model": model, "before": before},
+            )
+        )  # fmt: skip
+
+    return renamed
 
 
 def _check_prices(task: Task, prices: TeacherPrices) -> None:

@@ -32,6 +32,7 @@ from students.errors import (
     TeacherTimeout,
     TeacherUnavailable,
 )
+from students.teachers.client import ANSWERED_AS
 from students.teachers.protocol import Teacher, TeacherReply
 
 
@@ -84,6 +85,7 @@ class EscalationGuard:
             ones, if a slot is free and the retry budget pays for it; the first answer wins, the
             other call is cancelled and billed.
         observe: told of every attempt (metrics).
+        answered_as: told of the model that an answer says it is of, whenever one does.
         clock: monotonic seconds; deadlines are read on it.
     """
 
@@ -100,6 +102,7 @@ class EscalationGuard:
         hedge: bool = False,
         usage_of_lost: Callable[[str], TokenUsage] | None = None,
         observe: AttemptObserver | None = None,
+        answered_as: Callable[[str], None] = lambda model: None,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
@@ -118,6 +121,7 @@ class EscalationGuard:
             max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
         )
         self._hedge = hedge
+        self._answered_as = answered_as
         self._typical = Typical()
         self._usage_of_lost = usage_of_lost or self._typical.usage
 
@@ -217,6 +221,8 @@ class EscalationGuard:
         outcome = Outcome.CANCELLED
         usage: TokenUsage | None = None
         bill.attempts += 1
+        named: list[str] = []
+        names = ANSWERED_AS.set(named)
         try:
             async with asyncio.timeout(allowed_s):
                 # The grace makes this deadline, not the client's, the one that strikes.
@@ -236,6 +242,10 @@ class EscalationGuard:
             log.exception("the teacher's client failed in a way it does not declare")
             raise TeacherGarbled(f"{type(error).__name__} in the teacher's client") from error
         finally:
+            ANSWERED_AS.reset(names)
+            if named:
+                bill.model = named[-1]
+                self._answered_as(bill.model)
             if usage is None or (usage.requests and not usage.input_tokens):
                 bill.estimated, usage = True, self._usage_of_lost(text)
             bill.usage += usage

@@ -59,7 +59,7 @@ class TeacherPrices:
         try:
             return ApiPrice.of(f"{provider}:{answered or asked}", now())
         except UnknownPrice:
-            return None
+            return None if asked else self._own  # an escalation asks for the task's model only
 
 
 def is_same_model(one: str, other: str) -> bool:

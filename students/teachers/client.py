@@ -108,8 +108,14 @@ def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSessi
     )
 
 
+MAX_NAME_CHARS = 200
+"""Of a model's name that a server gives itself; no supplier's is half as long."""
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
 """Goes with every request of this context, where it is set: see W3C Trace Context."""
+
+
+ANSWERED_AS: ContextVar[list[str] | None] = ContextVar("answered_as", default=None)
+"""Collects, where somebody put a list there, the models that answers say they are of."""
 
 
 class TeacherClient:
@@ -126,7 +132,11 @@ class TeacherClient:
         Raises:
             TeacherUnavailable, TeacherThrottled, TeacherRejected, TeacherGarbled.
         """
-        return _object(url, await self._send("POST", url, timeout_s, json=body))
+        answer = _object(url, await self._send("POST", url, timeout_s, json=body))
+        names, model = ANSWERED_AS.get(), answer.get("model")
+        if names is not None and isinstance(model, str):
+            names.append(model[:MAX_NAME_CHARS])
+        return answer
 
     async def get(self, url: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Fetch a JSON object; same errors as `post`."""

@@ -105,7 +105,7 @@ class Responses:
         response = ResponseObject(
             id=f"resp_{id_}",
             created_at=int(self._wall()),
-            model=request.model,
+            model=answer.answered_as or request.model,
             output=[_item(said_of(question, answer, id_), id_)],
             usage=ResponseTokens(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens),
             asked=asked,
