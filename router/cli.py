@@ -168,6 +168,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "students.bench.rungs:rungs",
         "Every student of a task in one table: escalation as certified, speed, training time.",
     ),
+    "gate": (
+        "students.bench.gate:gate",
+        "What the out-of-scope gate keeps of a task, and of texts of another one; AUROC.",
+    ),
     "labelling": (
         "students.bench.labelling:labelling",
         "Share of the concurrency limit that labelling keeps busy.",
