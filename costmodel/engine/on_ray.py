@@ -18,10 +18,9 @@ _TRIES = 5
 class RayScenarios:
     """Simulates on the cluster that was joined."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self) -> None:
         import ray
 
-        self.words = words
         self._play = ray.remote(num_cpus=1, max_retries=_TRIES)(_play)
 
     def simulate_all(
@@ -58,8 +57,8 @@ def ray_scenarios() -> Iterator[RayScenarios]:
     Raises:
         NotInstalled, LostCluster: there is no Ray, or no cluster.
     """
-    with joined_cluster() as cluster:
-        yield RayScenarios(cluster.words)
+    with joined_cluster():
+        yield RayScenarios()
 
 
 def _play(scenario: Scenario, seed: int, version: str) -> Result | Exception:

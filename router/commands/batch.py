@@ -123,6 +123,8 @@ def batch(
         return
     _agree(estimate, limit, yes)
     with opening.job() as job:
+        if options.pool is not None:
+            click.echo(f"Answering: {job.engine.words}.", err=True)
         if job.journal.done:
             done = sum(record.rows for record in job.journal.done)
             click.echo(f"Going on: {done:,} rows are answered already.", err=True)

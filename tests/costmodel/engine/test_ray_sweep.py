@@ -22,7 +22,7 @@ def whatif(*options, **environment):
     command += ["--sweep", "student.replicas=1,2,3", "--seeds", "2", "--json", *options]
     command += ["--set", "days=0.01"]
     done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, timeout=300
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=600
     )
     return done.returncode, done.stdout, done.stderr
 
