@@ -3,12 +3,12 @@
 import os
 import re
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from costmodel.processes import free_port
 from router.bench.servers.postgres import PostgresServer, postgres_binaries
 from router.database.migrate import migrate
 
@@ -21,12 +21,6 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def pytest_addoption(parser):
@@ -57,7 +51,7 @@ def screenshots(request, tmp_path):
 @pytest.fixture(scope="session")
 def free_port_of():
     """A function that returns a loopback port nobody listens on."""
-    return _free_port
+    return free_port
 
 
 @pytest.fixture(scope="session")

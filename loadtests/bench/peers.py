@@ -192,8 +192,8 @@ def _missing(peer: Peer, environment: Path, model: Path | None) -> str | None:
 def _running(
     peer: Peer, environment: Path, model: Path | None, upstream: str, cores: Cores | None
 ) -> Iterator[str]:
+    from costmodel.processes import free_port
     from loadtests.errors import DeadTarget
-    from loadtests.servers.stack import free_port
 
     port = free_port()
     filled = {

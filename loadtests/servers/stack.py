@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from costmodel.processes import NotStarted, free_port, running
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.inputs.taskfile import LoadTask
 from loadtests.servers.cores import Cores
@@ -95,14 +92,6 @@ def running_stack(
         yield Stack(url, teacher_url, ledger)
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list[str]:
     command = [sys.executable, "-m", "loadtests.commands.fake_teacher"]
     command += ["--port", url.rpartition(":")[2], "--model", task.teacher.model]
@@ -128,40 +117,14 @@ def _teacher_command(task: LoadTask, knobs: Mapping[str, Any], url: str) -> list
 def _running(
     command: Sequence[str], ready_url: str, log: Path, cores: Cores | None = None
 ) -> Iterator[None]:
-    with log.open("wb") as stream:
-        # Of its own group: a terminal's Ctrl-C must not end the server before the test has ended.
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, process_group=0
-        )
     try:
-        if cores is not None:
-            os.sched_setaffinity(process.pid, cores)
-        _wait_ready(process, ready_url, log)
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + STARTUP_S
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            lines = log.read_text(errors="replace").strip().splitlines()
-            said = lines[-1].removeprefix("Error: ") if lines else "it said nothing"
-            raise DeadTarget(f"a server exited with {process.returncode} at its start: {said}")
-        try:
-            with urllib.request.urlopen(url, timeout=2) as reply:
-                if reply.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            pass
-        time.sleep(0.1)
-    raise DeadTarget(f"{url} did not answer 200 within {STARTUP_S:.0f} s of its start")
+        # Of its own group: a terminal's Ctrl-C must not end the server before the test has ended.
+        with running(
+            command, ready_url, log, timeout_s=STARTUP_S, cores=cores, process_group=0
+        ):  # fmt: skip
+            yield
+    except NotStarted as error:
+        raise DeadTarget(str(error)) from None
 
 
 def _is_free(port: int) -> bool:

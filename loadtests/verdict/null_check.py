@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from costmodel.processes import NotStarted, free_port, running
 from loadtests.errors import DeadTarget
 from loadtests.inputs.spec import LoadSpec
-from loadtests.servers.stack import free_port
 from loadtests.verdict.conclusion import NullCheck
 from loadtests.verdict.generator_limit import peak_rps
 from loadtests.workers.workers import run_load
@@ -27,21 +25,11 @@ def null_server() -> Iterator[str]:
     """Run the null server on a free loopback port; yield its URL."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "loadtests.servers.null", "--port", url.rpartition(":")[2]]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise DeadTarget("the null server did not start") from None
-                time.sleep(0.05)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+        with TemporaryDirectory() as folder, running(command, url, Path(folder) / "null.log"):
+            yield url
+    except NotStarted as error:
+        raise DeadTarget(f"the null server did not start: {error}") from None
 
 
 def check_generator(spec: LoadSpec) -> NullCheck:

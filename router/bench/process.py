@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from costmodel.processes import free_port as free_port
+from costmodel.processes import stop
 from router.errors import BadSettings
 
 START_S = 60.0
@@ -88,14 +90,6 @@ def take_client_core(core: int, client_core: int) -> None:
     os.sched_setaffinity(0, {client_core})
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def _running(
     command: Sequence[str], stdout: int, tree: Path | None = None
@@ -109,12 +103,7 @@ def _running(
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
 def _healthy(port: int, path: str) -> bool:

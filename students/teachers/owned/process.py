@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from pydantic import HttpUrl
 
+from costmodel.processes import free_port, stop
 from students.errors import BadTask, TeacherError, TeacherUnavailable
 from students.task import Task
 from students.teachers.classify import ClassifyTeacher
@@ -35,7 +35,7 @@ class LocalTeacher:
         folder = task.teacher.model_path
         assert folder is not None, "TeacherSection checks this"
         self.schema = task.schema_
-        port = _free_port()
+        port = free_port()
         section = task.teacher.model_copy(
             update={
                 "base_url": HttpUrl(f"http://127.0.0.1:{port}"),
@@ -73,11 +73,7 @@ class LocalTeacher:
         """Close the connections and end the process."""
         await self._inner.aclose()
         if self._process is not None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(self._process.wait, 10)
-            if self._process.poll() is None:
-                self._process.kill()
+            await asyncio.to_thread(stop, self._process)
             self._process = None
 
     async def _start(self) -> None:
@@ -115,10 +111,3 @@ def _revision(given: str, folder: Path) -> str:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:12]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

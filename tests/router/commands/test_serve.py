@@ -22,6 +22,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from costmodel.processes import free_port
 from router.keys.ring import KeySpec, save_keys, sha256_of
 
 pytestmark = pytest.mark.e2e
@@ -66,9 +67,7 @@ def test_the_openai_sdk_gets_the_teachers_word(serve, tmp_path):
 
 async def test_the_port_answers_only_when_everything_is_warm(serve, tmp_path):
     """T19: from the start on, the first answer that anybody gets is a ready one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ledger = str(tmp_path / "l.sqlite")
     starting = asyncio.create_task(
         asyncio.to_thread(serve, "--port", str(port), "--ledger", ledger)

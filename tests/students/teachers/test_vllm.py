@@ -6,7 +6,6 @@ pinned by sha256, and are kept in .cache.
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from costmodel.processes import free_port
 from students.errors import TeacherRejected
 from students.label.inputs import make_inputs
 from students.label.labelling import label_inputs
@@ -84,9 +84,7 @@ def _unpack(requirement, member, target):
 
 @contextlib.contextmanager
 def _serving(model, log, *options):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "VLLM_CPU_KVCACHE_SPACE": "1",

@@ -3,12 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +12,7 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from costmodel.processes import free_port, running
 from students.errors import BadTask
 from students.task import Task
 from students.teachers import make_teacher
@@ -277,23 +274,15 @@ async def test_chat_answers_every_question_of_the_task(classifier, tmp_path, sec
 
 @contextlib.contextmanager
 def _serving(folder, task_file):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [Path(sys.executable).parent / "raisehand", "teacher", "--model", folder]
     command += ["--name", "tiny", "--port", str(port), "--task", task_file]
-    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        command, f"{url}/health", Path(task_file).with_name("teacher.log"),
+        variables={"OMP_NUM_THREADS": "1"},
+    ):  # fmt: skip
+        yield url
 
 
 @pytest.mark.e2e
