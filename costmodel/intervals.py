@@ -3,8 +3,38 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from costmodel.errors import BadProjection
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.floating]
+
+
+def upper_bound(count: npt.ArrayLike, n: npt.ArrayLike, delta: float) -> Floats:
+    """One-sided exact (Clopper-Pearson) upper bound on a rate, at confidence 1 - delta.
+
+    Broadcasts over counts and sizes; n = 0 bounds nothing and returns 1.
+    """
+    import numpy as np
+    from scipy.special import betaincinv
+
+    k, size = np.broadcast_arrays(np.asarray(count), np.asarray(n))
+    bound = betaincinv(k + 1, np.maximum(size - k, 1), 1 - delta)
+    return np.where(k >= size, 1.0, bound)
+
+
+def lower_bound(count: npt.ArrayLike, n: npt.ArrayLike, delta: float) -> Floats:
+    """One-sided exact lower bound on a rate, at confidence 1 - delta; as `upper_bound`."""
+    import numpy as np
+    from scipy.special import betaincinv
+
+    k, size = np.broadcast_arrays(np.asarray(count), np.asarray(n))
+    bound = betaincinv(np.maximum(k, 1), size - np.maximum(k, 1) + 1, delta)
+    return np.where(k <= 0, 0.0, bound)
 
 
 def binomial_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -18,16 +48,12 @@ def binomial_interval(count: int, n: int, confidence: float = 0.95) -> tuple[flo
     Raises:
         BadProjection: the counts cannot have happened.
     """
-    from scipy.special import betaincinv
-
     if n < 1 or not 0 <= count <= n:
         raise BadProjection(
             f"{count} of {n} rows cannot be a share; 0 ≤ count ≤ n, n ≥ 1 is needed"
         )
     tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(betaincinv(count, n - count + 1, tail))
-    high = 1.0 if count == n else float(betaincinv(count + 1, n - count, 1 - tail))
-    return low, high
+    return float(lower_bound(count, n, tail)), float(upper_bound(count, n, tail))
 
 
 def confidence_sequence(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from costmodel.report.page import Headline, Page
 from costmodel.report.tables import RAILS, percent, projection_tables, usd
 from costmodel.whatif import project_deployment, verdict
 from students.certificate import Certificate
+from students.certify.scoring import macro_f1
 from students.evaluation import Evaluation, Paired
 from students.label.record import load_labels
 from students.report import reliability_figure, risk_coverage_figure
@@ -235,8 +236,6 @@ def latency_figure(latency_ms: dict[str, list[float]]) -> Figure:
 
 
 def _served(task_path: Path, samples_path: Path) -> Served:
-    from sklearn.metrics import f1_score
-
     task = load_task(task_path)
     labelled, record = load_labels(task.work_dir)
     names = labelled.schema.names
@@ -262,7 +261,7 @@ def _served(task_path: Path, samples_path: Path) -> Served:
         agreed=int((answers == reference).sum()),
         right=int((answers == truth)[known].sum()),
         with_gold=int(known.sum()),
-        macro_f1=float(f1_score(truth[known], answers[known], average="macro")),
+        macro_f1=macro_f1(truth[known], answers[known]),
         latency_ms=latency,
     )
 

@@ -7,7 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
+from costmodel.inputs.changes import first_fault
 from router.errors import BadSettings
 from router.keys.ring import KeySpec, changing, load_keys, new_secret, save_keys, sha256_of
 
@@ -68,8 +70,8 @@ def add(
             student_only=student_only,
             reviewer=reviewer,
         )
-    except ValueError as error:
-        raise BadSettings(_first_fault(error)) from None
+    except ValidationError as error:
+        raise BadSettings(first_fault(error)) from None
     with changing(path):
         known = load_keys(path) if path.exists() else ()
         if any(key.name == name for key in known):
@@ -117,11 +119,3 @@ def remove(name: str, path: Path) -> None:
             names = ", ".join(key.name for key in known) or "none"
             raise BadSettings(f"{path} has no key named {name!r}; it has {names}")
         save_keys(path, left)
-
-
-def _first_fault(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    assert isinstance(error, ValidationError)
-    fault = error.errors()[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (found {fault['input']!r})"

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from costmodel.intervals import upper_bound
 from router.errors import BadSettings
 from router.promise.monitor import Evidence, Monitor
-from students.certify.binomial import upper_bound
 from students.labels import NO_LABEL
 
 CANARY_FILE = "teacher-canary.json"

@@ -11,8 +11,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.intervals import upper_bound
 from students.certificate import NoCertificate
-from students.certify.binomial import rows_to_prove, upper_bound
+from students.certify.binomial import rows_to_prove
 from students.certify.thresholds import OVERALL, Grid, Rows
 from students.sections import PromiseSection
 

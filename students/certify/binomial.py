@@ -16,16 +16,6 @@ POWER = 0.80
 MOST_ROWS = 1_000_000
 
 
-def upper_bound(count: npt.ArrayLike, n: npt.ArrayLike, delta: float) -> Floats:
-    """One-sided exact (Clopper-Pearson) upper bound on a rate, at confidence 1 - delta.
-
-    Broadcasts over counts and sizes; n = 0 bounds nothing and returns 1.
-    """
-    k, size = np.broadcast_arrays(np.asarray(count), np.asarray(n))
-    bound = special.betaincinv(k + 1, np.maximum(size - k, 1), 1 - delta)
-    return np.where(k >= size, 1.0, bound)
-
-
 def allowed_disagreements(n: npt.ArrayLike, alpha: float, delta: float) -> Ints:
     """Most disagreements in n rows that still prove a rate of at most alpha; -1 where none does.
 

@@ -40,9 +40,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.intervals import upper_bound
 from students.certificate import LEAST_KEPT, NoCertificate
 from students.certify.advice import strict_outlook, system_outlook
-from students.certify.binomial import allowed_disagreements, upper_bound
+from students.certify.binomial import allowed_disagreements
 from students.certify.thresholds import (
     Grid,
     Rows,

@@ -11,6 +11,7 @@ from students import confidence as scoring_rule
 from students.certify.paired import paired
 from students.certify.scoring import (
     exact_band,
+    macro_f1,
     reliability,
     score_probabilities,
     score_ranking,
@@ -173,10 +174,7 @@ def _allowed(promise: PromiseSection, n: int) -> Floats:
 def _quality(gold: Ints, answer: Ints) -> GoldFigures:
     if gold.size == 0:
         return GoldFigures()
-    from sklearn.metrics import f1_score
-
-    macro = f1_score(gold, answer, labels=np.unique(gold), average="macro", zero_division=0)
-    return GoldFigures(accuracy=float((gold == answer).mean()), macro_f1=float(macro))
+    return GoldFigures(accuracy=float((gold == answer).mean()), macro_f1=macro_f1(gold, answer))
 
 
 def _majority(gold: Ints) -> Ints:

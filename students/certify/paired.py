@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from students.certify.scoring import macro_f1_of
 from students.evaluation import IntervalEstimate, Paired
 
 Ints = npt.NDArray[np.integer]
@@ -27,7 +28,7 @@ def paired(gold: Ints, first: Ints, second: Ints, *, seed: int = 0) -> Paired:
     weights = np.vstack([counts, rng.multinomial(n, counts / n, size=RESAMPLES)]).astype(np.float64)
     right = triples[1:] == triples[0]
     accuracy = weights @ (right[0].astype(np.float64) - right[1]) / n
-    macro_f1 = _macro_f1(weights, triples[0], triples[1]) - _macro_f1(
+    macro_f1 = macro_f1_of(weights, triples[0], triples[1]) - macro_f1_of(
         weights, triples[0], triples[2]
     )
     only_first = int(counts[right[0] & ~right[1]].sum())
@@ -41,18 +42,6 @@ def paired(gold: Ints, first: Ints, second: Ints, *, seed: int = 0) -> Paired:
         only_second=only_second,
         p_value=float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0,
     )
-
-
-def _macro_f1(weights: Floats, gold: Ints, answer: Ints) -> Floats:
-    """Macro-F1 (R,) for R weightings of the same cells, shapes (R, C), (C,), (C,)."""
-    classes = np.unique(gold)
-    is_gold = (gold[:, None] == classes).astype(np.float64)
-    is_answer = (answer[:, None] == classes).astype(np.float64)
-    support = weights @ is_gold
-    total = support + weights @ is_answer
-    f1 = 2 * (weights @ (is_gold * is_answer)) / np.maximum(total, 1)
-    mean: Floats = np.mean(f1, axis=1, where=support > 0)
-    return mean
 
 
 def _interval(values: Floats) -> IntervalEstimate:

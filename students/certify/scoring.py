@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
+from costmodel.intervals import lower_bound, upper_bound
 from students.evaluation import CountedShare, Probabilities, Ranking, ReliabilityBin
 
 Floats = npt.NDArray[np.floating]
@@ -28,9 +28,36 @@ def share(count: int, n: int) -> CountedShare:
 
 def exact_band(count: Ints, n: Ints) -> tuple[Floats, Floats]:
     """Clopper-Pearson two-sided 95 % limits of count / n, elementwise."""
-    low = np.where(count == 0, 0.0, stats.beta.ppf(0.025, np.maximum(count, 1), n - count + 1))
-    high = np.where(count == n, 1.0, stats.beta.ppf(0.975, count + 1, np.maximum(n - count, 1)))
-    return low, high
+    return lower_bound(count, n, 0.025), upper_bound(count, n, 0.025)
+
+
+def macro_f1(gold: Ints, answer: Ints) -> float:
+    """Mean F1 over the classes that occur in gold; both (N,)."""
+    return float(macro_f1_of(np.ones((1, gold.size)), gold, answer)[0])
+
+
+def macro_f1_of(weights: Floats, gold: Ints, answer: Ints) -> Floats:
+    """Macro-F1 (R,) for R weightings of the same cells, shapes (R, C), (C,), (C,)."""
+    classes = np.unique(gold)
+    is_gold = (gold[:, None] == classes).astype(np.float64)
+    is_answer = (answer[:, None] == classes).astype(np.float64)
+    support = weights @ is_gold
+    total = support + weights @ is_answer
+    f1 = 2 * (weights @ (is_gold * is_answer)) / np.maximum(total, 1)
+    mean: Floats = np.mean(f1, axis=1, where=support > 0)
+    return mean
+
+
+def coverage_at_promise(confidence: Floats, agree: Bools, allowed: Floats) -> float:
+    """Largest share that a threshold can keep within a promise; rows of one score stay together.
+
+    `allowed` are the kept disagreements that it allows when 1, 2, …, N rows are kept, (N,).
+    """
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~agree[order])
+    last_of_tie = np.append(np.diff(confidence[order]) != 0, True)
+    kept = np.flatnonzero(last_of_tie & (wrong <= allowed)) + 1
+    return float(kept[-1] / agree.size) if kept.size else 0.0
 
 
 def score_probabilities(
@@ -94,15 +121,11 @@ def score_ranking(confidence: Floats, agree: Bools, allowed: Floats) -> Ranking:
     auroc = float(roc_auc_score(agree, confidence)) if mixed else None
     # AUGRC = (1 - AUROC) acc err + err^2 / 2: Traub et al. 2024, exact with ties.
     augrc = (1.0 - (auroc if auroc is not None else 1.0)) * (1 - error) * error + error**2 / 2
-    order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(~agree[order])
-    last_of_tie = np.append(np.diff(confidence[order]) != 0, True)
-    kept = np.flatnonzero(last_of_tie & (wrong <= allowed)) + 1
     return Ranking(
         augrc=augrc,
         augrc_oracle=error**2 / 2,
         auroc=auroc,
-        coverage_at_promise=float(kept[-1] / agree.size) if kept.size else 0.0,
+        coverage_at_promise=coverage_at_promise(confidence, agree, allowed),
     )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from students.certify.calibration import fit_temperature
+from students.certify.scoring import coverage_at_promise, macro_f1
 from students.confidence import confidence, softmax
 from students.evaluation import IntervalEstimate
 from students.label.labelled import LabelledSet
@@ -96,30 +97,13 @@ def judged(test: LabelledSet, p: Floats, sure: Floats) -> JudgedAnswers:
     )
 
 
-def coverage_at_promise(agree: Bools, confidence: Floats, alpha: float) -> float:
-    """Largest share that can be kept while at most alpha of ALL rows are kept and disagree."""
-    order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(~agree[order])
-    kept = np.flatnonzero(wrong <= alpha * agree.size)
-    return float((kept[-1] + 1) / agree.size) if kept.size else 0.0
-
-
-def macro_f1(gold: Ints, said: Ints) -> float:
-    """Mean F1 over the classes that occur in gold; both (N,)."""
-    k = int(max(gold.max(), said.max())) + 1
-    support, answered = np.bincount(gold, minlength=k), np.bincount(said, minlength=k)
-    right = np.bincount(gold[gold == said], minlength=k)
-    f1 = 2 * right / np.maximum(support + answered, 1)
-    return float(f1[support > 0].mean())
-
-
 class OutcomeJudge:
     """Measures outcomes on one set of seeds and test rows, all with the same resamples."""
 
     def __init__(self, test: LabelledSet, alpha: float, seeds: int) -> None:
         rng = np.random.default_rng(0)
         n = len(test)
-        self._alpha = alpha
+        self._allowed = np.full(n, alpha * n)
         self._seen: dict[tuple[int, ...], Floats] = {}
         self._gold = test.gold
         self._has_gold = bool((test.gold >= 0).any())
@@ -167,7 +151,7 @@ class OutcomeJudge:
         gold, said = self._gold[known], one.said[known]
         return (
             float(agree.mean()),
-            coverage_at_promise(agree, one.confidence[rows], self._alpha),
+            coverage_at_promise(one.confidence[rows], agree, self._allowed),
             float(one.kl[rows].mean()),
             float((said == gold).mean()) if self._has_gold else 0.0,
             macro_f1(gold, said) if self._has_gold else 0.0,

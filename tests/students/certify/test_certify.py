@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import binom
 
+from costmodel.intervals import upper_bound
 from students.certificate import LEAST_KEPT, NEVER
-from students.certify.binomial import allowed_disagreements, rows_to_prove, upper_bound
+from students.certify.binomial import allowed_disagreements, rows_to_prove
 from students.certify.certify import certify, grid_from_scores, spent
 from students.certify.thresholds import first_testable
 from students.errors import BadInputs, NotCertifiable

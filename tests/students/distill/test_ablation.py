@@ -9,10 +9,8 @@ from students.distill.judge import (
     JudgedAnswers,
     OutcomeJudge,
     Pool,
-    coverage_at_promise,
     drawn,
     judged,
-    macro_f1,
 )  # fmt: skip
 
 
@@ -24,14 +22,6 @@ def pool(make_labels, split_rows):
     return Pool(
         data.take(learn), data.take(split_rows["temperature"]), data.take(split_rows["test"])
     )
-
-
-@pytest.mark.parametrize(("alpha", "expected"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0)])
-def test_coverage_at_promise_counts_kept_disagreements_of_all_rows(alpha, expected):
-    """Rows in order of confidence: right, right, wrong, wrong."""
-    agree = np.array([True, False, True, False])
-    confidence = np.array([0.9, 0.7, 0.8, 0.6])
-    assert coverage_at_promise(agree, confidence, alpha) == expected
 
 
 def test_a_smaller_budget_is_part_of_a_larger_one_and_never_validates(pool):
@@ -60,16 +50,6 @@ def test_a_difference_to_itself_is_exactly_zero_and_a_real_one_excludes_zero(poo
     gap = judge.measure(good, bad).agreement
     assert gap.estimate == pytest.approx(0.1, abs=0.06)
     assert gap.excludes_zero
-
-
-def test_macro_f1_is_scikit_learns():
-    """Classes that gold lacks do not count; answers outside of gold cost precision nowhere."""
-    from sklearn.metrics import f1_score
-
-    rng = np.random.default_rng(0)
-    gold, said = rng.integers(5, size=300) + 1, rng.integers(8, size=300)
-    expected = f1_score(gold, said, labels=np.unique(gold), average="macro")
-    assert macro_f1(gold, said) == pytest.approx(expected)
 
 
 @pytest.mark.torch
