@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-GRACE_S = 15.0
+START_S, GRACE_S = 120.0, 15.0
 _LOOK_AGAIN_S = 0.1
 
 
@@ -35,7 +35,7 @@ def running(
     ready: str | Callable[[], bool],
     log: Path,
     *,
-    timeout_s: float = 60.0,
+    timeout_s: float = START_S,
     cores: Collection[int] | None = None,
     variables: Mapping[str, str] | None = None,
     **more: Any,

@@ -280,7 +280,7 @@ def _serving(folder, task_file):
     url = f"http://127.0.0.1:{port}"
     with running(
         command, f"{url}/health", Path(task_file).with_name("teacher.log"),
-        variables={"OMP_NUM_THREADS": "1"},
+        timeout_s=600, variables={"OMP_NUM_THREADS": "1"},
     ):  # fmt: skip
         yield url
 
