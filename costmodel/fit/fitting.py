@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from costmodel.engine.run import simulate_all
 from costmodel.errors import BadProfile
 from costmodel.fit.measured import Floats, MeasuredRun
-from costmodel.fit.router_profile import POINTS, FittedOn, RouterProfile, one_at_a_time
+from costmodel.fit.router_profile import POINTS, FittedOn, RouterProfile, workers_of
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.scenario import Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
@@ -35,7 +36,8 @@ def fit(
 ) -> RouterProfile:
     """Fit a router profile on load tests at two rates or more.
 
-    A grid over (service_s, service_cv), refined twice, minimises the squared log errors of p50, p90
+    Where a run came in clumps, also whether these are answered together. A grid over (service_s,
+    service_cv), refined twice, minimises the squared log errors of p50, p90
     and p99 of the student's route at every rate, each simulated for as long as it was measured.
 
     Raises:
@@ -48,14 +50,18 @@ def fit(
         )
     bases = _bases(runs)
     ceiling = min(0.95 * workers / runs[-1].per_second, float(np.median(bases[0])))
-    best, cvs = (ceiling / 2, 1.0), np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+    best, cvs = _Law(ceiling / 2, 1.0, False), np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+    # Only clumps show whether they are answered together.
+    kinds = (False, True) if any(run.gap_cv > 1 for run in runs) else (False,)
     services = np.geomspace(ceiling / 50, ceiling, 14)
     for factor, step in ((1.25, 0.3), (1.12, 0.15), (1.05, 0.1)):
-        errors = _errors(list(itertools.product(services, cvs)), bases, runs, workers)
+        laws = list(itertools.starmap(_Law, itertools.product(services, cvs, kinds)))
+        errors = _errors(laws, bases, runs, workers)
         best = min(errors, key=errors.__getitem__)
-        services = np.geomspace(best[0] / factor, min(best[0] * factor, ceiling), 7)
-        cvs = np.unique(np.maximum(best[1] + step * np.arange(-2, 3), 0.0))
-    service, cv = best
+        kinds = (best.together,)
+        services = np.geomspace(best.service_s / factor, min(best.service_s * factor, ceiling), 7)
+        cvs = np.unique(np.maximum(best.cv + step * np.arange(-2, 3), 0.0))
+    service = best.service_s
     overheads = [np.maximum(base - service, 0.0) for base in bases]
     teacher = [
         run.latency_s.get("teacher", np.empty(0)) - run.latency_s["student"].mean() for run in runs
@@ -67,13 +73,14 @@ def fit(
     for route in sorted({route for run in runs for route in run.usd}):
         usd[route] = float(np.mean([run.usd[route] for run in runs if route in run.usd]))
     fitted = [
-        _student_quantiles(service, cv, overhead, run, workers)
+        _student_quantiles(best, overhead, run, workers)
         for overhead, run in zip(overheads, runs, strict=True)
     ]
     return RouterProfile(
         workers=workers,
         service_s=service,
-        service_cv=cv,
+        service_cv=best.cv,
+        together=best.together,
         overhead_s=tuple(overheads[0].tolist()),
         teacher_s=tuple(_even(calls).tolist()) if calls.size else (),
         escalation_rate=escalated / answered,
@@ -90,12 +97,20 @@ def fit(
                 failed=run.failed,
                 student_ms=tuple((np.quantile(run.latency_s["student"], FITTED) * 1000).tolist()),
                 fitted_ms=tuple((quantiles * 1000).tolist()),
-                overhead_s=tuple(np.round(overhead, 7).tolist()),
+                overhead_s=() if run.gap_cv > 1 else tuple(np.round(overhead, 7).tolist()),
                 doubts=run.doubts,
             )
             for run, quantiles, overhead in zip(runs, fitted, overheads, strict=True)
         ),
     )
+
+
+class _Law(NamedTuple):
+    """How long a worker takes for a request, how that scatters, and who leaves together."""
+
+    service_s: float
+    cv: float
+    together: bool
 
 
 def _even(values: Floats) -> Floats:
@@ -120,37 +135,37 @@ def _bases(runs: Sequence[MeasuredRun]) -> list[Floats]:
     return bases
 
 
-def _student_only(
-    service: float, cv: float, overhead: Floats, run: MeasuredRun, workers: int
-) -> Scenario:
+def _student_only(law: _Law, overhead: Floats, run: MeasuredRun, workers: int) -> Scenario:
+    arrivals: Literal["poisson", "gamma"] = "gamma" if run.gap_cv > 1 else "poisson"
     return Scenario(
         name="fit",
-        workload=Workload(per_second=run.per_second, tokens=Lengths(mean=1)),
+        workload=Workload(
+            per_second=run.per_second, arrivals=arrivals, cv=run.gap_cv, tokens=Lengths(mean=1)
+        ),
         days=max(run.seconds, 20_000 / run.per_second) / DAY_S,
-        student=one_at_a_time(service, cv, overhead.tolist(), workers),
+        student=workers_of(
+            law.service_s, law.cv, overhead.tolist(), workers, together=law.together
+        ),
         policy=Policy(escalation_rate=0, audit_rate=0, deadline_s=60),
     )
 
 
-def _student_quantiles(
-    service: float, cv: float, overhead: Floats, run: MeasuredRun, workers: int
-) -> Floats:
-    route = simulate_all([_student_only(service, cv, overhead, run, workers)], seed=1)[0].routes[
-        "student"
-    ]
+def _student_quantiles(law: _Law, overhead: Floats, run: MeasuredRun, workers: int) -> Floats:
+    [result] = simulate_all([_student_only(law, overhead, run, workers)], seed=1)
+    route = result.routes["student"]
     return np.array([route.p50_s, route.p90_s, route.p99_s])
 
 
 def _errors(
-    candidates: Sequence[tuple[float, float]],
+    candidates: Sequence[_Law],
     bases: Sequence[Floats],
     runs: Sequence[MeasuredRun],
     workers: int,
-) -> dict[tuple[float, float], float]:
+) -> dict[_Law, float]:
     """Sum of squared log errors of the fitted quantiles, by candidate."""
     scenarios = [
-        _student_only(service, cv, np.maximum(base - service, 0.0), run, workers)
-        for service, cv in candidates
+        _student_only(law, np.maximum(base - law.service_s, 0.0), run, workers)
+        for law in candidates
         for base, run in zip(bases, runs, strict=True)
     ]
     results = iter(simulate_all(scenarios, seed=1))

@@ -26,6 +26,8 @@ class MeasuredRun:
     usd: dict[str, float]
     """Mean dollars of a request by route; a route without a known price is absent."""
     failed: int = 0
+    gap_cv: float = 1.0
+    """Variation of the gaps between arrivals: 1 is Poisson, more comes in clumps."""
     doubts: tuple[str, ...] = ()
     """Why the load test itself says that it does not count."""
 
@@ -41,7 +43,12 @@ class MeasuredRun:
 
 
 def read_samples(
-    path: Path, per_second: float, seconds: float, doubts: Sequence[str] = ()
+    path: Path,
+    per_second: float,
+    seconds: float,
+    doubts: Sequence[str] = (),
+    *,
+    gap_cv: float = 1.0,
 ) -> MeasuredRun:
     """Read the JSON lines that `raisehand loadtest --samples` wrote.
 
@@ -70,6 +77,7 @@ def read_samples(
         {route: np.sort(np.array(each)) for route, each in latency.items()},
         {route: float(np.mean(each)) for route, each in usd.items() if each},
         failed,
+        gap_cv,
         tuple(doubts),
     )
     if run.answered < LEAST_REQUESTS or "student" not in run.latency_s:

@@ -11,7 +11,7 @@ import numpy as np
 from costmodel.engine.replications import Interval, interval
 from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_many
-from costmodel.fit.router_profile import RouterProfile, one_at_a_time
+from costmodel.fit.router_profile import RouterProfile, workers_of
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
@@ -107,8 +107,12 @@ def router_scenario(profile: RouterProfile, workload: Workload, duration_s: floa
         name="measured router",
         workload=workload,
         days=duration_s / DAY_S,
-        student=one_at_a_time(
-            profile.service_s, profile.service_cv, profile.overhead_s, profile.workers
+        student=workers_of(
+            profile.service_s,
+            profile.service_cv,
+            profile.overhead_s,
+            profile.workers,
+            together=profile.together,
         ),
         policy=Policy(escalation_rate=profile.escalation_rate, audit_rate=profile.audit_rate),
         teacher=teacher,

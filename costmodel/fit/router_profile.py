@@ -17,6 +17,10 @@ POINTS = 1000
 """Evenly spaced quantiles handed to the simulator."""
 
 
+BATCH = 256
+"""Texts of one batch of the router, at most."""
+
+
 class FittedOn(BaseModel):
     """One run a profile was fitted on, and how well it reproduces it (in-sample)."""
 
@@ -43,6 +47,8 @@ class RouterProfile(BaseModel):
     service_s: float = Field(ge=0)
     """Seconds one request occupies a worker."""
     service_cv: float = Field(ge=0)
+    together: bool = False
+    """Whether requests that wait for a worker are answered together, when the last is done."""
     overhead_s: tuple[float, ...]
     """Evenly spaced quantiles of what does not grow with load (network, parsing, scheduling): at
     the lowest rate."""
@@ -92,15 +98,20 @@ def load_profile(path: Path) -> RouterProfile:
         raise BadProfile(f"profile {path}: {where or 'the file'}: {fault['msg']}") from error
 
 
-def one_at_a_time(
-    service_s: float, cv: float, overhead: Sequence[float], workers: int
+def workers_of(
+    service_s: float, cv: float, overhead: Sequence[float], workers: int, *, together: bool = False
 ) -> StudentFleet:
-    """Lay out workers that each serve one request at a time: seconds, and how they scatter."""
+    """Lay out workers that take so many seconds a request, and how these scatter.
+
+    Each serves one request at a time, or all that wait as one batch, as a router's event loop
+    does: it reads a clump, computes it, and its answers leave when the last is worded.
+    """
     return StudentFleet(
-        fixed_s=service_s,
+        fixed_s=0 if together else service_s,
+        per_request_s=service_s if together else 0,
         per_token_s=0,
         noise=Noise(kind="lognormal", cv=cv) if cv else Noise(),
         replicas=workers,
-        max_batch=1,
+        max_batch=BATCH if together else 1,
         overhead_s=tuple(overhead),
     )

@@ -34,6 +34,8 @@ from loadtests.verdict.conclusion import PredictedFigure
 from loadtests.workers.workers import LoadProgress, run_load
 
 FITTED_S = 25.0
+CLUMPS_CV = 2.0
+"""Of the run that shows what a clump of requests waits for."""
 
 
 class LoadProfile(RouterProfile):
@@ -67,7 +69,7 @@ def fit(
     *,
     progress: Callable[[LoadProgress], None] = lambda _: None,
 ) -> tuple[LoadProfile, BaseException | None]:
-    """Measure `spec.url` at two rates or more, half a minute each, and fit.
+    """Measure `spec.url` at two rates or more, half a minute each, one in clumps too, and fit.
 
     Returns the profile, and what ended the measuring before the last rate: it is then fitted on
     the rates before.
@@ -80,11 +82,12 @@ def fit(
     samples: list[dict[str, object]] = []
     ended: BaseException | None = None
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
-        for rate in rates:
-            path = Path(name) / f"{rate:g}.jsonl"
+        for rate, gap_cv in _runs(rates):
+            path = Path(name) / f"{rate:g}-{gap_cv:g}.jsonl"
             steady = {
                 "shape": RateShape(),
-                "arrivals": "poisson",
+                "arrivals": "poisson" if gap_cv == 1 else "gamma",
+                "cv": gap_cv,
                 "trace": None,
                 "hard_share": None,
             }
@@ -96,7 +99,7 @@ def fit(
                     raise
                 ended = error
                 break
-            runs.append(read_samples(path, rate, FITTED_S))
+            runs.append(read_samples(path, rate, FITTED_S, gap_cv=gap_cv))
             samples += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     fitted = fit_runs(
         runs,
@@ -110,6 +113,12 @@ def fit(
         **fitted.model_dump(), hard_escalation=hard, easy_escalation=easy, teacher=teacher
     )
     return profile, ended
+
+
+def _runs(rates: Sequence[float]) -> list[tuple[float, float]]:
+    """Rates with the variation of their gaps: Poisson, and the middle one in clumps as well."""
+    ordered = sorted(rates)
+    return [*((rate, 1.0) for rate in ordered), (ordered[len(ordered) // 2], CLUMPS_CV)]
 
 
 def predict(spec: LoadSpec, profile: LoadProfile) -> RunPrediction:

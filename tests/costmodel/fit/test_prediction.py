@@ -64,6 +64,38 @@ def test_held_out_rates_are_predicted(profile, rate):
     assert seen.usd_per_1k.mean == pytest.approx(0.9 * 1e-3 + 0.1, rel=0.08)
 
 
+def clump_run(rate, gap_cv, seconds, seed, service=0.0003):
+    """A router that answers all that wait as one batch, on a processor that idles asleep."""
+    rng = np.random.default_rng(seed)
+    shape = 1 / gap_cv**2
+    arrived = np.cumsum(rng.gamma(shape, 1 / (shape * rate), int(rate * seconds)))
+    free, k, stay = 0.0, 0, np.empty(arrived.size)
+    while k < arrived.size:
+        begin = max(free, arrived[k])
+        end = int(np.searchsorted(arrived, begin, side="right"))
+        free = begin + service * (end - k)
+        stay[k:end] = free - arrived[k:end]
+        k = end
+    waking = 0.0007 * np.exp(-rate / 300) * (0.7 + 0.6 * rng.random(stay.size))
+    stay += 0.00025 + 0.00005 * rng.exponential(size=stay.size) + waking
+    return MeasuredRun(rate, seconds, {"student": np.sort(stay)}, USD, gap_cv=gap_cv)
+
+
+def test_a_burst_is_predicted_from_a_run_that_came_in_clumps():
+    """Its p50 was 65 % too low: at even rates what a clump waits hides behind faster waking."""
+    steady = [clump_run(rate, 1.0, 20, seed) for seed, rate in enumerate((50, 150, 500, 1000))]
+    burst = Workload(per_second=1160, arrivals="gamma", cv=2.0)
+    truth = np.median(clump_run(1160, 2.0, 40, 9).all_s)
+    assert predict(fit(steady), burst, 20).p50_s.mean < 0.7 * truth
+    told = fit([*steady, clump_run(500, 2.0, 20, 7)])
+    assert told.together
+    assert told.service_s == pytest.approx(0.0003, rel=0.15)
+    assert predict(told, burst, 20).p50_s.mean == pytest.approx(truth, rel=0.1)
+    peak = np.median(clump_run(460, 1.0, 40, 8).all_s)
+    seen = predict(told, Workload(per_second=460), 20).p50_s.mean
+    assert seen == pytest.approx(peak, rel=0.1)
+
+
 def drowsy_run(rate, seed):
     """A router whose processor sleeps when it has nothing to do: it wakes in up to 1.5 ms."""
     run = queue_run(rate, 20, seed, service=0.0002)
