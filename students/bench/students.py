@@ -104,18 +104,18 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     train, validation = data.take(np.arange(split)), data.take(np.arange(split, rows))
     train_linear(train.take(np.arange(200)), validation.take(np.arange(50)), LinearRecipe(epochs=1))
     start = time.perf_counter()
-    weights, trials = train_linear(
+    trained = train_linear(
         train, validation, LinearRecipe(), section.temperatures,
         section.hard_weights, section.l2,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    student = LinearStudent(data.schema, weights)
+    student = LinearStudent(data.schema, trained.weights)
     student.predict(texts)  # compiles
     speeds = [_speed(student.predict, texts) for _ in range(rounds)]
     return {
         "linear_distill_s": round(seconds, 1),
         "linear_distill_rows": rows,
-        "linear_distill_settings": len(trials),
+        "linear_distill_settings": len(trained.trials),
         "linear_texts_per_s_one_core": _middle(speeds),
         "linear_spread": _spread(speeds),
     }
@@ -151,6 +151,8 @@ def _encoders(model: Path, texts: Sequence[str], rounds: int) -> dict[str, objec
 
 def make_bundles(model: Path, texts: Sequence[str], folder: Path) -> tuple[Bundle, Bundle]:
     """Put the weights, with a new head of 77 labels, into a torch bundle and an int8 bundle."""
+    import numpy as np
+
     from students.distill.export import export_int8
     from students.labels import LabelSchema
     from students.runtime.bundle import MANIFEST, Bundle, Manifest, hash_files
@@ -161,7 +163,8 @@ def make_bundles(model: Path, texts: Sequence[str], folder: Path) -> tuple[Bundl
     plain, int8 = folder / "plain", folder / "int8"
     plain.mkdir()
     int8.mkdir()
-    save_encoder(TrainedEncoder(network, tokenizer.to_str(), 128, pad_id, ()), plain)
+    none = np.empty((0, CLASSES), np.float32)
+    save_encoder(TrainedEncoder(network, tokenizer.to_str(), 128, pad_id, (), none), plain)
     manifest = Manifest(
         task="bench",
         labels=LabelSchema(tuple(f"label {k}" for k in range(CLASSES))).names,

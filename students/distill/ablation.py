@@ -194,8 +194,8 @@ def _temperature(
     pool: Pool, base: LinearRecipe, temperatures: Sequence[float], l2: Sequence[float]
 ) -> float:
     train, validation = drawn(pool, 0, len(pool.learn))
-    _, trials = train_linear(train, validation, base, temperatures, (0.0,), l2)
-    return trials[0].temperature
+    trained = train_linear(train, validation, base, temperatures, (0.0,), l2)
+    return trained.trials[0].temperature
 
 
 def _train(
@@ -203,16 +203,23 @@ def _train(
 ) -> JudgedAnswers:
     train, validation = drawn(pool, recipe.seed, n)
     if target == BASELINE:
-        return _baseline(pool, train)
+        return _baseline(pool, train, validation)
     if target == GOLD:
-        train = replace(train, probabilities=_one_hot(train.gold, len(train.schema)))
+        train, validation = (
+            replace(rows, probabilities=_one_hot(rows.gold, len(rows.schema)))
+            for rows in (train, validation)
+        )
     weight = {HARD: 1.0, BOTH: 0.5}.get(target, 0.0)
-    weights, _ = train_linear(train, validation, recipe, (recipe.temperature,), (weight,), l2)
+    trained = train_linear(train, validation, recipe, (recipe.temperature,), (weight,), l2)
+    weights = trained.weights
     return outcome_of(pool, weights.logits(pool.temperature.texts), weights.logits(pool.test.texts))
 
 
-def _baseline(pool: Pool, train: LabelledSet) -> JudgedAnswers:
-    """Word 1-2-grams, sublinear TF-IDF, logistic regression on the teacher's answers."""
+def _baseline(pool: Pool, train: LabelledSet, validation: LabelledSet) -> JudgedAnswers:
+    """Word 1-2-grams, sublinear TF-IDF, logistic regression on the teacher's answers.
+
+    It learns the validation rows with the others, as the students do in the end.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -221,7 +228,9 @@ def _baseline(pool: Pool, train: LabelledSet) -> JudgedAnswers:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2),
         LogisticRegression(C=10.0, max_iter=1000),
     )
-    model.fit(train.texts, train.teacher)
+    model.fit(
+        [*train.texts, *validation.texts], np.concatenate([train.teacher, validation.teacher])
+    )
 
     def logits(texts: Sequence[str]) -> Float32:
         out = np.full((len(texts), len(train.schema)), np.log(1e-6), np.float32)

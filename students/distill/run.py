@@ -21,7 +21,7 @@ from students.certificate import NoCertificate
 from students.certify.calibration import fit_temperature, ranking_kind
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
-from students.confidence import softmax
+from students.confidence import Kind, softmax
 from students.distill.answers import answer
 from students.distill.promise import certify_draft, usual_traffic
 from students.distill.students import Trained, train_student
@@ -89,7 +89,12 @@ def distill(
         trained.save(folder)
         trained = _gated(task, trained, folder, part)
         manifest = _describe(task, trained, folder, teacher, labelling, clock)
-        manifest = manifest.model_copy(update={"training_s": time.perf_counter() - start})
+        manifest = manifest.model_copy(
+            update={
+                "training_s": time.perf_counter() - start,
+                "confidence": _kind(task, trained, Bundle(folder, manifest), part),
+            }
+        )
         return prove(task, manifest, folder, part, report, clock)
 
 
@@ -130,7 +135,7 @@ def prove(
 ) -> Distilled:
     """Calibrate, certify, evaluate and profile the files in a draft folder, and publish them."""
     report("calibrate", 0, 1)
-    manifest = _calibrated(task, manifest, folder, part)
+    manifest = _calibrated(manifest, folder, part)
     student = load_student(Bundle(folder, manifest))
     report("certify", 0, 1)
     certificate, outlook = certify_draft(task, manifest, student, part, clock)
@@ -211,7 +216,7 @@ def _describe(
         family=trained.family,
         config=trained.config,
         temperature=1.0,
-        confidence=task.student.confidence or "max_probability",
+        confidence="max_probability",
         files=hash_files(folder),
         teacher=teacher,
         labelling=labelling,
@@ -223,24 +228,35 @@ def _describe(
     )
 
 
-def _calibrated(task: Task, manifest: Manifest, folder: Path, part: Parts) -> Manifest:
-    """Fit the temperature and, where the task names none, choose the kind of confidence.
-
-    Both from the student's log probabilities at T = 1, which are logits up to a constant per row.
-    The kind is chosen on the validation rows as well: they are more, and no threshold sees them.
-    """
-    student = load_student(Bundle(folder, manifest))
-
-    def logits(rows: LabelledSet) -> npt.NDArray[np.float32]:
-        raw = answer(student, rows.texts).probabilities
-        return np.log(np.maximum(raw, np.finfo(np.float32).tiny))
-
+def _calibrated(manifest: Manifest, folder: Path, part: Parts) -> Manifest:
+    """Fit the temperature on rows that are used for nothing else."""
     rows = part["temperature"]
-    held_out = logits(rows)
-    temperature = fit_temperature(held_out, rows.probabilities)
-    kind = task.student.confidence
-    if kind is None:
-        both = np.concatenate([held_out, logits(part["validation"])])
-        teacher = np.concatenate([rows.teacher, part["validation"].teacher])
-        kind = ranking_kind(softmax(both, temperature), teacher)
-    return manifest.model_copy(update={"temperature": temperature, "confidence": kind})
+    logits = _logits(Bundle(folder, manifest), rows)
+    temperature = fit_temperature(logits, rows.probabilities)
+    return manifest.model_copy(update={"temperature": temperature})
+
+
+def _kind(task: Task, trained: Trained, drafted: Bundle, part: Parts) -> Kind:
+    """Choose how confidence is scored, where the task names no kind.
+
+    On the temperature rows, and on the validation rows as the student said them before it learnt
+    them: together they are more, and no threshold sees them.
+    """
+    if task.student.confidence is not None:
+        return task.student.confidence
+    both = (
+        (_logits(drafted, part["temperature"]), part["temperature"]),
+        (trained.held_out, part["validation"]),
+    )
+    said = [softmax(z, fit_temperature(z, rows.probabilities)) for z, rows in both]
+    return ranking_kind(np.concatenate(said), np.concatenate([rows.teacher for _, rows in both]))
+
+
+def _logits(drafted: Bundle, rows: LabelledSet) -> npt.NDArray[np.float32]:
+    """Log probabilities (N, K) at T = 1, also of what was calibrated before it was exported.
+
+    They are logits up to a constant per row.
+    """
+    plain = drafted.manifest.model_copy(update={"temperature": 1.0})
+    raw = answer(load_student(Bundle(drafted.path, plain)), rows.texts).probabilities
+    return np.log(np.maximum(raw, np.finfo(np.float32).tiny))

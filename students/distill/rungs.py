@@ -51,13 +51,13 @@ def encoder_rungs(
             train, validation, base, HeadRecipe(seed=seed), temperatures, cache=cache
         )
         mine = LinearRecipe(epochs=recipe.epochs, seed=seed)
-        linear, _ = train_linear(train, validation, mine, (recipe.temperature,), l2=l2)
-        texts = validation.texts, pool.temperature.texts, pool.test.texts
+        linear = train_linear(train, validation, mine, (recipe.temperature,), l2=l2)
+        shares, _ = blend(linear.held_out, head.held_out, validation.probabilities)
+        texts = pool.temperature.texts, pool.test.texts
         of_head = [frozen_logits(head, some, cache) for some in texts]
-        of_linear = [linear.logits(some) for some in texts]
-        shares, _ = blend(of_linear[0], of_head[0], validation.probabilities)
-        together = [shares.of(*pair) for pair in zip(of_linear[1:], of_head[1:], strict=True)]
-        found[FROZEN][n].append(outcome_of(pool, *of_head[1:]))
+        of_linear = [linear.weights.logits(some) for some in texts]
+        together = [shares.of(*pair) for pair in zip(of_linear, of_head, strict=True)]
+        found[FROZEN][n].append(outcome_of(pool, *of_head))
         found[BLEND][n].append(outcome_of(pool, *together))
         progress(done, len(sizes) * seeds)
     return found

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from students.errors import BadTask
@@ -17,9 +19,10 @@ from students.sections import StudentSection
 from students.train.progress import Progress
 
 if TYPE_CHECKING:
-    from students.runtime.linear import LinearWeights
     from students.train.encoder import TrainedEncoder
+    from students.train.linear import TrainedLinear
 
+Float32 = npt.NDArray[np.float32]
 ENCODER_EPOCHS = 8
 
 
@@ -31,6 +34,7 @@ class Trained:
         family: how it is run.
         config: what running it needs besides its files.
         trials: every setting that was tried, the chosen one first.
+        held_out: (N, K), logits of the validation rows by it before it learnt them, too.
         save: writes its files into a folder.
         uses: packages, besides torch and numpy, whose versions matter.
     """
@@ -38,6 +42,7 @@ class Trained:
     family: Family
     config: dict[str, JsonValue]
     trials: tuple[Trial, ...]
+    held_out: Float32
     save: Callable[[Path], None]
     uses: tuple[str, ...] = ()
 
@@ -55,7 +60,7 @@ def train_student(
         BadTask: the family needs something that the task does not name.
     """
     if section.family == "linear":
-        return _of_linear(*_linear(train, validation, section, progress))
+        return _of_linear(_linear(train, validation, section, progress))
     if section.encoder_path is None:
         raise BadTask(
             "student.encoder_path is missing; name a local Hugging Face folder, or use family "
@@ -70,7 +75,7 @@ def train_student(
 
 def _linear(
     train: LabelledSet, validation: LabelledSet, section: StudentSection, progress: Progress
-) -> tuple[LinearWeights, tuple[Trial, ...]]:
+) -> TrainedLinear:
     from students.train.linear import LinearRecipe, train_linear
 
     recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
@@ -141,42 +146,39 @@ def _blend(
 ) -> Trained:
     """Train both parts, then choose their weight."""
     from students.train.blend import blend
-    from students.train.encoder import logits_of
 
-    weights, trials = _linear(train, validation, section, lambda done, of: progress(done, 2 * of))
+    linear = _linear(train, validation, section, lambda done, of: progress(done, 2 * of))
     with_it = section.blend_with
     encoder = _ENCODERS[with_it](
         train, validation, section, base,
         lambda done, of: progress(of + done, 2 * of), checkpoints,
     )  # fmt: skip
-    shares, trial = blend(
-        weights.logits(validation.texts),
-        logits_of(encoder, validation.texts),
-        validation.probabilities,
-    )
-    linear = _of_linear(weights, trials, LINEAR_WEIGHTS)
+    shares, trial = blend(linear.held_out, encoder.held_out, validation.probabilities)
+    one = _of_linear(linear, LINEAR_WEIGHTS)
     other = _of_encoder(encoder, base, with_it)
 
     def save(folder: Path) -> None:
-        linear.save(folder)
+        one.save(folder)
         other.save(folder)
 
     return Trained(
         "blend",
-        {**linear.config, **other.config, **shares.config(), "encoder": other.family},
-        (trial, trials[0], encoder.trials[0]),
+        {**one.config, **other.config, **shares.config(), "encoder": other.family},
+        (trial, linear.trials[0], encoder.trials[0]),
+        shares.of(linear.held_out, encoder.held_out),
         save,
-        uses=(*linear.uses, *other.uses),
+        uses=(*one.uses, *other.uses),
     )
 
 
-def _of_linear(weights: LinearWeights, trials: tuple[Trial, ...], name: str = WEIGHTS) -> Trained:
+def _of_linear(trained: TrainedLinear, name: str = WEIGHTS) -> Trained:
     def save(folder: Path) -> None:
         from safetensors.numpy import save_file
 
-        save_file(weights.tensors(), folder / name)
+        save_file(trained.weights.tensors(), folder / name)
 
-    return Trained("linear", weights.config(), trials, save, uses=("numba",))
+    config = trained.weights.config()
+    return Trained("linear", config, trained.trials, trained.held_out, save, uses=("numba",))
 
 
 def _of_encoder(trained: TrainedEncoder, base: Path, family: str) -> Trained:
@@ -192,6 +194,7 @@ def _of_encoder(trained: TrainedEncoder, base: Path, family: str) -> Trained:
         "encoder",
         config,
         trained.trials,
+        trained.held_out,
         lambda folder: save_encoder(trained, folder),
         uses=("transformers", "tokenizers"),
     )

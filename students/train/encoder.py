@@ -40,13 +40,17 @@ BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class TrainedEncoder:
-    """A trained network with the tokenizer it was trained with."""
+    """A trained network with the tokenizer it was trained with.
+
+    `held_out` (N, K) are logits of the validation rows by weights that had not learnt them.
+    """
 
     network: EncoderNetwork
     tokenizer_json: str
     max_length: int
     pad_id: int
     trials: tuple[Trial, ...]
+    held_out: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +122,9 @@ def train_encoder_student(
     keep = _checkpoint(checkpoints, train, base, settings[best]) if checkpoints else None
     network, trial = _fit(network, rows, settings[best], keep, progress)
     others = sorted((t for i, t in enumerate(tried) if i != best), key=lambda t: t.kl)
-    return TrainedEncoder(
-        network, tokenizer.to_str(), max(map(len, rows.train)), pad_id, (trial, *others)
-    )
+    longest = max(map(len, rows.train))
+    held_out = logits_of(network, tokenizer, longest, pad_id, validation.texts)
+    return TrainedEncoder(network, tokenizer.to_str(), longest, pad_id, (trial, *others), held_out)
 
 
 def _fit(
@@ -172,14 +176,13 @@ def _logits(
     return out
 
 
-def logits_of(trained: TrainedEncoder, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Return the logits (N, K) of a trained encoder, in order."""
-    from tokenizers import Tokenizer
-
-    tokens = tokenizing(Tokenizer.from_str(trained.tokenizer_json), trained.max_length)(texts)
+def logits_of(
+    network: EncoderNetwork, tokenizer: Tokenizer, longest: int, pad_id: int, texts: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """Return the logits (N, K) of a trained network on the CPU, in order."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    logits = _logits(trained.network, tokens, trained.pad_id, device)
-    trained.network.cpu()
+    logits = _logits(network.to(device), tokenizing(tokenizer, longest)(texts), pad_id, device)
+    network.cpu()
     return logits
 
 

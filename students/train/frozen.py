@@ -38,12 +38,17 @@ MOST_EPOCHS = 200
 """Never reached: training stops when the validation KL does."""
 TRIAL_STEPS = 200
 """Steps after which settings are compared; the best is trained to its end."""
-PATIENCE = 6
-WORTH_IT = 1e-4
-"""Nats of validation KL below which an epoch has learnt nothing."""
+PATIENCE = 3
+WORTH_IT = 0.005
+"""Share of the validation KL; `PATIENCE` epochs that gain less together have learnt nothing."""
+LEAST_NATS = 1e-4
+"""A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
 HIDDEN = 512
 BATCH = 128
-LR = 1e-3
+LR = 3e-3
+AVERAGED = 0.99
+"""Of the running average of the weights, for each step: the average is what is judged and kept. It
+disagrees with the teacher less than any rate that falls to nothing, and needs no end to be set."""
 WEIGHT_DECAY = 1e-2
 DROPOUTS = (0.0, 0.3)
 
@@ -70,13 +75,21 @@ class HeadRecipe:
 
 
 @dataclass(frozen=True, eq=False)
-class _Vectors:
-    """Standardised vectors (N, W) and the teacher's probabilities (N, K)."""
+class _Rows:
+    """Standardised vectors (N, W) and the teacher's probabilities (N, K), training rows first."""
 
-    train: torch.Tensor
-    targets: torch.Tensor
-    validation: torch.Tensor
+    vectors: torch.Tensor
     teacher: Float32
+    training: int
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedHead:
+    """A head, what it came to, and its logits (N, K) of the validation rows."""
+
+    head: nn.Module
+    trial: Trial
+    held_out: Float32
 
 
 def train_frozen_student(
@@ -94,7 +107,7 @@ def train_frozen_student(
 
     The hidden head is tried with every T, a linear one with the best of them; the better of the two
     then with every lambda and with dropout. All are compared after a few epochs, and the best is
-    trained to its end.
+    trained to its end, and then as long on the validation rows, too: labels were paid for.
 
     Args:
         train: rows to learn.
@@ -117,18 +130,18 @@ def train_frozen_student(
     with opened(cache, fingerprint(network, tokenizer.to_str(), longest)) as kept:
         vectors = embed(network, encode, texts, pad_id, kept, progress)
     mean, scale = _standard(vectors[: len(train)])
-    standard = torch.from_numpy((vectors - mean) / scale)
-    rows = _Vectors(
-        standard[: len(train)],
-        torch.from_numpy(train.probabilities),
-        standard[len(train) :],
-        validation.probabilities,
+    rows = _Rows(
+        torch.from_numpy((vectors - mean) / scale),
+        np.concatenate([train.probabilities, validation.probabilities]),
+        len(train),
     )
     # A second thread would wait at the end of each small product for longer than it computes.
     with one_core():
-        head, trials = _search(rows, recipe, temperatures, hard_weights)
+        setting, trials, held_out = _search(rows, recipe, temperatures, hard_weights)
+        everything = replace(rows, training=len(texts))
+        head = _fit(everything, replace(setting, epochs=trials[0].epochs)).head
     network.head = _folded(head, mean, scale)
-    return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials)
+    return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials, held_out)
 
 
 def frozen_logits(trained: TrainedEncoder, texts: Sequence[str], cache: Path) -> Float32:
@@ -149,15 +162,16 @@ def _standard(vectors: Float32) -> tuple[Float32, Float32]:
 
 
 def _search(
-    rows: _Vectors, recipe: HeadRecipe, temperatures: Sequence[float], hard_weights: Sequence[float]
-) -> tuple[nn.Module, tuple[Trial, ...]]:
+    rows: _Rows, recipe: HeadRecipe, temperatures: Sequence[float], hard_weights: Sequence[float]
+) -> tuple[HeadRecipe, tuple[Trial, ...], Float32]:
+    """Return the best setting, all trials, its own first, and its logits of the validation rows."""
     tried: dict[HeadRecipe, Trial] = {}
-    epochs = -(-TRIAL_STEPS * BATCH // len(rows.train))
+    epochs = -(-TRIAL_STEPS * BATCH // rows.training)
 
     def best(settings: Iterator[HeadRecipe]) -> HeadRecipe:
         for setting in settings:
             if setting not in tried:
-                tried[setting] = _fit(rows, replace(setting, epochs=epochs))[1]
+                tried[setting] = _fit(rows, replace(setting, epochs=epochs)).trial
         return min(tried, key=lambda setting: tried[setting].kl)
 
     lam = hard_weights[0]
@@ -167,49 +181,82 @@ def _search(
     chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
     chosen = best(replace(chosen, hard_weight=w) for w in hard_weights)
     chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
-    head, trial = _fit(rows, replace(chosen, epochs=recipe.epochs))
+    fitted = _fit(rows, replace(chosen, epochs=recipe.epochs))
     others = sorted((t for s, t in tried.items() if s != chosen), key=lambda t: t.kl)
-    return head, (trial, *others)
+    return chosen, (fitted.trial, *others), fitted.held_out
 
 
-def _fit(rows: _Vectors, recipe: HeadRecipe) -> tuple[nn.Module, Trial]:
-    """Train one head with early stopping on the validation KL; return the best epoch's."""
+def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
+    """Train one head on the training rows and keep the running average of its weights.
+
+    It stops where the average's validation KL has stopped falling; without validation rows, after
+    the recipe's epochs.
+    """
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    head = new_head(rows.train.shape[1], recipe.hidden, rows.targets.shape[1])
+    width, classes = rows.vectors.shape[1], rows.teacher.shape[1]
+    head = new_head(width, recipe.hidden, classes)
+    average = _Average(head)
     drop = nn.Dropout(recipe.dropout)
     optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
-    best, best_kl, best_epoch, agreement = copy.deepcopy(head.state_dict()), math.inf, 0, 0.0
-    most = recipe.epochs or MOST_EPOCHS
-    for epoch in range(1, most + 1):
-        order = torch.from_numpy(rng.permutation(len(rows.train)))
+    targets, judged = torch.from_numpy(rows.teacher), rows.teacher[rows.training :]
+    best = _FittedHead(head, Trial(kl=math.inf, agreement=0.0), np.empty((0, classes), np.float32))
+    mark, marked = math.inf, 0
+    for epoch in range(1, (recipe.epochs or MOST_EPOCHS) + 1):
+        order = torch.from_numpy(rng.permutation(rows.training))
         for batch in torch.split(order, BATCH):
-            logits = _dropped(head, drop, rows.train[batch])
-            loss = distillation_loss(
-                logits, rows.targets[batch], recipe.temperature, recipe.hard_weight
-            )
+            logits = _dropped(head, drop, rows.vectors[batch])
+            loss = distillation_loss(logits, targets[batch], recipe.temperature, recipe.hard_weight)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            average.take()
+        if len(judged) == 0:
+            continue
+        found = average.head()
         with torch.inference_mode():
-            held_out = head(rows.validation).numpy()
-        kl = calibrated_kl(held_out, rows.teacher)
-        if kl < best_kl - WORTH_IT:
-            best, best_kl, best_epoch = copy.deepcopy(head.state_dict()), kl, epoch
-            agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
-        elif epoch - best_epoch >= PATIENCE:
+            held_out = found(rows.vectors[rows.training :]).numpy()
+        kl = calibrated_kl(held_out, judged)
+        if kl < best.trial.kl:
+            trial = Trial(
+                temperature=recipe.temperature,
+                hard_weight=recipe.hard_weight,
+                kl=kl,
+                agreement=float((held_out.argmax(1) == judged.argmax(1)).mean()),
+                epochs=epoch,
+            )
+            best = _FittedHead(found, trial, held_out)
+        if best.trial.kl < min(mark * (1 - WORTH_IT), mark - LEAST_NATS):
+            mark, marked = best.trial.kl, epoch
+        elif epoch - marked >= PATIENCE:
             break
-        elif epoch - best_epoch == PATIENCE // 2:
-            for group in optimizer.param_groups:
-                group["lr"] *= 0.3
-    head.load_state_dict(best)
-    return head, Trial(
-        temperature=recipe.temperature,
-        hard_weight=recipe.hard_weight,
-        kl=best_kl,
-        agreement=agreement,
-        epochs=best_epoch,
-    )
+    return best if len(judged) else replace(best, head=average.head())
+
+
+class _Average:
+    """The running average of a head's weights; what was taken long ago hardly counts."""
+
+    def __init__(self, head: nn.Module) -> None:
+        self._learning = head
+        self._sum = copy.deepcopy(head)
+        self._weight = 0.0
+        with torch.no_grad():
+            torch._foreach_zero_(list(self._sum.parameters()))
+
+    def take(self) -> None:
+        """Take in the weights as they are."""
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self._sum.parameters()), list(self._learning.parameters()), 1 - AVERAGED
+            )
+        self._weight = AVERAGED * self._weight + 1 - AVERAGED
+
+    def head(self) -> nn.Module:
+        """Return a head with the average of all that was taken."""
+        found = copy.deepcopy(self._sum)
+        with torch.no_grad():
+            torch._foreach_div_(list(found.parameters()), self._weight)
+        return found
 
 
 def _dropped(head: nn.Module, drop: nn.Dropout, vectors: torch.Tensor) -> torch.Tensor:

@@ -65,6 +65,36 @@ class LinearRecipe:
 
 
 @dataclass(frozen=True, eq=False)
+class TrainedLinear:
+    """A linear student that has learnt all its rows, and how one without the held-out did.
+
+    Attributes:
+        weights: learnt from the training and the validation rows, as the best setting was.
+        trials: every setting, the best first, each learnt from the training rows alone.
+        held_out: (N, K), logits of the validation rows by the best one that never learnt them.
+    """
+
+    weights: LinearWeights
+    trials: tuple[Trial, ...]
+    held_out: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """One setting, learnt from the training rows.
+
+    Attributes:
+        trial: what it came to.
+        held_out: (N, K), logits of the validation rows.
+        rates: learning rate of each epoch that was kept.
+    """
+
+    trial: Trial
+    held_out: Float32
+    rates: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class _Rows:
     train: Bags
     targets: Float32
@@ -81,14 +111,12 @@ def train_linear(
     l2: Sequence[float] = (0.0,),
     readings: Sequence[FeatureReading] = READINGS,
     progress: Progress | None = None,
-) -> tuple[LinearWeights, tuple[Trial, ...]]:
-    """Train one student for each setting and keep the one of least validation KL.
+) -> TrainedLinear:
+    """Train one student for each setting, and the one of least validation KL again on all rows.
 
     T, reading, L2 and lambda are chosen one after the other, each with the best of those before
-    it and the first of those after it: all crossed would take many times as long.
-
-    Returns:
-        The best weights, and every trial, the best first.
+    it and the first of those after it: all crossed would take many times as long. The best one then
+    learns the validation rows, too, by the same epochs at the same rates: labels were paid for.
     """
     search = _Search(train, validation, progress)
     search.total = 1 + sum(len(v) - 1 for v in (temperatures, readings, l2, hard_weights))
@@ -96,19 +124,22 @@ def train_linear(
     best = search.best(replace(best, temperature=t) for t in temperatures)
     best = search.best(replace(best, reading=r) for r in readings)
     best = search.best(replace(best, l2=strength) for strength in l2)
-    search.best(replace(best, hard_weight=w) for w in hard_weights)
-    return search.weights, tuple(sorted(search.tried.values(), key=lambda trial: trial.kl))
+    best = search.best(replace(best, hard_weight=w) for w in hard_weights)
+    trials = tuple(sorted(search.tried.values(), key=lambda trial: trial.kl))
+    found = search.found
+    search.forget()
+    return TrainedLinear(_learnt(train, validation, best, found.rates), trials, found.held_out)
 
 
 class _Search:
-    """Trains settings side by side, a core each, and remembers the weights of the best alone."""
+    """Trains settings side by side, a core each, and remembers the best of them."""
 
     def __init__(
         self, train: LabelledSet, validation: LabelledSet, progress: Progress | None
     ) -> None:
         self.tried: dict[LinearRecipe, Trial] = {}
         self.total = 0
-        self.weights: LinearWeights
+        self.found: _Fitted
         self._train, self._validation = train, validation
         self._progress = progress
         self._done: dict[LinearRecipe, float] = {}
@@ -140,20 +171,25 @@ class _Search:
                 self._progress(round(100 * sum(self._done.values())), 100 * self.total)
 
         vocabulary, rows = self._read
-        table, bias, trial = _fit(rows, vocabulary, setting, report)
+        fitted = _fit(rows, vocabulary, setting, report)
         report(1.0)
-        found = trial.kl, self._place[setting]
+        found = fitted.trial.kl, self._place[setting]
         with self._choosing:  # at once and not after all: each may take a hundred megabytes
             if found < self._best:
-                self._best, self.weights = found, vocabulary.weights(table, bias)
-        return trial
+                self._best, self.found = found, fitted
+        return fitted.trial
+
+    def forget(self) -> None:
+        """Let go of the vectors that were read."""
+        if self._reading is not None:
+            del self._read
+            self._reading = None
 
     def _keep_read(self, reading: FeatureReading) -> None:
         """Read the texts, unless they are read so; vectors of one reading only are ever held."""
         if self._reading == reading:
             return
-        if self._reading is not None:
-            del self._read
+        self.forget()
         vocabulary = Vocabulary.of(self._train.texts, reading)
         rows = _Rows(
             vocabulary.bags(self._train.texts),
@@ -166,23 +202,22 @@ class _Search:
 
 def _fit(
     rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, report: Callable[[float], None]
-) -> tuple[Float32, Float32, Trial]:
-    """Train until the validation KL has hardly fallen for `patience` epochs; return the best."""
-    ridge = vocabulary.ridge(len(rows.targets), recipe.l2, recipe.batch_size)
-    table = FeatureTable(ridge.size, rows.targets.shape[1], recipe.lr, ridge)
-    lesson = Lesson.of(rows.targets, recipe.temperature, recipe.hard_weight)
-    rng = np.random.default_rng(recipe.seed)
+) -> _Fitted:
+    """Train until the validation KL has hardly fallen for `patience` epochs."""
+    table, rng = _begun(vocabulary, *rows.targets.shape, recipe)
+    lesson = _lesson(rows.targets, recipe)
     best, best_kl, best_epoch = table.weight.copy(), math.inf, 0
-    mark, marked, agreement = math.inf, 0, 0.0
+    said, rates = table.logits(rows.validation), []
+    mark, marked = math.inf, 0
     for epoch in count(1) if recipe.epochs is None else range(1, recipe.epochs + 1):
         table.learn(rows.train, lesson, rng.permutation(len(rows.targets)), recipe.batch_size)
         held_out = table.logits(rows.validation)
         kl = calibrated_kl(held_out, rows.teacher)
         report(epoch / (epoch + USUAL_EPOCHS))
         if kl < best_kl:
-            best_kl, best_epoch = kl, epoch
+            best_kl, best_epoch, said = kl, epoch, held_out
             np.copyto(best, table.weight)
-            agreement = float((held_out.argmax(1) == rows.teacher.argmax(1)).mean())
+            rates.append(table.rate)
         else:
             # Overshot: back to the best and on in smaller steps.
             np.copyto(table.weight, best)
@@ -198,7 +233,43 @@ def _fit(
         terms=recipe.reading.terms,
         least_texts=recipe.reading.least_texts,
         kl=best_kl,
-        agreement=agreement,
+        agreement=float((said.argmax(1) == rows.teacher.argmax(1)).mean()),
         epochs=best_epoch,
     )
-    return best[:-1], best[-1], trial
+    return _Fitted(trial, said, tuple(rates))
+
+
+def _learnt(
+    train: LabelledSet, validation: LabelledSet, recipe: LinearRecipe, rates: Sequence[float]
+) -> LinearWeights:
+    """Learn the rows of both, an epoch at each rate.
+
+    By turns, about a batch of validation rows after its share of the others: laid end to end, the
+    labels of a big pile would be held twice.
+    """
+    vocabulary = Vocabulary.of([*train.texts, *validation.texts], recipe.reading)
+    classes = train.probabilities.shape[1]
+    table, rng = _begun(vocabulary, len(train) + len(validation), classes, recipe)
+    parts = [(vocabulary.bags(rows.texts), _lesson(rows.probabilities, recipe), len(rows))
+             for rows in (train, validation)]  # fmt: skip
+    turns = max(1, len(validation) // recipe.batch_size)
+    for rate in rates:
+        table.rate = rate
+        orders = [np.array_split(rng.permutation(size), turns) for *_, size in parts]
+        for pieces in zip(*orders, strict=True):
+            for (bags, lesson, _), piece in zip(parts, pieces, strict=True):
+                table.learn(bags, lesson, piece, recipe.batch_size)
+    return vocabulary.weights(table.weight[:-1], table.weight[-1])
+
+
+def _begun(
+    vocabulary: Vocabulary, texts: int, classes: int, recipe: LinearRecipe
+) -> tuple[FeatureTable, np.random.Generator]:
+    """Return a table that knows nothing, and what shuffles."""
+    ridge = vocabulary.ridge(texts, recipe.l2, recipe.batch_size)
+    table = FeatureTable(ridge.size, classes, recipe.lr, ridge)
+    return table, np.random.default_rng(recipe.seed)
+
+
+def _lesson(teacher: Float32, recipe: LinearRecipe) -> Lesson:
+    return Lesson.of(teacher, recipe.temperature, recipe.hard_weight)

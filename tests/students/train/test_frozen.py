@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from students.certify.calibration import calibrated_kl
 from students.distill.answers import answer
 from students.distill.run import distill, take_parts
 from students.errors import BadTask
@@ -13,7 +14,7 @@ from students.runtime.load import load_student
 from students.teachers.protocol import TeacherDescriptor
 from students.train.embedding import EmbeddingCache, embed, fingerprint
 from students.train.encoder import load_base, tokenizing
-from students.train.frozen import HeadRecipe, train_frozen_student
+from students.train.frozen import HeadRecipe, frozen_logits, train_frozen_student
 
 pytestmark = pytest.mark.torch
 
@@ -124,6 +125,20 @@ def test_training_stops_because_it_has_learnt(make_labels, split_rows, tiny_enco
     assert one.trials == other.trials
     assert one.trials[0].epochs < 190
     assert one.trials[0].kl <= min(t.kl for t in one.trials[1:]) + 1e-4
+    told = calibrated_kl(one.held_out, validation.probabilities)
+    assert told == pytest.approx(one.trials[0].kl, abs=1e-6)
+
+
+def test_the_head_learns_the_held_out_rows_in_the_end(
+    make_labels, split_rows, tiny_encoder, tmp_path
+):
+    """What is served has learnt both; what tells of unseen rows is kept from before it had."""
+    labels = make_labels(noise=0.4)  # half of the answers must be known by heart
+    train, validation = (labels.take(split_rows[n]) for n in ("train", "validation"))
+    done = train_frozen_student(train, validation, tiny_encoder, HeadRecipe(), cache=tmp_path)
+    known = frozen_logits(done, validation.texts, tmp_path)
+    teacher = validation.probabilities
+    assert calibrated_kl(known, teacher) < calibrated_kl(done.held_out, teacher)
 
 
 @pytest.mark.parametrize("target", ["onnx", "int8"])

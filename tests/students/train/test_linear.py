@@ -189,12 +189,12 @@ def test_training_ends_because_it_has_learnt_and_not_at_a_number_of_epochs():
     settings = ((1.0, 4.0), (0.0,), (0.0, 0.1))
     recipe = LinearRecipe()
     assert recipe.epochs is None
-    _, free = train_linear(train, validation, recipe, *settings)
-    _, capped = train_linear(train, validation, replace(recipe, epochs=3), *settings)
+    free = train_linear(train, validation, recipe, *settings).trials
+    capped = train_linear(train, validation, replace(recipe, epochs=3), *settings).trials
     assert max(trial.epochs for trial in capped) == 3
     assert max(trial.epochs for trial in free) > 3
     longer = replace(recipe, patience=12, least_gain=0.0)
-    _, further = train_linear(train, validation, longer, *settings)
+    further = train_linear(train, validation, longer, *settings).trials
     assert free[0].kl < 1.02 * further[0].kl
 
 
@@ -231,7 +231,7 @@ def test_texts_without_features_are_answered_by_the_bias():
     """Training texts may hold no word at all: the student then knows the teacher's shares."""
     data = made_up(60, classes=3)
     data = replace(data, texts=("?!",) * 60)
-    weights, _ = train_linear(data, data, LinearRecipe())
+    weights = train_linear(data, data, LinearRecipe()).weights
     p = torch.softmax(torch.from_numpy(weights.logits(["", "anything"])), 1).numpy()
     np.testing.assert_allclose(p, data.probabilities.mean(0)[None].repeat(2, 0), atol=0.02)
 
@@ -242,14 +242,26 @@ def test_serving_gives_the_logits_of_training(reading):
     train, validation = made_up(300, seed=1, classes=4), made_up(100, seed=2, classes=4)
     texts = tuple(f"{text} {text} and {text[:7]}" for text in validation.texts)
     validation = replace(validation, texts=texts)
-    weights, trials = train_linear(
+    trained = train_linear(
         train, validation, LinearRecipe(), (1.0, 2.0), (0.0, 0.5), readings=(reading,)
     )
-    served = calibrated_kl(weights.logits(validation.texts), validation.probabilities)
-    assert served == pytest.approx(trials[0].kl, abs=1e-5)
+    trials = trained.trials
     assert trials[0].kl == min(trial.kl for trial in trials)
-    back = LinearWeights.from_tensors(weights.tensors(), weights.config())
-    np.testing.assert_array_equal(back.logits(texts), weights.logits(texts))
+    held_out = calibrated_kl(trained.held_out, validation.probabilities)
+    assert held_out == pytest.approx(trials[0].kl, abs=1e-6)
+    back = LinearWeights.from_tensors(trained.weights.tensors(), trained.weights.config())
+    np.testing.assert_array_equal(back.logits(texts), trained.weights.logits(texts))
+
+
+def test_the_best_setting_learns_the_held_out_rows_in_the_end():
+    """What is served knows both; what tells of unseen rows is kept from before it did."""
+    train, validation = made_up(300, seed=1, classes=4), made_up(100, seed=2, classes=4)
+    words = tuple(f"only{n}" for n in range(len(validation)))
+    validation = replace(validation, texts=words)
+    trained = train_linear(train, validation, LinearRecipe(), (2.0,), readings=READINGS[2:])
+    known = trained.weights.logits(words)
+    teacher = validation.probabilities
+    assert calibrated_kl(known, teacher) < 0.5 * calibrated_kl(trained.held_out, teacher)
 
 
 def test_a_repeated_feature_counts_sublinearly():
@@ -269,9 +281,9 @@ def test_a_repeated_feature_counts_sublinearly():
 def test_settings_are_chosen_one_after_the_other():
     """T first, then how texts are read, L2 and lambda, each with the best of those before."""
     data = made_up(60, classes=2)
-    _, trials = train_linear(
+    trials = train_linear(
         data, data, LinearRecipe(epochs=1), (1.0, 2.0), (0.0, 0.1), (0.0, 0.1), READINGS[:2]
-    )
+    ).trials
     said = [(t.temperature, t.terms, t.l2, t.hard_weight) for t in trials]
     assert len(said) == len(set(said)) == 5
     first = {t for t in said if t[1:] == ("counts", 0.0, 0.0)}
@@ -283,17 +295,18 @@ def test_settings_are_chosen_one_after_the_other():
 def test_l2_is_chosen_by_validation_kl():
     """The strength of least validation KL is taken, and its weights are those of it alone."""
     train, validation = made_up(300, seed=1, classes=2), made_up(300, seed=2, classes=2)
-    weights, trials = train_linear(
+    trained = train_linear(
         train, validation, LinearRecipe(), (1.0,), (0.0,), (0.0, 0.1, 1e4), READINGS[:1]
     )
+    trials = trained.trials
     by_l2 = {trial.l2: trial.kl for trial in trials}
     assert set(by_l2) == {0.0, 0.1, 1e4}
     assert trials[0].l2 == min(by_l2, key=by_l2.__getitem__)
     assert trials[-1].l2 == 1e4  # so strong a penalty leaves the bias alone
-    alone, _ = train_linear(
+    alone = train_linear(
         train, validation, LinearRecipe(), l2=(trials[0].l2,), readings=READINGS[:1]
     )
-    np.testing.assert_array_equal(weights.rows, alone.rows)
+    np.testing.assert_array_equal(trained.weights.rows, alone.weights.rows)
 
 
 def test_equal_seeds_give_equal_weights():
@@ -301,10 +314,8 @@ def test_equal_seeds_give_equal_weights():
     train, validation = made_up(200, seed=1, classes=4), made_up(80, seed=2, classes=4)
 
     def rows(seed, *temperatures):
-        weights, _ = train_linear(
-            train, validation, LinearRecipe(epochs=3, seed=seed), temperatures
-        )
-        return weights.rows
+        recipe = LinearRecipe(epochs=3, seed=seed)
+        return train_linear(train, validation, recipe, temperatures).weights.rows
 
     np.testing.assert_array_equal(rows(0, 2.0), rows(0, 2.0))
     np.testing.assert_array_equal(rows(0, 1.0, 2.0), rows(0, 1.0, 2.0))
@@ -339,7 +350,8 @@ def test_vectors_of_one_reading_only_are_held(monkeypatch):
     read = Vocabulary.bags
     monkeypatch.setattr(Vocabulary, "bags", bags)
     train, validation = made_up(200, seed=1, classes=3), made_up(50, seed=2, classes=3)
-    _, trials = train_linear(train, validation, LinearRecipe(epochs=1), (1.0,), (0.0, 0.1))
+    recipe = LinearRecipe(epochs=1)
+    trials = train_linear(train, validation, recipe, (1.0,), (0.0, 0.1)).trials
     assert len(trials) == len(READINGS) + 1
     assert max(held) == 1
 
