@@ -156,6 +156,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "router.bench.against:against",
         "This checkout and another in turns on one core: what a change costs.",
     ),
+    "auto": (
+        "students.bench.auto:auto",
+        "Count promises that `student: auto` breaks, though it looks several times.",
+    ),
     "ladder": (
         "router.bench.ladder:ladder",
         "False alarms and delays of the audits, and lives with drift and drift back.",

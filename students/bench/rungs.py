@@ -3,17 +3,20 @@
 A seed draws which rows train and which validate, and shuffles; calibration and test rows are the
 same for all, so differences to the rung before are paired by seed and test row, and the intervals
 resample both. Each student is distilled, certified and served as the product does, with a ledger of
-looks of its own: what is measured is one look, and no ledger of the task is touched.
+looks of its own: what is measured is one look, and no ledger of the task is touched. Figures are
+kept, so that a run that was interrupted, or another for more families, goes on where it was.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +49,21 @@ class RungFigures:
     """Processor seconds of the whole distillation: they hardly depend on what else runs."""
     texts_per_s: float
 
+    def save(self, path: Path) -> None:
+        """Write all of it; an interrupted write leaves nothing under this name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **asdict(self))
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> RungFigures:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            numbers = {f.name: stored[f.name].item() for f in fields(cls) if f.name != "rows"}
+            return cls(rows=stored["rows"], **numbers)
+
 
 @click.command(epilog="Example: raisehand bench rungs --task task.yaml --json")
 @click.option(
@@ -53,8 +71,16 @@ class RungFigures:
 )
 @click.option("--family", "families", multiple=True, help="Default: linear, frozen and blend.")
 @click.option("--seeds", default=5, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Folder of figures that were measured: a run goes on where another of the same labels, "
+    "task and release ended.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool) -> None:
+def rungs(
+    task_path: Path, families: tuple[str, ...], seeds: int, keep: Path | None, as_json: bool
+) -> None:
     """Distil each family on several seeds; report escalation, agreement, speed and time."""
     from students.label.record import load_labels
     from students.task import load_task
@@ -68,8 +94,14 @@ def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool)
     for family in families or FAMILIES:
         found[family] = []
         for seed in range(seeds):
-            found[family].append(measure(task, labelled, splits, teacher, family, seed))
-            one = found[family][-1]
+            kept = keep / _name(task, labelled, family, seed) if keep else None
+            if kept and kept.exists():
+                found[family].append(RungFigures.load(kept))
+                continue
+            one = measure(task, labelled, splits, teacher, family, seed)
+            found[family].append(one)
+            if kept:
+                one.save(kept)
             click.echo(
                 f"{family} {seed}: escalates {one.calibration_escalated:.2%} of calibration, "
                 f"{one.rows[:, 1].mean():.2%} of test; {one.train_s:.1f} s of training, "
@@ -87,6 +119,20 @@ def rungs(task_path: Path, families: tuple[str, ...], seeds: int, as_json: bool)
         "cores": os.cpu_count(),
     }
     click.echo(json.dumps(shown, indent=1) if as_json else _words(shown["students"]))
+
+
+def _name(task: Task, labelled: LabelledSet, family: str, seed: int) -> str:
+    """Name what was measured by all that it rests on but the machine."""
+    what = json.dumps(
+        [
+            labelled.sha256,
+            task.promise.model_dump(mode="json"),
+            task.student.model_dump(mode="json"),
+            version("raisehand"),
+        ],
+        sort_keys=True,
+    )
+    return f"{family}-{seed}-{hashlib.sha256(what.encode()).hexdigest()[:12]}.npz"
 
 
 def measure(

@@ -37,7 +37,7 @@ def test_a_rung_is_compared_with_the_one_before_in_pairs():
 
 @pytest.mark.torch
 def test_every_student_is_measured_without_touching_the_tasks_ledger(
-    make_labels, split_rows, keep_labels, tiny_encoder, tmp_path
+    make_labels, split_rows, keep_labels, tiny_encoder, tmp_path, monkeypatch
 ):
     """Linear, frozen and blend on two seeds; vectors are kept for the next run, looks are not."""
     work = tmp_path / ".raisehand"
@@ -61,7 +61,8 @@ def test_every_student_is_measured_without_touching_the_tasks_ledger(
             }
         )
     )  # fmt: skip
-    done = CliRunner().invoke(rungs, ["--task", str(task), "--seeds", "2", "--json"])
+    ask = ["--task", str(task), "--keep", str(tmp_path / "kept")]
+    done = CliRunner().invoke(rungs, [*ask, "--seeds", "2", "--json"])
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
     assert [one["student"] for one in shown["students"]] == ["linear", "frozen", "blend"]
@@ -69,5 +70,8 @@ def test_every_student_is_measured_without_touching_the_tasks_ledger(
     assert all(0 <= one["escalated"][0] < 0.5 for one in shown["students"])
     assert all(one["system_accuracy"][0] > 0.8 for one in shown["students"])
     assert sorted(p.name for p in work.iterdir()) == ["embeddings", RECORD_FILE, LABELS_FILE]
-    words = CliRunner().invoke(rungs, ["--task", str(task), "--seeds", "1", "--family", "linear"])
+    monkeypatch.setattr("students.bench.rungs.measure", None)  # all has been measured
+    again = CliRunner().invoke(rungs, [*ask, "--seeds", "2", "--json"])
+    assert json.loads(again.stdout) == shown
+    words = CliRunner().invoke(rungs, [*ask, "--seeds", "1", "--family", "linear"])
     assert "linear" in words.stdout.splitlines()[1]

@@ -3,19 +3,16 @@
 from dataclasses import replace
 from decimal import Decimal
 
-import numpy as np
 import pytest
 
 from costmodel.bill.baselines import UsdBand
 from costmodel.intervals import binomial_interval
 from costmodel.money.pricing import PriceSpec
-from students.certify.certify import certify
 from students.distill.ladder import Rung, _int8_may_pay, choose, climb
 from students.distill.run import take_parts
 from students.distill.worth import bill_of, saves_nothing
-from students.errors import BadTask, NotCertifiable
+from students.errors import BadTask
 from students.runtime.bundle import LabellingBill, find_bundle
-from students.sections import PromiseSection
 from students.teachers.protocol import TeacherDescriptor
 
 TEACHER = TeacherDescriptor("classify", "scripted", "1", "", "{}")
@@ -191,30 +188,3 @@ def test_auto_climbs_every_rung_and_counts_each_look(
     assert ladder.chosen.refusal is None
     bills = [r.bill.mid for r in ladder.rungs if r.bill]
     assert min(bills) == next(r.bill.mid for r in ladder.rungs if r.distilled is ladder.chosen)
-
-
-def test_broken_promises_stay_within_delta_although_auto_looks_several_times():
-    """Four students just too bad to keep everything, the best-looking one taken: 2,000 worlds."""
-    rng = np.random.default_rng(0)
-    n, alpha, worlds = 600, 0.05, 2000
-    promise = PromiseSection(agreement=1 - alpha, confidence=0.9)
-    broken = 0
-    for _ in range(worlds):
-        kept = []
-        for use in range(1, 5):
-            sure = rng.random(n)
-            # Below .5 it is never wrong; above, the risk of keeping all is just over alpha.
-            risk = np.where(sure > 0.5, 2 * (alpha + 0.002), 0.0)
-            wrong = rng.random(n) < risk
-            try:
-                found = certify(
-                    1 - sure, np.zeros(n, int), wrong.astype(int), promise,
-                    labels=("a", "b"), use=use,
-                )  # fmt: skip
-            except NotCertifiable:
-                continue
-            true_risk = max(0.0, (1 - found.thresholds[0]) - 0.5) * 2 * (alpha + 0.002)
-            kept.append((found.coverage, true_risk))
-        broken += bool(kept) and max(kept)[1] > alpha
-    spent = 3 * (promise.delta * (1 - promise.delta) / worlds) ** 0.5
-    assert 0 < broken / worlds <= promise.delta + spent
