@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from students.commands.bars import Bars
     from students.distill.ablation import Ablation, Rungs
@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path), help="Also write a page with plots."
 )
+@click.option(
+    "--svg",
+    "svg_path",
+    type=click.Path(path_type=Path),
+    help="With --rungs: also draw the curves of all students by number of labels.",
+)
 def ablate(
     task_path: Path,
     labels_dir: Path | None,
@@ -52,6 +58,7 @@ def ablate(
     rungs: bool,
     as_json: bool,
     html_path: Path | None,
+    svg_path: Path | None,
 ) -> None:
     """Train the linear student on soft, hard, mixed and gold labels and compare in pairs.
 
@@ -60,22 +67,34 @@ def ablate(
     calibration rows are not touched.
     """
     from costmodel.extras import require
-    from students.distill.ablation_page import ablation_page
-    from students.errors import BadInputs
+    from students.distill.ablation_page import ablation_page, rungs_figure
+    from students.errors import BadTask
 
+    if svg_path and not rungs:
+        raise BadTask("--svg draws the students that --rungs trains; add --rungs, or leave it out")
     require("train")
     ablation = _ablate(task_path, labels_dir, seeds, bundle_ids, rungs)
     if html_path:
-        try:
-            html_path.parent.mkdir(parents=True, exist_ok=True)
-            html_path.write_text(ablation_page(ablation).html(), encoding="utf-8")
-        except OSError as error:
-            raise BadInputs(f"{html_path} cannot be written: {error.strerror}") from None
-        click.echo(f"Wrote {html_path}", err=True)
+        page = ablation_page(ablation).html()
+        _write(html_path, lambda: html_path.write_text(page, encoding="utf-8"))
+    if svg_path:
+        figure = rungs_figure(ablation)
+        _write(svg_path, lambda: figure.savefig(svg_path, format="svg", metadata={"Date": None}))
     if as_json:
         click.echo(ablation.model_dump_json(indent=1))
     else:
         _print(ablation)
+
+
+def _write(path: Path, write: Callable[[], object]) -> None:
+    from students.errors import BadInputs
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write()
+    except OSError as error:
+        raise BadInputs(f"{path} cannot be written: {error.strerror}") from None
+    click.echo(f"Wrote {path}", err=True)
 
 
 def _ablate(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from costmodel.report.page import Page
-from students.distill.ablation import SOFT, Ablation, AblationPoint, Arm, Curve
+from students.distill.ablation import SOFT, Ablation, AblationPoint, Arm
 from students.evaluation import IntervalEstimate
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def ablation_page(ablation: Ablation) -> Page:
     )
     if ablation.rungs:
         page.figure(
-            _rungs(ablation.rungs, ablation.alpha),
+            rungs_figure(ablation),
             "Which student for how many labels?",
             "Coverage at the promise of each student by number of teacher labels",
         )
@@ -112,9 +112,12 @@ def _curve(points: Sequence[AblationPoint], x: str, alpha: float) -> Figure:
     return _plot(lines, x, "share of test rows")
 
 
-def _rungs(curves: Sequence[Curve], alpha: float) -> Figure:
-    lines = {c.name: [(p.x, p.measured.coverage_at_promise) for p in c.points] for c in curves}
-    return _plot(lines, "teacher labels to train on", _promised(alpha))
+def rungs_figure(ablation: Ablation) -> Figure:
+    """All students' coverage at the promise by number of teacher labels, in one plot."""
+    lines = {
+        c.name: [(p.x, p.measured.coverage_at_promise) for p in c.points] for c in ablation.rungs
+    }
+    return _plot(lines, "teacher labels to train on", _promised(ablation.alpha))
 
 
 def _promised(alpha: float) -> str:

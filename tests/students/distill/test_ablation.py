@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from students.commands.ablate import ablate as command
 from students.distill.ablation import BASELINE, GOLD, HARD, SOFT, ablate
-from students.distill.ablation_page import ablation_page, verdict
+from students.distill.ablation_page import ablation_page, rungs_figure, verdict
 from students.distill.judge import (
     JudgedAnswers,
     OutcomeJudge,
@@ -12,6 +14,7 @@ from students.distill.judge import (
     drawn,
     judged,
 )  # fmt: skip
+from students.errors import BadTask
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,12 @@ def test_rungs_are_trained_on_the_same_rows_and_drawn_in_one_plot(pool, tiny_enc
     assert done.rungs[1].points[-1].measured.agreement.estimate > 0.7
     assert seen[-1] == (4, 4)
     assert ablation_page(done).html().count("<svg") == 3
+    rungs_figure(done).savefig(tmp_path / "curves.svg")
+    drawn = (tmp_path / "curves.svg").read_text(encoding="utf-8")
+    assert all(f"<!-- {name} -->" in drawn for name in ("linear", "frozen", "blend"))
+
+
+def test_a_plot_of_students_that_are_not_trained_is_refused():
+    """--svg without --rungs is one sentence, before anything is read."""
+    with pytest.raises(BadTask, match="add --rungs"):
+        CliRunner().invoke(command, ["--svg", "x.svg"], catch_exceptions=False)
