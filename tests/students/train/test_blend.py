@@ -104,6 +104,8 @@ def test_a_blend_is_exported_with_its_linear_part(
     assert (m.family, m.config["encoder"]) == ("blend", f"encoder-{target}")
     assert m.files["linear.safetensors"] == blended.bundle.manifest.files["linear.safetensors"]
     assert m.certificate.use > blended.bundle.manifest.certificate.use
+    if target == "onnx":  # the same scores, so calibrating anew finds the same temperature
+        assert m.temperature == pytest.approx(blended.bundle.manifest.temperature, rel=0.01)
     texts = part["test"].texts
     said, before = (answer(load_student(b), texts) for b in (done.bundle, blended.bundle))
     assert (said.labels == before.labels).mean() > 0.98
