@@ -68,7 +68,7 @@ def run(options: Options) -> None:
     teacher = fine_tuned_teacher(rows, minilm, options.cache)
 
     port, router_port = free_port(), free_port()
-    task = write_task(rows, teacher, port, options)
+    task = write_task(rows, teacher, minilm, port, options)
     work = task.parent
     logs = work / "logs"
     serve_teacher = ["teacher", "--model", str(teacher), "--name", "minilm-urgent"]
@@ -119,7 +119,7 @@ def fine_tuned_teacher(rows: list[Row], minilm: Path, cache: Path) -> Path:
     )
 
 
-def write_task(rows: list[Row], teacher: Path, port: int, options: Options) -> Path:
+def write_task(rows: list[Row], teacher: Path, minilm: Path, port: int, options: Options) -> Path:
     """Write the run's task file and inputs: the example's own, with this run's address."""
     weights = sha256(teacher / "model.safetensors")
     work = options.cache / f"run-{digest([[r.text, r.gold, r.split] for r in rows], weights)}"
@@ -129,6 +129,7 @@ def write_task(rows: list[Row], teacher: Path, port: int, options: Options) -> P
     task = yaml.safe_load((HERE / "task.yaml").read_text(encoding="utf-8"))
     task["teacher"]["base_url"] = f"http://127.0.0.1:{port}"
     task["teacher"]["revision"] = weights[:12]
+    task["student"]["encoder_path"] = str(minilm)  # for who climbs on: `bench rungs`, `auto`
     if options.agreement is not None:
         task["promise"]["agreement"] = options.agreement
     path = work / "task.yaml"

@@ -27,6 +27,7 @@ from students.errors import NotCertifiable
 from students.sections import PromiseSection
 
 Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
 
 SIZES = (300, 1000, 3000)
 MACHINES = (0.001, 0.02, 0.02, 0.04)
@@ -112,7 +113,7 @@ def simulate_auto(deployments: int, seed: int = 0) -> Iterator[AutoCell]:
                 )
 
 
-def _rows(names: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[Floats, Floats]]:
+def _rows(names: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[Floats, Bools]]:
     """Draw how sure each student is of n rows, and whether it is wrong."""
     shared, luck = rng.normal(size=n), rng.random(n)
     rows = []
@@ -124,7 +125,7 @@ def _rows(names: Sequence[str], n: int, rng: np.random.Generator) -> list[tuple[
 
 
 def _deployed(
-    rows: Sequence[tuple[Floats, Floats]], truths: Sequence[Truth], *, uses: bool
+    rows: Sequence[tuple[Floats, Bools]], truths: Sequence[Truth], *, uses: bool
 ) -> tuple[bool, float | None, int]:
     """Climb, and return whether the chosen one is broken, its coverage and the looks taken."""
     best: tuple[float, float, Truth] | None = None

@@ -48,11 +48,12 @@ PACKAGES = ("torch", "transformers", "openvino", "nncf", "numba", "sentence-tran
 def students(
     model: Path, inputs: Path | None, text: str, n_texts: int, rounds: int, rows: int, as_json: bool
 ) -> None:
-    """Race the int8 encoder against sentence-transformers; time the linear student."""
+    """Race the int8 encoder against sentence-transformers; time the linear and the frozen one."""
     texts = read_texts(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
     figures = {
         **_encoders(model, texts, rounds),
         **_linear(texts, rows, rounds),
+        **_frozen(model, rows),
         "texts": len(texts),
         "mean_characters": round(statistics.mean(map(len, texts)), 1),
         "cores": os.cpu_count(),
@@ -91,6 +92,33 @@ def made_up(n: int, seed: int = 0, classes: int = CLASSES) -> LabelledSet:
     return LabelledSet(schema, tuple(texts), p, zero, zero > 1, np.full(n, -1, np.int32))
 
 
+def _frozen(model: Path, rows: int) -> dict[str, object]:
+    """Distil `rows` labels into a head on the frozen encoder: with no vector at hand, and again."""
+    from students.sections import StudentSection
+    from students.train.frozen import HeadRecipe, train_frozen_student
+
+    section = StudentSection()
+    train, validation = _divided(made_up(rows))
+    seconds = []
+    with tempfile.TemporaryDirectory() as kept:
+        for _ in range(2):
+            start = time.perf_counter()
+            train_frozen_student(
+                train, validation, model, HeadRecipe(), section.temperatures,
+                section.hard_weights, cache=Path(kept),
+            )  # fmt: skip
+            seconds.append(round(time.perf_counter() - start, 1))
+    return {"frozen_distill_s": seconds[0], "frozen_again_s": seconds[1]}
+
+
+def _divided(data: LabelledSet) -> tuple[LabelledSet, LabelledSet]:
+    """Divide rows into those that train and those that validate."""
+    import numpy as np
+
+    split = len(data) * 85 // 100
+    return data.take(np.arange(split)), data.take(np.arange(split, len(data)))
+
+
 def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     """Distil `rows` labels with the default settings, then time it on one core."""
     import numpy as np
@@ -100,8 +128,7 @@ def _linear(texts: Sequence[str], rows: int, rounds: int) -> dict[str, object]:
     from students.train.linear import LinearRecipe, train_linear
 
     data, section = made_up(rows), StudentSection()
-    split = rows * 85 // 100
-    train, validation = data.take(np.arange(split)), data.take(np.arange(split, rows))
+    train, validation = _divided(data)
     train_linear(train.take(np.arange(200)), validation.take(np.arange(50)), LinearRecipe(epochs=1))
     start = time.perf_counter()
     trained = train_linear(

@@ -36,7 +36,7 @@ Float32 = npt.NDArray[np.float32]
 
 MOST_EPOCHS = 200
 """Never reached: training stops when the validation KL does."""
-TRIAL_STEPS = 200
+TRIAL_STEPS = 100
 """Steps after which settings are compared; the best is trained to its end."""
 PATIENCE = 3
 WORTH_IT = 0.005

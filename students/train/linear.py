@@ -204,13 +204,14 @@ def _fit(
     rows: _Rows, vocabulary: Vocabulary, recipe: LinearRecipe, report: Callable[[float], None]
 ) -> _Fitted:
     """Train until the validation KL has hardly fallen for `patience` epochs."""
-    table, rng = _begun(vocabulary, *rows.targets.shape, recipe)
+    texts, classes = rows.targets.shape
+    table, rng = _begun(vocabulary, texts, classes, recipe)
     lesson = _lesson(rows.targets, recipe)
     best, best_kl, best_epoch = table.weight.copy(), math.inf, 0
     said, rates = table.logits(rows.validation), []
     mark, marked = math.inf, 0
     for epoch in count(1) if recipe.epochs is None else range(1, recipe.epochs + 1):
-        table.learn(rows.train, lesson, rng.permutation(len(rows.targets)), recipe.batch_size)
+        table.learn(rows.train, lesson, rng.permutation(texts), recipe.batch_size)
         held_out = table.logits(rows.validation)
         kl = calibrated_kl(held_out, rows.teacher)
         report(epoch / (epoch + USUAL_EPOCHS))

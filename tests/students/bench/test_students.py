@@ -51,6 +51,6 @@ def test_every_figure_is_there(tiny_encoder):
     out = json.loads(result.stdout[result.stdout.index("{") :])
     low, high = out["int8_ratio_spread"]
     assert low <= out["int8_ratio"] <= high
-    assert out["linear_distill_s"] > 0
+    assert min(out[name] for name in ("linear_distill_s", "frozen_distill_s", "frozen_again_s")) > 0
     assert out["linear_texts_per_s_one_core"] > 100
     assert "openvino" in out["versions"]
