@@ -78,6 +78,10 @@ TRAFFIC = _options(
     click.option("--processes", type=int, help="Locust processes."),
     click.option("--locust", multiple=True, help="Hand on to Locust, e.g. --locust=--csv=run."),
     click.option("--concurrency", type=int, help="In flight per process before a drop."),
+    click.option(
+        "--client", help="whole, apart (the body by itself) or fresh (a connection each)."
+    ),
+    click.option("--closed-loop", type=int, help="Clients that ask again when answered; no rate."),
 )
 LIMITS = _options(
     click.option("--slo", "slo_path", type=PATH, help="slo.yaml: the limits to keep."),

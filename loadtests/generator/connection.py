@@ -1,4 +1,4 @@
-"""Keep-alive HTTP over gevent sockets, with uvicorn's parser (httptools, which is llhttp).
+"""Keep-alive HTTP over gevent's loop, with uvicorn's parser (httptools, which is llhttp).
 
 Locust's own FastHttpSession took 197 µs of CPU a request here and geventhttpclient's client 115,
 17 of them in its parser where this one takes 3: the generator must cost less than what it measures.
@@ -6,220 +6,168 @@ Locust's own FastHttpSession took 197 µs of CPU a request here and geventhttpcl
 
 from __future__ import annotations
 
-import select
-import ssl
 import time
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import gevent
-import gevent.monkey
-import httptools
 from gevent import socket
+from gevent.event import AsyncResult
 
+from loadtests.generator.line import Flight, HttpLine
+from loadtests.generator.reply import HttpReply, RequestLost
+from loadtests.generator.tls import TlsLayer
 from loadtests.inputs.route import TargetRoute
+from loadtests.inputs.spec import ClientWay
 
-
-class HttpReply(NamedTuple):
-    """A complete HTTP reply."""
-
-    status: int
-    head: dict[bytes, bytes]
-    """Lower-case names; the first of those that are repeated."""
-    body: bytes
-    reads: tuple[tuple[float, int], ...] = ()
-    """Streams: (instant, bytes of the body so far) at each read."""
-
-    def header(self, name: str) -> str:
-        """Return a header by its lower-case name; "" if it is missing."""
-        return self.head.get(name.encode(), b"").decode("latin-1")
-
-
-class ConnectionLost(Exception):
-    """The server closed or refused the connection, or spoke no HTTP."""
-
-
-READABLE = 1
-POLL = gevent.monkey.get_original("select", "poll")
-"""It looks and never waits, so it need not give way to other greenlets."""
-
-
-class _DiedIdle(Exception):
-    """The connection ended before the first byte of a reply."""
-
-
-class ResponseParser:
-    """A reply as far as it has arrived; the parser calls the `on_*` methods."""
-
-    __slots__ = ("begun", "body", "complete", "head", "head_complete")
-
-    def __init__(self) -> None:
-        self.head: dict[bytes, bytes] = {}
-        self.body = b""
-        self.begun = self.head_complete = self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the first header of each name."""
-        self.head.setdefault(name.lower(), value)
-
-    def on_headers_complete(self) -> None:
-        """Remember that what follows is the body."""
-        self.head_complete = True
-
-    def on_body(self, part: bytes) -> None:
-        """Keep a part of the body."""
-        self.body += part
-
-    def on_message_complete(self) -> None:
-        """Remember that the reply is whole."""
-        self.complete = True
-
-    def ends_with_the_connection(self) -> bool:
-        """Whether the server ends this body by closing the connection."""
-        return (
-            self.head_complete
-            and b"content-length" not in self.head
-            and b"transfer-encoding" not in self.head
-        )
-
-    def leaves_open(self, http_version: str) -> bool:
-        """Whether the connection can carry another request."""
-        asked_to_close = self.head.get(b"connection", b"").lower() == b"close"
-        return self.complete and http_version == "1.1" and not asked_to_close
+TICK_S = 0.05
+"""A time-out is noticed at most so late."""
+SHORTEST_TICK_S = 0.001
+IDLE_TICKS = 20
+"""Who looks for time-outs goes after so many ticks without a request."""
 
 
 class Connections:
-    """As many keep-alive connections to one server as there are requests in flight."""
+    """As many connections to one server as there are requests in flight."""
 
-    def __init__(self, route: TargetRoute, path: str, headers: dict[str, str]) -> None:
-        self._route = route
+    def __init__(
+        self, route: TargetRoute, path: str, headers: dict[str, str], way: ClientWay = "whole"
+    ) -> None:
+        self._route, self._way = route, way
         lines = {"host": route.host, "content-type": "application/json", **headers}
+        if way == "fresh":
+            lines["connection"] = "close"
         head = f"POST {route.base}{path} HTTP/1.1\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = head.encode("latin-1") + b"content-length: "
-        self._idle: deque[_Line] = deque()
+        self._found: tuple[int, Any] | None = None
+        self._idle: deque[HttpLine] = deque()
+        self._flying: set[Flight] = set()
+        self._watching: gevent.Greenlet | None = None
         self.reopened = 0
         """Requests sent again because their connection had died while it was idle."""
 
-    def post(self, body: bytes, timeout_s: float, *, timed: bool = False) -> HttpReply:
-        """Send `body`, return the reply; `timed` keeps the instant of every read.
+    def send(
+        self,
+        body: bytes,
+        deadline: float,
+        on_end: Callable[[HttpReply | RequestLost], None],
+        *,
+        timed: bool = False,
+    ) -> None:
+        """Send `body`; `on_end` is called once, at `deadline` (CLOCK_MONOTONIC) at the latest.
 
-        Raises:
-            gevent.Timeout: no complete reply within `timeout_s`.
-            ConnectionLost: no complete reply and never will be.
+        `timed` keeps the instant of every read.
         """
-        request = self._head + b"%d\r\n\r\n" % len(body) + body
-        timer = gevent.Timeout.start_new(timeout_s)
-        try:
-            idle = self._take_idle()
-            if idle is not None:
-                try:
-                    return self._exchange(idle, request, timed=timed)
-                except _DiedIdle:
-                    # The server closed it before it read a byte of this: nothing was asked yet. A
-                    # new connection is tried once; one that fails, too, is the server's failure.
-                    self.reopened += 1
-            return self._exchange(self._open(), request, timed=timed)
-        except _DiedIdle as error:
-            raise ConnectionLost("the server closed the connection before the reply") from error
-        except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            raise ConnectionLost(str(error)) from error
-        finally:
-            timer.close()
-
-    def _exchange(self, line: _Line, request: bytes, *, timed: bool) -> HttpReply:
-        """Send a request and read its reply; the connection is kept where it can be.
-
-        Raises:
-            _DiedIdle: the connection ended before the first byte of a reply.
-        """
-        reading = ResponseParser()
-        parser = httptools.HttpResponseParser(reading)
-        reads: list[tuple[float, int]] = []
-        kept = False
-        try:
-            sent = line.socket.send(request)
-            if sent < len(request):
-                line.socket.sendall(request[sent:])
-            while not reading.complete:
-                data = line.receive()
-                if not data:
-                    _check_end(reading)
-                    break
-                reading.begun = True
-                parser.feed_data(data)
-                if timed:
-                    reads.append((time.monotonic(), len(reading.body)))
-            if reading.leaves_open(parser.get_http_version()):
-                self._idle.append(line)
-                kept = True
-            return HttpReply(parser.get_status_code(), reading.head, reading.body, tuple(reads))
-        except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError) as error:
-            if reading.begun:
-                raise
-            raise _DiedIdle from error
-        finally:
-            if not kept:
-                line.close()
-
-    def _take_idle(self) -> _Line | None:
+        flight = Flight(self._head + b"%d\r\n\r\n" % len(body), body, deadline, on_end, timed)
+        self._flying.add(flight)
+        if self._watching is None:
+            self._watching = gevent.spawn(self._watch)
         while self._idle:
             line = self._idle.pop()
-            if line.is_open():
-                return line
-            line.close()
-        return None
+            if line.is_open:
+                flight.reused = True
+                line.begin(flight)
+                return
+        self._open_for(flight)
 
-    def _open(self) -> _Line:
-        address = self._route.address
-        if isinstance(address, str):
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.connect(address)
-        else:
-            connection = socket.create_connection(address)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        tls = self._route.tls
-        if tls is not None:
-            connection = tls.wrap_socket(connection, server_hostname=self._route.name)
-        return _Line(connection, encrypted=tls is not None)
+    def post(self, body: bytes, timeout_s: float) -> HttpReply | RequestLost:
+        """Send `body` and wait for what becomes of it."""
+        ended: AsyncResult[HttpReply | RequestLost] = AsyncResult()
+        self.send(body, time.monotonic() + timeout_s, ended.set)
+        found: HttpReply | RequestLost = ended.get()
+        return found
 
+    def on_reply(self, line: HttpLine, flight: Flight, reply: HttpReply) -> None:
+        """Keep the connection where it can be, and hand the reply on."""
+        if line.is_open:
+            self._idle.append(line)
+        self._finish(flight, reply)
 
-class _Line:
-    """A connection with the watcher that wakes its reader."""
+    def on_died(self, flight: Flight, words: str, *, begun: bool) -> None:
+        """Send once more what an idle connection lost; anything else is the server's failure."""
+        if begun or not flight.reused:
+            self._finish(flight, RequestLost("connection", words))
+            return
+        # The server closed it before it read a byte of this: nothing was asked yet. A new
+        # connection is tried once; one that fails, too, is the server's failure.
+        self.reopened += 1
+        flight.reused = False
+        self._open_for(flight)
 
-    __slots__ = ("_encrypted", "_readable", "socket")
+    def _finish(self, flight: Flight, found: HttpReply | RequestLost) -> None:
+        self._flying.discard(flight)
+        flight.on_end(found)
 
-    def __init__(self, connection: socket.socket, *, encrypted: bool) -> None:
-        self.socket, self._encrypted = connection, encrypted
-        self._readable = gevent.get_hub().loop.io(connection.fileno(), READABLE)
+    def _open_for(self, flight: Flight) -> None:
+        flight.opening = gevent.spawn(self._open, flight)
 
-    def receive(self) -> bytes:
-        """Return what has arrived; b"" at the end."""
-        if not self._encrypted:
-            # To read before the answer is there would cost an exception.
-            gevent.get_hub().wait(self._readable)
-        data: bytes = self.socket.recv(65536)
-        return data
+    def _open(self, flight: Flight) -> None:
+        try:
+            line = self._connected()
+        except OSError as error:
+            flight.opening = None
+            self._finish(flight, RequestLost("connection", str(error)))
+            return
+        flight.opening = None
+        line.begin(flight)
 
-    def is_open(self) -> bool:
-        """Whether an idle connection is still usable: one that can be read has been closed.
+    def _connected(self) -> HttpLine:
+        """Open a connection.
 
-        Under TLS what can be read may also be a session ticket; that one is given up, too.
+        Raises:
+            OSError: there is nobody, or nobody to be trusted.
         """
-        look = POLL()
-        look.register(self.socket.fileno(), select.POLLIN)
-        return not look.poll(0)
+        tls = None
+        connection = self._connected_socket()
+        try:
+            if self._route.tls is not None:
+                tls = TlsLayer(self._route.tls, self._route.name)
+                tls.shake_hands(connection)
+        except BaseException:  # the time-out, too, ends the waiting
+            connection.close()
+            raise
+        way = self._way
+        return HttpLine(self, connection, tls, keep=way != "fresh", apart=way == "apart")
 
-    def close(self) -> None:
-        """Give the descriptor back."""
-        self._readable.close()
-        self.socket.close()
+    def _connected_socket(self) -> socket.socket:
+        """Connect to where the name led the first time: to ask anew costs more than a request."""
+        if isinstance(self._route.address, str):
+            family, address = socket.AF_UNIX, self._route.address
+        elif self._found is not None:
+            family, address = self._found
+        else:
+            connection = socket.create_connection(self._route.address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._found = connection.family, connection.getpeername()
+            return connection
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.connect(address)
+            if family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
+    def _watch(self) -> None:
+        """End what has taken too long: one look at all that is in flight costs less than timers."""
+        idle = 0
+        while idle < IDLE_TICKS:
+            now = time.monotonic()
+            over = [flight for flight in self._flying if flight.deadline <= now]
+            for flight in over:
+                self._expire(flight)
+            soonest = min((e.deadline for e in self._flying), default=now + TICK_S)
+            idle = 0 if self._flying else idle + 1
+            gevent.sleep(min(TICK_S, max(SHORTEST_TICK_S, soonest - now)))
+        self._watching = None
 
-def _check_end(reading: ResponseParser) -> None:
-    """Accept that the server closed the connection, or say that it was too early."""
-    if reading.ends_with_the_connection():
-        return
-    if not reading.begun:
-        raise _DiedIdle
-    raise ConnectionLost("the server closed the connection within the reply")
+    def _expire(self, flight: Flight) -> None:
+        if flight.opening is not None:
+            flight.opening.kill(block=False)
+        if flight.line is not None:
+            flight.line.close()
+        self._finish(flight, RequestLost("timeout"))

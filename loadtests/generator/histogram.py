@@ -25,17 +25,22 @@ _MIDDLES = LOWEST_S * GROWTH ** (np.arange(BUCKETS) + 0.5)
 class Histogram:
     """Counts of durations in seconds, with the exact sum and maximum."""
 
-    __slots__ = ("counts", "max_s", "sum_s")
+    __slots__ = ("_counts", "max_s", "sum_s")
 
     def __init__(self) -> None:
-        self.counts: npt.NDArray[np.int64] = np.zeros(BUCKETS, dtype=np.int64)
+        self._counts = [0] * BUCKETS  # counting in a list costs a quarter of counting in an array
         self.max_s = 0.0
         self.sum_s = 0.0
 
     @property
     def n(self) -> int:
         """How many durations were recorded."""
-        return int(self.counts.sum())
+        return sum(self._counts)
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many durations each bucket holds."""
+        return np.array(self._counts, dtype=np.int64)
 
     @property
     def mean_s(self) -> float:
@@ -45,14 +50,15 @@ class Histogram:
     def record(self, seconds: float) -> None:
         """Count one duration; below 1 µs counts as 1 µs."""
         bucket = int(math.log(seconds) * _PER_LOG + _OFFSET) if seconds > LOWEST_S else 0
-        self.counts[min(bucket, BUCKETS - 1)] += 1
+        self._counts[bucket if bucket < BUCKETS else BUCKETS - 1] += 1
         self.sum_s += seconds
         if seconds > self.max_s:
             self.max_s = seconds
 
     def add(self, other: Histogram) -> None:
         """Take in another histogram's counts."""
-        self.counts += other.counts
+        both = zip(self._counts, other._counts, strict=True)
+        self._counts = [mine + theirs for mine, theirs in both]
         self.sum_s += other.sum_s
         self.max_s = max(self.max_s, other.max_s)
 
@@ -74,15 +80,15 @@ class Histogram:
 
     def cdf(self) -> list[tuple[float, float]]:
         """Return (seconds, share of durations up to them) for each bucket that is not empty."""
-        filled = np.flatnonzero(self.counts)
-        shares = np.cumsum(self.counts[filled]) / max(1, self.n)
+        counts = self.counts
+        filled = np.flatnonzero(counts)
+        shares = np.cumsum(counts[filled]) / max(1, self.n)
         return list(zip(_MIDDLES[filled].tolist(), shares.tolist(), strict=True))
 
     def dump(self) -> dict[str, object]:
         """Return JSON-able content: the buckets that are not empty."""
-        filled = np.flatnonzero(self.counts)
         return {
-            "buckets": {str(i): int(self.counts[i]) for i in filled},
+            "buckets": {str(i): count for i, count in enumerate(self._counts) if count},
             "sum_s": self.sum_s,
             "max_s": self.max_s,
         }
@@ -94,7 +100,7 @@ class Histogram:
         buckets = content["buckets"]
         assert isinstance(buckets, Mapping)
         for bucket, count in buckets.items():
-            histogram.counts[int(bucket)] = count
+            histogram._counts[int(bucket)] = count
         histogram.sum_s = float(str(content["sum_s"]))
         histogram.max_s = float(str(content["max_s"]))
         return histogram

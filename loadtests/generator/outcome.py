@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import lru_cache
 
-from loadtests.generator.connection import HttpReply
+from loadtests.generator.reply import HttpReply
 from loadtests.generator.tallies import UNROUTED, RequestOutcome
 from loadtests.inputs.spec import Surface
 from loadtests.inputs.surface import decimal_of, label_of, spoken
+
+_STAGE = re.compile(rb"([^\s,;]+)\s*;[^,]*?dur=([^\s,;]+)")
+"""Of `queue;dur=0.12, forward;desc=student;dur=1.5`."""
 
 
 def outcome_of(
@@ -28,6 +35,7 @@ def outcome_of(
         label = label_of(surface, reply.body)
         if label is None:
             failure = "garbled"
+    head = reply.head
     said = _said_at(reply) if reply.reads and failure is None else []
     return RequestOutcome(
         offset_s,
@@ -36,19 +44,19 @@ def outcome_of(
         latency_s,
         reply.status,
         failure,
-        reply.header("x-raisehand-route") or UNROUTED,
-        reply.header("x-raisehand-reason"),
+        _text(head.get(b"x-raisehand-route", b"")) or UNROUTED,
+        _text(head.get(b"x-raisehand-reason", b"")),
         label,
-        _number(reply.header("x-raisehand-confidence")),
-        decimal_of(reply.header("x-raisehand-cost-usd")),
-        _stages(reply.header("server-timing")),
+        _number(head.get(b"x-raisehand-confidence")),
+        _amount(head.get(b"x-raisehand-cost-usd")),
+        _stages(head),
         said[0] - due if said else None,
         tuple(b - a for a, b in itertools.pairwise(said)),
         len(reply.body),
     )
 
 
-def _number(written: str) -> float | None:
+def _number(written: bytes | None) -> float | None:
     try:
         value = float(written) if written else math.nan
     except ValueError:
@@ -56,14 +64,25 @@ def _number(written: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _stages(header: str) -> tuple[tuple[str, float], ...]:
+@lru_cache(maxsize=1024)
+def _text(written: bytes) -> str:
+    """Routes and reasons are few: each is made a string once."""
+    return written.decode("latin-1")
+
+
+@lru_cache(maxsize=4096)
+def _amount(written: bytes | None) -> Decimal | None:
+    """Prices of a kind are few, and a decimal takes long to make."""
+    return decimal_of(written.decode("latin-1")) if written else None
+
+
+def _stages(head: Mapping[bytes, bytes]) -> tuple[tuple[str, float], ...]:
     """Read `queue;dur=0.12, forward;dur=1.5` (milliseconds) as seconds by stage."""
     stages = []
-    for metric in header.split(",") if header else ():
-        name, _, parameters = metric.strip().partition(";")
-        duration = _number(parameters.partition("dur=")[2].partition(";")[0])
+    for name, written in _STAGE.findall(head.get(b"server-timing", b"")):
+        duration = _number(written)
         if duration is not None:
-            stages.append((name, duration / 1000))
+            stages.append((_text(name), duration / 1000))
     return tuple(stages)
 
 

@@ -23,7 +23,8 @@ class Schedule:
     """Arrivals in order.
 
     `offsets_s` (N,) counts from the measured window, the warm-up is negative; `rows` (N,) are
-    positions in the list of rows, not the file's row numbers.
+    positions in the list of rows, not the file's row numbers. Of a closed loop only the rows are
+    known.
     """
 
     offsets_s: npt.NDArray[np.float64]
@@ -42,6 +43,8 @@ def lay_out(spec: LoadSpec, rows: list[Row]) -> Schedule:
     """
     if spec.arrivals == "log":
         return _as_logged(spec, rows)
+    if spec.closed_loop is not None:
+        return Schedule(np.empty(0), _in_turn(spec, rows, np.zeros(len(rows))))
     at, work = spec.shape.work(spec.duration_s)
     warmup = spec.warmup_s * spec.shape.points(spec.duration_s)[1][0]
     points, ranks = _steady(spec, warmup + float(work[-1]))

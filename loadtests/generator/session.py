@@ -1,21 +1,26 @@
 """One load test in one process: what leaves when, who sends it, and what was counted.
 
-A user waits for its turn; the schedule is walked by the clock whatever the users do, and each
-arrival goes to a user that is free at its instant. Latency counts from the instant. An arrival that
-finds nobody free is a drop, and a drop voids the run.
+The schedule is walked by the clock whatever the target does. Each arrival goes to a user that is
+free at its instant, for its tasks; where one surface is asked and nothing else (`send_alone`) it
+leaves at once, without a user. Latency counts from the instant. An arrival that finds nobody free
+is a drop, and a drop voids the run.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import gevent
+from gevent.event import AsyncResult
 from gevent.queue import SimpleQueue
 
-from loadtests.generator.connection import ConnectionLost, Connections, HttpReply
+from loadtests.generator.connection import Connections
 from loadtests.generator.outcome import outcome_of
+from loadtests.generator.reply import HttpReply, RequestLost
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.schedule import Schedule
 from loadtests.generator.tallies import RequestOutcome, Tally, interval_s
@@ -60,6 +65,8 @@ class Session:
         """Of users that wait; the last one to come is the next to go, while its stack is warm."""
         self._bodies: dict[Surface, list[bytes]] = {}
         self._lines: dict[Surface, Connections] = {}
+        self._alone: Surface | None = None
+        self._then: Callable[[Surface, RequestOutcome], None] = lambda _surface, _outcome: None
         self._headers, self._route = request_headers(spec), route_of(spec)
 
     def prepare(self, surface: Surface) -> None:
@@ -68,7 +75,13 @@ class Session:
             body_of(self.spec, row.text, surface, others)
             for row, others in zip(self._rows, _groups(self._rows, surface), strict=True)
         ]
-        self._lines[surface] = Connections(self._route, PATHS[surface], self._headers)
+        way = self.spec.client
+        self._lines[surface] = Connections(self._route, PATHS[surface], self._headers, way)
+
+    def send_alone(self, then: Callable[[Surface, RequestOutcome], None]) -> None:
+        """Send every arrival to the spec's surface without a user; `then` is told of each."""
+        self._alone, self._then = self.spec.surface, then
+        self.prepare(self._alone)
 
     def next_turn(self, turns: SimpleQueue[ScheduledArrival]) -> ScheduledArrival:
         """Wait for an arrival; called by a user that has nothing to do, with a queue of its own."""
@@ -81,7 +94,10 @@ class Session:
         self.started_at = started_at
         timer = Timer()
         try:
-            self._walk(timer, started_at)
+            if self.spec.closed_loop is None:
+                self._walk(timer, started_at)
+            else:
+                self._walk_in_circles(self.spec.closed_loop, timer, started_at)
         finally:
             timer.close()
         self.walked = True
@@ -97,43 +113,86 @@ class Session:
             elif unyielded >= SENDS_BEFORE_YIELD:
                 gevent.sleep(0)
                 unyielded = 0
-            self.tally.arrive(offset_s)
-            if not self._free:
-                self.dropped += 1
-                self.tally.drop(offset_s)
-                self._on_drop()
-                continue
-            self.flying += 1
-            self._free.pop().put(ScheduledArrival(offset_s, row))
+            self._hand_out(ScheduledArrival(offset_s, row))
             unyielded += 1
+
+    def _walk_in_circles(self, clients: int, timer: Timer, start: float) -> None:
+        """Let each client send anew when it is answered, until the window is over."""
+        assert self._alone is not None
+        timer.sleep_until(start - self.spec.warmup_s)
+        end, then = start + self.spec.duration_s, self._then
+        rows = itertools.cycle(self._schedule.rows.tolist())
+
+        def next_one() -> None:
+            now = time.monotonic()
+            if now < end:
+                self._hand_out(ScheduledArrival(now - start, next(rows)))
+
+        def answered(surface: Surface, outcome: RequestOutcome) -> None:
+            next_one()
+            then(surface, outcome)
+
+        self._then = answered
+        for _ in range(self._share_of(clients)):
+            next_one()
+        timer.sleep_until(end)
+
+    def _share_of(self, clients: int) -> int:
+        return max(1, clients // self.spec.processes)
+
+    def _hand_out(self, arrival: ScheduledArrival) -> None:
+        self.tally.arrive(arrival.offset_s)
+        if self._alone is not None and self.flying < self.spec.concurrency:
+            self.flying += 1
+            self._launch(self._alone, arrival, partial(self._then, self._alone))
+        elif self._free:
+            self.flying += 1
+            self._free.pop().put(arrival)
+        else:
+            self.dropped += 1
+            self.tally.drop(arrival.offset_s)
+            self._on_drop()
 
     def ask(self, surface: Surface, arrival: ScheduledArrival) -> RequestOutcome:
         """Send one request, count it and return what became of it."""
+        ended: AsyncResult[RequestOutcome] = AsyncResult()
+        self._launch(surface, arrival, ended.set)
+        outcome: RequestOutcome = ended.get()
+        return outcome
+
+    def _launch(
+        self, surface: Surface, arrival: ScheduledArrival, then: Callable[[RequestOutcome], None]
+    ) -> None:
         assert self.started_at is not None
         due = self.started_at + arrival.offset_s
         lag_s = time.monotonic() - due
-        failure: str | None = None
-        reply: HttpReply | None = None
         if surface not in self._bodies:
             self.prepare(surface)
-        try:
+        self._lines[surface].send(
+            self._bodies[surface][arrival.row],
             # The time-out, too, counts from the instant: a user waits from then on.
-            left_s = max(0.001, self.spec.timeout_s - lag_s)
-            reply = self._lines[surface].post(
-                self._bodies[surface][arrival.row], left_s, timed=surface == "chat-stream"
-            )
-        except gevent.Timeout:
-            failure = "timeout"
-        except ConnectionLost:
-            failure = "connection"
+            due + self.spec.timeout_s,
+            partial(self._land, surface, arrival, due, lag_s, then),
+            timed=surface == "chat-stream",
+        )
+
+    def _land(
+        self,
+        surface: Surface,
+        arrival: ScheduledArrival,
+        due: float,
+        lag_s: float,
+        then: Callable[[RequestOutcome], None],
+        found: HttpReply | RequestLost,
+    ) -> None:
         latency_s = time.monotonic() - due
         index = self._rows[arrival.row].index
-        if reply is None:
-            outcome = RequestOutcome(arrival.offset_s, index, lag_s, latency_s, 0, failure)
+        if isinstance(found, RequestLost):
+            outcome = RequestOutcome(arrival.offset_s, index, lag_s, latency_s, 0, found.kind)
         else:
-            outcome = outcome_of(surface, reply, arrival.offset_s, index, lag_s, latency_s, due)
+            outcome = outcome_of(surface, found, arrival.offset_s, index, lag_s, latency_s, due)
         self._count(outcome)
-        return outcome
+        then(outcome)
 
     def _count(self, outcome: RequestOutcome) -> None:
         self.flying -= 1

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from loadtests.generator.histogram import Histogram
 from loadtests.inputs.spec import LoadSpec
 
@@ -25,8 +27,7 @@ _COUNTERS = ("scheduled", "sent", "finished", "good", "dropped")
 _HISTOGRAMS = ("failed_latency", "first_token", "token_gap", "per_token")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOutcome:
+class RequestOutcome(msgspec.Struct, frozen=True):
     """One request, from its scheduled instant to its end.
 
     `failure` is None for a valid answer, else the kind: timeout, connection, http_429, garbled …

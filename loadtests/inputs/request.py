@@ -178,9 +178,12 @@ def wanted_of(options: Mapping[str, Any]) -> Wanted:
     if repeats > 1 and "samples" in left:
         raise BadLoadSpec("--samples keeps the requests of one run; leave out --repeats")
     named = "scenario" in options and not chosen.get("predict_only")
+    slo = _slo_of(left, scenario)
+    if left.get("closed_loop") is not None:
+        _judge_no_latency(slo, chosen)
     return Wanted(
         scenario=scenario,
-        slo=_slo_of(left, scenario),
+        slo=slo,
         task=task,
         url=url,
         repeats=repeats,
@@ -228,6 +231,26 @@ def _belong_together(chosen: Mapping[str, Any]) -> None:
         if isinstance(chosen[option], tuple) and any(not value > 0 for value in chosen[option]):
             found = ", ".join(f"{value:g}" for value in chosen[option])
             raise BadLoadSpec(f"{flag} must be greater than 0 (found {found})")
+
+
+def _judge_no_latency(slo: Slo, chosen: Mapping[str, Any]) -> None:
+    """Refuse to conclude from the latencies of a closed loop: a slow target is asked less.
+
+    Raises:
+        BadLoadSpec: names what would be concluded.
+    """
+    asked = [
+        f"--{mode.replace('_', '-')}"
+        for mode in ("knee", "fit", "predict_only")
+        if chosen.get(mode)
+    ]
+    if slo.latency_ms or slo.worst_interval_ms or slo.min_good_share is not None:
+        asked.append("a limit on latencies")
+    if asked:
+        raise BadLoadSpec(
+            f"--closed-loop asks a slow target less, so that its latencies judge nothing; leave it "
+            f"out, or {' and '.join(asked)}"
+        )
 
 
 def _slo_of(left: dict[str, Any], scenario: LoadScenario) -> Slo:

@@ -14,11 +14,14 @@ from loadtests.inputs.route import check_files
 from loadtests.inputs.shape import RateShape
 
 Surface = Literal["classify", "chat", "chat-stream", "systemone", "batch"]
+ClientWay = Literal["whole", "apart", "fresh"]
+"""How a client brings a request, each the way of many: head and body in one write (aiohttp, curl);
+the body in a write of its own (openai, httpx, requests, Java, Go, node); a connection for each."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class LoadSpec(BaseModel):
-    """One open-loop load test.
+    """One load test, open loop but for `closed_loop`.
 
     Requests leave at instants fixed in advance from `rate`, `arrivals` and `seed`, however slow
     the target is. The measured window of `duration_s` follows `warmup_s` at the same rate.
@@ -79,6 +82,11 @@ class LoadSpec(BaseModel):
     processes: int = Field(default=1, ge=1, le=64)
     concurrency: int = Field(default=2000, ge=1, le=50_000)
     """Requests in flight per process beyond which an arrival is dropped, which voids the run."""
+    client: ClientWay = "whole"
+    closed_loop: int | None = Field(default=None, ge=1, le=50_000)
+    """So many clients, all processes together, ask again as soon as they are answered; `rate`,
+    `arrivals` and `shape` are then of no use. It finds the most a target answers; its latencies
+    judge nothing, because a slow target is asked less."""
     locust: tuple[str, ...] = ()
     """Handed to Locust as they are, e.g. --csv=run or --html=run.html."""
     samples: Path | None = None
@@ -153,6 +161,24 @@ class LoadSpec(BaseModel):
             raise ValueError(
                 "locust: each process would write the same files; give --processes 1, or run "
                 "locust -f loadtests/locustfile.py --processes N yourself"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _clients_for_all(self) -> Self:
+        clients = self.closed_loop
+        if clients is None:
+            return self
+        if not 1 <= clients // self.processes <= self.concurrency:
+            raise ValueError(
+                f"closed_loop: {clients} clients in {self.processes} processes; each needs one and "
+                f"has at most {self.concurrency} (concurrency)"
+            )
+        timed = self.arrivals in ("replay", "log") or self.shape.kind != "steady"
+        if timed or self.abort == "lost":
+            raise ValueError(
+                "closed_loop: answers decide when the next request leaves; leave out arrivals, "
+                "trace, time, shape, stages and abort lost"
             )
         return self
 

@@ -8,6 +8,7 @@ flight. Every request fires Locust's `request` event with its latency from the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gevent.queue import SimpleQueue
@@ -54,20 +55,34 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         `name` is what Locust's statistics call it; by default the path and the route that answered.
         """
         outcome = self.run_of_test.session.ask(surface, self.arrival)
-        if outcome.offset_s >= 0:
-            self.environment.events.request.fire(
-                request_type="POST",
-                name=name or f"{PATHS[surface]} {outcome.route}",
-                response_time=1000.0 * outcome.latency_s,
-                response_length=outcome.body_bytes,
-                exception=RequestFailed(outcome.failure) if outcome.failure else None,
-                context=self.context(),
-            )
+        fire(self.environment, surface, outcome, name, self.context())
         return outcome
 
 
 class RequestFailed(Exception):
     """What Locust's failure statistics show: timeout, connection, http_429, garbled, dropped."""
+
+
+NO_CONTEXT: Mapping[str, object] = {}
+
+
+def fire(
+    environment: Any,
+    surface: Surface,
+    outcome: RequestOutcome,
+    name: str | None = None,
+    context: Mapping[str, object] = NO_CONTEXT,
+) -> None:
+    """Fire Locust's `request` event, but for the warm-up's."""
+    if outcome.offset_s >= 0:
+        environment.events.request.fire(
+            request_type="POST",
+            name=name or f"{PATHS[surface]} {outcome.route}",
+            response_time=1000.0 * outcome.latency_s,
+            response_length=outcome.body_bytes,
+            exception=RequestFailed(outcome.failure) if outcome.failure else None,
+            context=context,
+        )
 
 
 class RouterUser(OpenLoopUser):

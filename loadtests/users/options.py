@@ -21,14 +21,16 @@ WORDS: Mapping[str, str] = {
     "time": "log: column that holds when each input came",
     "duration_s": "Seconds that are measured",
     "warmup_s": "Seconds before, not measured",
+    "client": "whole, apart (the body in a write of its own) or fresh (a connection for each)",
     "concurrency": "Requests in flight per process before one is dropped",
     "seed": "Fixes arrivals and order",
 }
 """Of the options that need saying; the others are named as in `raisehand loadtest --help`."""
 SHAPE = {"shape": "kind", "factor": "factor", "at_s": "at_s", "length_s": "length_s"}
 LIMITS = ("p99_ms", "max_failure_rate", "slo")
-NOT_HERE = ("url", "shape", "processes", "samples", "locust", "abort")
-"""Locust's own --host and --processes, and what only `raisehand loadtest` writes."""
+NOT_HERE = ("url", "shape", "processes", "samples", "locust", "abort", "closed_loop")
+"""Locust's own --host and --processes, what only `raisehand loadtest` writes, and the closed loop,
+which is a user of its own."""
 FIELDS = tuple(name for name in LoadSpec.model_fields if name not in NOT_HERE)
 
 

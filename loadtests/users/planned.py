@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, Worker
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.inputs.rows import rows_of
+from loadtests.users.open_loop import fire
 from loadtests.users.run import SETTLE_S, is_answered
 
 TICK_S = 0.1
@@ -39,15 +41,15 @@ class PlannedRun:
         samples = SampleFile(self._plan.samples) if self.spec.samples is not None else None
         schedule = self._plan.read_schedule(self.spec.processes)
         self.session = Session(self.spec, rows_of(self.spec), schedule, samples)
-        self.session.prepare(self.spec.surface)
+        self.session.send_alone(partial(fire, environment))
         self.is_over = False
         self.settle_s = SETTLE_S if self.spec.locust else 0.0
         environment.events.spawning_complete.add_listener(self._begin)
 
     @property
     def users(self) -> int:
-        """As many as requests may be in flight: each process is a Locust of its own."""
-        return self.spec.concurrency
+        """One, for Locust's sake: requests leave without a user's greenlet."""
+        return 1
 
     def _begin(self, **_: Any) -> None:
         gevent.spawn(self._conduct)

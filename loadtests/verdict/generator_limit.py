@@ -30,16 +30,23 @@ def peak_rps(spec: LoadSpec) -> float:
 
 
 def may_claim(spec: LoadSpec) -> bool:
-    """Whether what is known of this generator is enough for the rate of `spec`."""
-    return peak_rps(spec) <= CLAIM_SHARE * (remembered() or ASSUMED_RPS)
+    """Whether what is known of this generator is enough for the rate of `spec`.
+
+    What a closed loop will ask is not known before.
+    """
+    return spec.closed_loop is not None or _is_within(peak_rps(spec))
 
 
-def refusal(spec: LoadSpec) -> str:
-    """Say why nothing is claimed at the rate of `spec`."""
+def _is_within(rps: float) -> bool:
+    return rps <= CLAIM_SHARE * (remembered() or ASSUMED_RPS)
+
+
+def _refusal(rps: float) -> str:
+    """Say why nothing is claimed at so many requests a second of one process."""
     known = remembered()
     whose = f"{known:.0f} that one" if known else f"{ASSUMED_RPS:.0f} that an unmeasured one"
     return (
-        f"{peak_rps(spec):.0f} rps are asked of one generator process; nothing is claimed above "
+        f"{rps:.0f} rps are asked of one generator process; nothing is claimed above "
         f"{CLAIM_SHARE:.0%} of the {whose} sends on time here: use more --processes, or measure "
         "the limit with raisehand bench harness"
     )
@@ -47,9 +54,12 @@ def refusal(spec: LoadSpec) -> str:
 
 def trusted(report: LoadReport) -> LoadReport:
     """Return the report, as INVALID where more was asked of the generator than it may claim."""
-    if may_claim(report.spec):
+    spec = report.spec
+    closed = spec.closed_loop is not None
+    rps = report.achieved_rps / spec.processes if closed else peak_rps(spec)
+    if _is_within(rps):
         return report
-    reasons = (*report.invalid_reasons, refusal(report.spec))
+    reasons = (*report.invalid_reasons, _refusal(rps))
     return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
 
 

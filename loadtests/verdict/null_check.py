@@ -44,6 +44,7 @@ def check_generator(spec: LoadSpec) -> NullCheck:
                     "shape": type(spec.shape)(),
                     "surface": "classify",
                     "hard_share": None,
+                    "closed_loop": None,
                     "arrivals": "poisson",
                     "trace": None,
                     "samples": None,

@@ -17,18 +17,17 @@ from loadtests.inputs.spec import load_spec
 CLIENT = """
 from gevent import monkey; monkey.patch_all()
 import json, sys, time
-from loadtests.generator.connection import ConnectionLost, Connections
+from loadtests.generator.connection import Connections
+from loadtests.generator.reply import HttpReply
 from loadtests.inputs.route import route_of
 from loadtests.inputs.spec import LoadSpec
 url, pause, n = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 spec = LoadSpec(url=url, inputs="x", rate=1, **json.loads(sys.argv[4]))
-connections = Connections(route_of(spec), "/", {})
+connections = Connections(route_of(spec), "/", {}, spec.client)
 done = []
 for i in range(n):
-    try:
-        done.append(connections.post(b"{}", 5.0).status)
-    except ConnectionLost as error:
-        done.append(str(error))
+    found = connections.post(b"{}", 5.0)
+    done.append(found.status if isinstance(found, HttpReply) else found.words)
     time.sleep(pause)
 print(json.dumps([done, connections.reopened]))
 """

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from loadtests.generator.connection import HttpReply
 from loadtests.generator.outcome import outcome_of
+from loadtests.generator.reply import HttpReply
 
 
 def read(body, *, status=200, surface="classify", headers=(), reads=()):
