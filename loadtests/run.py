@@ -13,6 +13,7 @@ from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
 from loadtests.figures.load_report import LoadReport
 from loadtests.figures.turning_points import judged_with, turning_points
 from loadtests.inputs.request import Wanted
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.predict.prediction import (
     LoadProfile,
@@ -24,7 +25,6 @@ from loadtests.predict.prediction import (
 )
 from loadtests.report import files, terminal
 from loadtests.report.junit import junit
-from loadtests.verdict import generator_limit as limit
 from loadtests.verdict.conclusion import (
     Conclusion,
     NullCheck,
@@ -35,7 +35,7 @@ from loadtests.verdict.conclusion import (
 )
 from loadtests.verdict.drift import drift_of
 from loadtests.verdict.knee import KneeSearch
-from loadtests.verdict.null_check import check_generator
+from loadtests.verdict.null_check import believable_run, doubted, null_check_of
 from loadtests.workers.cut_short import GeneratorDied, RunInterrupted
 from loadtests.workers.workers import run_load
 
@@ -50,7 +50,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
         GeneratorFailed, KeyboardInterrupt: after what was measured until then was written.
     """
     files.check(wanted.outputs)
-    null = _null_check(wanted, spec)
+    null = null_check_of(spec, wanted.null_check, OUT.print)
     prediction = _prediction(wanted, spec)
     reports: list[LoadReport] = []
     ended = None
@@ -64,7 +64,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
             if isinstance(error, GeneratorDied | RunInterrupted):
                 reports.append(error.report)
             break
-        reports.append(judged_with(_doubted(report, null), wanted.slo, wanted.outages))
+        reports.append(judged_with(doubted(report, null), wanted.slo, wanted.outages))
     if not reports:
         assert ended is not None
         raise ended
@@ -99,15 +99,13 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
 
     files.check(wanted.outputs)
 
-    def run(each: LoadSpec) -> LoadReport:
-        # At each rate: the null check where the generator's limit is not known to be enough.
-        null = _null_check(wanted, each) if not limit.may_claim(each) else None
+    def run(each: LoadSpec, slo: Slo) -> LoadReport:
         with terminal.progress_bar(each) as progress:
-            return _doubted(run_load(each, wanted.slo, progress=progress), null)
+            return run_load(each, slo, progress=progress)
 
     search = KneeSearch(
         spec,
-        run,
+        believable_run(wanted.slo, run, wanted.null_check, OUT.print),
         slo=wanted.slo,
         repeats=wanted.confirm,
         most_runs=wanted.most_runs,
@@ -141,13 +139,13 @@ def against(wanted: Wanted, spec: LoadSpec) -> bool:
 
     assert wanted.against is not None
     files.check(wanted.outputs)
-    null = _null_check(wanted, spec)
+    null = null_check_of(spec, wanted.null_check, OUT.print)
     found: dict[str, list[LoadReport]] = {spec.url: [], wanted.against: []}
     for k, seed in enumerate(range(spec.seed, spec.seed + wanted.repeats)):
         for url in reversed(found) if k % 2 else found:
             each = load_spec(**{**spec.model_dump(), "url": url, "seed": seed})
             with terminal.progress_bar(each) as progress:
-                found[url].append(_doubted(run_load(each, wanted.slo, progress=progress), null))
+                found[url].append(doubted(run_load(each, wanted.slo, progress=progress), null))
     sides = {
         url: _conclude(replace(wanted, url=url), reports, null, None)
         for url, reports in found.items()
@@ -244,28 +242,6 @@ def _another_teacher(wanted: Wanted, profile: LoadProfile) -> str | None:
         f"the profile was fitted on {profile.teacher} and this run has {wanted.teacher}; --fit "
         "with the same --scenario or --own-teacher makes one for it"
     )
-
-
-def _null_check(wanted: Wanted, spec: LoadSpec) -> NullCheck | None:
-    """Try the generator where that is asked for, or where its limit is not known to be enough."""
-    due = not limit.may_claim(spec) if wanted.null_check is None else wanted.null_check
-    if not due:
-        return None
-    null = check_generator(spec)
-    OUT.print(null.words)
-    if null.passed and null.rate / spec.processes > (limit.remembered() or 0.0):
-        limit.remember(null.rate / spec.processes)
-    return null
-
-
-def _doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
-    """Believe no generator that failed the null check, or that is near its limit without one."""
-    if null is None:
-        return limit.trusted(report)
-    if null.passed:
-        return report
-    reasons = (*report.invalid_reasons, null.words)
-    return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
 
 
 def _conclude(

@@ -101,19 +101,19 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "Simulated requests per second, a month's seconds and memory, peers beside it.",
     ),
     "router": (
-        "router.bench.router:router",
+        "loadtests.bench.router:router",
         "Requests a second on one core, beside a peer, and overload.",
     ),
     "workers": (
-        "router.bench.workers:workers",
+        "loadtests.bench.workers:workers",
         "What a second worker on a second core adds, and what a shared engine costs.",
     ),
     "faults": (
-        "router.bench.faults:faults",
+        "loadtests.bench.faults:faults",
         "The student's path while the teacher is dead, slow, refusing or garbling.",
     ),
     "encoder": (
-        "router.bench.encoder:encoder",
+        "loadtests.bench.encoder:encoder",
         "Share of an encoder's own texts a second that the router keeps.",
     ),
     "batch": (
@@ -125,7 +125,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "What a student on Ray Serve costs, beside the shared engine and the process itself.",
     ),
     "database": (
-        "router.bench.database:database",
+        "loadtests.bench.database:database",
         "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",
     ),
     "watching": (
@@ -133,7 +133,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "What audits, a shadow and a looked-at page cost the answers of everybody else.",
     ),
     "soak": (
-        "router.bench.soak:soak",
+        "loadtests.bench.soak:soak",
         "Load a router for long: memory, descriptors and latency must stay.",
     ),
     "harness": (

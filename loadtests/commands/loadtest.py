@@ -57,6 +57,7 @@ TRAFFIC = _options(
     click.option("--hard-share", type=float, help="Share from the tenth that is hardest."),
     click.option("--surface", help="classify, chat, chat-stream or systemone."),
     click.option("--student-only", is_flag=True, default=None, help="Ask no teacher, pay none."),
+    click.option("--ask-within-ms", type=float, help="classify: the deadline that requests give."),
     click.option("--model", help="chat, systemone: the model asked for."),
     click.option("--system", help="chat: the system message."),
     click.option("--user", help="chat: the user message, with {text}."),

@@ -45,6 +45,8 @@ class LoadSpec(BaseModel):
     student_only: bool = False
     """classify, batch: ask a raisehand router for its student's answer alone: no teacher is asked,
     or paid, whatever the student is sure of."""
+    ask_within_ms: Positive | None = None
+    """classify, batch: the deadline that the request itself gives a raisehand router."""
     model: str = "raisehand"
     """Chat: the `model` field of the request."""
     system: str = ""
@@ -133,8 +135,9 @@ class LoadSpec(BaseModel):
 
     @model_validator(mode="after")
     def _student_where_it_can_be_asked(self) -> Self:
-        if self.student_only and self.surface not in ("classify", "batch"):
-            raise ValueError(f"student_only is of surface classify or batch, not of {self.surface}")
+        for name in ("student_only", "ask_within_ms"):
+            if getattr(self, name) and self.surface not in ("classify", "batch"):
+                raise ValueError(f"{name} is of surface classify or batch, not of {self.surface}")
         return self
 
     @model_validator(mode="after")

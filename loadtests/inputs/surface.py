@@ -30,9 +30,12 @@ def body_of(
     """
     surface = surface or spec.surface
     if surface in ("classify", "batch"):
-        asked = {"text": text if surface == "classify" else [text, *others]}
-        alone = {"student_only": True} if spec.student_only else {}
-        return msgspec.json.encode(asked | alone)
+        asked: dict[str, object] = {"text": text if surface == "classify" else [text, *others]}
+        if spec.student_only:
+            asked["student_only"] = True
+        if spec.ask_within_ms is not None:
+            asked["deadline_ms"] = spec.ask_within_ms
+        return msgspec.json.encode(asked)
     said = spec.user.replace("{text}", text)
     if surface == "systemone":
         question = {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from costmodel.processes import NotStarted, free_port, running
 from loadtests.errors import DeadTarget
+from loadtests.figures.load_report import LoadReport
+from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
+from loadtests.verdict import generator_limit as limit
 from loadtests.verdict.conclusion import NullCheck
 from loadtests.verdict.generator_limit import peak_rps
 from loadtests.workers.workers import run_load
@@ -30,6 +33,49 @@ def null_server() -> Iterator[str]:
             yield url
     except NotStarted as error:
         raise DeadTarget(f"the null server did not start: {error}") from None
+
+
+def null_check_of(
+    spec: LoadSpec, wanted: bool | None = None, told: Callable[[str], None] = lambda _: None
+) -> NullCheck | None:
+    """Try the generator where that is wanted, or where its limit is not known to be enough."""
+    due = not limit.may_claim(spec) if wanted is None else wanted
+    if not due:
+        return None
+    null = check_generator(spec)
+    told(null.words)
+    if null.passed and null.rate / spec.processes > (limit.remembered() or 0.0):
+        limit.remember(null.rate / spec.processes)
+    return null
+
+
+def doubted(report: LoadReport, null: NullCheck | None) -> LoadReport:
+    """Believe no generator that failed the null check, or that is near its limit without one."""
+    if null is None:
+        return limit.trusted(report)
+    if null.passed:
+        return report
+    reasons = (*report.invalid_reasons, null.words)
+    return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
+
+
+def believable_run(
+    slo: Slo,
+    run: Callable[[LoadSpec, Slo], LoadReport] = run_load,
+    wanted: bool | None = None,
+    told: Callable[[str], None] = lambda _: None,
+) -> Callable[[LoadSpec], LoadReport]:
+    """Return a run that is judged by the generator's own rules, too: what a search of a knee needs.
+
+    At each rate the null check is made where the limit is not known to be enough for that rate.
+    """
+
+    def judged(spec: LoadSpec) -> LoadReport:
+        known = wanted if not limit.may_claim(spec) else False
+        null = null_check_of(spec, known, told)
+        return doubted(run(spec, slo), null)
+
+    return judged
 
 
 def check_generator(spec: LoadSpec) -> NullCheck:

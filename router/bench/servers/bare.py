@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from router.http.edge import Receive, Send
 from router.process.server import bind
 
-_BODY = b'{"label":"intent_00"}'
+_BODY = b'{"label":"intent_00","choices":[{"message":{"content":"intent_00"}}]}'
 _ANSWER = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _LINE = b"%b: %b\r\n".__mod__
 

@@ -29,6 +29,7 @@ REFUSED = {
     "processes": "processes: Input should be greater than or equal to 1",
     "concurrency": "concurrency: Input should be greater than or equal to 1",
     "closed_loop": "closed_loop: Input should be greater than or equal to 1",
+    "ask_within_ms": "ask_within_ms: Input should be greater than 0",
     "p99_ms": "latency_ms.all.p99: Input should be greater than 0",
     "max_send_lag_ms": "max_send_lag_ms: Input should be greater than 0",
     "max_generator_cpu": "max_generator_cpu: Input should be greater than 0",

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from router.bench.soak import Samples, judge, slope_of
+from loadtests.bench.soak import Samples, judge, slope_of
 
 
 def _samples(mb_per_hour, noise_mb=0.3, descriptors=lambda i: 40, n=180):
@@ -16,7 +16,8 @@ def _samples(mb_per_hour, noise_mb=0.3, descriptors=lambda i: 40, n=180):
         200 + mb_per_hour * s / 3600 + rng.gauss(0, noise_mb) - (80 * max(0, 0.25 - i / n))
         for i, s in enumerate(seconds)
     ]
-    return Samples(seconds, resident, [descriptors(i) for i in range(n)], [1.0] * n, [3.0] * n)
+    open_ = [descriptors(i) for i in range(n)]
+    return Samples(seconds, resident, open_, seconds, [1.0] * n, [3.0] * n)
 
 
 @pytest.mark.parametrize(("mb_per_hour", "passed"), [(0.0, True), (0.5, True), (5.0, False)])
@@ -34,9 +35,9 @@ def test_leaking_descriptors_fail(leak_every, passed):
 
 def test_one_failed_request_fails_the_soak():
     """Nothing may fail below the knee, whether it was answered or not."""
-    for status in (0, 500):
+    for kind in ("dropped", "timeout", "connection", "http_500"):
         samples = _samples(0.0)
-        samples.answers = Counter({200: 100_000, status: 1})
+        samples.answers = Counter({"ok": 100_000, kind: 1})
         assert not judge(samples)["passed"]
 
 
@@ -44,7 +45,7 @@ def test_one_failed_request_fails_the_soak():
 def test_a_thousandth_may_be_refused(refused, passed):
     """Up to 0.1 % of 429s passes, one more does not; they are reported."""
     samples = _samples(0.0)
-    samples.answers = Counter({200: 100_000 - refused, 429: refused})
+    samples.answers = Counter({"ok": 100_000 - refused, "http_429": refused})
     assert judge(samples)["passed"] is passed
     assert judge(samples)["refused"] == refused
 

@@ -78,8 +78,6 @@ def encoder(
     """
     import json
 
-    import uvloop
-
     from router.bench.process import take_client_core
     from students.bench.students import made_up, make_bundles, read_texts
 
@@ -89,45 +87,47 @@ def encoder(
         if bundle is None:
             folder = Path(stack.enter_context(TemporaryDirectory()))
             bundle = make_bundles(model, texts, folder)[1].path
-        report = uvloop.run(_measure(bundle, texts, runs, seconds, connections, core))
+        report = _measure(bundle, texts, runs, seconds, connections, core)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
 
-async def _measure(
+def _measure(
     bundle: Path, texts: Sequence[str], runs: int, seconds: float, connections: int, core: int
 ) -> dict[str, Any]:
     import asyncio
     import multiprocessing
 
-    from router.bench.load import closed_loop
+    from loadtests.bench.driving import drive, write_texts
+    from loadtests.inputs.spec import LoadSpec
     from router.bench.process import python_subject
 
-    requests = _requests(texts)
-    loop = asyncio.get_running_loop()
     bare: dict[int, list[float]] = {size: [] for size in BATCHES}
     routed, cpu_us, p99 = [], [], []
     failed = 0
     context = multiprocessing.get_context("spawn")
     with (
+        TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, context, _own, (core, bundle)) as pool,
         python_subject("router.bench.servers.target", core, "--bundle", str(bundle)) as router,
     ):
+        spec = LoadSpec(
+            url="http://127.0.0.1:9",
+            inputs=write_texts(Path(folder) / "texts.csv", texts),
+            rate=1.0,
+            warmup_s=0.5,
+            duration_s=seconds,
+            abort="never",
+        )
         for _ in range(runs + 1):
             for size in BATCHES:
                 each_s = seconds / len(BATCHES)
-                speed = await loop.run_in_executor(pool, _speed, texts, size, each_s)
-                bare[size].append(speed)
-            before = router.cpu_seconds()
-            tally = await closed_loop(
-                router.port, requests, connections=connections, seconds=seconds
-            )
-            used = sum(router.cpu_seconds().values()) - sum(before.values())
-            answered = sum(tally.statuses.values())
-            failed += answered - tally.statuses[200]
-            routed.append(tally.rps)
-            cpu_us.append(used / answered * 1e6)
-            p99.append(tally.quantile_ms(0.99))
-        differ = await _labels_that_differ(router.port, pool, texts)
+                bare[size].append(pool.submit(_speed, texts, size, each_s).result())
+            driven = drive([router], spec, closed_loop=connections)
+            failed += driven.unanswered
+            routed.append(driven.rps)
+            cpu_us.append(driven.cpu_us)
+            p99.append(driven.answers_ms.p99)
+        differ = asyncio.run(_labels_that_differ(router.port, pool, texts))
     best = max(BATCHES, key=lambda size: median(bare[size][1:]))
     ratios = [r / b for r, b in zip(routed[1:], bare[best][1:], strict=True)]
     return {
@@ -138,7 +138,7 @@ async def _measure(
         "bare_batch": best,
         "bare_by_batch": {size: round(median(bare[size][1:]), 1) for size in BATCHES},
         "router_cpu_us_per_text": round(min(cpu_us[1:]), 1),
-        "p99_ms": [round(p, 1) for p in p99[1:]],
+        "p99_ms": [p and round(p, 1) for p in p99[1:]],
         "failed": failed,
         "connections": connections,
         "texts": len(texts),
@@ -199,14 +199,6 @@ def _labels(texts: Sequence[str], size: int) -> list[str]:
     names = _student.schema.names
     batches = (texts[at : at + size] for at in range(0, len(texts), size))
     return [names[p.label] for batch in batches for p in _student.predict(batch)]
-
-
-def _requests(texts: Sequence[str]) -> list[bytes]:
-    import msgspec
-
-    from router.bench.load import http_requests
-
-    return http_requests("/v1/classify", [msgspec.json.encode({"text": text}) for text in texts])
 
 
 def _words(report: dict[str, Any]) -> str:

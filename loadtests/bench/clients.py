@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, get_args
 
-from router.bench.load import BenchCounts, Way, closed_loop
+from loadtests.bench.driving import Driven, drive
+from loadtests.inputs.spec import ClientWay, LoadSpec
 from router.bench.process import Subject
 
 Clients = Mapping[str, Mapping[str, Any]]
@@ -24,61 +25,52 @@ class ClientFigures:
     split_us: dict[str, float] = field(default_factory=dict)
     """By thread, of the run with the least CPU per request."""
     core_busy: list[float] = field(default_factory=list)
+    client_busy: list[float] = field(default_factory=list)
+    """Share of the generator's core that it used: near 1 it is the generator that is measured."""
     failed: int = 0
 
-    def add(self, tally: BenchCounts, used: dict[str, float]) -> None:
+    def add(self, driven: Driven) -> None:
         """Add one run."""
-        answered = sum(tally.statuses.values())
-        split = {name: seconds / answered * 1e6 for name, seconds in used.items() if seconds}
-        if not self.cpu_us or sum(split.values()) < min(self.cpu_us):
+        report = driven.report
+        split = {name: s / report.sent * 1e6 for name, s in driven.used_s.items() if s}
+        if not self.cpu_us or driven.cpu_us < min(self.cpu_us):
             self.split_us = {name: round(us, 1) for name, us in split.items()}
-        self.rps.append(round(tally.rps, 1))
-        self.cpu_us.append(round(sum(split.values()), 1))
-        self.core_busy.append(round(sum(used.values()) / tally.seconds, 3))
-        self.failed += answered - tally.statuses[200]
+        self.rps.append(round(driven.rps, 1))
+        self.cpu_us.append(round(driven.cpu_us, 1))
+        self.core_busy.append(round(sum(driven.used_s.values()) / report.measured_s, 3))
+        self.client_busy.append(round(report.generator_cpu, 3))
+        self.failed += driven.unanswered
 
     def forget_warm_up(self) -> None:
         """Drop the first run."""
         self.rps, self.cpu_us = self.rps[1:], self.cpu_us[1:]
-        self.core_busy = self.core_busy[1:]
+        self.core_busy, self.client_busy = self.core_busy[1:], self.client_busy[1:]
 
 
-async def compare(
-    subjects: Mapping[str, Subject],
-    requests: Sequence[bytes],
-    runs: int,
-    connections: int,
-    seconds: float,
+def compare(
+    subjects: Mapping[str, Subject], spec: LoadSpec, runs: int, connections: int, seconds: float
 ) -> dict[str, Any]:
     """Measure every server with every client, in turns, and lay out what the first client saw."""
-    measured = {way: {name: ClientFigures() for name in subjects} for way in Way}
+    ways = get_args(ClientWay)
+    measured = {way: {name: ClientFigures() for name in subjects} for way in ways}
     for _ in range(runs + 1):
         for way, servers in measured.items():
             for name, subject in subjects.items():
-                await ask(subject, servers[name], requests, connections, seconds, way)
+                servers[name].add(
+                    drive(
+                        [subject],
+                        spec,
+                        client=way,
+                        closed_loop=connections,
+                        duration_s=seconds,
+                    )
+                )
     for servers in measured.values():
         for one in servers.values():
             one.forget_warm_up()
-    report = _first(measured[Way.WHOLE], seconds, connections)
-    report["clients"] = {str(way): _side_by_side(servers) for way, servers in measured.items()}
+    report = _first(measured["whole"], seconds, connections)
+    report["clients"] = {way: _side_by_side(servers) for way, servers in measured.items()}
     return report
-
-
-async def ask(
-    subject: Subject,
-    measured: ClientFigures,
-    requests: Sequence[bytes],
-    connections: int,
-    seconds: float,
-    way: Way,
-) -> None:
-    """Load a server once and add what came of it."""
-    before = subject.cpu_seconds()
-    tally = await closed_loop(
-        subject.port, requests, connections=connections, seconds=seconds, way=way
-    )
-    after = subject.cpu_seconds()
-    measured.add(tally, {name: after[name] - before[name] for name in after})
 
 
 def _side_by_side(servers: Mapping[str, ClientFigures]) -> dict[str, Any]:
@@ -86,6 +78,8 @@ def _side_by_side(servers: Mapping[str, ClientFigures]) -> dict[str, Any]:
     return {
         "rps": {name: median(one.rps) for name, one in servers.items()},
         "cpu_us": {name: min(one.cpu_us) for name, one in servers.items()},
+        "core_busy": {name: median(one.core_busy) for name, one in servers.items()},
+        "client_busy": {name: median(one.client_busy) for name, one in servers.items()},
         "failed": {name: one.failed for name, one in servers.items()},
         "ratio": {
             name: round(median(ours.rps) / median(one.rps), 2)
@@ -105,6 +99,7 @@ def _first(
         "cpu_us_per_request": min(ours.cpu_us),
         "cpu_us_split": ours.split_us | {"of which bare uvicorn": min(bare.cpu_us)},
         "core_busy": ours.core_busy,
+        "client_busy": ours.client_busy,
         "failed": ours.failed,
         "bare_uvicorn_rps": median(bare.rps),
         "connections": connections,
@@ -135,5 +130,6 @@ def clients_words(clients: Clients) -> list[str]:
             f"{name} {rps:,.0f} ({one['cpu_us'][name]:g} µs)" for name, rps in one["rps"].items()
         )
         ratios = ", ".join(f"{ratio:g} of {name}" for name, ratio in one["ratio"].items())
-        lines.append(f"client {way:<6} {servers}: {ratios}")
+        busy = one["client_busy"]["router"]
+        lines.append(f"client {way:<6} {servers}: {ratios}; the generator's core {busy:.0%} busy")
     return lines

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from loadtests.figures.load_report import LoadReport
     from router.bench.process import Subject
 
 WARM_UP = 0.25
 """Share of the run that is left out: allocators and caches fill up first."""
-SLICE_S = 5.0
-"""Less than the time a router gives a new connection to say something: some are never needed."""
-CLOSED_S = 0.2
-"""After so long the connections of a slice are gone from the router's descriptors, too."""
 MAX_MB_PER_HOUR = 1.0
 MAX_MORE_DESCRIPTORS = 10
 MAX_REFUSED = 0.001
@@ -37,15 +35,19 @@ class Slope:
 
 @dataclass
 class Samples:
-    """What was read from the process after each slice of load."""
+    """What was read from the process once a second, and what clients felt by interval."""
 
     seconds: list[float]
     resident_mb: list[float]
     descriptors: list[int]
+    at_s: list[float]
+    """Of the intervals."""
     p50_ms: list[float]
     p99_ms: list[float]
-    answers: Counter[int] = field(default_factory=Counter)
-    """By HTTP status; 0 is a request that got none."""
+    answers: Counter[str] = field(default_factory=Counter)
+    """`ok`, or the kind of failure; `dropped` was not sent."""
+    doubts: tuple[str, ...] = ()
+    """Why the generator's figures do not count."""
 
 
 @click.command(epilog="Example: raisehand bench soak --minutes 30 --rate 2000 --json")
@@ -74,15 +76,13 @@ def soak(
     """
     import json
 
-    import uvloop
-
     from router.bench.process import python_subject, take_client_core
 
     take_client_core(core, client_core)
     with python_subject(
         "router.bench.servers.target", core, "--threshold", str(threshold)
     ) as subject:
-        samples = uvloop.run(_load(subject, minutes * 60.0, rate))
+        samples = samples_of(_load(subject, minutes * 60.0, rate))
     report = judge(samples) | {"minutes": minutes, "rate": rate}
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
     context.exit(0 if report["passed"] else 1)
@@ -93,8 +93,10 @@ def judge(samples: Samples) -> dict[str, Any]:
     first = int(WARM_UP * len(samples.seconds))
     memory = slope_of(samples.seconds[first:], samples.resident_mb[first:])
     total = sum(samples.answers.values())
-    refused = samples.answers[429]
-    failed = total - samples.answers[200] - refused
+    refused = samples.answers["http_429"]
+    failed = total - samples.answers["ok"] - refused
+    quarter = int(WARM_UP * len(samples.at_s))
+    p50, p99 = samples.p50_ms[quarter:], samples.p99_ms[quarter:]
     more = samples.descriptors[-1] - samples.descriptors[first]
     return {
         "passed": memory.low <= MAX_MB_PER_HOUR
@@ -108,16 +110,19 @@ def judge(samples: Samples) -> dict[str, Any]:
         "resident_mb_per_hour": memory.per_hour,
         "resident_mb_per_hour_95": [memory.low, memory.high],
         "descriptors": [samples.descriptors[first], samples.descriptors[-1]],
-        "p50_ms": _ends(samples.p50_ms[first:]),
-        "p99_ms": _ends(samples.p99_ms[first:]),
-        "p99_ms_per_hour": slope_of(samples.seconds[first:], samples.p99_ms[first:]).per_hour,
-        "p99_ms_worst_slice": max(samples.p99_ms[first:]),
+        "p50_ms": _ends(p50),
+        "p99_ms": _ends(p99),
+        "p99_ms_per_hour": slope_of(samples.at_s[quarter:], p99).per_hour,
+        "p99_ms_worst_interval": max(p99, default=None),
         "samples": len(samples.seconds) - first,
+        "doubts": list(samples.doubts),
     }
 
 
 def _ends(values: Sequence[float]) -> list[float]:
-    """Medians of the first and of the last quarter: one slow slice is no drift."""
+    """Medians of the first and of the last quarter: one slow interval is no drift."""
+    if not values:
+        return []
     quarter = max(1, len(values) // 4)
     return [round(median(values[:quarter]), 2), round(median(values[-quarter:]), 2)]
 
@@ -135,35 +140,31 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope:
     return Slope(*(round(float(value), 3) for value in (slope, low, high)))
 
 
-async def _load(subject: Subject, seconds: float, rate: float) -> Samples:
-    """Load in slices, so that nothing per request is kept for long; sample after each."""
-    import asyncio
-    import time
+def _load(subject: Subject, seconds: float, rate: float) -> LoadReport:
+    """Load in one open loop, whose workers keep no request for long."""
+    from loadtests.bench.driving import chat_spec, drive
+    from loadtests.verdict.generator_limit import trusted
 
-    from rich.progress import Progress
+    with TemporaryDirectory() as folder:
+        driven = drive([subject], chat_spec(Path(folder)), rate=rate, duration_s=seconds)
+    return trusted(driven.report)
 
-    from router.bench.load import open_loop
-    from router.bench.router import chat_requests
 
-    samples = Samples([], [], [], [], [])
-    slice_s = min(SLICE_S, seconds / 12.0)
-    started = time.monotonic()
-    with Progress(transient=True) as progress:
-        bar = progress.add_task("soak", total=seconds)
-        while (spent := time.monotonic() - started) < seconds:
-            tally = await open_loop(
-                subject.port, chat_requests(), rate=rate, seconds=slice_s, connections=512,
-                seed=int(spent),
-            )  # fmt: skip
-            samples.answers += tally.statuses + Counter({0: tally.unsent})
-            await asyncio.sleep(CLOSED_S)
-            samples.seconds.append(time.monotonic() - started)
-            samples.resident_mb.append(round(subject.resident_mb(), 2))
-            samples.descriptors.append(len(list(Path(f"/proc/{subject.pid}/fd").iterdir())))
-            samples.p50_ms.append(round(tally.quantile_ms(0.5), 2))
-            samples.p99_ms.append(round(tally.quantile_ms(0.99), 2))
-            progress.update(bar, completed=time.monotonic() - started)
-    return samples
+def samples_of(report: LoadReport) -> Samples:
+    """Take from a load test's report what a soak judges."""
+    usage = [u for u in report.usage if 0 <= u.at_s <= report.measured_s]
+    told = [i for i in report.intervals if i.p50_ms is not None and i.p99_ms is not None]
+    answers = Counter(report.failures) + Counter(ok=report.succeeded, dropped=report.drops)
+    return Samples(
+        seconds=[u.at_s for u in usage],
+        resident_mb=[round(u.rss_mb * 1e6 / 2**20, 2) for u in usage],
+        descriptors=[u.descriptors for u in usage],
+        at_s=[i.at_s for i in told],
+        p50_ms=[i.p50_ms or 0.0 for i in told],
+        p99_ms=[i.p99_ms or 0.0 for i in told],
+        answers=answers,
+        doubts=report.invalid_reasons,
+    )
 
 
 def _words(report: dict[str, Any]) -> str:
@@ -177,7 +178,8 @@ def _words(report: dict[str, Any]) -> str:
             f"{report['resident_mb_per_hour']:g} MiB an hour (95 %: {low:g} to {high:g})",
             f"descriptors {report['descriptors'][0]} → {report['descriptors'][1]}",
             f"p50 {report['p50_ms'][0]:g} → {report['p50_ms'][1]:g} ms, "
-            f"p99 {report['p99_ms'][0]:g} → {report['p99_ms'][1]:g} ms (worst slice "
-            f"{report['p99_ms_worst_slice']:g} ms)",
+            f"p99 {report['p99_ms'][0]:g} → {report['p99_ms'][1]:g} ms (worst interval "
+            f"{report['p99_ms_worst_interval']:g} ms)",
+            *report["doubts"],
         ]
     )

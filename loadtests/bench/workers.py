@@ -1,10 +1,10 @@
 """`raisehand bench workers`: what a second worker on a second core adds, and what an engine costs.
 
 The load generator needs a core, too, and there may be only two. So one worker and its generator
-share a core, first on the one, then on the other; then two such pairs run on both: the generator's
-part is the same, and only what the workers share (the port, the ledger, memory and caches) can keep
-the ratio below 2. How near to 2 the machine itself comes is measured beside it, with loops that
-share nothing.
+share a core, first on the one, then on the other; then two of both share the two cores, in one load
+test of two processes: the generator's part is the same, and only what the workers share (the port,
+the ledger, memory and caches) can keep the ratio below 2. How near to 2 the machine itself comes is
+measured beside it, with loops that share nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from loadtests.inputs.spec import LoadSpec
     from router.bench.process import Subject
     from students.runtime.protocol import Student
 
@@ -41,7 +42,7 @@ class PairsRun:
     busy: float
     """Share of the cores' time that the workers had."""
     shares: list[float]
-    """Of the requests, by generator."""
+    """Of the workers' processor time, by worker."""
     failed: int
 
 
@@ -53,8 +54,8 @@ class PairsRun:
 def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
     """Compare two workers on two cores with one on one, and the engine with a student of its own.
 
-    The workers share a port and a ledger, as with `serve --workers 2`. A generator runs on the
-    core of each.
+    The workers share a port and a ledger, as with `serve --workers 2`. There is a generator for
+    each, on the same cores.
     """
     import json
 
@@ -66,6 +67,7 @@ def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
 
 
 def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) -> dict[str, Any]:
+    from loadtests.bench.driving import chat_spec
     from router.bench.process import free_port, python_subject
 
     context = multiprocessing.get_context("spawn")
@@ -73,6 +75,7 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
     with ExitStack() as stack:
         pool = stack.enter_context(ProcessPoolExecutor(2, mp_context=context))
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        spec = chat_spec(folder)
         subjects = []
         for number, group in enumerate(groups):
             port = free_port()
@@ -92,7 +95,7 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
         for _ in range(runs + 1):
             rounds.append(
                 [
-                    _pairs(pool, own, group, seconds, connections)
+                    _pairs(spec, own, group, seconds, connections)
                     for own, group in zip(subjects, groups, strict=True)
                 ]
             )
@@ -120,42 +123,35 @@ def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) 
 
 
 def _pairs(
-    pool: ProcessPoolExecutor,
+    spec: LoadSpec,
     subjects: Sequence[Subject],
     cores: Sequence[int],
     seconds: float,
     connections: int,
 ) -> PairsRun:
-    """Load each subject's port from that subject's core."""
-    before = [sum(s.cpu_seconds().values()) for s in subjects]
-    driving = [
-        pool.submit(_drive, subject.port, core, seconds, connections)
-        for subject, core in zip(subjects, cores, strict=False)
-    ]
-    counts = [one.result() for one in driving]
-    used = sum(sum(s.cpu_seconds().values()) for s in subjects) - sum(before)
-    answered = sum(good for good, _, _ in counts)
-    lasted = max(took for _, _, took in counts)
+    """Load the port that the subjects share from as many processes on their cores."""
+    from loadtests.bench.driving import drive
+
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        driven = drive(
+            subjects,
+            spec,
+            closed_loop=connections * len(subjects),
+            processes=len(subjects),
+            duration_s=seconds,
+        )
+    finally:
+        os.sched_setaffinity(0, before)
+    used = sum(driven.by_server_s)
     return PairsRun(
-        rps=sum(good / took for good, _, took in counts),
-        cpu_us=used / answered * 1e6,
-        busy=used / (lasted * len(subjects)),
-        shares=[good / answered for good, _, _ in counts],
-        failed=sum(bad for _, bad, _ in counts),
+        rps=driven.rps,
+        cpu_us=driven.cpu_us,
+        busy=used / (driven.report.measured_s * len(subjects)),
+        shares=[one / used for one in driven.by_server_s],
+        failed=driven.unanswered,
     )
-
-
-def _drive(port: int, core: int, seconds: float, connections: int) -> tuple[int, int, float]:
-    """Generate load on a core; return what was answered, what was not, and the seconds."""
-    import uvloop
-
-    from router.bench.load import closed_loop
-    from router.bench.router import chat_requests
-
-    os.sched_setaffinity(0, {core})
-    tally = uvloop.run(closed_loop(port, chat_requests(), connections=connections, seconds=seconds))
-    good = tally.statuses[200]
-    return good, sum(tally.statuses.values()) - good, tally.seconds
 
 
 def _spin(pool: ProcessPoolExecutor, cores: Sequence[int], seconds: float) -> float:

@@ -6,7 +6,6 @@ on one core; then it is killed, and how late that one answers is held beside the
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -22,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.driving import metrics_of
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from loadtests.inputs.spec import LoadSpec
     from router.bench.process import Subject
 
 DAYS = 2
@@ -81,8 +82,6 @@ def database(
     """Measure a ledger in PostgreSQL: requests a second, latency while it is dead, reading."""
     import json
 
-    import uvloop
-
     from router.bench.process import take_client_core
     from router.bench.servers.postgres import PostgresServer
     from router.database.migrate import migrate
@@ -96,8 +95,7 @@ def database(
             url = server.create()
             migrate(url)
             if measure == 1 and runs:
-                served = _serving(url, server.kill, runs, seconds, connections, core, shipper_core)
-                report |= uvloop.run(served)
+                report |= _serving(url, server.kill, runs, seconds, connections, core, shipper_core)
                 server.start()
             elif measure == 2 and rows:
                 report["reading"] = _reading(url, rows)
@@ -107,7 +105,7 @@ def database(
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
 
-async def _serving(
+def _serving(
     url: str,
     kill: Callable[[], None],
     runs: int,
@@ -116,10 +114,12 @@ async def _serving(
     core: int,
     shipper_core: int | None,
 ) -> dict[str, Any]:
+    from loadtests.bench.driving import chat_spec
     from router.bench.process import python_subject
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
+        spec = chat_spec(folder).model_copy(update={"duration_s": seconds})
         subjects = {
             name: stack.enter_context(
                 python_subject(
@@ -130,10 +130,10 @@ async def _serving(
         }
         if shipper_core is not None:
             os.sched_setaffinity(subjects["postgres"].threads["shipper"], {shipper_core})
-        rps, cpu, shipper = await _turns(subjects, runs, seconds, connections)
+        rps, cpu, shipper = _turns(subjects, spec, runs, connections)
         kill()
         rate = RATE * median(rps["sqlite"])
-        p99 = await _latencies(subjects, rate, runs, seconds)
+        p99 = _latencies(subjects, spec, rate, runs)
     ratios = [b / a for a, b in zip(rps["sqlite"], rps["postgres"], strict=True)]
     dead = [b / a for a, b in zip(p99["sqlite"], p99["postgres"], strict=True)]
     return {
@@ -149,15 +149,14 @@ async def _serving(
     }
 
 
-async def _turns(
-    subjects: dict[str, Subject], runs: int, seconds: float, connections: int
+def _turns(
+    subjects: dict[str, Subject], spec: LoadSpec, runs: int, connections: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]], list[float]]:
     """Load one after the other, the first to go changing; the first round warms up.
 
     Returns requests a second, microseconds of a request, and the shipper's of a row.
     """
-    from router.bench.load import closed_loop
-    from router.bench.router import chat_requests
+    from loadtests.bench.driving import drive
 
     rps: dict[str, list[float]] = {name: [] for name in subjects}
     cpu: dict[str, list[float]] = {name: [] for name in subjects}
@@ -166,42 +165,34 @@ async def _turns(
         for name in _in_turn(subjects, run):
             subject = subjects[name]
             before = subject.cpu_seconds()
-            tally = await closed_loop(
-                subject.port, chat_requests(), connections=connections, seconds=seconds
-            )
-            await _shipped(subjects["postgres"].port)  # what it cost later is its cost, too
+            driven = drive([subject], spec, closed_loop=connections)
+            _shipped(subjects["postgres"].port)  # what it cost later is its cost, too
             used = {key: value - before[key] for key, value in subject.cpu_seconds().items()}
             if run:
-                rps[name].append(tally.rps)
-                cpu[name].append(sum(used.values()) / tally.statuses[200] * 1e6)
+                asked = driven.report.sent + driven.report.unmeasured_sent
+                rps[name].append(driven.rps)
+                cpu[name].append(sum(used.values()) / asked * 1e6)
                 if "shipper" in used:
-                    shipper.append(used["shipper"] / tally.statuses[200] * 1e6)
+                    shipper.append(used["shipper"] / asked * 1e6)
     return rps, cpu, shipper
 
 
-async def _latencies(
-    subjects: dict[str, Subject], rate: float, runs: int, seconds: float
+def _latencies(
+    subjects: dict[str, Subject], spec: LoadSpec, rate: float, runs: int
 ) -> dict[str, list[float]]:
-    from router.bench.load import open_loop
-    from router.bench.router import chat_requests
+    from loadtests.bench.driving import drive
 
     p99: dict[str, list[float]] = {name: [] for name in subjects}
     for run in range(runs):
         for name in _in_turn(subjects, run):
-            tally = await open_loop(
-                subjects[name].port,
-                chat_requests(),
-                rate=rate,
-                seconds=seconds,
-                connections=256,
-                seed=run,
-            )
-            failed = tally.statuses.total() - tally.statuses[200] + tally.unsent
-            if failed:
+            driven = drive([subjects[name]], spec, rate=rate, seed=run)
+            late = driven.answers_ms.p99
+            if driven.unanswered or late is None:
                 raise BadSettings(
-                    f"{failed} requests failed at {rate:.0f}/s; the machine is too busy to judge"
+                    f"{driven.unanswered} of {driven.report.scheduled} requests failed at "
+                    f"{rate:.0f}/s; the machine is too busy to judge, or --seconds is too short"
                 )
-            p99[name].append(tally.quantile_ms(0.99))
+            p99[name].append(late)
     return p99
 
 
@@ -209,18 +200,13 @@ def _in_turn(subjects: dict[str, Subject], run: int) -> Sequence[str]:
     return list(subjects)[:: 1 if run % 2 else -1]
 
 
-async def _shipped(port: int) -> None:
+def _shipped(port: int) -> None:
     """Wait until the database has every row."""
-    import aiohttp
-
     give_up_at = time.monotonic() + SHIPPED_S
-    async with aiohttp.ClientSession() as session:
-        while time.monotonic() < give_up_at:
-            await asyncio.sleep(1.2)  # a round of the shipper, so that it has looked
-            async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
-                text = await response.text()
-            if re.search(r"(?m)^raisehand_ledger_unshipped 0\.0$", text):
-                return
+    while time.monotonic() < give_up_at:
+        time.sleep(1.2)  # a round of the shipper, so that it has looked
+        if re.search(r"(?m)^raisehand_ledger_unshipped 0\.0$", metrics_of(port)):
+            return
     raise BadSettings(f"the database did not get its rows within {SHIPPED_S:g} s")
 
 

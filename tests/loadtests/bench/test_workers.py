@@ -19,7 +19,7 @@ def test_the_report_has_the_ratio_its_control_and_the_hand_over():
         [*command, "--runs", "1", "--seconds", "0.4", "--json"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     )
     report = json.loads(done.stdout)

@@ -1,19 +1,21 @@
 """`raisehand bench faults`: what the student's path feels of a teacher that is dead, slow or mad.
 
-Two streams of requests at once, open loop: texts of which the student is sure, whose latency is
-what is asked about, and texts of which it is not, which go to the teacher with a deadline. Each
+One open loop of two kinds of texts: those of which the student is sure, whose latency is what is
+asked about, and those of which it is not, which go to the teacher with a deadline. Each
 fault is measured right beside a healthy teacher, several times, so that the box's own moods cancel
 out.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.driving import metrics_of
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
-    from router.bench.load import BenchCounts
+    from loadtests.figures.load_report import LoadReport
+    from loadtests.inputs.spec import LoadSpec
+    from router.bench.process import Subject
 
 FAULTS = ("dead", "hang", "slow", "throttle", "garbage", "truncated", "reset")
 HEALTHY = "none"
@@ -36,6 +41,10 @@ UNSURE = 0.2
 PAUSE_S = 0.5
 """Between two measurements: what was in flight comes to its end."""
 HEALED_S = 30.0
+MIXED = 8_400
+"""Texts of both kinds together, before one is repeated."""
+SURE = ("student", "all")
+"""Latencies that are not of unsure texts."""
 
 
 @dataclass
@@ -50,7 +59,8 @@ class Felt:
     """How long after its deadline the latest answer came, of each run; 0 when none did."""
     outcomes: Counter[str] = field(default_factory=Counter)
     attempts: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    """`ok`, or the kind of failure."""
     unnamed: int = 0
     """Answers that no metric counted, or the other way round."""
 
@@ -75,23 +85,22 @@ def faults(
     """Break the teacher in seven ways and time the answers that do not need it."""
     import json
 
-    import uvloop
-
     from router.bench.process import take_client_core
 
     take_client_core(core, client_core)
-    report = uvloop.run(_measure(runs, seconds, rate, unsure_rate, core, client_core))
+    report = _measure(runs, seconds, rate, unsure_rate, core, client_core)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
 
-async def _measure(
+def _measure(
     runs: int, seconds: float, rate: float, unsure_rate: float, core: int, client_core: int
 ) -> dict[str, Any]:
     from router.bench.process import python_subject
 
     with TemporaryDirectory() as folder, _teacher(client_core) as teacher:
         ledger = Path(folder) / "ledger.sqlite"
-        sure, unsure, threshold = _requests(Path(folder))
+        spec, threshold = _mixed(Path(folder), rate, unsure_rate)
+        spec = spec.model_copy(update={"duration_s": seconds})
         arguments = (
             *("--teacher", f"http://127.0.0.1:{teacher.port}"),
             *("--threshold", str(threshold), "--ledger", str(ledger)),
@@ -105,60 +114,44 @@ async def _measure(
                     p99 = {}
                     for name in pair:
                         teacher.become(name)
-                        await _settled(router.port)
+                        _settled(router.port)
                         into = felt[name] if run else Felt()  # the first run warms up
-                        streams = (sure, rate), (unsure, unsure_rate)
-                        p99[name] = await _load(router.port, streams, seconds, run, into)
+                        p99[name] = _load(router, spec, run, into)
                     if run:
                         felt[fault].p99_beside_ms.append(p99[HEALTHY])
         return _report(felt) | _retries(ledger) | {"load_average": os.getloadavg()[0]}
 
 
-async def _settled(port: int) -> None:
+def _settled(port: int) -> None:
     """Wait until the throttle has forgotten the fault before."""
-    import asyncio
-
-    deadline = asyncio.get_running_loop().time() + HEALED_S
-    await asyncio.sleep(PAUSE_S)
-    while not re.search(r"(?m)^raisehand_teacher_refusal_ratio 0\.0$", await _metrics(port)):
-        if asyncio.get_running_loop().time() > deadline:
+    deadline = time.monotonic() + HEALED_S
+    time.sleep(PAUSE_S)
+    while not re.search(r"(?m)^raisehand_teacher_refusal_ratio 0\.0$", metrics_of(port)):
+        if time.monotonic() > deadline:
             raise BadSettings(f"the throttle is not closed after {HEALED_S:g} s without a request")
-        await asyncio.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)
 
 
-async def _load(
-    port: int,
-    streams: Sequence[tuple[Sequence[bytes], float]],
-    seconds: float,
-    seed: int,
-    felt: Felt,
-) -> float:
+def _load(router: Subject, spec: LoadSpec, seed: int, felt: Felt) -> float:
     """Load once; return the p99 of the sure texts in milliseconds."""
-    import asyncio
+    from loadtests.bench.driving import drive
 
-    from router.bench.load import open_loop
-
-    before = await _counted(port)
-    sure, unsure = await asyncio.gather(
-        *(
-            open_loop(port, requests, rate=rate, seconds=seconds, connections=128, seed=seed)
-            for requests, rate in streams
-        )
-    )
-    after = await _counted(port)
-    _note(felt, sure, unsure, after - before)
+    before = _counted(router.port)
+    driven = drive([router], spec, seed=seed)
+    _note(felt, driven.report, _counted(router.port) - before)
     return felt.p99_ms[-1]
 
 
-def _note(
-    felt: Felt, sure: BenchCounts, unsure: BenchCounts, grown: Counter[tuple[str, str]]
-) -> None:
-    felt.p50_ms.append(round(sure.quantile_ms(0.5), 3))
-    felt.p99_ms.append(round(sure.quantile_ms(0.99), 3))
-    slowest = max((*unsure.latencies, *unsure.refusals), default=0.0) * 1000
+def _note(felt: Felt, report: LoadReport, grown: Counter[tuple[str, str]]) -> None:
+    sure = report.latency_ms.get("student")
+    if sure is None or sure.p50 is None or sure.p99 is None:
+        raise BadSettings("too few answers for a p99; raise --seconds or --rate")
+    felt.p50_ms.append(round(sure.p50, 3))
+    felt.p99_ms.append(round(sure.p99, 3))
+    others = [latency.max for name, latency in report.latency_ms.items() if name not in SURE]
+    slowest = max((found for found in others if found is not None), default=0.0)
     felt.late_ms.append(round(max(0.0, slowest - DEADLINE_MS), 1))
-    answered = sum(sure.statuses.values()) + sum(unsure.statuses.values())
-    felt.statuses += sure.statuses + unsure.statuses
+    felt.answers += Counter(report.failures) + Counter(ok=report.succeeded)
     named = 0
     for (metric, label), count in grown.items():
         if metric == "attempts":
@@ -166,7 +159,7 @@ def _note(
         else:
             felt.outcomes[label] += count
             named += count
-    felt.unnamed += abs(named - answered)
+    felt.unnamed += abs(named - report.sent - report.unmeasured_sent)
 
 
 def _report(felt: dict[str, Felt]) -> dict[str, Any]:
@@ -180,7 +173,7 @@ def _report(felt: dict[str, Felt]) -> dict[str, Any]:
             "late_ms_runs": one.late_ms,
             "outcomes": dict(+one.outcomes),
             "attempts": dict(+one.attempts),
-            "statuses": dict(one.statuses),
+            "answers": dict(one.answers),
             "unnamed": one.unnamed,
         }
         if name != HEALTHY:
@@ -203,29 +196,42 @@ def _retries(ledger: Path) -> dict[str, Any]:
     }
 
 
-def _requests(folder: Path) -> tuple[list[bytes], list[bytes], float]:
-    """Requests of sure and of unsure texts, and the threshold between them."""
-    import msgspec
+def _mixed(folder: Path, rate: float, unsure_rate: float) -> tuple[LoadSpec, float]:
+    """Mix sure and unsure texts as their rates are; return the threshold between them, too."""
     import numpy as np
 
-    from router.bench.load import http_requests
+    from loadtests.bench.driving import WARM_UP_S, write_texts
+    from loadtests.inputs.spec import LoadSpec
     from router.bench.subject import make_student, make_task, make_texts
 
     texts = make_texts(4_000, seed=1)
     student = make_student(make_task("http://127.0.0.1:9", folder).schema_)
     confidences = np.array([p.confidence for p in student.predict(texts)])
     threshold = float(np.quantile(confidences, UNSURE))
-    bodies: tuple[list[bytes], list[bytes]] = ([], [])
+    kinds: tuple[list[str], list[str]] = ([], [])
     for text, confidence in zip(texts, confidences.tolist(), strict=True):
-        body = {"text": text, "deadline_ms": DEADLINE_MS}
-        bodies[confidence < threshold].append(msgspec.json.encode(body))
-    sure, unsure = (http_requests("/v1/classify", some) for some in bodies)
-    return sure, unsure, threshold
+        kinds[confidence < threshold].append(text)
+    sure, unsure = map(itertools.cycle, kinds)
+    mixed = []
+    for i in range(MIXED):
+        # Evenly, so that every stretch of the run has its share of both.
+        share = unsure_rate / (rate + unsure_rate)
+        mixed.append(next(unsure if int((i + 1) * share) > int(i * share) else sure))
+    spec = LoadSpec(
+        url="http://127.0.0.1:9",
+        inputs=write_texts(folder / "texts.csv", mixed),
+        order="sequential",
+        rate=rate + unsure_rate,
+        ask_within_ms=DEADLINE_MS,
+        warmup_s=WARM_UP_S,
+        abort="never",
+    )
+    return spec, threshold
 
 
-async def _counted(port: int) -> Counter[tuple[str, str]]:
+def _counted(port: int) -> Counter[tuple[str, str]]:
     """Read the requests by route and reason, and the attempts by outcome."""
-    text = await _metrics(port)
+    text = metrics_of(port)
     counted: Counter[tuple[str, str]] = Counter()
     for labels, value in re.findall(r"(?m)^raisehand_requests_total\{(.*)\} (\S+)$", text):
         name = dict(re.findall(r'(\w+)="([^"]*)"', labels))
@@ -235,16 +241,6 @@ async def _counted(port: int) -> Counter[tuple[str, str]]:
     ):
         counted["attempts", outcome] += int(float(value))
     return counted
-
-
-async def _metrics(port: int) -> str:
-    import aiohttp
-
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}/metrics") as response,
-    ):
-        return await response.text()
 
 
 class _Teacher:

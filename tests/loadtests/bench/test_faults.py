@@ -7,59 +7,79 @@ from collections import Counter
 
 import pytest
 
-from router.bench.faults import (
+from loadtests.bench.faults import (
     DEADLINE_MS,
     HEALTHY,
     Felt,
+    _mixed,
     _note,
     _report,
-    _requests,
     _retries,
     _teacher,
 )  # fmt: skip
-from router.bench.load import BenchCounts
+from loadtests.figures.load_report import report_of
+from loadtests.generator.tallies import RequestOutcome, Tally
+from loadtests.inputs.rows import rows_of
+from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.surface import body_of
 from router.ledger.sqlite import SqliteLedger
 from router.testing import sample_entry
 
 
-def tally(latencies, status=200):
-    """What came back."""
-    return BenchCounts(1.0, statuses=Counter({status: len(latencies)}), latencies=list(latencies))
+def report(sure_s, unsure_s, failure=None):
+    """What came back: a thousand answers of the student and some of the teacher, or none of it."""
+    spec = LoadSpec(url="http://127.0.0.1:1", inputs="x", rate=1000, duration_s=1)
+    tally = Tally(1.0)
+    sure = [(sure_s, "student", None)] * 1000
+    for i, (latency_s, route, lost) in enumerate(
+        sure + [(each, "teacher", failure) for each in unsure_s]
+    ):
+        tally.arrive(0.5)
+        status = 503 if lost else 200
+        tally.record(RequestOutcome(0.5, i, 0.0, latency_s, status, lost, route), spec)
+    return report_of(spec, tally)
 
 
-def test_sure_and_unsure_texts_are_told_apart_by_the_threshold(tmp_path):
-    """A fifth of the texts is below it; every request has the deadline."""
-    sure, unsure, threshold = _requests(tmp_path)
-    assert len(unsure) == pytest.approx(0.2 * (len(sure) + len(unsure)), rel=0.02)
+def test_sure_and_unsure_texts_are_mixed_as_their_rates_are(tmp_path):
+    """One in 21 is below the threshold, evenly over the run; every request has the deadline."""
+    from router.bench.subject import make_student, make_task
+
+    spec, threshold = _mixed(tmp_path, 1000, 50)
+    rows = rows_of(spec)
+    student = make_student(make_task("http://127.0.0.1:9", tmp_path).schema_)
+    unsure = [p.confidence < threshold for p in student.predict([row.text for row in rows])]
     assert 0 < threshold < 1
-    assert all(b'"deadline_ms":400' in request for request in (*sure, *unsure))
+    assert all(sum(unsure[at : at + 21]) == 1 for at in range(0, 8_400, 21))
+    assert b'"deadline_ms":400' in body_of(spec, rows[0].text)
+    assert (spec.rate, spec.order) == (1050, "sequential")
 
 
 def test_a_ratio_is_of_the_healthy_run_beside_it():
     """Twice the p99 of its neighbour is a ratio of two, whatever the other runs showed."""
     felt = {HEALTHY: Felt(), "dead": Felt()}
     for scale in (1.0, 5.0, 2.0):
-        _note(felt["dead"], tally([0.002 * scale] * 10), tally([0.1]), Counter())
-        _note(felt[HEALTHY], tally([0.001 * scale] * 10), tally([0.1]), Counter())
+        _note(felt["dead"], report(0.002 * scale, [0.1]), Counter())
+        _note(felt[HEALTHY], report(0.001 * scale, [0.1]), Counter())
         felt["dead"].p99_beside_ms.append(1.0 * scale)
-    assert _report(felt)["faults"]["dead"]["p99_ratio_runs"] == [2.0, 2.0, 2.0]
+    ratios = _report(felt)["faults"]["dead"]["p99_ratio_runs"]
+    assert ratios == pytest.approx([2.0, 2.0, 2.0], rel=0.03)
 
 
 @pytest.mark.parametrize(("latest_ms", "late_ms"), [(390, 0.0), (400, 0.0), (430, 30.0)])
 def test_lateness_is_what_is_beyond_the_deadline(latest_ms, late_ms):
     """Only the slowest unsure answer counts, and only by what is too much."""
     felt = Felt()
-    _note(felt, tally([0.9]), tally([0.1, latest_ms / 1000]), Counter())
+    _note(felt, report(0.9, [0.1, latest_ms / 1000]), Counter())
     assert felt.late_ms == [pytest.approx(late_ms, abs=0.1)]
     assert DEADLINE_MS == 400
 
 
-@pytest.mark.parametrize(("counted", "unnamed"), [(12, 0), (11, 1), (13, 1)])
+@pytest.mark.parametrize(("counted", "unnamed"), [(1002, 0), (1001, 1), (1003, 1)])
 def test_an_answer_that_no_metric_counts_is_noticed(counted, unnamed):
     """Requests by reason add up to the answers that came, refusals included."""
     felt = Felt()
     grown = Counter({("requests", "student/confident"): counted, ("attempts", "ok"): 5})
-    _note(felt, tally([0.1] * 10), tally([0.1] * 2, status=503), grown)
+    _note(felt, report(0.1, [0.1] * 2, failure="http_503"), grown)
     assert felt.unnamed == unnamed
     assert felt.attempts == {"ok": 5}
 
