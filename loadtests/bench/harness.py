@@ -29,6 +29,7 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     request is sent and answered. It is remembered for this machine: a load test that asks more than
     70 % of it of one process is INVALID.
     """
+    from loadtests.bench.event_price import event_us
     from loadtests.inputs.slo import Slo
     from loadtests.inputs.spec import LoadSpec
     from loadtests.report.terminal import show_probe
@@ -67,6 +68,10 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     figures = {
         "rps_per_core": round(rate, 1),
         "claim_limit_rps": round(CLAIM_SHARE * rate, 1),
+        "cpu_us_per_request": round(
+            min((p.generator_cpu or 0.0) / p.achieved_rps for p in again) * 1e6, 1
+        ),
+        "of_which_locusts_event_us": event_us(),
         "send_lag_p99_ms": [probe.send_lag_p99_ms for probe in again],
         "generator_cpu": [round(probe.generator_cpu or 0.0, 3) for probe in again],
         "runs_that_held": f"{found.confirmed} of {runs}",
@@ -80,7 +85,9 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
         return
     click.echo(
         f"One process sends {rate:.0f} requests per second on time, in each of {runs} repeats. "
-        f"Nothing is claimed above {CLAIM_SHARE * rate:.0f} per process."
+        f"Nothing is claimed above {CLAIM_SHARE * rate:.0f} per process. A request costs "
+        f"{figures['cpu_us_per_request']} µs of its core, {figures['of_which_locusts_event_us']} "
+        "of them for Locust's event and statistics."
     )
 
 

@@ -9,13 +9,17 @@ import click
 
 @click.command(epilog="Example: raisehand loadtest push report.json")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
-def push(paths: tuple[Path, ...]) -> None:
-    """Push reports that --json wrote, or folders of them, as OpenTelemetry metrics (OTLP, HTTP).
+@click.option("--remote-write", "url", help="Prometheus' own: http://127.0.0.1:9090/api/v1/write.")
+def push(paths: tuple[Path, ...], url: str | None) -> None:
+    """Push reports that --json wrote, or folders of them, as metrics, a point for each interval.
 
-    OTEL_EXPORTER_OTLP_METRICS_ENDPOINT says where to; default http://localhost:4318/v1/metrics.
+    By OpenTelemetry's protocol (OTLP, HTTP) to OTEL_EXPORTER_OTLP_METRICS_ENDPOINT, by default
+    http://localhost:4318/v1/metrics; or with --remote-write to a Prometheus.
     """
     from loadtests.compare.otlp import push as push_all
+    from loadtests.compare.remote_write import remote_write
     from loadtests.compare.results import read_results
 
     found = [conclusion for path in paths for conclusion in read_results(path)]
-    click.echo(f"{push_all(found)} points of {len(found)} load tests were taken.")
+    taken = push_all(found) if url is None else remote_write(found, url)
+    click.echo(f"{taken} points of {len(found)} load tests were taken.")

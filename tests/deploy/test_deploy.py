@@ -11,6 +11,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from loadtests.compare.remote_write import series_of
+from loadtests.compare.results import read_results
 from router.commands.serve import serve
 
 ROOT = Path(__file__).parents[2]
@@ -175,9 +177,9 @@ def test_a_router_of_compose_starts_on_a_copy_of_the_task(tmp_path):
 def test_every_metric_that_is_watched_exists():
     """A panel or an alert on a metric that nobody emits would be green for ever."""
     emitted = _emitted()
-    for path in (*DEPLOY.glob("prometheus/*.yml"), DEPLOY / "grafana/raisehand.json"):
+    for path in (*DEPLOY.glob("prometheus/*.yml"), *DEPLOY.glob("grafana/*.json")):
         text = path.read_text("utf-8")
-        for name in set(re.findall(r"(?<![:\w])raisehand_[a-z_]+", text)):
+        for name in set(re.findall(r"(?<![:\w])raisehand_[a-z0-9_]+", text)):
             plain = re.sub(r"_(bucket|sum|count)$", "", name)
             assert {name, plain} & emitted, f"{path.name}: {name}"
 
@@ -218,4 +220,17 @@ def _emitted():
     found = set()
     for path in (ROOT / "router").rglob("*.py"):
         found |= set(re.findall(r'"(raisehand_[a-z_]+)"', path.read_text("utf-8")))
-    return found
+    return found | {dict(labels)["__name__"] for labels in _of_load_tests()}
+
+
+def _of_load_tests():
+    """Labels of the series that a load test pushes: those of all the reports in docs."""
+    reports = sorted((ROOT / "docs" / "reports").glob("*.json"))
+    return series_of([each for path in reports for each in read_results(path)])
+
+
+def test_the_board_of_load_tests_shows_all_that_they_push():
+    """Each figure that a load test has stands in a panel."""
+    board = (DEPLOY / "grafana" / "loadtests.json").read_text("utf-8")
+    names = {dict(labels)["__name__"] for labels in _of_load_tests()}
+    assert names == set(re.findall(r"raisehand_loadtest_[a-z0-9_]+", board))
