@@ -104,6 +104,10 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "loadtests.bench.router:router",
         "Requests a second on one core, beside a peer, and overload.",
     ),
+    "published": (
+        "loadtests.bench.published.command:published",
+        "The router's published figures in one go: generator, rates, knee, overload, soak.",
+    ),
     "workers": (
         "loadtests.bench.workers:workers",
         "What a second worker on a second core adds, and what a shared engine costs.",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,7 +29,28 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     request is sent and answered. It is remembered for this machine: a load test that asks more than
     70 % of it of one process is INVALID.
     """
-    from loadtests.bench.event_price import event_us
+    figures = measure_harness(start, seconds, runs, max_send_lag_ms)
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+        return
+    click.echo(
+        f"One process sends {figures['rps_per_core']:.0f} requests per second on time, in each of "
+        f"{runs} repeats. Nothing is claimed above {figures['claim_limit_rps']:.0f} per process. "
+        f"At its limit a request costs {figures['cpu_us']:g} µs of its core, "
+        f"{figures['event_us']:g} of them for Locust's event and statistics."
+    )
+
+
+def measure_harness(
+    start: float, seconds: float, runs: int, max_send_lag_ms: float
+) -> dict[str, Any]:
+    """Search the generator's limit, remember it, and say what a request costs.
+
+    Raises:
+        click.ClickException: no rate could be sent on time.
+    """
+    from loadtests.bench.driving import write_texts
+    from loadtests.bench.event_price import event_price
     from loadtests.inputs.slo import Slo
     from loadtests.inputs.spec import LoadSpec
     from loadtests.report.terminal import show_probe
@@ -40,8 +61,7 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
     from loadtests.workers.workers import run_load
 
     with tempfile.TemporaryDirectory() as folder, null_server() as url:
-        inputs = Path(folder) / "texts.csv"
-        _write_texts(inputs)
+        inputs = write_texts(Path(folder) / "texts.csv", _texts())
         spec = LoadSpec(
             url=url,
             inputs=inputs,
@@ -57,45 +77,32 @@ def harness(start: float, seconds: float, runs: int, max_send_lag_ms: float, as_
             return run_load(each, Slo(max_failure_rate=0))
 
         found = KneeSearch(spec, run, repeats=runs, told=show_probe).find()
-        if found.rate is None:
-            raise click.ClickException(
-                f"no rate from {start:g} rps downwards could be sent on time in {runs} repeats on "
-                f"this machine now: {found.probes[0].why}"
-            )
-        rate = found.rate
-        again = [p for p in found.probes if p.passed and p.rate == rate]
+        price = event_price(url, inputs)
+    if found.rate is None:
+        raise click.ClickException(
+            f"no rate from {start:g} rps downwards could be sent on time in {runs} repeats on "
+            f"this machine now: {found.probes[0].why}"
+        )
+    rate = found.rate
+    again = [p for p in found.probes if p.passed and p.rate == rate]
     remember(rate)
-    figures = {
+    return {
         "rps_per_core": round(rate, 1),
         "claim_limit_rps": round(CLAIM_SHARE * rate, 1),
-        "cpu_us_per_request": round(
-            min((p.generator_cpu or 0.0) / p.achieved_rps for p in again) * 1e6, 1
-        ),
-        "of_which_locusts_event_us": event_us(),
         "send_lag_p99_ms": [probe.send_lag_p99_ms for probe in again],
         "generator_cpu": [round(probe.generator_cpu or 0.0, 3) for probe in again],
         "runs_that_held": f"{found.confirmed} of {runs}",
         "held_once_rps": round(max(p.rate for p in found.probes if p.passed), 1),
         "ended_by": found.ended_by,
+        "cpu_us": price.with_event,
+        "event_us": round(price.with_event - price.without, 1),
         "seconds": seconds,
         "versions": versions(),
     }
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-        return
-    click.echo(
-        f"One process sends {rate:.0f} requests per second on time, in each of {runs} repeats. "
-        f"Nothing is claimed above {CLAIM_SHARE * rate:.0f} per process. A request costs "
-        f"{figures['cpu_us_per_request']} µs of its core, {figures['of_which_locusts_event_us']} "
-        "of them for Locust's event and statistics."
-    )
 
 
-def _write_texts(path: Path) -> None:
+def _texts() -> Iterator[str]:
     """Texts of 5 to 60 words, all different."""
     words = ("water", "food", "road", "bridge", "help", "tent", "news", "thanks", "storm", "rain")
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text"])
-        for i in range(TEXTS):
-            writer.writerow([f"{i} " + " ".join(words[(i * k) % 10] for k in range(5 + i % 56))])
+    for i in range(TEXTS):
+        yield f"{i} " + " ".join(words[(i * k) % 10] for k in range(5 + i % 56))

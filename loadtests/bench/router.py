@@ -66,11 +66,11 @@ def router(
     from router.bench.process import take_client_core
 
     take_client_core(core, client_core)
-    report = _measure(runs, seconds, connections, core, client_core, peer, overload)
+    report = measure_router(runs, seconds, connections, core, client_core, peer, overload)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
 
-def _measure(
+def measure_router(
     runs: int,
     seconds: float,
     connections: int,
@@ -79,6 +79,7 @@ def _measure(
     peer: Path,
     overload: bool,
 ) -> dict[str, Any]:
+    """Measure the router on `core`; the generator is this process's core's."""
     from loadtests.bench.clients import compare
     from loadtests.bench.driving import chat_spec
     from loadtests.bench.peer import peer_router

@@ -76,16 +76,22 @@ def soak(
     """
     import json
 
-    from router.bench.process import python_subject, take_client_core
+    from router.bench.process import take_client_core
 
     take_client_core(core, client_core)
-    with python_subject(
-        "router.bench.servers.target", core, "--threshold", str(threshold)
-    ) as subject:
-        samples = samples_of(_load(subject, minutes * 60.0, rate))
-    report = judge(samples) | {"minutes": minutes, "rate": rate}
+    report = measure_soak(minutes, rate, threshold, core)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
     context.exit(0 if report["passed"] else 1)
+
+
+def measure_soak(minutes: float, rate: float, threshold: float, core: int) -> dict[str, Any]:
+    """Load a router on `core` and judge it."""
+    from router.bench.process import python_subject
+
+    threshold_of = ("--threshold", str(threshold))
+    with python_subject("router.bench.servers.target", core, *threshold_of) as subject:
+        samples = samples_of(_load(subject, minutes * 60.0, rate))
+    return judge(samples) | {"minutes": minutes, "rate": rate}
 
 
 def judge(samples: Samples) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The published figures of the router: measured in one go, and their page."""
