@@ -41,7 +41,7 @@ def _is_within(rps: float) -> bool:
     return rps <= CLAIM_SHARE * (remembered() or ASSUMED_RPS)
 
 
-def _refusal(rps: float) -> str:
+def refusal(rps: float) -> str:
     """Say why nothing is claimed at so many requests a second of one process."""
     known = remembered()
     whose = f"{known:.0f} that one" if known else f"{ASSUMED_RPS:.0f} that an unmeasured one"
@@ -59,7 +59,7 @@ def trusted(report: LoadReport) -> LoadReport:
     rps = report.achieved_rps / spec.processes if closed else peak_rps(spec)
     if _is_within(rps):
         return report
-    reasons = (*report.invalid_reasons, _refusal(rps))
+    reasons = (*report.invalid_reasons, refusal(rps))
     return report.model_copy(update={"valid": False, "invalid_reasons": reasons})
 
 

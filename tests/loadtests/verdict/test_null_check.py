@@ -1,0 +1,43 @@
+"""A search of a knee believes no run that asks more of the generator than is known of it."""
+
+import pytest
+
+from loadtests.figures.load_report import report_of
+from loadtests.generator.tallies import RequestOutcome, Tally
+from loadtests.inputs.slo import Slo
+from loadtests.inputs.spec import LoadSpec
+from loadtests.verdict import generator_limit as limit
+from loadtests.verdict.null_check import believable_run
+
+
+@pytest.fixture(autouse=True)
+def known(tmp_path, monkeypatch):
+    """This generator sends 5,000 a second on time."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    limit.remember(5000)
+
+
+def perfect(spec, slo):
+    """A run in which nothing is late and nothing fails."""
+    tally = Tally(1.0, cpu={0: 0.1})
+    for i in range(1_200):
+        tally.arrive(0.5)
+        tally.record(RequestOutcome(0.5, i, 0.0, 0.001, 200, None, "student"), spec)
+    return report_of(spec, tally, slo)
+
+
+@pytest.mark.parametrize(("rate", "valid"), [(3500, True), (3501, False)])
+def test_seventy_percent_of_the_limit_holds_for_every_search(rate, valid):
+    """Without a null check: `bench router`, `bench peers` and `--knee` have the same rule."""
+    spec = LoadSpec(url="http://127.0.0.1:1", inputs="x", rate=rate, duration_s=1)
+    report = believable_run(Slo(), perfect, wanted=False)(spec)
+    assert report.valid is valid
+    assert valid or "nothing is claimed above 70%" in report.invalid_reasons[0]
+
+
+def test_what_a_closed_loop_asked_is_judged_afterwards():
+    """Its rate is not known before: 1,200 answered are within 3,500, within 700 they are not."""
+    spec = LoadSpec(url="http://127.0.0.1:1", inputs="x", rate=1, closed_loop=4, duration_s=1)
+    assert believable_run(Slo(), perfect)(spec).valid
+    limit.remember(1000)
+    assert "1200 rps are asked" in believable_run(Slo(), perfect)(spec).invalid_reasons[0]
