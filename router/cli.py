@@ -101,7 +101,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "Simulated requests per second, a month's seconds and memory, peers beside it.",
     ),
     "router": (
-        "loadtests.bench.router:router",
+        "loadtests.bench.rates.router:router",
         "Requests a second on one core, beside a peer, and overload.",
     ),
     "published": (
@@ -133,7 +133,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",
     ),
     "watching": (
-        "router.bench.watching.watching:watching",
+        "loadtests.bench.watching.watching:watching",
         "What audits, a shadow and a looked-at page cost the answers of everybody else.",
     ),
     "soak": (
@@ -157,7 +157,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "Count broken promises over simulated deployments.",
     ),
     "against": (
-        "router.bench.against:against",
+        "loadtests.bench.rates.against:against",
         "This checkout and another in turns on one core: what a change costs.",
     ),
     "auto": (

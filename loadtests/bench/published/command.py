@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from loadtests.bench.router import PEER
+from loadtests.bench.rates.router import PEER
 
 SOAK_SHARE = 0.7
 """Of the knee."""
@@ -51,7 +51,7 @@ def published(
     """
     from loadtests.bench.harness import measure_harness
     from loadtests.bench.published.page import page_of_published
-    from loadtests.bench.router import measure_router
+    from loadtests.bench.rates.router import measure_router
     from loadtests.bench.soak import measure_soak
     from router.bench.process import take_client_core
 

@@ -80,9 +80,9 @@ def measure_router(
     overload: bool,
 ) -> dict[str, Any]:
     """Measure the router on `core`; the generator is this process's core's."""
-    from loadtests.bench.clients import compare
     from loadtests.bench.driving import chat_spec
-    from loadtests.bench.peer import peer_router
+    from loadtests.bench.rates.clients import compare
+    from loadtests.bench.rates.peer import peer_router
     from router.bench.process import python_subject
 
     with ExitStack() as stack:
@@ -198,7 +198,7 @@ def _shown(value: float | None) -> str:
 
 
 def _words(report: dict[str, Any]) -> str:
-    from loadtests.bench.clients import clients_words
+    from loadtests.bench.rates.clients import clients_words
 
     split = ", ".join(f"{name} {us:g}" for name, us in report["cpu_us_split"].items())
     lines = [

@@ -8,7 +8,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from router.bench.watching.watching import _ratio, _words, watching
+from loadtests.bench.watching.watching import _ratio, _words, watching
 
 
 def test_a_ratio_has_the_interval_of_its_pairs():
@@ -38,7 +38,7 @@ def test_audits_shadow_and_page_are_on_in_one_of_them():
     """The one that is watched compared a candidate on live answers; nothing failed."""
     cores = sorted(os.sched_getaffinity(0))
     try:
-        arguments = ["--pairs", "2", "--seconds", "1", "--rate", "200", "--json"]
+        arguments = ["--pairs", "2", "--seconds", "2.5", "--rate", "500", "--json"]
         arguments += ["--core", str(cores[0]), "--client-core", str(cores[1])]
         found = CliRunner().invoke(watching, arguments, catch_exceptions=False)
     finally:

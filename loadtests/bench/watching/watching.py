@@ -8,9 +8,8 @@ which are larger than what is asked about, cancel out.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Sequence
+import time
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,7 +20,8 @@ import click
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
-    from router.bench.watching.pair import Routed
+    from loadtests.bench.watching.pair import Routed
+    from loadtests.inputs.spec import LoadSpec
 
 SHARE = 0.5
 """Of the requests a second that the router can, asked of it."""
@@ -44,10 +44,8 @@ def watching(
     """Time the answers of a router that is watched beside one that is not."""
     import json
 
-    import uvloop
-
+    from loadtests.bench.watching.pair import two_routers
     from router.bench.process import python_subject, take_client_core
-    from router.bench.watching.pair import two_routers
 
     take_client_core(core, client_core)
     with (
@@ -55,38 +53,47 @@ def watching(
         python_subject("router.bench.servers.teacher", client_core) as teacher,
         two_routers(Path(folder), f"http://127.0.0.1:{teacher.port}", core) as (plain, watched),
     ):
-        report = uvloop.run(_measure(plain, watched, pairs, seconds, rate))
+        spec = _spec(Path(folder), seconds)
+        report = _measure(plain, watched, spec, pairs, rate)
     report["load_average"] = os.getloadavg()[0]
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
 
 
-async def _measure(
-    plain: Routed, watched: Routed, pairs: int, seconds: float, rate: float | None
-) -> dict[str, Any]:
-    import msgspec
-
-    from router.bench.load import http_requests
+def _spec(folder: Path, seconds: float) -> LoadSpec:
+    from loadtests.bench.driving import WARM_UP_S, write_texts
+    from loadtests.inputs.spec import LoadSpec
     from router.bench.subject import make_texts
 
-    bodies = [msgspec.json.encode({"text": text}) for text in make_texts(2_000, seed=1)]
-    requests = http_requests("/v1/classify", bodies)
+    return LoadSpec(
+        url="http://127.0.0.1:9",
+        inputs=write_texts(folder / "texts.csv", make_texts(2_000, seed=1)),
+        rate=1.0,
+        warmup_s=WARM_UP_S,
+        duration_s=seconds,
+        abort="never",
+    )
+
+
+def _measure(
+    plain: Routed, watched: Routed, spec: LoadSpec, pairs: int, rate: float | None
+) -> dict[str, Any]:
     plain.pause()
     watched.pause()
     try:
-        rate = rate or SHARE * await _knee(plain, requests, seconds)
+        rate = rate or SHARE * _most(plain, spec)
         p99: dict[str, list[float]] = {"off": [], "on": []}
         p50: dict[str, list[float]] = {"off": [], "on": []}
         for pair in range(pairs + 1):
             order = [("off", plain), ("on", watched)][:: 1 if pair % 2 else -1]
             for name, routed in order:
-                found = await _turn(routed, requests, rate, seconds, pair)
+                found = _turn(routed, spec, rate, pair)
                 if pair:  # the first pair warms up
                     p50[name].append(found[0])
                     p99[name].append(found[1])
     finally:
         plain.go_on()
         watched.go_on()
-    state = await asyncio.to_thread(watched.state)
+    state = watched.state()
     if not state["duel"] or state["raised_threshold"] is not None:
         raise BadSettings(f"the router was not watched as it should have been: {state}")
     return {
@@ -100,32 +107,32 @@ async def _measure(
     }
 
 
-async def _knee(routed: Routed, requests: Sequence[bytes], seconds: float) -> float:
-    from router.bench.load import closed_loop
+def _most(routed: Routed, spec: LoadSpec) -> float:
+    """Return requests a second of a closed loop."""
+    from loadtests.bench.driving import drive
 
     routed.go_on()
-    counts = await closed_loop(routed.subject.port, requests, connections=64, seconds=seconds)
+    driven = drive([routed.subject], spec, closed_loop=64)
     routed.pause()
-    return counts.rps
+    return driven.rps
 
 
-async def _turn(
-    routed: Routed, requests: Sequence[bytes], rate: float, seconds: float, seed: int
-) -> tuple[float, float]:
+def _turn(routed: Routed, spec: LoadSpec, rate: float, seed: int) -> tuple[float, float]:
     """Ask one router for so long; return p50 and p99 in milliseconds."""
-    from router.bench.load import open_loop
+    from loadtests.bench.driving import drive
 
     routed.go_on()
     with routed.looked_at():
-        await asyncio.sleep(SETTLE_S)
-        counts = await open_loop(
-            routed.subject.port, requests, rate=rate, seconds=seconds, connections=256, seed=seed
-        )
+        time.sleep(SETTLE_S)
+        driven = drive([routed.subject], spec, rate=rate, seed=seed)
     routed.pause()
-    failed = counts.statuses.total() - counts.statuses[200] + counts.unsent
-    if failed:
-        raise BadSettings(f"{failed} requests failed at {rate:.0f}/s: the machine is too busy")
-    return counts.quantile_ms(0.5), counts.quantile_ms(0.99)
+    found = driven.report.latency_ms["all"]
+    if driven.unanswered or found.p50 is None or found.p99 is None:
+        raise BadSettings(
+            f"{driven.unanswered} of {driven.report.scheduled} requests failed at {rate:.0f}/s: "
+            "the machine is too busy, or --seconds is too short for a p99"
+        )
+    return found.p50, found.p99
 
 
 def _ratio(values: dict[str, list[float]]) -> dict[str, float]:

@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from router.bench.clients import ClientFigures
+    from loadtests.bench.rates.clients import ClientFigures
     from router.bench.process import Subject
 
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 SERVERS = ("router/bench/servers/target.py", "router/bench/target.py")
 """Where a checkout has the server of its benches, now and in early ones."""
 
@@ -62,26 +63,18 @@ def against(
 def _measure(
     trees: Mapping[str, Path], pairs: int, seconds: float, connections: int, core: int
 ) -> dict[str, Any]:
-    import uvloop
-
-    from router.bench.clients import ClientFigures, ask
-    from router.bench.load import Way
-    from router.bench.router import chat_requests
+    from loadtests.bench.driving import chat_spec, drive
+    from loadtests.bench.rates.clients import ClientFigures
 
     measured = {name: ClientFigures() for name in trees}
     with ExitStack() as stack:
+        spec = chat_spec(Path(stack.enter_context(TemporaryDirectory())))
         subjects = {name: stack.enter_context(_served(tree, core)) for name, tree in trees.items()}
         for pair in range(pairs + 1):  # the first warms both up
             for name in list(trees)[:: 1 if pair % 2 else -1]:
-                asked = ask(
-                    subjects[name],
-                    measured[name],
-                    chat_requests(),
-                    connections,
-                    seconds,
-                    Way.WHOLE,
+                measured[name].add(
+                    drive([subjects[name]], spec, closed_loop=connections, duration_s=seconds)
                 )
-                uvloop.run(asked)
     for one in measured.values():
         one.forget_warm_up()
     return _report(measured["this"], measured["other"], seconds, connections)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from router.bench.against import _ratios, against
+from loadtests.bench.rates.against import _ratios, against
 
 HERE = Path(__file__).parents[3]
 
