@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.25
 """Share of the run that is left out: allocators and caches fill up first."""
+CLOSED_S = 1.0
+"""After so long the connections of the load are gone from the router's descriptors, too."""
 MAX_MB_PER_HOUR = 1.0
 MAX_MORE_DESCRIPTORS = 10
 MAX_REFUSED = 0.001
@@ -39,7 +42,8 @@ class Samples:
 
     seconds: list[float]
     resident_mb: list[float]
-    descriptors: list[int]
+    descriptors: Sequence[int]
+    """Before and after the load, without its connections."""
     at_s: list[float]
     """Of the intervals."""
     p50_ms: list[float]
@@ -90,7 +94,10 @@ def measure_soak(minutes: float, rate: float, threshold: float, core: int) -> di
 
     threshold_of = ("--threshold", str(threshold))
     with python_subject("router.bench.servers.target", core, *threshold_of) as subject:
-        samples = samples_of(_load(subject, minutes * 60.0, rate))
+        before = _descriptors(subject)
+        report = _load(subject, minutes * 60.0, rate)
+        time.sleep(CLOSED_S)
+        samples = samples_of(report, [before, _descriptors(subject)])
     return judge(samples) | {"minutes": minutes, "rate": rate}
 
 
@@ -103,7 +110,7 @@ def judge(samples: Samples) -> dict[str, Any]:
     failed = total - samples.answers["ok"] - refused
     quarter = int(WARM_UP * len(samples.at_s))
     p50, p99 = samples.p50_ms[quarter:], samples.p99_ms[quarter:]
-    more = samples.descriptors[-1] - samples.descriptors[first]
+    more = samples.descriptors[-1] - samples.descriptors[0]
     return {
         "passed": memory.low <= MAX_MB_PER_HOUR
         and more <= MAX_MORE_DESCRIPTORS
@@ -115,7 +122,7 @@ def judge(samples: Samples) -> dict[str, Any]:
         "resident_mb": [samples.resident_mb[first], samples.resident_mb[-1]],
         "resident_mb_per_hour": memory.per_hour,
         "resident_mb_per_hour_95": [memory.low, memory.high],
-        "descriptors": [samples.descriptors[first], samples.descriptors[-1]],
+        "descriptors": [samples.descriptors[0], samples.descriptors[-1]],
         "p50_ms": _ends(p50),
         "p99_ms": _ends(p99),
         "p99_ms_per_hour": slope_of(samples.at_s[quarter:], p99).per_hour,
@@ -156,7 +163,11 @@ def _load(subject: Subject, seconds: float, rate: float) -> LoadReport:
     return trusted(driven.report)
 
 
-def samples_of(report: LoadReport) -> Samples:
+def _descriptors(subject: Subject) -> int:
+    return len(list(Path(f"/proc/{subject.pid}/fd").iterdir()))
+
+
+def samples_of(report: LoadReport, descriptors: Sequence[int]) -> Samples:
     """Take from a load test's report what a soak judges."""
     usage = [u for u in report.usage if 0 <= u.at_s <= report.measured_s]
     told = [i for i in report.intervals if i.p50_ms is not None and i.p99_ms is not None]
@@ -164,7 +175,7 @@ def samples_of(report: LoadReport) -> Samples:
     return Samples(
         seconds=[u.at_s for u in usage],
         resident_mb=[round(u.rss_mb * 1e6 / 2**20, 2) for u in usage],
-        descriptors=[u.descriptors for u in usage],
+        descriptors=descriptors,
         at_s=[i.at_s for i in told],
         p50_ms=[i.p50_ms or 0.0 for i in told],
         p99_ms=[i.p99_ms or 0.0 for i in told],
@@ -183,9 +194,13 @@ def _words(report: dict[str, Any]) -> str:
             f"memory {report['resident_mb'][0]:g} → {report['resident_mb'][1]:g} MiB, slope "
             f"{report['resident_mb_per_hour']:g} MiB an hour (95 %: {low:g} to {high:g})",
             f"descriptors {report['descriptors'][0]} → {report['descriptors'][1]}",
-            f"p50 {report['p50_ms'][0]:g} → {report['p50_ms'][1]:g} ms, "
-            f"p99 {report['p99_ms'][0]:g} → {report['p99_ms'][1]:g} ms (worst interval "
-            f"{report['p99_ms_worst_interval']:g} ms)",
+            f"p50 {_ends_of(report['p50_ms'])} ms, p99 {_ends_of(report['p99_ms'])} ms "
+            f"(worst interval {_ends_of([report['p99_ms_worst_interval']])} ms)",
             *report["doubts"],
         ]
     )
+
+
+def _ends_of(found: Sequence[float | None]) -> str:
+    """A run of few requests a second has intervals that carry no p99."""
+    return " → ".join("–" if value is None else f"{value:g}" for value in found) or "–"

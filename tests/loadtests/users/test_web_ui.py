@@ -74,7 +74,7 @@ def test_a_run_is_started_watched_and_stopped_in_the_web_ui(server, rows, free_p
 
 
 CELLS = "[...document.querySelectorAll('tbody tr:first-child td')].map(c => c.innerText)"
-ELSEWHERE = {"url", "shape", "processes", "samples", "locust", "abort"}
+ELSEWHERE = {"url", "shape", "processes", "samples", "locust", "abort", "closed_loop"}
 """Locust asks for these itself, or not at all here; a shape is several fields."""
 SETTINGS = "[...document.querySelectorAll('input')].map(i => i.name)"
 
