@@ -77,7 +77,7 @@ def prediction(
     from costmodel.extras import require
 
     require("loadtests")
-    options: dict[str, Any] = {"task": task} | ({"fit_at": fit_at} if fit_at else {})
+    options: dict[str, Any] = {"task": task, "fit": True} | ({"fit_at": fit_at} if fit_at else {})
     if duration is not None:
         options["duration_s"] = duration
     found, profile, doubts = measure(options, names or SCENARIOS, runs)

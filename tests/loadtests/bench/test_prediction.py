@@ -41,4 +41,4 @@ def test_scenarios_with_different_teachers_are_refused(tmp_path, rows):
         f"inputs: {{path: {rows}}}\n"
     )
     with pytest.raises(BadLoadSpec, match="teachers that differ"):
-        measure({"task": task}, ["peak", "teacher-outage"], 1)
+        measure({"task": task, "fit": True, "fit_at": (50.0, 150.0)}, ["peak", "teacher-outage"], 1)
