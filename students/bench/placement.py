@@ -9,6 +9,7 @@ ways to choose a threshold run beside it, to show that the simulation sees a bro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 
@@ -187,30 +188,46 @@ PROCEDURES: dict[str, tuple[Callable[[Rows, Truth, np.random.Generator], Outcome
 }
 
 
-def simulate(deployments: int, seed: int = 0) -> Iterator[Cell]:
+def simulate(deployments: int, seed: int = 0, pool: Executor | None = None) -> Iterator[Cell]:
     """Deploy every procedure on every curve and size, many times; cells as they are done."""
-    noise = 3 * standard_error(deployments)
-    for c, (name, curve) in enumerate(CURVES.items()):
-        truth = Truth.of(curve)
-        for n in SIZES:
-            rng = np.random.default_rng([seed, c, n])
-            outcomes: dict[str, list[Outcome]] = {procedure: [] for procedure in PROCEDURES}
-            for _ in range(deployments):
-                rows = draw(curve, n, rng)
-                for procedure, (deploy, _) in PROCEDURES.items():
-                    outcomes[procedure].append(deploy(rows, truth, rng))
-            for procedure, (_, guaranteed) in PROCEDURES.items():
-                broken, coverage = np.array(outcomes[procedure], dtype=float).T
-                yield Cell(
-                    curve=name,
-                    n_calibration=n,
-                    procedure=procedure,
-                    guaranteed=guaranteed,
-                    broken=float(broken.mean()),
-                    refused=float((coverage == 0).mean()),
-                    coverage=float(coverage.mean()),
-                    excess=float(broken.mean()) - DELTA - noise,
-                )
+    places = [(name, n) for name in CURVES for n in SIZES]
+    if pool is None:
+        found = (_cells(name, n, deployments, seed) for name, n in places)
+    else:
+        jobs = [pool.submit(_cells, name, n, deployments, seed) for name, n in places]
+        found = (job.result() for job in jobs)
+    for cells in found:
+        yield from cells
+
+
+def _cells(name: str, n: int, deployments: int, seed: int) -> list[Cell]:
+    """Every procedure on the same draws of one curve and size."""
+    curve = CURVES[name]
+    truth = Truth.of(curve)
+    rng = np.random.default_rng([seed, list(CURVES).index(name), n])
+    outcomes: dict[str, list[Outcome]] = {procedure: [] for procedure in PROCEDURES}
+    for _ in range(deployments):
+        rows = draw(curve, n, rng)
+        for procedure, (deploy, _) in PROCEDURES.items():
+            outcomes[procedure].append(deploy(rows, truth, rng))
+    return [
+        _cell(name, n, procedure, guaranteed, outcomes[procedure])
+        for procedure, (_, guaranteed) in PROCEDURES.items()
+    ]
+
+
+def _cell(curve: str, n: int, procedure: str, guaranteed: bool, outcomes: list[Outcome]) -> Cell:
+    broken, coverage = np.array(outcomes, dtype=float).T
+    return Cell(
+        curve=curve,
+        n_calibration=n,
+        procedure=procedure,
+        guaranteed=guaranteed,
+        broken=float(broken.mean()),
+        refused=float((coverage == 0).mean()),
+        coverage=float(coverage.mean()),
+        excess=float(broken.mean()) - DELTA - 3 * standard_error(len(outcomes)),
+    )
 
 
 def standard_error(deployments: int) -> float:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,8 @@ from students.sections import InputsSection, PromiseSection
 
 ROWS, FIRST_ROWS, GROWTH = 2000, 1000, 1.05
 """Of a pile; at the first of ten looks, and the growth from look to look."""
+AT_ONCE = 10
+"""Deployments that a process takes at a time."""
 Way = Callable[[Inputs, Indices, int], Indices]
 """How else rows are divided, given how they are here and the seed."""
 
@@ -143,13 +146,29 @@ def piles() -> tuple[Pile, ...]:
     )
 
 
+_piles = cache(piles)
+
+
 def simulate_pile(
-    pile: Pile, promises: tuple[PromiseSection, ...], deployments: int, seed: int = 0
+    pile: Pile,
+    promises: tuple[PromiseSection, ...],
+    deployments: int,
+    seed: int = 0,
+    pool: Executor | None = None,
 ) -> list[PileCell]:
-    """Deploy on a pile many times, our way and the usual one, under each promise."""
-    rng = np.random.default_rng([seed, *pile.name.encode()])
-    students = [pile.traffic.student(rng) for _ in range(pile.looks)]
-    deployed = [_deploy(pile, students, promises, rng) for _ in range(deployments)]
+    """Deploy on a pile many times, our way and the usual one, under each promise.
+
+    Each deployment draws from a seed of its own, so that processes of a `pool` can share them out:
+    the figures are the same.
+    """
+    parts = [range(k, min(k + AT_ONCE, deployments)) for k in range(0, deployments, AT_ONCE)]
+    if pool is None:
+        found = [_deployments(pile, promises, seed, part) for part in parts]
+    else:
+        # Piles hold functions of this module, so that a process looks its own up by the name.
+        ours = [pool.submit(_named, pile.name, promises, seed, part) for part in parts]
+        found = [part.result() for part in ours]
+    deployed = [one for part in found for one in part]
     return [
         _cell(pile, promise, ours, [one[ours][at] for one in deployed])
         for ours in ((True, False) if pile.usual else (True,))
@@ -157,11 +176,31 @@ def simulate_pile(
     ]
 
 
+def _named(
+    name: str, promises: tuple[PromiseSection, ...], seed: int, which: range
+) -> list[_Deployed]:
+    pile = next(pile for pile in _piles() if pile.name == name)
+    return _deployments(pile, promises, seed, which)
+
+
+def _deployments(
+    pile: Pile, promises: tuple[PromiseSection, ...], seed: int, which: range
+) -> list[_Deployed]:
+    place = [seed, *pile.name.encode()]
+    drawn = np.random.default_rng(place)
+    students = [pile.traffic.student(drawn) for _ in range(pile.looks)]
+    return [_deploy(pile, students, promises, np.random.default_rng([*place, 0, k])) for k in which]
+
+
 @dataclass(frozen=True)
 class _Look:
     rows: int
     broken: bool
     coverage: float
+
+
+_Deployed = dict[bool, list[list[_Look]]]
+"""Our way (True) and the usual one: by promise, the looks of one deployment."""
 
 
 def _cell(pile: Pile, promise: PromiseSection, ours: bool, runs: list[list[_Look]]) -> PileCell:
@@ -187,11 +226,10 @@ def _deploy(
     students: list[SimulatedStudent],
     promises: tuple[PromiseSection, ...],
     rng: np.random.Generator,
-) -> dict[bool, list[list[_Look]]]:
-    """Our way (True) and the usual one: by promise, the looks of one deployment."""
+) -> _Deployed:
     sizes = [ROWS if pile.looks == 1 else round(FIRST_ROWS * GROWTH**k) for k in range(pile.looks)]
     drawn, seed = pile.traffic.draw(sizes[-1], rng), int(rng.integers(2**31))
-    runs: dict[bool, list[list[_Look]]] = {way: [[] for _ in promises] for way in (True, False)}
+    runs: _Deployed = {way: [[] for _ in promises] for way in (True, False)}
     with tempfile.TemporaryDirectory() as folder:
         for k, (size, student) in enumerate(zip(sizes, students, strict=True)):
             rows = drawn if pile.looks == 1 else drawn[:size]

@@ -16,7 +16,8 @@ from students.label.split import split_inputs
 def test_bench_reports_every_cell_and_sees_the_naive_way_fail():
     """Certified promises hold over 100 deployments a cell; the best-looking threshold fails."""
     result = CliRunner().invoke(
-        certificate, ["--deployments", "100", "--pile-deployments", "2", "--json"]
+        certificate,
+        ["--deployments", "100", "--pile-deployments", "2", "--processes", "1", "--json"],
     )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
@@ -38,7 +39,10 @@ def test_a_broken_promise_is_named_and_ends_with_exit_code_1(monkeypatch, tmp_pa
     )
     result = CliRunner().invoke(
         certificate,
-        ["--deployments", "100", "--pile-deployments", "12", "--out", str(tmp_path)],
+        [
+            *("--deployments", "100", "--pile-deployments", "12", "--processes", "1"),
+            *("--out", str(tmp_path)),
+        ],
     )
     assert result.exit_code == 1, result.output
     assert "Broken promises: system on the pile template, 30 %" in result.stderr
