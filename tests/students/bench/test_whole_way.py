@@ -12,13 +12,17 @@ from students.bench.whole_way import piles, simulate_pile
 PILES = {pile.name: pile for pile in piles()}
 
 
-@pytest.mark.parametrize("name", ["template, 10 %", "template, 30 %", "new template half-way"])
-def test_a_template_is_kept_a_promise_that_the_usual_way_breaks(name):
+@pytest.mark.parametrize(
+    ("name", "at_least"),
+    # Of 300 deployments the usual way breaks .77, .84 and .54.
+    [("template, 10 %", 0.4), ("template, 30 %", 0.4), ("new template half-way", 0.1)],
+)
+def test_a_template_is_kept_a_promise_that_the_usual_way_breaks(name, at_least):
     """In 12 deployments our way breaks few promises, the usual one most, on the same files."""
     cells = {(c.guaranteed, c.promise): c for c in simulate_pile(PILES[name], (SYSTEM,), 12)}
     ours, usual = cells[True, "system"], cells[False, "system"]
     assert ours.excess <= 0
-    assert usual.broken > max(0.4, ours.broken)
+    assert usual.broken > max(at_least, ours.broken)
     assert ours.way != usual.way
 
 
