@@ -162,7 +162,7 @@ class Pipeline:
         decision = decide(scored.prediction, self._thresholds(run, watch))
         if watch is not None and watch.hints is not None and scored.prediction is not None:
             kept = decision is KEEP
-            watch.hints.see(scored.prediction.confidence, len(run.ask.text), kept)
+            watch.hints.see(scored.prediction.confidence, run.ask.text, kept)
         if decision is KEEP and watch is not None and watch.alarmed:
             decision = PROMISE_BROKEN
         if not decision.escalate:

@@ -49,15 +49,19 @@ def load_model(
         max_batch_texts=settings.max_batch_texts,
         max_batch_tokens=settings.max_batch_tokens,
     )
-    watch = _watch(task, bundle, keeper)
+    watch = _watch(task, bundle, keeper, student)
     return Model(bundle.id, student, bundle.manifest.thresholds, batcher, watch)
 
 
-def _watch(task: Task, bundle: Bundle, keeper: Keeper) -> Watch:
+def _watch(task: Task, bundle: Bundle, keeper: Keeper, student: Student) -> Watch:
     reopen = judge_of(bundle.manifest)
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
     if bundle.manifest.usual is not None:
-        watch.hints = InputHints(bundle.manifest.usual, _hinted(task.name, bundle.id, keeper))
+        unknown_share = getattr(student, "unknown_share", None)
+        if unknown_share is not None:
+            unknown_share("a first text is read at once: compiling what reads it takes a moment")
+        told = _hinted(task.name, bundle.id, keeper)
+        watch.hints = InputHints(bundle.manifest.usual, told, unknown_share)
     try:
         with taking_over(task.work_dir, bundle.id) as earlier:
             keeper.follow(watch, earlier)

@@ -117,5 +117,5 @@ def usual_traffic(
     kept = said.confidence >= np.array(manifest.thresholds)[said.labels]
     return {
         "rungs": rungs_of(said.confidence[kept].tolist()),
-        "usual": Usual.of(texts, said.confidence, kept),
+        "usual": Usual.of(texts, said.confidence, kept, getattr(student, "unknown_share", None)),
     }

@@ -183,6 +183,15 @@ class LinearStudent:
         hashing.answer(values, self._temperature, self._margin, best, sure)
         return values, best, sure
 
+    def unknown_share(self, text: str) -> float:
+        """Return the share of a text's n-grams that nothing was learnt of; 1 where it has none."""
+        data, offsets = hashing.pack([text], fold=self.folds)
+        weights = self.weights
+        features, _ = hashing.bag(
+            data, offsets, weights.shortest, weights.longest, weights.slots.size
+        )
+        return float((weights.slots[features] < 0).mean()) if features.size else 1.0
+
     def token_count(self, text: str) -> int:
         """One token for every four characters that are read, and at least one."""
         return min(len(text), hashing.CHARACTERS) // 4 + 1

@@ -6,7 +6,7 @@ Without labels, so it proves nothing; what the router sees later is compared wit
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -49,16 +49,25 @@ class Usual(BaseModel):
     characters: UsualSignal
     escalated: UsualSignal
     """Two bins: kept, escalated."""
+    unknown: UsualSignal | None = None
+    """Share of n-grams that the student knows nothing of; None where it has no n-grams."""
 
     @classmethod
     def of(
-        cls, texts: Sequence[str], confidence: npt.NDArray[np.floating], kept: npt.NDArray[np.bool_]
+        cls,
+        texts: Sequence[str],
+        confidence: npt.NDArray[np.floating],
+        kept: npt.NDArray[np.bool_],
+        unknown_share: Callable[[str], float] | None = None,
     ) -> Usual:
         """Describe N texts, how sure the student is of each (N,) and which it keeps (N,)."""
-        share = float(kept.mean())
+        share, unknown = float(kept.mean()), None
+        if unknown_share is not None:
+            unknown = UsualSignal.of(np.array([unknown_share(text) for text in texts]))
         return cls(
             n=len(texts),
             confidence=UsualSignal.of(confidence),
             characters=UsualSignal.of(np.array([len(text) for text in texts], np.float64)),
             escalated=UsualSignal(edges=(0.5,), shares=(share, 1.0 - share)),
+            unknown=unknown,
         )

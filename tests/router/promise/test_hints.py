@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from router.promise.hints import MOVED, WINDOW, InputHints, stability_index
+from router.promise.hints import EVERY, LOOKED_AT, MOVED, WINDOW, InputHints, stability_index
 from router.promise.watch import Watch, judged_by
 from router.shared.keeper import Keeper
 from router.shared.records import Event
 from router.shared.sqlite_store import SqliteStore
+from students.labels import LabelSchema
+from students.runtime import hashing
+from students.runtime.linear import LinearStudent, LinearWeights
 from students.runtime.usual import Usual, UsualSignal
 
 
@@ -28,7 +31,7 @@ def drive(hints, windows, confidence, length):
     """See so many windows of requests."""
     for _ in range(windows * WINDOW):
         sure = confidence()
-        hints.see(sure, length(), sure > 0.76)
+        hints.see(sure, "x" * length(), sure > 0.76)
 
 
 def test_usual_traffic_is_no_news(usual):
@@ -94,3 +97,42 @@ async def test_a_router_shows_and_records_them(rig, usual, tmp_path):
     labels = {"task": "urgent", "signal": "characters"}
     assert made.count("raisehand_input_shift", labels) == event.figures["characters"] > MOVED
     keeper.close()
+
+
+def test_texts_of_unknown_n_grams_are_named(usual):
+    """Other words of the same length, of which the student is as sure: only this signal moves."""
+    shares, rng = np.random.default_rng(3).uniform(0.1, 0.4, 500), np.random.default_rng(4)
+    usual = usual.model_copy(update={"unknown": UsualSignal.of(shares)})
+    told, between = [], [0.1, 0.4]
+    hints = InputHints(
+        usual, lambda *news: told.append(news), lambda text: float(rng.uniform(*between))
+    )
+    windows = 1 + LOOKED_AT * EVERY // WINDOW
+
+    def see():
+        sure, length = lambda: float(rng.beta(8, 1)), lambda: int(rng.integers(20, 80))
+        drive(hints, 2 * windows, sure, length)
+
+    see()
+    assert told == []
+    assert hints.indices["unknown"] < MOVED
+    between[:] = 0.6, 1.0
+    see()
+    assert [moved for moved, _ in told] == [("unknown",)]
+
+
+def test_a_student_knows_the_n_grams_that_it_learnt_from():
+    """Of its own words it knows nearly all, of others next to nothing; without any it is 1."""
+    slots = np.full(1 << 12, -1, np.int32)
+    data, offsets = hashing.pack(["card payment"])
+    known = np.unique(hashing.bag(data, offsets, 3, 4, slots.size)[0])
+    slots[known] = np.arange(known.size)
+    weights = LinearWeights.of(
+        3, 4, slots, np.ones(known.size, np.float32), np.ones((known.size, 2), np.float32),
+        np.zeros(2, np.float32),
+    )  # fmt: skip
+    student = LinearStudent(LabelSchema(("calm", "urgent")), weights)
+    assert student.unknown_share("card payment") == 0.0
+    assert student.unknown_share("zyx wvu qqq") > 0.8
+    assert 0.2 < student.unknown_share("card zyxwvu") < 0.9
+    assert student.unknown_share("") == 1.0
