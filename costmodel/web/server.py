@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -295,8 +296,6 @@ def scenario_of(deployment: Deployment) -> Scenario:
 
 def serve(deployment: Deployment, *, port: int = 8090, seed: int = 0) -> None:
     """Serve the page on loopback until interrupted."""
-    from threading import Thread
-
     import click
 
     app = WhatIf(deployment, seed)

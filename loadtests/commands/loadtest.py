@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +133,6 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
 
     Exit code 0: the run counts and meets its SLO. 1: it does not. 2: it could not be run.
     """
-    import signal
-
     from loadtests.errors import BadLoadSpec
 
     if context.invoked_subcommand is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from loadtests.errors import BadLoadSpec
@@ -67,8 +68,6 @@ def slo_of(options: Mapping[str, Any]) -> Slo:
     Raises:
         BadLoadSpec: a limit that cannot be.
     """
-    from pathlib import Path
-
     limits = read_slo(Path(options["slo"])).model_dump() if _is_given(options, "slo") else {}
     if _is_given(options, "max_failure_rate"):
         limits["max_failure_rate"] = options["max_failure_rate"]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,9 +159,6 @@ def _check_uds(options: ServeOptions) -> None:
 
 def _supervise(options: ServeOptions, settings: Settings) -> None:
     """Run the workers, the engine they share, and the admin port that reaches all of them."""
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
     from router.process.admin_fanout import Operators
     from router.process.server import bind
     from router.process.workers import Workers

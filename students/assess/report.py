@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,6 @@ def _job_json(one: Judged) -> dict[str, Any]:
 
 
 def _kept_json(kept: AtPromise) -> dict[str, Any]:
-    import json
 
     manifest = kept.distilled.bundle.manifest
     return {

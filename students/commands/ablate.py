@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,8 +133,6 @@ def _ablate(
 
 def _rungs(task: Task, pool: Pool, bars: Bars) -> Rungs:
     """Return what trains the students above the linear one, with a bar of its own."""
-    from functools import partial
-
     from students.distill.rungs import encoder_rungs
     from students.errors import BadTask
 

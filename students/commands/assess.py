@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -78,8 +79,6 @@ def assess(
     read. No teacher is asked and nothing leaves this machine. Each narrow job becomes a folder
     that `distill` and `serve` go on with, and assess.html tells it all.
     """
-    import json
-
     from rich.console import Console
     from rich.table import Table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,6 @@ def _rungs_json(ladder: Ladder) -> dict[str, object]:
 
 
 def _json(distilled: Distilled, idle: str | None, more: dict[str, object]) -> str:
-    import json
 
     bundle, refusal = distilled.bundle, distilled.refusal
     manifest = bundle.manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,7 +154,6 @@ def measure(
 
 
 def _json(bundle: Bundle, measured: Evaluation, certificate: Certificate | None) -> str:
-    import json
 
     return json.dumps(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -66,8 +67,6 @@ def machine() -> str:
 @contextmanager
 def one_core() -> Iterator[None]:
     """Let torch, where it is loaded at all, use one thread."""
-    import sys
-
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
     if torch:
