@@ -10,7 +10,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 START_S, GRACE_S = 120.0, 15.0
@@ -80,6 +82,22 @@ def stop(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def end_with_parent() -> None:
+    """Let this process of a pool end when whoever started it has, however that ended.
+
+    For the pool's `initializer`: a worker that waits for work holds both ends of its queue, and
+    does not hear that nobody is left to give it any.
+    """
+    parent = parent_process()
+    assert parent is not None, "a pool has started this process"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def answers(url: str) -> bool:

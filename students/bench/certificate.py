@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from costmodel.processes import end_with_parent
 from students.bench.certificate_page import page_of
 from students.bench.placement import (
     AGREEMENT,
@@ -142,7 +143,7 @@ def _simulated(
 
     cells, whole = [], []
     fresh = get_context("spawn")  # a fork would copy the threads of numpy's libraries, locked
-    pool = ProcessPoolExecutor(processes, fresh) if processes > 1 else None
+    pool = ProcessPoolExecutor(processes, fresh, end_with_parent) if processes > 1 else None
     with pool or nullcontext(), Progress(console=Console(stderr=True), transient=True) as bars:
         place = bars.add_task("Thresholds", total=len(CURVES) * len(SIZES) * len(PROCEDURES))
         for cell in simulate(deployments, seed, pool):

@@ -1,6 +1,11 @@
 """A process that a command starts is ready when its block begins, and gone when it ends."""
 
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +53,29 @@ def test_a_process_that_does_not_listen_is_killed(tmp_path):
     with running(command, lambda: bool(log.read_bytes()), log) as process:
         stop(process, grace_s=0.1)
     assert process.returncode == -9
+
+
+POOL = """
+import os, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from costmodel.processes import end_with_parent
+with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_worker_of_a_pool_ends_with_who_started_it():
+    """Killed, it cannot tell its workers: they waited for work for ever."""
+    command = [sys.executable, "-c", POOL]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        os.kill(parent.pid, signal.SIGKILL)
+    for _ in range(600):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker is still there")
