@@ -66,7 +66,7 @@ def read_spending(path: Path, since: float) -> dict[str, Decimal]:
 
 
 def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
-    """Yield the entries of a ledger file in the order they were written; no folded ones.
+    """Yield the entries of a ledger file, the oldest first; no folded ones.
 
     Raises:
         BadLedger: there is no such file, or it is not a ledger.
@@ -77,7 +77,7 @@ def read_entries(path: Path, since: float = 0.0) -> Iterator[Entry]:
             name if name in known else f"{UNKNOWN[name]} {name}" for name in COLUMNS
         )
         rows = connection.execute(
-            f"select {columns} from entries where at >= ? order by id", (since,)
+            f"select {columns} from entries where at >= ? order by at, id", (since,)
         )
         for row in rows:
             values = dict(zip(Entry.__struct_fields__, row, strict=True))

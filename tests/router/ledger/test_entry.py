@@ -22,6 +22,32 @@ from router.policy import Reason, Route
 from router.testing import sample_entry
 
 NANO = Decimal("1e-9")
+OTHERS = {
+    "at": 1_700_000_000.5,
+    "task": "other",
+    "bundle": "bundle000002",
+    "surface": "chat",
+    "route": Route.DEGRADED,
+    "reason": Reason.TEACHER_BUSY,
+    "label": None,
+    "confidence": None,
+    "student_usd": None,
+    "teacher_usd": Decimal("0.000123"),
+    "input_tokens": 101,
+    "output_tokens": 3,
+    "attempts": 4,
+    "degraded": True,
+    "audited": True,
+    "propensity": 0.25,
+    "text_sha256": "0f",
+    "client": "team-z",
+    "cached_input_tokens": 5,
+    "estimated": True,
+    "model": "another",
+    "student_label": "calm",
+    "teacher_label": "",
+}
+"""A value for each field that `sample_entry` has not, but for what is counted up."""
 
 
 @pytest.fixture
@@ -81,6 +107,22 @@ def test_totals_of_the_file_equal_totals_in_memory(tmp_path_factory, rows):
         ledger.append(entry)
     ledger.close()
     assert read_totals(path) == memory.totals()
+
+
+def test_entries_that_are_stored_together_are_not_mixed_up(path):
+    """Each comes back with its own values, whichever of them it has in common with others."""
+    plain = sample_entry().__struct_fields__
+    kinds = [{}, *({name: other} for name, other in OTHERS.items()), OTHERS]
+    entries = [
+        sample_entry(**{"request_id": f"r{i:03}", "latency_ms": float(i), **kinds[i % len(kinds)]})
+        for i in range(7 * len(kinds))
+    ]
+    assert OTHERS.keys() == set(plain) - {"request_id", "latency_ms"}
+    ledger = SqliteLedger(path, interval_s=60.0)
+    for entry in entries:
+        ledger.append(entry)
+    ledger.close()
+    assert sorted(read_entries(path), key=lambda entry: entry.request_id) == entries
 
 
 def test_sums_beyond_64_bits_of_pico_dollars(path):

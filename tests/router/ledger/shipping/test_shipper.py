@@ -149,7 +149,7 @@ def test_moments_and_shares_arrive_to_the_last_digit(write, db):
         assert there[0] == pytest.approx(here[0], abs=1e-6, rel=0)
         for value, wanted, off in zip(there[1:], here[1:], (1e-15, 1e-6, 1e-15), strict=True):
             assert value == (wanted and pytest.approx(wanted, rel=1e-9, abs=off))
-    assert [row[0] for row in rows[3:]] == moments[3:]
+    assert {row[0] for row in rows} >= set(moments[3:])
 
 
 def test_a_router_of_the_version_before_adds_its_sums_itself(write, db):
