@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from loadtests.bench.rates.against import _ratios, against
 
-HERE = Path(__file__).parents[3]
+HERE = Path(__file__).parents[4]
 
 
 def test_the_ratio_is_that_of_pairs_and_its_spread_is_said():
