@@ -58,6 +58,34 @@ def joined_cluster() -> Iterator[RayCluster]:
         os.environ.setdefault(name, value)
     import ray
 
+    with redirect_stdout(sys.stderr):
+        _join()
+        try:
+            yield cluster_now()
+        except ray.exceptions.RayError as error:
+            raise LostCluster(f"the Ray cluster did not finish: {words_of(error)}") from error
+        finally:
+            ray.shutdown()
+
+
+def join_again() -> None:
+    """Leave the joined cluster, with all that was begun and held there, and be a new driver.
+
+    It is the one sure way to have every process of unfinished work end: references to what one
+    has answered keep it alive. Nothing that refers to the cluster may be used any more.
+
+    Raises:
+        LostCluster: as of `joined_cluster`.
+    """
+    import ray
+
+    ray.shutdown()
+    _join()
+
+
+def _join() -> None:
+    import ray
+
     address = os.environ.get(ADDRESS) or "local"
     if address.startswith("ray://"):
         raise LostCluster(
@@ -70,24 +98,30 @@ def joined_cluster() -> Iterator[RayCluster]:
         "object_store_memory": _OWN_STORE_BYTES,
         "include_dashboard": False,
     }
-    with redirect_stdout(sys.stderr):
-        try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **(own if address == "local" else {}),
-            )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise LostCluster(f"no Ray cluster at {address}: {words_of(error)}") from None
-        try:
-            found = ray.cluster_resources()
-            nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-            yield RayCluster(int(found.get("CPU", 0)), found.get("GPU", 0.0), nodes)
-        except ray.exceptions.RayError as error:
-            raise LostCluster(f"the Ray cluster did not finish: {words_of(error)}") from error
-        finally:
-            ray.shutdown()
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **(own if address == "local" else {}),
+        )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise LostCluster(f"no Ray cluster at {address}: {words_of(error)}") from None
+
+
+def cluster_now() -> RayCluster:
+    """Return what the joined cluster has at this moment: machines come and are lost."""
+    import ray
+
+    found = ray.cluster_resources()
+    return RayCluster(int(found.get("CPU", 0)), found.get("GPU", 0.0), len(machines_now()))
+
+
+def machines_now() -> frozenset[str]:
+    """Return Ray's names of the machines that are alive in the joined cluster."""
+    import ray
+
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"])
 
 
 def version_here() -> str:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import warnings
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from costmodel.errors import BadTable, LostCluster
-from costmodel.ray_cluster import joined_cluster, version_here, words_of
+from costmodel.ray_cluster import (
+    cluster_now,
+    join_again,
+    joined_cluster,
+    machines_now,
+    version_here,
+    words_of,
+)
+from router.batch.on_ray.machines import MachineGone, MachineWatch
 from router.batch.on_ray.pool import RayPool
 from router.batch.on_ray.work import (
     StudentWorker,
@@ -26,40 +36,37 @@ from router.batch.tables.sources import Source
 from students.runtime.bundle import MANIFEST, Bundle
 from students.runtime.columns import TextColumn
 
+log = logging.getLogger(__name__)
 _READER_CPUS = 0.25
 """Of a task that reads. It differs from a student's, or Ray would join both in one process."""
 _BLOCK_BYTES = 1 << 20
 """Ray hands on what has come so far when it is this large: a chunk or a few."""
 _TRIES = 5
-"""Of a chunk whose student dies with it, before it is given up: Ray would try for ever."""
+"""Of a chunk whose student dies with it, before the work is given up."""
 
 
 class RayEngine:
     """Students of one bundle on a cluster that was joined.
 
     Args:
-        size: how many students; `gpus` as of `RayPool`.
+        pool: how many students, as long as there is room for them.
         words: where they work, for people.
     """
 
     def __init__(
         self,
-        size: int,
-        gpus: float,
+        pool: RayPool,
         words: str,
         bundle: Bundle,
         source: Source,
         column: str,
         at_once: int,
     ) -> None:
-        import ray
-
         self.words = words
-        self._size = size
-        self._gpus = gpus
+        self._pool = pool
         self._wanted = TextsWanted(source, column, at_once, version_here())
-        names = (MANIFEST, *bundle.manifest.files)
-        self._files = _Shared(ray.put({name: (bundle.path / name).read_bytes() for name in names}))
+        self._bundle = bundle
+        self._coming: Iterator[dict[str, Any]] | None = None
 
     async def scored(self, unread: Iterator[RawChunk]) -> AsyncGenerator[ScoredChunk]:
         """Yield the chunks that are not done, in order, with what a student says of each.
@@ -81,24 +88,49 @@ class RayEngine:
 
     def _in_order(self, unread: Iterator[RawChunk]) -> Iterator[ScoredChunk]:
         """Read the rows here, too, and lay beside them what was answered there."""
-        answers = None
         for raw in unread:
-            answers = answers or self._answers(raw)
-            yield _joined(raw, _taken(answers))
+            yield _joined(raw, self._taken(raw))
+
+    def _taken(self, raw: RawChunk) -> dict[str, Any] | None:
+        """Take a chunk's answers; where a student or a machine died, begin anew from this chunk.
+
+        Ray's own way, to start a student again, waits for room that is lost with a machine.
+        """
+        from ray.exceptions import RayError
+
+        tried = 0
+        while True:
+            try:
+                self._coming = self._coming or self._answers(raw)
+                return next(self._coming, None)
+            except (RayError, MachineGone) as error:
+                self._coming = None
+                tried += 1
+                if tried == _TRIES:
+                    raise LostCluster(
+                        f"the Ray cluster did not finish: {words_of(error)}; what was answered is "
+                        "kept, and the same command goes on"
+                    ) from error
+                log.warning("the Ray cluster lost work and begins it anew: %s", words_of(error))
+            gc.collect()  # what refers to the cluster
+            join_again()
 
     def _answers(self, first: RawChunk) -> Iterator[dict[str, Any]]:
-        """Begin, with this chunk, to read and answer on the cluster."""
+        """Begin, with this chunk, to read and answer on the machines that are there."""
         import ray
         from ray.data import ActorPoolStrategy, DataContext
         from ray.util.annotations import RayDeprecationWarning
 
-        # Ray 2.64 will have other words for how often a task is tried, and 2.60 has no others.
+        # Ray 2.64 will have other words for whether an actor is restarted, and 2.60 has no others.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         context = DataContext.get_current()
         context.execution_options.preserve_order = True
         context.target_max_block_size = _BLOCK_BYTES
         context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context.custom_execution_callback_classes = [partial(MachineWatch, machines_now())]
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are said here
+        names = (MANIFEST, *self._bundle.manifest.files)
+        bundle = {name: (self._bundle.path / name).read_bytes() for name in names}
         files = range(first.file, len(self._wanted.source.files))
         todo = [{"file": i, "skip": first.place if i == first.file else 0} for i in files]
         texts = ray.data.from_items(todo, override_num_blocks=len(todo)).map_batches(
@@ -110,14 +142,13 @@ class RayEngine:
         )
         answers = texts.map_batches(
             _Worker,
-            fn_constructor_args=(self._files, "cuda" if self._gpus else "cpu"),
+            fn_constructor_args=(_Shared(ray.put(bundle)), "cuda" if self._pool.gpus else "cpu"),
             batch_size=None,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=self._size),
+            compute=ActorPoolStrategy(size=self._pool.left(cluster_now())),
             num_cpus=1,
-            num_gpus=self._gpus or None,
-            max_restarts=-1,
-            max_task_retries=_TRIES,
+            num_gpus=self._pool.gpus or None,
+            max_restarts=0,
         )
         batches = answers.iter_batches(batch_size=None, batch_format="pyarrow")
         return (row for batch in batches for row in batch.to_pylist())
@@ -136,7 +167,7 @@ def ray_engine(
     with joined_cluster() as cluster:
         size = pool.fitting(cluster)
         words = f"{size} student{'s' * (size != 1)} on Ray ({cluster.words})"
-        yield RayEngine(size, pool.gpus, words, bundle, source, column, at_once)
+        yield RayEngine(pool, words, bundle, source, column, at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +182,6 @@ class _Worker(StudentWorker):
         import ray
 
         super().__init__(ray.get(files.reference), device)
-
-
-def _taken(answers: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-    from ray.exceptions import RayError
-
-    try:
-        return next(answers, None)
-    except RayError as error:
-        raise LostCluster(
-            f"the Ray cluster did not finish: {words_of(error)}; what was answered is kept, and "
-            "the same command goes on"
-        ) from error
 
 
 def _joined(raw: RawChunk, row: dict[str, Any] | None) -> ScoredChunk:

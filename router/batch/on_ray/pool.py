@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from costmodel.errors import LostCluster
 from costmodel.ray_cluster import RayCluster
 from router.errors import BadSettings
 
@@ -21,9 +22,7 @@ class RayPool:
         Raises:
             BadSettings: there is no room for so many.
         """
-        most = cluster.cpus - 1
-        if self.gpus:
-            most = min(most, int(cluster.gpus / self.gpus))
+        most = self._most(cluster)
         wanted = self.students or max(most, 1)
         if wanted > most:
             each = f" and {self.gpus:g} GPU" if self.gpus else ""
@@ -32,6 +31,24 @@ class RayPool:
                 f"1 CPU: there is room for {max(most, 0)} students, and {wanted} were asked for"
             )
         return wanted
+
+    def left(self, cluster: RayCluster) -> int:
+        """How many there are when machines were lost: those asked for, or as many as fit.
+
+        Raises:
+            LostCluster: there is room for none.
+        """
+        most = self._most(cluster)
+        if most < 1:
+            raise LostCluster(
+                f"the Ray cluster lost its machines and has {cluster.words} left: no room for a "
+                "student and a reader; what was answered is kept, and the same command goes on"
+            )
+        return min(self.students or most, most)
+
+    def _most(self, cluster: RayCluster) -> int:
+        most = cluster.cpus - 1
+        return min(most, int(cluster.gpus / self.gpus)) if self.gpus else most
 
 
 def pool_of(

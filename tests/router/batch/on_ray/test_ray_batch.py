@@ -23,14 +23,17 @@ FILES, ROWS = 16, 25_000
 """Some seconds of the student's work, and 1 row in 800 for the teacher."""
 
 
-@pytest.fixture(scope="module")
-def cluster():
+def two_machines():
     """A head that only keeps the books, and two workers of two CPUs each."""
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
         made.add_node(num_cpus=2, object_store_memory=256 << 20)
     yield made
     made.shutdown()
+
+
+cluster = pytest.fixture(two_machines, scope="module")
+cluster_to_lose = pytest.fixture(two_machines)
 
 
 def start(folder, out, *options, address=None):
@@ -51,6 +54,13 @@ def finished(process, timeout=240):
     out, said = process.communicate(timeout=timeout)
     assert process.returncode == 0, said
     return out
+
+
+def wait_for_a_part(process, folder):
+    """Return when the first is written, and the work is in full swing."""
+    parts = folder / "out.parquet.partial" / "parts"
+    while process.poll() is None and not (parts.exists() and any(parts.iterdir())):
+        time.sleep(0.01)
 
 
 def students_at_work():
@@ -90,9 +100,7 @@ def test_a_killed_student_changes_nothing(tables, cluster, teacher):
     process = start(
         folder, "out.parquet", "--engine", "ray", "--students", "3", address=cluster.address
     )
-    parts = folder / "out.parquet.partial" / "parts"
-    while process.poll() is None and not (parts.exists() and any(parts.iterdir())):
-        time.sleep(0.01)
+    wait_for_a_part(process, folder)
     before = students_at_work()
     assert len(before) == 3
     os.kill(before[0], signal.SIGKILL)
@@ -102,6 +110,33 @@ def test_a_killed_student_changes_nothing(tables, cluster, teacher):
     totals = read_totals(folder / ".raisehand" / "ledger.sqlite").all
     assert totals.requests == FILES * ROWS
     assert totals.input_tokens == invoice["input_tokens"]
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_a_lost_machine_leaves_the_work_to_the_other(tables, cluster_to_lose, teacher, graceful):
+    """The cluster knows at once, or finds out: fewer students, and the same bytes and bill."""
+    folder, wanted, summary, invoice = tables
+    process = start(folder, "out.parquet", "--engine", "ray", address=cluster_to_lose.address)
+    wait_for_a_part(process, folder)
+    lost = next(iter(cluster_to_lose.worker_nodes))
+    cluster_to_lose.remove_node(lost, allow_graceful=graceful)
+    assert finished(process) == summary
+    assert (folder / "out.parquet").read_bytes() == wanted
+    assert teacher.served()["input_tokens"] == invoice["input_tokens"]
+
+
+def test_a_cluster_without_machines_is_said_and_gone_on_with(tables, cluster_to_lose):
+    """One sentence; what was answered is kept, and the local engine ends the work."""
+    folder, wanted, _, _ = tables
+    process = start(folder, "out.parquet", "--engine", "ray", address=cluster_to_lose.address)
+    wait_for_a_part(process, folder)
+    for lost in list(cluster_to_lose.worker_nodes):
+        cluster_to_lose.remove_node(lost)
+    said = process.communicate(timeout=240)[1]
+    assert process.returncode == 2
+    assert "no room for a student and a reader; what was answered is kept" in said.splitlines()[-1]
+    finished(start(folder, "out.parquet"))
+    assert (folder / "out.parquet").read_bytes() == wanted
 
 
 def test_a_killed_driver_is_gone_on_with_by_either_engine(tables, cluster, teacher):

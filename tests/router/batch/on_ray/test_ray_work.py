@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from costmodel.errors import BadTable
+from costmodel.errors import BadTable, LostCluster
 from costmodel.ray_cluster import RayCluster, version_here
 from router.batch.on_ray.engine import _joined
 from router.batch.on_ray.pool import RayPool, pool_of
@@ -123,6 +123,15 @@ def test_students_that_leave_nobody_to_read_are_refused(pool, cluster, students)
         return
     with pytest.raises(BadSettings, match=students):
         pool.fitting(cluster)
+
+
+def test_as_many_students_as_fit_go_on():
+    """Those asked for, or fewer; where none fits, one sentence says so."""
+    assert RayPool(3).left(RayCluster(8, 0, 2)) == 3
+    assert RayPool(3).left(RayCluster(2, 0, 1)) == 1
+    assert RayPool(None, 0.5).left(RayCluster(8, 1, 1)) == 2
+    with pytest.raises(LostCluster, match="has 1 node, 0 CPUs left: no room"):
+        RayPool(3).left(RayCluster(0, 0, 1))
 
 
 def test_options_of_the_other_engine_are_refused():
