@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON, PRICES, SEEDS, WORKERS
 from costmodel.commands.shown import show, write
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 @click.option("--agreement", default=0.0, help="Least share of answers equal to the teacher's.")
 @click.option("--most-degraded", default=0.01, show_default=True, help="Share of unsure answers.")
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change the scenario.")
-@click.option("--prices", type=click.Path(path_type=Path), help="Prices of one's own.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@PRICES
+@SEEDS
+@WORKERS
 @click.option(
     "--availability",
     type=click.FloatRange(0, 1, max_open=True),
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--back-after-s", default=180.0, show_default=True, help="Until it is back.")
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def capacity(
     scenario: Path, p99_ms: float, agreement: float, most_degraded: float,
     changes: tuple[str, ...], prices: Path | None, seeds: int, workers: int,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.commands.shown import FILE, show
+from costmodel.commands.options import FILE, JSON, SEEDS
+from costmodel.commands.shown import show
 
 if TYPE_CHECKING:
     from costmodel.money.footprint import Factors, Watts
@@ -48,8 +49,8 @@ def _idle_busy(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="Watt-hours of a call to a teacher by API, data centre included; suppliers do not say.",
 )
 @click.option("--pue", type=click.FloatRange(1), help="Of one's own data centre.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@SEEDS
+@JSON
 def footprint(
     scenario: Path | None, task_path: Path | None, settings: tuple[str, ...],
     region: str | None, kg_per_kwh: float | None, watts: Watts | None,

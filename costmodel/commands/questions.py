@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.commands.shown import FILE, ledger_of, show, write
+from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS
+from costmodel.commands.shown import ledger_of, show, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
 @click.option("--teacher", "teachers", multiple=True, type=FILE, help="Sections to lay over each.")
 @click.option("--student", "students", multiple=True, type=FILE, help="Likewise; N × N with both.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change all first.")
-@click.option("--prices", type=FILE, help="Prices of one's own.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@PRICES
+@SEED
+@SEEDS
+@WORKERS
 @click.option("--html", type=FILE, help="Also write a page with a plot.")
 @click.option("--csv", "csv_path", type=FILE, help="Also write one row of figures per answer.")
 @click.option("--xlsx", "xlsx_path", type=FILE, help="Also write a workbook with formulas.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@MARKDOWN
+@JSON
 def compare(
     scenarios: tuple[Path, ...], teachers: tuple[Path, ...], students: tuple[Path, ...],
     settings: tuple[str, ...], prices: Path | None, seed: int, seeds: int, workers: int,
@@ -86,17 +87,17 @@ def compare(
 @click.argument("scenario", required=False, type=FILE)
 @click.option("--task", "task_path", type=FILE, help="Task file instead of a scenario.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change it first.")
-@click.option("--prices", type=FILE, help="Prices of one's own.")
+@PRICES
 @click.option("--months", default=12, show_default=True)
 @click.option("--growth", type=float, help="Of traffic a month; default the scenario's, or 0.")
 @click.option("--teacher-price", default=0.0, help="Change of the teacher's price a month: -0.02.")
 @click.option("--student-price", default=0.0, help="Likewise of the student's machines.")
 @click.option("--discount", default=0.0, help="What money costs a year, for the present value.")
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
+@SEEDS
 @click.option("--html", type=FILE, help="Also write a page with a plot.")
 @click.option("--csv", "csv_path", type=FILE, help="Also write one row per month.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@MARKDOWN
+@JSON
 def year(
     scenario: Path | None, task_path: Path | None, settings: tuple[str, ...],
     prices: Path | None, months: int, growth: float | None, teacher_price: float,
@@ -201,8 +202,8 @@ def projected(
     help="What was paid.",
 )
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="As it was then.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@MARKDOWN
+@JSON
 def forecast(
     task_path: Path, bundle: str | None, ledger_path: Path | str, settings: tuple[str, ...],
     as_markdown: bool, as_json: bool,

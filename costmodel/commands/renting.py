@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from costmodel.commands.shown import FILE, show, write
+from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS
+from costmodel.commands.shown import show, write
 
 
 @click.command(
@@ -44,14 +45,14 @@ from costmodel.commands.shown import FILE, show, write
     help="Price of a machine that may be taken away, as a part of the ordinary one.",
 )
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change it first.")
-@click.option("--prices", type=FILE, help="Prices of one's own.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1, 100))
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@PRICES
+@SEED
+@SEEDS
+@WORKERS
 @click.option("--html", type=FILE, help="Also write a page.")
 @click.option("--csv", "csv_path", type=FILE, help="Also write one row of figures per answer.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@MARKDOWN
+@JSON
 def machines(
     scenario: Path, cold_starts: tuple[float, ...], hours: tuple[float, ...], back_after_s: float,
     spot_price: float, settings: tuple[str, ...], prices: Path | None, seed: int, seeds: int,

@@ -13,8 +13,6 @@ from costmodel.inputs.ledger.database import is_database
 if TYPE_CHECKING:
     from costmodel.report.tables import PageTable
 
-FILE = click.Path(path_type=Path)
-
 
 def ledger_of(value: str | Path) -> Path | str:
     """Read the name of a ledger: a file's, or a database's, of which a path would lose a slash."""

@@ -10,9 +10,10 @@ import click
 from click.core import ParameterSource
 
 from costmodel.commands.footprint import footprint
+from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS
 from costmodel.commands.questions import compare, forecast, year
 from costmodel.commands.renting import machines
-from costmodel.commands.shown import FILE, ledger_of, show, write
+from costmodel.commands.shown import ledger_of, show, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,16 +70,10 @@ class Questions(click.Group):
 @click.option(
     "--threshold", type=click.FloatRange(0, 1), help="With --task: as if this were the threshold."
 )
-@click.option("--prices", type=FILE, help="Prices of one's own: agreements, currency, tax.")
-@click.option("--seed", default=0, show_default=True, help="Of every random draw.")
-@click.option(
-    "--seeds",
-    default=3,
-    show_default=True,
-    type=click.IntRange(1, 100),
-    help="A scenario: runs with other chances; their spread is in every band.",
-)
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
+@PRICES
+@SEED
+@SEEDS
+@WORKERS
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -91,8 +86,8 @@ class Questions(click.Group):
 @click.option("--xlsx", "xlsx_path", type=FILE, help="Also write the bill with formulas.")
 @click.option("--focus", "focus_path", type=FILE, help="Also write the bill as FOCUS columns, CSV.")
 @click.option("--figures", type=FILE, help="A scenario: also write its plots as SVG files here.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@MARKDOWN
+@JSON
 @click.option("--serve", is_flag=True, help="With --task: open a page with sliders, on loopback.")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
 def month(scenario_path: Path | None, task_path: Path | None, **options: Any) -> None:
