@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import math
-import random
 
 import numpy as np
 import pytest
@@ -18,38 +17,24 @@ from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 from costmodel.kernel import calls, layout
-from costmodel.kernel.chance import uniform
 from costmodel.kernel.teachers.api_teacher import accepts, fails, service_s
 from costmodel.money.pricing import TokenUsage
 from costmodel.web.server import scenario_of
 from loadtests.inputs.taskfile import TaskTeacher
-from router.policy import Reason
-from router.promise.audit import AUDIT_PRIORITY
 from router.teacher import guard as real
 from router.teacher import health
 from router.teacher.adaptive_limit import AdaptiveLimit
-from router.teacher.bill import Bill
 from router.teacher.budget import EscalationBudget
-from router.teacher.guard import EscalationFailed, EscalationGuard
+from router.teacher.guard import EscalationGuard
 from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import SimulatedLoop
 from students.errors import TeacherThrottled, TeacherUnavailable
 from students.labels import LabelSchema
 from students.sections import TeacherSection
 from students.testing import ScriptedTeacher
+from tests.costmodel.engine.playing import REASONS, Chance, play
 
 READ, WRITTEN = 100, 3
-REASONS = {
-    calls.LATE: Reason.TEACHER_TIMEOUT,
-    calls.FAILED: Reason.TEACHER_UNAVAILABLE,
-    calls.REJECTED: Reason.TEACHER_THROTTLED,
-    calls.NO_SLOT: Reason.TEACHER_BUSY,
-    calls.CLOSED: Reason.TEACHER_THROTTLED,
-    calls.SPARED: Reason.BREAKER_OPEN,
-    calls.NO_RETRY: Reason.RETRY_BUDGET,
-    calls.NO_TIME: Reason.DEADLINE,
-    calls.NO_BUDGET: Reason.ESCALATION_BUDGET,
-}
 STRESS = {
     "full bulkhead": {"max_concurrency": 8, "latency_s": 0.6},
     "429 storm": {"calls_per_minute": 300.0, "limit_burst_s": 2.0, "retry_after_s": 0.4},
@@ -84,21 +69,6 @@ def scenario(**teacher):
             **fields,
         ),
     )  # fmt: skip
-
-
-class Chance(random.Random):
-    """A stream of the simulator's own random numbers, in the hands of the router's guard."""
-
-    def __new__(cls, state):
-        """Make one; there is no seed."""
-        return super().__new__(cls)
-
-    def __init__(self, state):
-        self.state = state
-
-    def random(self):
-        """Draw from [0, 1)."""
-        return uniform(self.state[0], layout.R_GUARD)
 
 
 class Service:
@@ -137,11 +107,7 @@ class Service:
 
 
 def play_for_real(stress, seed, wanted):
-    """Ask the real guard at the moments at which the simulated router wanted to.
-
-    Returns:
-        By request: reason (None: answered), attempts, tokens and the moment of the end.
-    """
+    """Ask the real guard, with the simulated service behind it."""
     loop, teacher = SimulatedLoop(), stress.teacher
     service = Service(_plan(stress, seed, 1)[0].told, seed, teacher.retry_after_s, loop)
     guard = EscalationGuard(
@@ -153,36 +119,7 @@ def play_for_real(stress, seed, wanted):
         clock=loop.time,
         rng=Chance(service.state),
     )
-    ends = {}
-
-    async def ask(k, call):
-        bill, reason = Bill(), None
-        arrived, audit = float(call["arrived"]), bool(call["audit"])
-        deadline = loop.time() + (teacher.timeout_s if audit else stress.policy.deadline_s)
-        try:
-            await guard.ask(
-                f"text {k}", deadline=deadline, bill=bill, priority=AUDIT_PRIORITY if audit else 0
-            )
-        except EscalationFailed as failed:
-            reason = failed.reason
-        usage = bill.usage
-        ends[arrived, audit] = (
-            reason, bill.attempts, usage.input_tokens, usage.output_tokens, loop.time(),
-        )  # fmt: skip
-
-    async def main():
-        tasks = []
-        for k, call in enumerate(wanted):
-            at = float(call["arrived"])
-            loop.call_at(at, lambda k=k, call=call: tasks.append(loop.create_task(ask(k, call))))
-        await asyncio.sleep(stress.duration_s + 20)
-        await asyncio.gather(*tasks)
-
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    return ends
+    return play(guard, loop, stress, wanted)
 
 
 @pytest.mark.parametrize("name", STRESS)
@@ -195,9 +132,8 @@ def test_the_simulated_router_is_the_real_one(name):
     reasons = set()
     for call in wanted:
         reason, attempts, read, written, left = ends[float(call["arrived"]), bool(call["audit"])]
-        status = int(call["status"])
-        simulated = (None if status == calls.OK else REASONS[status],
-                     int(call["tries"]), int(call["read"]), int(call["written"]))  # fmt: skip
+        simulated = (REASONS[int(call["status"])], int(call["tries"]),
+                     int(call["read"]), int(call["written"]))  # fmt: skip
         assert simulated == (reason, attempts, read, written), (call, reason)
         assert left == pytest.approx(float(call["left"]), abs=1e-6)
         reasons.add(reason)
@@ -205,7 +141,7 @@ def test_the_simulated_router_is_the_real_one(name):
     assert (max(wanted["tries"]) == 2) == (name not in ("full bulkhead", "slow teacher"))
     counts = simulate(stress, seed).counts
     billed = counts["input_tokens"] + counts["audit_input_tokens"]
-    assert billed == sum(read for _, _, read, _, _ in ends.values())
+    assert billed == sum(end.read for end in ends.values())
 
 
 def test_the_defaults_are_the_routers():

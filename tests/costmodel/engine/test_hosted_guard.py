@@ -12,26 +12,16 @@ from costmodel.inputs.fleet import Autoscaling, Interruptions, Noise, StudentFle
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario, vary
 from costmodel.inputs.workload import DAY_S, Lengths, Workload
 from costmodel.kernel import calls, layout
-from costmodel.kernel.chance import uniform
 from costmodel.money.pricing import TokenUsage
-from router.policy import Reason
-from router.promise.audit import AUDIT_PRIORITY
-from router.teacher.bill import Bill
 from router.teacher.budget import EscalationBudget
-from router.teacher.guard import EscalationFailed, EscalationGuard
+from router.teacher.guard import EscalationGuard
 from router.teacher.token_bucket import TokenBucket
 from router.testing import SimulatedLoop
 from students.labels import LabelSchema
 from students.testing import ScriptedTeacher
+from tests.costmodel.engine.playing import REASONS, Chance, play
 
 READ, WRITTEN = 100, 20
-REASONS = {
-    calls.OK: None,
-    calls.LATE: Reason.TEACHER_TIMEOUT,
-    calls.NO_SLOT: Reason.TEACHER_BUSY,
-    calls.SPARED: Reason.BREAKER_OPEN,
-    calls.NO_RETRY: Reason.RETRY_BUDGET,
-}
 STRESS = {
     "few slots": {"max_concurrency": 4},
     "slow engines": {"step_s": 0.12, "timeout_s": 2.0, "max_concurrency": 32, "max_running": 4},
@@ -128,55 +118,17 @@ class OwnEngines(ScriptedTeacher):
         return [self._reply(text) for text in texts]
 
 
-class Chance:
-    """A stream of the simulator's own random numbers, in the hands of the router's guard."""
-
-    def __init__(self, seed):
-        self.rng, self.state = layout.streams(seed), np.zeros(1, layout.STATE)
-        self.state["rng"] = self.rng.ctypes.data
-
-    def random(self):
-        """Draw from [0, 1)."""
-        return uniform(self.state[0], layout.R_GUARD)
-
-    def uniform(self, low, high):
-        """Draw between two values."""
-        return low + (high - low) * self.random()
-
-
 def play_for_real(stress, seed, wanted):
-    """Ask the real guard; by request: reason, attempts, and the moment of the end."""
-    loop, teacher, ends = SimulatedLoop(), stress.teacher, {}
+    """Ask the real guard, with engines behind it."""
+    loop, teacher = SimulatedLoop(), stress.teacher
+    rng, state = layout.streams(seed), np.zeros(1, layout.STATE)
+    state["rng"] = rng.ctypes.data
     guard = EscalationGuard(
         OwnEngines(teacher, loop), max_concurrency=teacher.max_concurrency,
         timeout_s=teacher.timeout_s, hedge=teacher.asking.hedge, clock=loop.time,
-        rng=Chance(seed),
+        rng=Chance(state),
     )  # fmt: skip
-
-    async def ask(call):
-        bill, reason, arrived = Bill(), None, float(call["arrived"])
-        audit = bool(call["audit"])
-        deadline = loop.time() + (teacher.timeout_s if audit else stress.policy.deadline_s)
-        try:
-            priority = AUDIT_PRIORITY if audit else 0
-            await guard.ask("text", deadline=deadline, bill=bill, priority=priority)
-        except EscalationFailed as failed:
-            reason = failed.reason
-        ends[arrived, audit] = reason, bill.attempts, loop.time()
-
-    async def main():
-        tasks = []
-        for call in wanted:
-            at = float(call["arrived"])
-            loop.call_at(at, lambda call=call: tasks.append(loop.create_task(ask(call))))
-        await asyncio.sleep(stress.duration_s + 20)
-        await asyncio.gather(*tasks)
-
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
-    return ends
+    return play(guard, loop, stress, wanted)
 
 
 @pytest.mark.parametrize("name", STRESS)
@@ -187,9 +139,10 @@ def test_the_guard_before_engines_is_the_real_one(name):
     ends = play_for_real(stress, seed, wanted)
     assert len(ends) == len(wanted) > 3_000
     for call in wanted:
-        reason, attempts, left = ends[float(call["arrived"]), bool(call["audit"])]
-        assert (REASONS[int(call["status"])], int(call["tries"])) == (reason, attempts), call
-        assert left == pytest.approx(float(call["left"]), abs=1e-6)
+        end = ends[float(call["arrived"]), bool(call["audit"])]
+        simulated = REASONS[int(call["status"])], int(call["tries"])
+        assert simulated == (end.reason, end.attempts), call
+        assert end.moment == pytest.approx(float(call["left"]), abs=1e-6)
     reasons = {REASONS[int(call["status"])] for call in wanted}
     assert len(reasons) >= 2 or name == "hedging"
     assert (max(wanted["tries"]) == 2) == (name == "hedging")
