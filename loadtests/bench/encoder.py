@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from students.bench.students import INPUTS, MODEL, TEXT, made_up, make_bundles, read_texts
+
 if TYPE_CHECKING:
     from students.runtime.protocol import Student
 
@@ -26,7 +28,6 @@ BATCHES = (16, 32, 64, 256)
 """Texts of a direct call; the router is compared with the fastest of them."""
 ALONE = 200
 """Texts that are answered one by one, too."""
-DEFAULT_MODEL = Path(".cache/demo/downloads/all-MiniLM-L6-v2")
 _student: Student
 """The bundle, in the process that measures it directly."""
 
@@ -37,15 +38,9 @@ _student: Student
     type=click.Path(path_type=Path),
     help="Folder of an encoder's bundle; default: --model in int8, with a new head.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_MODEL,
-    show_default=True,
-    help="Local Hugging Face folder of the encoder; `make demo` fetches this one.",
-)
-@click.option("--inputs", type=click.Path(path_type=Path), help="CSV of texts; default made up.")
-@click.option("--text", default="text", show_default=True, help="Its column.")
+@MODEL
+@INPUTS
+@TEXT
 @click.option("--texts", "n_texts", default=1_024, show_default=True, type=click.IntRange(256))
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=10.0, show_default=True, help="Of each measurement.")
@@ -79,7 +74,6 @@ def encoder(
     import json
 
     from router.bench.process import take_client_core
-    from students.bench.students import made_up, make_bundles, read_texts
 
     take_client_core(core, client_core)
     texts = read_texts(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts

@@ -31,16 +31,23 @@ DEFAULT_MODEL = Path(".cache/demo/downloads/all-MiniLM-L6-v2")
 PACKAGES = ("torch", "transformers", "openvino", "nncf", "numba", "sentence-transformers")
 
 
-@click.command(epilog="Example: raisehand bench students --json")
-@click.option(
+MODEL = click.option(
     "--model",
     type=click.Path(path_type=Path),
     default=DEFAULT_MODEL,
     show_default=True,
     help="Local Hugging Face folder of the encoder; `make demo` fetches this one.",
 )
-@click.option("--inputs", type=click.Path(path_type=Path), help="CSV of texts; default made up.")
-@click.option("--text", default="text", show_default=True, help="Its column.")
+INPUTS = click.option(
+    "--inputs", type=click.Path(path_type=Path), help="CSV of texts; default made up."
+)
+TEXT = click.option("--text", default="text", show_default=True, help="Its column.")
+
+
+@click.command(epilog="Example: raisehand bench students --json")
+@MODEL
+@INPUTS
+@TEXT
 @click.option("--texts", "n_texts", default=1024, show_default=True, type=click.IntRange(64))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(2))
 @click.option("--rows", default=10_000, show_default=True, type=click.IntRange(1000))
