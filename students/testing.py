@@ -1,4 +1,7 @@
-"""Shipped fakes: a teacher and a student that say what they are told to, in this process."""
+"""Shipped fakes: a teacher and a student that say what they are told to, in this process.
+
+And bundles of students that nothing was proved about, for tests and benches that serve one.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,20 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
+from safetensors.numpy import save_file
 
 from costmodel.money.pricing import TokenUsage
+from students.certificate import Certificate
 from students.confidence import Kind, confidence
 from students.labels import LabelDistribution, LabelSchema, Prediction
+from students.runtime.bundle import Bundle, Family, Manifest, draft, hash_files, publish
+from students.runtime.linear import LinearWeights
+from students.task import Task
+from students.teachers import make_teacher
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
 Answer = str | Sequence[float] | LabelDistribution | Exception
@@ -148,3 +159,87 @@ class ScriptedStudent:
         if isinstance(answer, LabelDistribution):
             return answer.probabilities
         return answer
+
+
+def publish_linear(
+    task: Task,
+    weights: LinearWeights,
+    thresholds: Sequence[float],
+    *,
+    rungs: Sequence[float] = (),
+) -> Bundle:
+    """Publish a linear student: see `publish_unproved`."""
+    tensors = weights.tensors()
+    return publish_unproved(
+        task,
+        "linear",
+        weights.config(),
+        lambda path: save_file(tensors, path / "weights.safetensors"),
+        thresholds,
+        rungs=rungs,
+    )
+
+
+def publish_unproved(
+    task: Task,
+    family: Family,
+    config: dict[str, JsonValue],
+    save: Callable[[Path], object],
+    thresholds: Sequence[float] | None,
+    *,
+    labels: Sequence[str] | None = None,
+    rungs: Sequence[float] = (),
+) -> Bundle:
+    """Publish a student that fits a task and its teacher; its certificate says what it is told.
+
+    Args:
+        task: whose work_dir gets it.
+        family: what runs it.
+        config: what running it needs besides its files.
+        save: writes its files into a folder.
+        thresholds: (K,), those of its certificate; None: it has none.
+        labels: default: the task's.
+        rungs: thresholds that audits may raise it to.
+    """
+    names = tuple(labels or task.schema_.names)
+    with draft(task.work_dir / "bundles") as path:
+        save(path)
+        manifest = Manifest(
+            task=task.name,
+            labels=names,
+            family=family,
+            config=config,
+            temperature=1.0,
+            confidence="max_probability",
+            files=hash_files(path),
+            teacher=make_teacher(task).descriptor,
+            rungs=tuple(rungs),
+            created="2026-01-01",
+        )
+        if thresholds is not None:
+            certificate = _unproved(manifest, thresholds)
+            manifest = manifest.model_copy(update={"certificate": certificate})
+        return publish(path, manifest)
+
+
+def _unproved(manifest: Manifest, thresholds: Sequence[float]) -> Certificate:
+    teacher = manifest.teacher
+    return Certificate(
+        promise="system",
+        agreement=0.97,
+        confidence=0.95,
+        thresholds=tuple(thresholds),
+        n_calibration=1_000,
+        n_accepted=1_000,
+        disagreements=3,
+        agreement_lower_bound=0.98,
+        coverage=1.0,
+        method="none: made up",
+        teacher_model=teacher.model,
+        teacher_revision=teacher.revision,
+        teacher_mode=teacher.mode,
+        artefact_sha256=manifest.artefact_sha256,
+        calibration_sha256="0" * 64,
+        use=1,
+        date="2026-01-01",
+    )

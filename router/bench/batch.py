@@ -42,7 +42,7 @@ SAMPLE, FEW = 20_000, 2_048
 ROUND_S = 0.5
 AT_ONCE = 256
 """Texts of one call, to the student alone and to the teacher."""
-PEERS = Path(__file__).parent / "peers"
+PEER = Path(__file__).parent / "peers" / "table_loop.py"
 
 
 @click.command(name="batch", epilog="Example: raisehand bench batch --rows 1000000 --json")
@@ -263,10 +263,8 @@ def write_task(folder: Path, table: Path, escalated: float, encoder: Path | None
     """
     import yaml
 
-    from students.certificate import Certificate
-    from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
     from students.task import load_task
-    from students.teachers import make_teacher
+    from students.testing import publish_unproved
 
     texts = sample_of(table)
     made = make_encoder(encoder, texts[:1_024], folder / "made") if encoder else make_linear()
@@ -289,25 +287,7 @@ def write_task(folder: Path, table: Path, escalated: float, encoder: Path | None
     written.write_text(yaml.safe_dump(document), encoding="utf-8")
     task = load_task(written)
 
-    def describe(files: dict[str, str]) -> Manifest:
-        parts = (made.family, made.config, files, 1.0, "max_probability", labels)
-        certificate = Certificate(
-            promise="system", agreement=0.97, confidence=0.95,
-            thresholds=(threshold,) * len(labels), n_calibration=0, n_accepted=0, disagreements=0,
-            agreement_lower_bound=0.97, coverage=0.95, method="none: a bench", use=1,
-            teacher_model="instant", teacher_revision="unknown", teacher_mode="classify",
-            artefact_sha256=artefact_sha256(*parts), calibration_sha256="0" * 64,
-            date="2026-01-01",
-        )  # fmt: skip
-        return Manifest(
-            task="bench", labels=labels, family=made.family, config=made.config, temperature=1.0,
-            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
-            certificate=certificate, created="2026-01-01",
-        )  # fmt: skip
-
-    with draft(task.work_dir / "bundles") as path:
-        made.save(path)
-        publish(path, describe(hash_files(path)))
+    publish_unproved(task, made.family, made.config, made.save, (threshold,) * LABELS)
     return written
 
 
@@ -339,11 +319,10 @@ class InstantTeacher:
 
 def _peer(python: Path, table: Path, rows: int, model: Path | None) -> dict[str, Any]:
     """Run what others would do, in an environment of its own."""
-    program = "pandas_loop.py" if model is None else "sentence_loop.py"
-    words = [str(python), str(PEERS / program), str(table), str(rows), str(LABELS)]
+    words = [str(python), str(PEER), str(table), str(rows), str(LABELS)]
     words += [str(model)] if model else []
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        raise click.ClickException(f"{program} failed: {done.stderr[-600:]}")
+        raise click.ClickException(f"{PEER.name} failed: {done.stderr[-600:]}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found

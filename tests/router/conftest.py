@@ -19,7 +19,6 @@ import pytest
 import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from safetensors.numpy import save_file
 
 from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import PriceSpec
@@ -34,19 +33,12 @@ from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.telemetry.metrics import Metrics
-from students.certificate import Certificate
 from students.runtime.bundle import (
-    Manifest,
-    artefact_sha256,
-    draft,
-    hash_files,
     name_latest,
-    publish,
 )
 from students.runtime.linear import LinearWeights
 from students.task import Task, load_task
-from students.teachers import make_teacher
-from students.testing import ScriptedStudent, ScriptedTeacher
+from students.testing import ScriptedStudent, ScriptedTeacher, publish_linear
 
 TEACHER_PRICE = PriceSpec(usd_per_mtok_input=Decimal(1), usd_per_mtok_output=Decimal(2))
 STUDENT_USD = Decimal("0.00000002")
@@ -359,26 +351,7 @@ def publish_certified(folder, says, weights=None, rungs=()):
         np.zeros((0, 2), np.float32),
         np.array([9.0 * (label == says) for label in SERVED_LABELS], np.float32),
     )  # fmt: skip
-
-    def describe(files):
-        labels = tuple(SERVED_LABELS)
-        parts = ("linear", SERVED_CONFIG, files, 1.0, "max_probability", labels)
-        certificate = Certificate(
-            promise="system", agreement=0.97, confidence=0.95, thresholds=(0.5, 0.5),
-            n_calibration=1000, n_accepted=1000, disagreements=3, agreement_lower_bound=0.98,
-            coverage=1.0, method="test", teacher_model="big", teacher_revision="unknown",
-            teacher_mode="chat", artefact_sha256=artefact_sha256(*parts),
-            calibration_sha256="0" * 64, use=1, date="2026-01-01",
-        )  # fmt: skip
-        return Manifest(
-            task="urgent", labels=labels, family="linear", config=SERVED_CONFIG, temperature=1.0,
-            confidence="max_probability", files=files, teacher=make_teacher(task).descriptor,
-            certificate=certificate, rungs=rungs, created="2026-01-01",
-        )  # fmt: skip
-
-    with draft(task.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
-        return publish(path, describe(hash_files(path)))
+    return publish_linear(task, weights, (0.5, 0.5), rungs=rungs)
 
 
 @dataclass

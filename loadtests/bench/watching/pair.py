@@ -25,11 +25,10 @@ import yaml
 
 from router.bench.process import Subject, command_subject, free_port
 from router.bench.subject import LABELS, make_student
-from students.certificate import Certificate
-from students.runtime.bundle import Bundle, Manifest, artefact_sha256, draft, hash_files, publish
+from students.runtime.bundle import Bundle
 from students.runtime.linear import LinearWeights
 from students.task import Task, load_task
-from students.teachers import make_teacher
+from students.testing import publish_linear
 
 AUDIT_RATE = 0.01
 SURE = 60.0
@@ -145,49 +144,7 @@ def _task(folder: Path, teacher: str, audit_rate: float) -> Task:
 
 
 def _publish(task: Task, seed: int) -> Bundle:
-    from safetensors.numpy import save_file
-
-    weights = _sure(task, seed)
-    config = weights.config()
-
-    def describe(files: dict[str, str]) -> Manifest:
-        names = task.schema_.names
-        parts = ("linear", config, files, 1.0, "max_probability", names)
-        certificate = Certificate(
-            promise=task.promise.promise,
-            agreement=task.promise.agreement,
-            confidence=task.promise.confidence,
-            thresholds=(0.5,) * len(names),
-            n_calibration=1_000,
-            n_accepted=1_000,
-            disagreements=3,
-            agreement_lower_bound=0.99,
-            coverage=1.0,
-            method="made up for a bench",
-            teacher_model=task.teacher.model,
-            teacher_revision="unknown",
-            teacher_mode=task.teacher.mode,
-            artefact_sha256=artefact_sha256(*parts),
-            calibration_sha256="0" * 64,
-            use=1,
-            date="2026-01-01",
-        )
-        return Manifest(
-            task=task.name,
-            labels=names,
-            family="linear",
-            config=config,
-            temperature=1.0,
-            confidence="max_probability",
-            files=files,
-            teacher=make_teacher(task).descriptor,
-            certificate=certificate,
-            created="2026-01-01",
-        )
-
-    with draft(task.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
-        return publish(path, describe(hash_files(path)))
+    return publish_linear(task, _sure(task, seed), (0.5,) * len(task.schema_.names))
 
 
 def _sure(task: Task, seed: int) -> LinearWeights:

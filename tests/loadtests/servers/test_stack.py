@@ -7,7 +7,6 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import save_file
 
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.inputs.difficulty import confidences
@@ -18,11 +17,10 @@ from loadtests.servers.cores import Cores
 from loadtests.servers.stack import running_stack
 from loadtests.servers.usage import listeners
 from loadtests.workers.workers import run_load
-from students.certificate import NEVER, Certificate
-from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
+from students.certificate import NEVER
 from students.runtime.linear import LinearWeights
 from students.task import load_task
-from students.teachers import make_teacher
+from students.testing import publish_linear
 
 LABELS = ["calm", "urgent"]
 CONFIG = {"shortest": 3, "longest": 4}
@@ -63,43 +61,7 @@ def task(tmp_path_factory):
         np.array([0.0, 1.0], np.float32),
     )
 
-    def describe(files):
-        parts = ("linear", CONFIG, files, 1.0, "max_probability", tuple(LABELS))
-        certificate = Certificate(
-            promise="system",
-            agreement=0.97,
-            confidence=0.95,
-            thresholds=(NEVER, NEVER),
-            n_calibration=1000,
-            n_accepted=0,
-            disagreements=0,
-            agreement_lower_bound=0.98,
-            coverage=0.0,
-            method="test",
-            teacher_model="big",
-            teacher_revision="unknown",
-            teacher_mode="chat",
-            artefact_sha256=artefact_sha256(*parts),
-            calibration_sha256="0" * 64,
-            use=1,
-            date="2026-01-01",
-        )
-        return Manifest(
-            task="urgent",
-            labels=tuple(LABELS),
-            family="linear",
-            config=CONFIG,
-            temperature=1.0,
-            confidence="max_probability",
-            files=files,
-            teacher=make_teacher(full).descriptor,
-            certificate=certificate,
-            created="2026-01-01",
-        )
-
-    with draft(full.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
-        publish(path, describe(hash_files(path)))
+    publish_linear(full, weights, (NEVER, NEVER))
     return read_task(folder / "task.yaml")
 
 

@@ -14,14 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from safetensors.numpy import save_file
 
-from students.certificate import Certificate
 from students.runtime import hashing
-from students.runtime.bundle import Manifest, artefact_sha256, draft, hash_files, publish
 from students.runtime.linear import LinearWeights
 from students.task import load_task
-from students.teachers import make_teacher
+from students.testing import publish_linear
 
 LABELS = ["calm", "urgent"]
 BUCKETS = 1 << 16
@@ -45,28 +42,7 @@ def make_weights():
 
 def make_bundle(folder: Path, thresholds=(0.8, 0.8)):
     """Publish the student with a certificate that fits the task of a folder."""
-    task = load_task(folder / "task.yaml")
-    weights = make_weights()
-
-    def describe(files):
-        parts = ("linear", weights.config(), files, 1.0, "max_probability", tuple(LABELS))
-        certificate = Certificate(
-            promise="system", agreement=0.97, confidence=0.95, thresholds=thresholds,
-            n_calibration=1000, n_accepted=900, disagreements=3, agreement_lower_bound=0.98,
-            coverage=0.9, method="test", teacher_model=task.teacher.model,
-            teacher_revision="unknown", teacher_mode=task.teacher.mode,
-            artefact_sha256=artefact_sha256(*parts), calibration_sha256="0" * 64, use=1,
-            date="2026-01-01",
-        )  # fmt: skip
-        return Manifest(
-            task=task.name, labels=tuple(LABELS), family="linear", config=weights.config(),
-            temperature=1.0, confidence="max_probability", files=files,
-            teacher=make_teacher(task).descriptor, certificate=certificate, created="2026-01-01",
-        )  # fmt: skip
-
-    with draft(task.work_dir / "bundles") as path:
-        save_file(weights.tensors(), path / "weights.safetensors")
-        return publish(path, describe(hash_files(path)))
+    return publish_linear(load_task(folder / "task.yaml"), make_weights(), thresholds)
 
 
 @dataclass

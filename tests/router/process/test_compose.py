@@ -16,10 +16,8 @@ from router.process.load_model import load_model
 from router.settings import Settings
 from router.testing import sample_entry
 from router.worker_share import Share
-from students.certificate import Certificate
-from students.runtime.bundle import Manifest, draft, hash_files, publish
 from students.task import Task, load_task
-from students.teachers import make_teacher
+from students.testing import publish_unproved
 
 TASK = "task.yaml"
 
@@ -50,41 +48,14 @@ def keeper_of(task):
 
 def publish_bundle(task, *, certified=True, labels=None):
     """Publish a bundle certified against the task's teacher; its weights are never read here."""
-    teacher = make_teacher(task).descriptor
-    with draft(task.work_dir / "bundles") as folder:
-        (folder / "weights.safetensors").write_bytes(b"weights")
-        manifest = Manifest(
-            task=task.name,
-            labels=labels or task.schema_.names,
-            family="linear",
-            config={},
-            temperature=1.0,
-            confidence="max_probability",
-            files=hash_files(folder),
-            teacher=teacher,
-            created="2026-11-24",
-        )
-        certificate = Certificate(
-            promise="system",
-            agreement=0.97,
-            confidence=0.95,
-            thresholds=(0.5, 0.5),
-            n_calibration=100,
-            n_accepted=90,
-            disagreements=0,
-            agreement_lower_bound=0.97,
-            coverage=0.9,
-            method="exact",
-            teacher_model=teacher.model,
-            teacher_revision=teacher.revision,
-            teacher_mode=teacher.mode,
-            artefact_sha256=manifest.artefact_sha256,
-            calibration_sha256="0",
-            use=1,
-            date="2026-11-24",
-        )
-        update = {"certificate": certificate if certified else None}
-        return publish(folder, manifest.model_copy(update=update))
+    return publish_unproved(
+        task,
+        "linear",
+        {},
+        lambda path: (path / "weights.safetensors").write_bytes(b"weights"),
+        (0.5, 0.5) if certified else None,
+        labels=labels,
+    )
 
 
 def test_a_teacher_upgrade_decertifies(tmp_path):
