@@ -11,7 +11,12 @@ from typing import Any
 
 import gevent
 
-from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, WorkerPlan
+from loadtests.generator.plan import (
+    DIRECTORY_VARIABLE,
+    PARENT_VARIABLE,
+    WORKER_VARIABLE,
+    WorkerPlan,
+)
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.session import Session, Stopwatch
 from loadtests.inputs.rows import rows_of
@@ -37,6 +42,7 @@ class PlannedRun:
         self._plan = WorkerPlan(
             Path(os.environ[DIRECTORY_VARIABLE]), int(os.environ[WORKER_VARIABLE])
         )
+        self._parent = int(os.environ[PARENT_VARIABLE])
         self.spec = self._plan.read_spec()
         samples = SampleFile(self._plan.samples) if self.spec.samples is not None else None
         schedule = self._plan.read_schedule(self.spec.processes)
@@ -57,6 +63,9 @@ class PlannedRun:
     def _conduct(self) -> None:
         self._plan.write_ready()
         while (start := self._plan.read_start()) is None:
+            if self._is_to_end():
+                self.is_over = True
+                return
             gevent.sleep(0.01)
         walking = gevent.spawn(self.session.walk, start)
         self._watch(start, walking)
@@ -68,12 +77,12 @@ class PlannedRun:
     def _watch(self, start: float, walking: Any) -> None:
         """Hand over what was counted by interval, until all is answered or the end is asked for."""
         stopwatch = Stopwatch(start, self.spec.duration_s, self.session.tally.interval_s)
-        told, parent = time.monotonic(), os.getppid()
+        told = time.monotonic()
         while not is_answered(self.session):
             gevent.sleep(TICK_S)
             if walking.ready():
                 walking.get()  # what broke the walking breaks the worker
-            if self._plan.is_stopped or os.getppid() != parent:
+            if self._is_to_end():
                 walking.kill()
                 self._wait_a_little()
                 return
@@ -86,6 +95,10 @@ class PlannedRun:
         while not stopwatch.is_over:
             gevent.sleep(TICK_S)
             stopwatch.lap(self.session.tally)
+
+    def _is_to_end(self) -> bool:
+        """Whether the parent says so, or is no more."""
+        return self._plan.is_stopped or os.getppid() != self._parent
 
     def _wait_a_little(self) -> None:
         last = time.monotonic() + LAST_WAIT_S

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Self
 
 from loadtests.errors import GeneratorFailed
-from loadtests.generator.plan import DIRECTORY_VARIABLE, WORKER_VARIABLE, WorkerPlan
+from loadtests.generator.plan import (
+    DIRECTORY_VARIABLE,
+    PARENT_VARIABLE,
+    WORKER_VARIABLE,
+    WorkerPlan,
+)
 
 LOCUSTFILE = Path(__file__).parents[1] / "locustfile.py"
 STARTUP_S = 120.0
@@ -84,6 +89,7 @@ def _start(plan: WorkerPlan, more: Sequence[str]) -> subprocess.Popen[bytes]:
         **os.environ,
         DIRECTORY_VARIABLE: str(plan.directory),
         WORKER_VARIABLE: str(plan.worker),
+        PARENT_VARIABLE: str(os.getpid()),
     }
     with _stderr_of(plan).open("wb") as stderr:
         return subprocess.Popen(

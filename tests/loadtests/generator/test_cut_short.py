@@ -27,7 +27,7 @@ def started(raisehand, server, rows, tmp_path):
     outputs = {name: tmp_path / f"r.{name}" for name in ("json", "html", "junit", "history")}
 
     @contextlib.contextmanager
-    def start(*more):
+    def start(*more, when=generators_of):
         with subprocess.Popen(
             [
                 *(raisehand, "loadtest", "--url", server("null"), "--inputs", str(rows)),
@@ -41,19 +41,30 @@ def started(raisehand, server, rows, tmp_path):
             text=True,
         ) as running:
             try:
-                yield running, outputs, generators_of(running)
+                yield running, outputs, when(running)
             finally:
                 running.kill()
 
     return start
 
 
+def begun(running):
+    """The generator's processes, as soon as they are there."""
+    while len(found := _children_of(running)) < 2:
+        time.sleep(0.01)
+    return found
+
+
+def _children_of(running):
+    children = psutil.Process(running.pid).children()
+    return [c for c in children if any("locustfile" in part for part in c.cmdline())]
+
+
 def generators_of(running):
     """The generator's processes, once each has counted for two seconds."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        children = psutil.Process(running.pid).children()
-        found = [c for c in children if any("locustfile" in part for part in c.cmdline())]
+        found = _children_of(running)
         plans = [WorkerPlan(_folder_of(each), worker) for worker, each in enumerate(found)]
         if len(plans) == 2 and all(p.read_tally(1).finished.total() >= 40 for p in plans):
             return found
@@ -113,6 +124,18 @@ def test_killed_worker(started):
     assert "load generator process 1 was killed by signal 9" in said[1]
     assert "the run does not count, start it again" in said[1]
     assert not any(each.is_running() for each in generators)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("when", [begun, generators_of], ids=["before it began", "in the middle"])
+def test_killed_parent(started, when):
+    """Whoever has nobody to hand over to ends, also while it waits for the word to begin."""
+    with started(when=when) as (running, _, generators):
+        running.kill()
+        _, alive = psutil.wait_procs(generators, timeout=60)
+        for each in alive:
+            each.kill()
+    assert alive == []
 
 
 @pytest.mark.e2e
