@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import JsonValue
@@ -20,10 +21,13 @@ from students.certificate import Certificate
 from students.confidence import Kind, confidence
 from students.labels import LabelDistribution, LabelSchema, Prediction
 from students.runtime.bundle import Bundle, Family, Manifest, draft, hash_files, publish
-from students.runtime.linear import LinearWeights
 from students.task import Task
 from students.teachers import make_teacher
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
+
+if TYPE_CHECKING:
+    # Reading it needs numba, which a machine that serves encoders alone need not have.
+    from students.runtime.linear import LinearWeights
 
 Answer = str | Sequence[float] | LabelDistribution | Exception
 """A label name, probabilities (K,), a whole distribution, or an error to raise."""

@@ -45,7 +45,7 @@ def collector():
 
 
 def test_intervals_arrive_as_points_at_their_moments(collector, monkeypatch):
-    """p99 by second ends where the report is dated; the verdict is a gauge, too."""
+    """Seconds, and quarters for the p99, end where the report does; the verdict is a gauge, too."""
     url, kept = collector
     monkeypatch.setenv(VARIABLE, url)
     done = CliRunner().invoke(loadtest, ["push", str(PEAK)])
@@ -68,6 +68,11 @@ def test_intervals_arrive_as_points_at_their_moments(collector, monkeypatch):
     said = {pair.key: pair.value.string_value for pair in good[0].attributes}
     assert said["scenario"] == "peak"
     assert [p.as_double for p in metrics["raisehand.loadtest.passed"]] == [1.0]
+    quarters = metrics["raisehand.loadtest.p99_ms"]
+    assert [point.as_double for point in quarters] == [q.p99 for q in peak.report.quarters_ms]
+    assert None not in [q.p99 for q in peak.report.quarters_ms]
+    ends = [ended - peak.report.measured_s * k / 4 for k in (3, 2, 1, 0)]
+    assert [p.time_unix_nano / 1e9 for p in quarters] == pytest.approx(ends, abs=1e-3)
 
 
 def test_a_collector_that_is_not_there_is_told(monkeypatch, free_port_of):
