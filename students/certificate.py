@@ -9,7 +9,9 @@ import math
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from costmodel.frozen import Frozen
 
 LEAST_KEPT = 0.05
 """A student that answers less of the traffic saves nothing that pays for running it."""
@@ -17,14 +19,12 @@ NEVER = 2.0
 """A threshold above every confidence: answers of this class always escalate."""
 
 
-class ClassPromise(BaseModel):
+class ClassPromise(Frozen):
     """What is promised on one class, beside the overall promise.
 
     `system`: of the n calibration rows that the teacher gives the class, `disagreements` were kept
     and answered otherwise. `strict`: of the n answers of the class kept, `disagreements` differ.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
     agreement: float
@@ -33,10 +33,8 @@ class ClassPromise(BaseModel):
     agreement_lower_bound: float
 
 
-class Certificate(BaseModel):
+class Certificate(Frozen):
     """One certified threshold, with every number that the statement rests on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     promise: Literal["system", "strict"]
     agreement: float
@@ -119,10 +117,8 @@ class Certificate(BaseModel):
         )
 
 
-class NoCertificate(BaseModel):
+class NoCertificate(Frozen):
     """Why nothing (or next to nothing) is certified, and what would help: no proof of anything."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     promise: Literal["system", "strict"]
     agreement: float

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from costmodel.frozen import Frozen
 from costmodel.inputs.profile import RiskCoveragePoint
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CountedShare(_Part):
+class CountedShare(Frozen):
     """A count out of n and its exact (Clopper-Pearson) two-sided 95 % interval."""
 
     count: int
@@ -27,7 +22,7 @@ class CountedShare(_Part):
     high: float
 
 
-class IntervalEstimate(_Part):
+class IntervalEstimate(Frozen):
     """An estimate with a 95 % interval."""
 
     estimate: float
@@ -40,14 +35,14 @@ class IntervalEstimate(_Part):
         return self.low > 0 or self.high < 0
 
 
-class GoldFigures(_Part):
+class GoldFigures(Frozen):
     """Against gold; None without gold. Macro-F1 is over the classes that occur in gold."""
 
     accuracy: float | None = None
     macro_f1: float | None = None
 
 
-class Paired(_Part):
+class Paired(Frozen):
     """Two answerers on the same gold rows: differences first − second, bootstrapped in pairs.
 
     `only_first` and `only_second` count the rows that only that one gets right; `p_value` is
@@ -62,7 +57,7 @@ class Paired(_Part):
     p_value: float
 
 
-class Probabilities(_Part):
+class Probabilities(Frozen):
     """How good the calibrated probabilities are, on all test rows.
 
     `nll` and `brier` score the teacher's answer, `kl` the teacher's whole distribution, in nats.
@@ -78,7 +73,7 @@ class Probabilities(_Part):
     ece_null_high: float
 
 
-class Ranking(_Part):
+class Ranking(Frozen):
     """How well confidence ranks the rows: what escalation lives on.
 
     `augrc` is the average share of traffic that is kept and wrong, over all coverages (Traub et
@@ -93,7 +88,7 @@ class Ranking(_Part):
     """Largest share kept on these rows within the promise; picked after looking: no proof."""
 
 
-class LabelMass(_Part):
+class LabelMass(Frozen):
     """How sure the teacher was that its answer is a label at all."""
 
     mean: float
@@ -118,7 +113,7 @@ class CurvePoint(RiskCoveragePoint):
     """Risk of a perfect ranking at this coverage."""
 
 
-class ReliabilityBin(_Part):
+class ReliabilityBin(Frozen):
     """Rows whose confidence lies in (low, high]: how often they agree with the teacher."""
 
     low: float
@@ -127,7 +122,7 @@ class ReliabilityBin(_Part):
     agreement: CountedShare
 
 
-class ClassRow(_Part):
+class ClassRow(Frozen):
     """One label. Precision, recall and F1 are agreement with the teacher; gold F1 is apart."""
 
     label: str
@@ -146,7 +141,7 @@ class ClassRow(_Part):
     cascade_gold_f1: float | None = None
 
 
-class Confusion(_Part):
+class Confusion(Frozen):
     """How often the student said one label where the teacher said the other."""
 
     teacher: str
@@ -154,7 +149,7 @@ class Confusion(_Part):
     count: int
 
 
-class Suspect(_Part):
+class Suspect(Frozen):
     """A confident disagreement: a wrong student, or a wrong teacher. `row` is the test row."""
 
     row: int
@@ -164,7 +159,7 @@ class Suspect(_Part):
     gold: str | None
 
 
-class Unlike(_Part):
+class Unlike(Frozen):
     """Test rows whose text is no copy, up to case, marks and numbers, of any learnt text.
 
     Traffic repeats itself, so the figures over all rows are those to expect; these tell what to
@@ -176,7 +171,7 @@ class Unlike(_Part):
     escalation: CountedShare | None
 
 
-class Evaluation(_Part):
+class Evaluation(Frozen):
     """Everything measured on the test rows at the deployed thresholds."""
 
     n: int

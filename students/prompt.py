@@ -11,19 +11,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import field_validator
+
+from costmodel.frozen import Frozen
 
 Message = dict[str, str]
 
 
-class Prompt(BaseModel):
+class Prompt(Frozen):
     """What a chat teacher is asked.
 
     `{text}` stands for the input and must occur once in `user`. `{labels}`, in either part, stands
     for the list of answers with their descriptions; with it, option order can be averaged out.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str = ""
     user: str = "{text}"

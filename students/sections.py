@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     HttpUrl,
     field_validator,
     model_validator,
 )
 
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import PriceSpec
 from students.confidence import Kind
 from students.prompt import Prompt
@@ -59,10 +58,8 @@ def _off_as_meant(value: object) -> object:
     return [value] if isinstance(value, str) and value not in ("off", "task_model") else value
 
 
-class Section(BaseModel):
+class Section(Frozen):
     """What is read is not changed, and what is unknown is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TeacherSection(Section):

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from costmodel.faults import every_fault
 from costmodel.inputs.limits import Limits, UsdEach
 from costmodel.inputs.taskyaml import parse_task
 from students.errors import BadTask
@@ -149,7 +150,7 @@ def load_task(path: Path) -> Task:
     try:
         task = Task.model_validate(raw)
     except ValidationError as error:
-        raise BadTask(f"{path}: {_faults(error)}") from None
+        raise BadTask(f"{path}: {every_fault(error)}") from None
     base = path.resolve().parent
     encoder = task.student.encoder_path
     model = task.teacher.model_path
@@ -172,17 +173,3 @@ def _beside(base: Path, section: TextsSection | None) -> TextsSection | None:
     if section is None or section.key_file is None:
         return section
     return section.model_copy(update={"key_file": base / section.key_file})
-
-
-def _faults(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        field = ".".join(str(part) for part in fault["loc"]) or "the file"
-        found = fault.get("input")
-        shown = (
-            "" if fault["type"] == "missing" or isinstance(found, dict) else f" (found {found!r})"
-        )
-        if isinstance(found, bool) and fault["type"] == "string_type":
-            shown += "; YAML reads yes, no, on and off as true and false: put the word in quotes"
-        lines.append(f"{field}: {fault['msg']}{shown}")
-    return "; ".join(lines)

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict
-
 from costmodel.bill.line import Usd
 from costmodel.bill.machines import Fleet, rented
 from costmodel.bill.usage import warm
+from costmodel.frozen import Frozen
 from costmodel.inputs.assumptions import TeacherUsage
 from costmodel.money.pricebook import mean_cost
 from costmodel.money.pricing import MachinePrice, Price, Processing, TokenUsage
@@ -29,11 +28,7 @@ BASELINES = {
 """What the cascade is compared with, and what people call it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Band(_Part):
+class Band(Frozen):
     """A share or ratio with its 95 % interval."""
 
     low: float
@@ -41,7 +36,7 @@ class Band(_Part):
     high: float
 
 
-class UsdBand(_Part):
+class UsdBand(Frozen):
     """An amount with its 95 % interval; `low` is the worse end."""
 
     low: Usd
@@ -49,7 +44,7 @@ class UsdBand(_Part):
     high: Usd
 
 
-class Baseline(_Part):
+class Baseline(Frozen):
     """What the cascade is compared with. The choice of it IS the result: so there are several."""
 
     name: str

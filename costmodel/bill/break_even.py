@@ -7,30 +7,26 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from costmodel.bill.baselines import UsdBand
 from costmodel.bill.line import Usd
 from costmodel.bill.month import Month
 from costmodel.bill.rails import total
+from costmodel.frozen import Frozen
 from costmodel.inputs.assumptions import OneOff
 from costmodel.money.pricing import HOURS_PER_MONTH
 
 
-class Months(BaseModel):
+class Months(Frozen):
     """Months until the one-off cost is earned back; `late` is None when the worse end never is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     early: float
     mid: float
     late: float | None
 
 
-class BreakEven(BaseModel):
+class BreakEven(Frozen):
     """When the one-off cost is earned back, and when that never happens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     one_off_usd: Usd
     counted: tuple[str, ...]

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import computed_field
 
 from costmodel.bill.baselines import Band
 from costmodel.bill.projection import Projection
 from costmodel.bill.teacher_load import WHY_UNANSWERED, teacher_load
+from costmodel.frozen import Frozen
 from costmodel.inputs.deployment import Deployment
 from costmodel.inputs.limits import Limits, Promise
 from costmodel.intervals import binomial_interval
@@ -32,10 +33,8 @@ _WHY_REFUSED = {
 }
 
 
-class Feasibility(BaseModel):
+class Feasibility(Frozen):
     """What users get, beside what may fail and what was promised."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     refused: float
     """Share of the requests that nobody answers."""

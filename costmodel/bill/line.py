@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import PlainSerializer
+
+from costmodel.frozen import Frozen
 
 Usd = Annotated[
     Decimal, PlainSerializer(lambda usd: round(float(usd), 6), return_type=float, when_used="json")
@@ -13,10 +15,8 @@ Usd = Annotated[
 """US dollars: Decimal in Python, a number in JSON."""
 
 
-class Line(BaseModel):
+class Line(Frozen):
     """One line of a month's bill and how it came about."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     usd: Usd

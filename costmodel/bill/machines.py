@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from costmodel.bill.line import Line, Usd
 from costmodel.errors import BadProjection
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import HOURS_PER_MONTH, SECONDS_PER_HOUR, MachinePrice
 
 MONTH_S = HOURS_PER_MONTH * float(SECONDS_PER_HOUR)
@@ -56,13 +56,11 @@ class TeacherFleet:
     asked: Fleet = Fleet(min_machines=1)
 
 
-class MachineBill(BaseModel):
+class MachineBill(Frozen):
     """A month of somebody's machines, both ways: the busy share, and all that is really paid.
 
     `machines` is 0 where nothing is rented by the hour.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     who: str
     machines: int

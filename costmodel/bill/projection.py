@@ -13,8 +13,6 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from pydantic import BaseModel, ConfigDict
-
 from costmodel.bill.baselines import (
     Band,
     Baseline,
@@ -29,16 +27,15 @@ from costmodel.bill.machines import Fleet, MachineBill, TeacherFleet, by_request
 from costmodel.bill.month import Month, OwnTeacher, Unit
 from costmodel.bill.rails import Rail
 from costmodel.errors import BadProjection
+from costmodel.frozen import Frozen
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.intervals import binomial_interval
 from costmodel.money.pricebook import mean_cost, processed
 from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, now
 
 
-class Projection(BaseModel):
+class Projection(Frozen):
     """Every figure of the money page, with what it rests on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     starts: str
     month_hours: int = HOURS_PER_MONTH

@@ -10,20 +10,17 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from costmodel.bill.line import Line, Usd
 from costmodel.bill.machines import MachineBill
+from costmodel.frozen import Frozen
 from costmodel.inputs.assumptions import Failures
 from costmodel.money.pricing import amount
 
 RailName = Literal["teacher_only", "student_only", "cascade", "decision_api"]
 
 
-class Rail(BaseModel):
+class Rail(Frozen):
     """One way to get the answers: what a month costs, and what 1,000 requests cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: RailName
     usd_per_month: Usd

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from costmodel.bill.feasibility import LEAST_ESCALATIONS, LEAST_REQUESTS, Feasibility
+from costmodel.frozen import Frozen
 
 Tone = Literal["plain", "good", "bad"]
 VOID = "A saving on answers that nobody got is no saving."
@@ -18,10 +17,8 @@ INFEASIBLE = 3
 """Exit code of a system that does not answer or breaks its promise, whatever it costs."""
 
 
-class Verdict(BaseModel):
+class Verdict(Frozen):
     """What a manager can repeat, and the same as flags for a machine."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sentence: str
     answers: bool | None

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from costmodel.errors import BadProfile
+from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.fleet import Noise, StudentFleet
 
@@ -21,10 +22,8 @@ BATCH = 256
 """Texts of one batch of the router, at most."""
 
 
-class FittedOn(BaseModel):
+class FittedOn(Frozen):
     """One run a profile was fitted on, and how well it reproduces it (in-sample)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_second: float
     answered: int
@@ -38,10 +37,8 @@ class FittedOn(BaseModel):
     """Why the load test said that this run does not count; a profile fitted on it is a guess."""
 
 
-class RouterProfile(BaseModel):
+class RouterProfile(Frozen):
     """A running router as the simulator needs it. Fields end in their unit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(ge=1)
     service_s: float = Field(ge=0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from costmodel.frozen import Frozen
 from costmodel.inputs.fleet import NotNegative, Positive
 
 SLOTS = 8
@@ -16,10 +17,8 @@ SLOT_WAIT_S = 0.05
 """The router's own patience with a teacher whose slots are all taken; as many may wait as slots."""
 
 
-class Asking(BaseModel):
+class Asking(Frozen):
     """When the router does not ask, or asks again. The defaults are the router's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     retry_jitter_s: NotNegative = 0.05
     """The pause before the one retry is drawn up to this, on top of a Retry-After."""

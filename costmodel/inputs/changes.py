@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from costmodel.errors import BadProjection, UnknownPrice
 from costmodel.money.pricing import amount
@@ -140,26 +139,3 @@ def _halves(model: str) -> dict[str, str]:
     rates = price.rates(now())
     read, wrote = (amount(Decimal(rate.base)).lstrip("$") for rate in (rates.input, rates.output))
     return {"usd_per_mtok_input": read, "usd_per_mtok_output": wrote}
-
-
-def first_fault(error: ValidationError) -> str:
-    """One sentence for the first fault: field, what is wrong, what was found, how many more."""
-    faults = error.errors()
-    fault = faults[0]
-    # a tagged union puts its tag into the path; the file has no such level
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("api", "hosted"))
-    words = fault["msg"].removeprefix("Value error, ")
-    found = fault["input"]
-    shown = "" if isinstance(found, dict | BaseModel) else f" (found {_shown(found)})"
-    if fault["type"] == "extra_forbidden":
-        words, shown = f"there is no field {where}", ""
-    elif fault["type"] == "missing":
-        words, shown = f"{where or 'it'} is missing", ""
-    else:
-        words = f"{where or 'the file'}: {words}"
-    more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-    return f"{words}{shown}{more}"
-
-
-def _shown(found: object) -> str:
-    return json.dumps(found, default=str, ensure_ascii=False)

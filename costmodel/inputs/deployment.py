@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadProjection
+from costmodel.faults import first_fault
+from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
-from costmodel.inputs.changes import changed, first_fault
+from costmodel.inputs.changes import changed
 from costmodel.inputs.limits import Limits, Promise, UsdEach
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
@@ -23,11 +25,7 @@ ASSUMED_LATENCY_S = 0.6
 """Of a teacher's call that nobody measured: an API's short answer."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TeacherTerms(_Section):
+class TeacherTerms(Frozen):
     """How the teacher is paid; how long it takes and how many calls it takes at once."""
 
     price: PriceSpec
@@ -50,27 +48,27 @@ class TeacherTerms(_Section):
         return ASSUMED_LATENCY_S if self.latency_s is None else self.latency_s
 
 
-class StudentTerms(_Section):
+class StudentTerms(Frozen):
     """How the student is paid; the defaults are those of a task file."""
 
     price: PriceSpec = PriceSpec(machine="aws:c7i.large", requests_per_second=2000)
     min_machines: int = Field(default=2, ge=1)
 
 
-class TrafficTerms(_Section):
+class TrafficTerms(Frozen):
     """How much there is to answer."""
 
     requests_per_day: Positive = 10_000_000
 
 
-class FleetTerms(_Section):
+class FleetTerms(Frozen):
     """How machines are sized; see `costmodel.bill.rails.Fleet`."""
 
     peak_to_mean: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.3
     max_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.7
 
 
-class OperationTerms(_Section):
+class OperationTerms(Frozen):
     """Billed teacher calls per escalation, and what recurs each month."""
 
     attempts: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
@@ -79,7 +77,7 @@ class OperationTerms(_Section):
     """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
 
 
-class OneOffTerms(_Section):
+class OneOffTerms(Frozen):
     """Paid once."""
 
     labelling_usd: NotNegative = Decimal(0)
@@ -87,7 +85,7 @@ class OneOffTerms(_Section):
     other_usd: NotNegative = Decimal(0)
 
 
-class UsageTerms(_Section):
+class UsageTerms(Frozen):
     """Teacher tokens of the mean request, and how much longer escalated requests are."""
 
     input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -111,7 +109,7 @@ class UsageTerms(_Section):
         return self
 
 
-class CountTerms(_Section):
+class CountTerms(Frozen):
     """Test rows of the evaluation: all, escalated, kept but different from the teacher's."""
 
     n: int = Field(ge=1)
@@ -119,7 +117,7 @@ class CountTerms(_Section):
     disagreements: int = Field(default=0, ge=0)
 
 
-class Deployment(_Section):
+class Deployment(Frozen):
     """Everything a projection needs, each field open to a what-if."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import PriceSpec
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -13,11 +14,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Noise(_Section):
+class Noise(Frozen):
     """How a time scatters around its mean."""
 
     kind: Literal["constant", "exponential", "lognormal", "measured"] = "constant"
@@ -37,7 +34,7 @@ class Noise(_Section):
         return self
 
 
-class Autoscaling(_Section):
+class Autoscaling(Frozen):
     """Replicas follow load: replicas x utilisation / target, checked every so often."""
 
     min_replicas: int = Field(default=1, ge=1)
@@ -58,7 +55,7 @@ class Autoscaling(_Section):
         return self
 
 
-class Interruptions(_Section):
+class Interruptions(Frozen):
     """Machines that are taken away, as spot machines are, or fail; each by itself, at random.
 
     What one computes is lost with it: a student's requests get no answer, an engine's calls fail
@@ -77,7 +74,7 @@ class Interruptions(_Section):
         return up_s / (up_s + self.back_after_s)
 
 
-class StudentFleet(_Section):
+class StudentFleet(Frozen):
     """Equal replicas behind one queue; a batch takes fixed + per request + per token seconds."""
 
     fixed_s: NotNegative = 0.0003

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from costmodel.frozen import Frozen
 
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 UsdEach = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """US dollars that one failed request costs its user; 0 means that nobody said."""
 
 
-class Limits(BaseModel):
+class Limits(Frozen):
     """What may fail before a system no longer answers; a bill above a limit is no saving."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     most_refused: _Share = 0.001
     """Share of the requests that nobody answers."""
@@ -24,10 +24,8 @@ class Limits(BaseModel):
     """Share of the requests that are answered after their deadline: 0.01 is a p99."""
 
 
-class Promise(BaseModel):
+class Promise(Frozen):
     """How often answers equal the teacher's. `strict`: only those that the student gives."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     agreement: Annotated[float, Field(gt=0, le=1)] = 0.97
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95

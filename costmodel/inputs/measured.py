@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from costmodel.errors import BadScenario
-from costmodel.inputs.changes import first_fault
+from costmodel.faults import first_fault
 from costmodel.inputs.profile import StudentProfile
 from costmodel.queueing.roofline import DecoderShape, gpu_named, step_fields
 

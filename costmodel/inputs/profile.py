@@ -5,23 +5,19 @@ Distillation writes it, the simulator reads it.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from costmodel.frozen import Frozen
 
 
-class RiskCoveragePoint(BaseModel):
+class RiskCoveragePoint(Frozen):
     """At this threshold: share of traffic kept, and share of the kept that disagrees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float
     coverage: float
     risk: float
 
 
-class StudentProfile(BaseModel):
+class StudentProfile(Frozen):
     """Measured on this machine: seconds = fixed_s + per_token_s * tokens of a batch."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fixed_s: float
     per_token_s: float

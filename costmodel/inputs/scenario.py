@@ -17,11 +17,13 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
+from costmodel.faults import first_fault
+from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOT_WAIT_S, SLOTS, TIMEOUT_S, Asking
-from costmodel.inputs.changes import changed, first_fault
+from costmodel.inputs.changes import changed
 from costmodel.inputs.fleet import (
     Autoscaling,
     Interruptions,
@@ -41,11 +43,7 @@ from costmodel.money.pricing import PriceSpec, Processing, today
 Floats = npt.NDArray[np.float64]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Quality(_Section):
+class Quality(Frozen):
     """How sure and how right the student is: a risk-coverage curve, or two plain rates."""
 
     risk_coverage: tuple[tuple[float, float, float], ...] = ()
@@ -73,7 +71,7 @@ class Quality(_Section):
         return self
 
 
-class Drift(_Section):
+class Drift(Frozen):
     """How the share of unsure requests moves; 1 is as measured."""
 
     per_month: Annotated[float, Field(gt=-1, allow_inf_nan=False)] = 0.0
@@ -92,7 +90,7 @@ class Drift(_Section):
         return drifted
 
 
-class Policy(_Section):
+class Policy(Frozen):
     """When the teacher is asked: by threshold on the curve, or by the share to escalate."""
 
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -119,7 +117,7 @@ class Policy(_Section):
         return self
 
 
-class TeacherMachines(_Section):
+class TeacherMachines(Frozen):
     """How machines of one's own are sized where the price is by the hour."""
 
     min_machines: int = Field(default=1, ge=1)
@@ -130,7 +128,7 @@ class TeacherMachines(_Section):
     """How busy a machine may be at the busiest moment."""
 
 
-class TeacherBase(_Section):
+class TeacherBase(Frozen):
     """What every teacher has."""
 
     prompt_tokens: NotNegative = 60.0
@@ -211,7 +209,7 @@ class HostedTeacher(TeacherBase):
     noise: Noise = Noise()
 
 
-class OneOffSection(_Section):
+class OneOffSection(Frozen):
     """What is paid once, or once for each student."""
 
     labelled_texts: int = Field(default=0, ge=0)
@@ -222,7 +220,7 @@ class OneOffSection(_Section):
     retrainings_per_month: NotNegative = 0.0
 
 
-class Scenario(_Section):
+class Scenario(Frozen):
     """Everything one simulation needs."""
 
     name: str = Field(min_length=1)

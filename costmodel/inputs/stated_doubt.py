@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from costmodel.frozen import Frozen
 
 Relative = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Range(_Part):
+class Range(Frozen):
     """A factor on a price: triangular, most likely 1."""
 
     low: Annotated[float, Field(gt=0, le=1)] = 1.0
     high: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
 
 
-class Doubt(_Part):
+class Doubt(Frozen):
     """How far the inputs may be off that no evaluation counts. All relative; 0 means exact."""
 
     traffic: Relative = 0.10

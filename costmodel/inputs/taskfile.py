@@ -21,7 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from costmodel.errors import BadProjection
-from costmodel.inputs.changes import changed, first_fault
+from costmodel.faults import first_fault
+from costmodel.inputs.changes import changed
 from costmodel.inputs.deployment import Deployment, with_changes
 from costmodel.inputs.limits import Promise
 from costmodel.inputs.profile import RiskCoveragePoint, StudentProfile

@@ -18,9 +18,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from costmodel.errors import BadScenario, BadTable
+from costmodel.frozen import Frozen
 from costmodel.inputs.tables.read import read_table
 from costmodel.inputs.tables.times import seconds_of
 from costmodel.kernel import layout
@@ -46,11 +47,7 @@ BUSINESS_DAY: tuple[float, ...] = (
 not a measurement. Public API traces show 1.4 to 5."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Lengths(_Section):
+class Lengths(Frozen):
     """Token counts: lognormal by `mean` and `cv` (0 is constant), or evenly spaced `quantiles`."""
 
     mean: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -107,7 +104,7 @@ class Lengths(_Section):
         return drawn
 
 
-class Bursts(_Section):
+class Bursts(Frozen):
     """A two-state Markov process on top of the rate (MMPP-2); the mean rate is kept."""
 
     factor: Positive
@@ -137,7 +134,7 @@ class Bursts(_Section):
 NO_BURSTS = np.array([1.0, 1.0, np.inf, 1.0])
 
 
-class Trace(_Section):
+class Trace(Frozen):
     """A CSV to replay: any file with a time and a number of tokens, e.g. the Azure LLM traces."""
 
     path: Path
@@ -149,7 +146,7 @@ class Trace(_Section):
     """The command that fetches it, or the page that has it, for whoever lacks it."""
 
 
-class Workload(_Section):
+class Workload(Frozen):
     """How requests arrive and how long they are."""
 
     per_day: Positive | None = None

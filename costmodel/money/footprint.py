@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 
 from costmodel.errors import UnknownFootprint
+from costmodel.frozen import Frozen
 
 FACTORS = Path(__file__).with_name("footprint.yaml")
 Watts = tuple[float, float]
@@ -21,10 +21,8 @@ _CARDS = re.compile(r"(\d+)× ([A-Z]+\d+[A-Z]*)")
 _VCPUS = re.compile(r"(\d+) vCPU")
 
 
-class Factors(BaseModel):
+class Factors(Frozen):
     """The estimates of the file beside this module."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: Mapping[str, str]
     read: date

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from costmodel.errors import BadPriceList, UnknownPrice
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import amount
 
 PRICE_LIST = Path(__file__).with_name("prices.yaml")
@@ -22,10 +23,8 @@ STALE_AFTER_DAYS = 30
 """Of a price nobody looked up since."""
 
 
-class MachineRow(BaseModel):
+class MachineRow(Frozen):
     """What one machine costs an hour from one day on, and who says so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9-]+:[a-z0-9.-]+$")
     usd_per_hour: Decimal = Field(gt=0)

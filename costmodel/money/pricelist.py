@@ -20,20 +20,17 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadPriceList
+from costmodel.frozen import Frozen
 from costmodel.money.machines import MachineRow, given_twice, shipped_machines
 from costmodel.money.pricing import PriceSpec
 
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRow(_Part):
+class ModelRow(Frozen):
     """What was agreed for a model, in US dollars per million tokens."""
 
     name: str = Field(min_length=1)
@@ -50,7 +47,7 @@ class ModelRow(_Part):
         return PriceSpec(**self.model_dump(exclude={"name", "checked", "source"}))
 
 
-class Discount(_Part):
+class Discount(Frozen):
     """A share off the public price of every model whose name begins so."""
 
     of: str = Field(min_length=1)
@@ -58,7 +55,7 @@ class Discount(_Part):
     source: str = Field(min_length=1)
 
 
-class Currency(_Part):
+class Currency(Frozen):
     """What bills are paid in; prices and all figures stay in US dollars, totals come in both."""
 
     code: str = Field(pattern=r"^[A-Z]{3}$")
@@ -67,14 +64,14 @@ class Currency(_Part):
     source: str = Field(min_length=1)
 
 
-class Tax(_Part):
+class Tax(Frozen):
     """Paid on top of every bill."""
 
     name: str = "tax"
     rate: Annotated[Decimal, Field(ge=0, le=1)]
 
 
-class PriceList(_Part):
+class PriceList(Frozen):
     """Prices of one's own; what is not in it comes from the shipped ones."""
 
     machines: tuple[MachineRow, ...] = ()

@@ -14,9 +14,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from costmodel.errors import BadUsage
+from costmodel.frozen import Frozen
 from costmodel.money.sizes import Sizes
 
 MILLION = Decimal(1_000_000)
@@ -110,14 +111,12 @@ Processing = Literal["batch", "flex", "priority", "fast", "eu"]
 """Deferred for hours, cheaper and slower, dearer and faster (twice), or kept in the EU."""
 
 
-class PriceSpec(BaseModel):
+class PriceSpec(Frozen):
     """A price as a task or scenario file names it: exactly one of the four forms.
 
     `model: openai:gpt-4o-mini` (genai-prices) · `usd_per_mtok_input` + `usd_per_mtok_output` ·
     `machine: aws:c7i.xlarge` + `requests_per_second` · `usd_per_hour` + `requests_per_second`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str | None = None
     processing: Processing | None = None

@@ -23,6 +23,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from costmodel.errors import BadScenario
+from costmodel.frozen import Frozen
 
 BANDWIDTH_EFFICIENCY = 0.8
 ARITHMETIC_EFFICIENCY = 0.5
@@ -59,10 +60,8 @@ GPUS = {
 }
 
 
-class DecoderShape(BaseModel):
+class DecoderShape(Frozen):
     """The shape of a dense decoder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     parameters: float = Field(gt=0)
     layers: int = Field(ge=1)

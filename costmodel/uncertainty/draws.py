@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from costmodel.bill.projection import Projection
+from costmodel.frozen import Frozen
 from costmodel.inputs.stated_doubt import Doubt, Range
 
 Floats = npt.NDArray[np.float64]
@@ -31,11 +31,7 @@ INPUTS = {
 """Every input that is drawn, and what people call it."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Quantiles(_Part):
+class Quantiles(Frozen):
     """P10, median and P90 over the draws."""
 
     p10: float
@@ -43,7 +39,7 @@ class Quantiles(_Part):
     p90: float
 
 
-class Swing(_Part):
+class Swing(Frozen):
     """One bar of the tornado: the month's saving with one input at its P10 and at its P90."""
 
     input: str
@@ -58,7 +54,7 @@ class Swing(_Part):
         return abs(self.saving_at_high - self.saving_at_low)
 
 
-class Limit(_Part):
+class Limit(Frozen):
     """What would have to be true for the cascade not to pay."""
 
     input: str
@@ -81,7 +77,7 @@ class Rival:
     """The cascade's own calls on the same terms, over those at the price given."""
 
 
-class Uncertain(_Part):
+class Uncertain(Frozen):
     """A projection with its doubts."""
 
     draws: int

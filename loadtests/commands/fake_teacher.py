@@ -10,9 +10,9 @@ import click
 import msgspec
 from pydantic import ValidationError
 
+from costmodel.faults import every_fault
 from loadtests.errors import BadLoadSpec, BadRows
 from loadtests.inputs.rows import AnswersFile, read_answers
-from loadtests.inputs.spec import faults
 from loadtests.inputs.taskfile import read_task
 from loadtests.servers.asgi import serve
 from loadtests.servers.fake_teacher import FakeTeacher
@@ -77,7 +77,7 @@ def main(
         chosen = {name: _value(value) for name, _, value in (s.partition("=") for s in settings)}
         knobs = Knobs.model_validate({"labels": labels, **chosen})
     except ValidationError as error:
-        raise click.ClickException(faults(error)) from None
+        raise click.ClickException(every_fault(error)) from None
     except (BadRows, BadLoadSpec) as error:
         raise click.ClickException(str(error)) from None
     serve(FakeTeacher(knobs, known, model=model, api_key=api_key), host, port)

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from costmodel.faults import every_fault
+from costmodel.frozen import Frozen
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.slo import Slo
-from loadtests.inputs.spec import faults
 
 
-class LoadScenario(BaseModel):
+class LoadScenario(Frozen):
     """What `--scenario` names.
 
     `load` holds fields of LoadSpec and `teacher` knobs of the fake teacher; what the command line
     gives beats both.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     about: str
@@ -71,7 +70,7 @@ def read_slo(path: Path) -> Slo:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadLoadSpec(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise BadLoadSpec(f"{path}: {faults(error)}") from None
+        raise BadLoadSpec(f"{path}: {every_fault(error)}") from None
 
 
 def _parse(text: str, name: str) -> LoadScenario:
@@ -80,4 +79,4 @@ def _parse(text: str, name: str) -> LoadScenario:
     except yaml.YAMLError as error:
         raise BadLoadSpec(f"{name} is no YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise BadLoadSpec(f"{name}: {faults(error)}") from None
+        raise BadLoadSpec(f"{name}: {every_fault(error)}") from None

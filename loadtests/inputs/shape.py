@@ -6,14 +6,16 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from costmodel.frozen import Frozen
 
 Floats = npt.NDArray[np.float64]
 PIECES = 256
 """A sloping stretch is cut into so many even ones."""
 
 
-class RateShape(BaseModel):
+class RateShape(Frozen):
     """The rate relative to `LoadSpec.rate`.
 
     steady · step: × `factor` from `at_s` on · spike: × `factor` for `length_s` from `at_s` on ·
@@ -21,8 +23,6 @@ class RateShape(BaseModel):
     `factor` · diurnal: a business day, mean 1, squeezed into the test · stages: from 1 in
     straight lines through (seconds, factor) pairs; the last factor stays.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["steady", "step", "spike", "square", "ramp", "diurnal", "stages"] = "steady"
     factor: Annotated[float, Field(gt=0, le=1000)] = 10.0

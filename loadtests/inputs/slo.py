@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from costmodel.faults import every_fault
+from costmodel.frozen import Frozen
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.percentiles import Percentile
-from loadtests.inputs.spec import faults
 
 Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -18,13 +19,11 @@ Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
 """By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`, `per_token`)."""
 
 
-class Slo(BaseModel):
+class Slo(Frozen):
     """Limits of one load test.
 
     In route `all` a request that failed or was dropped counts as later than any answer.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_failure_rate: Share = 0.01
     latency_ms: Limits = {}
@@ -54,4 +53,4 @@ def load_slo(**limits: object) -> Slo:
     try:
         return Slo.model_validate(limits)
     except ValidationError as error:
-        raise BadLoadSpec(f"SLO: {faults(error)}") from None
+        raise BadLoadSpec(f"SLO: {every_fault(error)}") from None

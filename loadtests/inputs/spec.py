@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from costmodel.faults import every_fault
+from costmodel.frozen import Frozen
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.route import check_files
 from loadtests.inputs.shape import RateShape
@@ -20,14 +22,12 @@ the body in a write of its own (openai, httpx, requests, Java, Go, node); a conn
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class LoadSpec(BaseModel):
+class LoadSpec(Frozen):
     """One load test, open loop but for `closed_loop`.
 
     Requests leave at instants fixed in advance from `rate`, `arrivals` and `seed`, however slow
     the target is. The measured window of `duration_s` follows `warmup_s` at the same rate.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
     inputs: Path
@@ -229,19 +229,7 @@ def load_spec(**settings: object) -> LoadSpec:
     try:
         return LoadSpec.model_validate(settings)
     except ValidationError as error:
-        raise BadLoadSpec(faults(error)) from None
-
-
-def faults(error: ValidationError) -> str:
-    """Return one sentence for each fault: field, what is wrong, what was found."""
-    lines = []
-    for fault in error.errors():
-        field = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        found = fault.get("input")
-        shown = "" if fault["type"] == "missing" or not field else f" (found {found!r})"
-        lines.append(f"{field}: {message}{shown}" if field else message)
-    return "; ".join(lines)
+        raise BadLoadSpec(every_fault(error)) from None
 
 
 def _is_loopback(host: str) -> bool:

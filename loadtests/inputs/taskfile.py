@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from costmodel.faults import every_fault
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.taskyaml import parse_task
 from loadtests.errors import BadLoadSpec
-from loadtests.inputs.spec import faults
 
 
 class _Part(BaseModel):
@@ -98,4 +98,4 @@ def read_task(path: Path) -> LoadTask:
     try:
         return LoadTask.model_validate({**raw, "raw": raw, "folder": path.resolve().parent})
     except ValidationError as error:
-        raise BadLoadSpec(f"{path}: {faults(error)}") from None
+        raise BadLoadSpec(f"{path}: {every_fault(error)}") from None

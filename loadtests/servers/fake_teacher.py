@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 from pydantic import ValidationError
 
-from loadtests.inputs.spec import faults
+from costmodel.faults import every_fault
 from loadtests.servers.answers import probabilities_of, tokens_of
 from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply
 from loadtests.servers.fake_batches import FakeBatches
@@ -289,7 +289,7 @@ class FakeTeacher:
                 changes = msgspec.json.decode(body, type=dict[str, Any])
                 self.knobs = Knobs.model_validate({**self.knobs.model_dump(), **changes})
             except ValidationError as error:
-                await _error(send, 422, faults(error))
+                await _error(send, 422, every_fault(error))
             except msgspec.MsgspecError as error:
                 await _error(send, 400, f"not a JSON object: {error}")
             else:

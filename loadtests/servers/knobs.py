@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from costmodel.frozen import Frozen
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Window = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 
 
-class Knobs(BaseModel):
+class Knobs(Frozen):
     """Everything about the fake teacher that can change while it runs.
 
     Rates are shares of requests. Windows are (from, to) in seconds since the start or the last
     `POST /control/reset`. What concerns an answer depends on its text and the seed alone; what
     concerns one request (latency, faults, unsteadiness) is drawn in order from the seed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     """The words it answers with, in class order."""

@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
 
+from costmodel.frozen import Frozen
 from router.errors import BadSettings
 from router.shared.records import Ruling
 
@@ -26,11 +26,7 @@ CREATE TABLE IF NOT EXISTS chunks (number INTEGER PRIMARY KEY, record TEXT NOT N
 """
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RouteTally(_Part):
+class RouteTally(Frozen):
     """Rows that got the same route for the same reason, and what they cost."""
 
     route: str
@@ -40,7 +36,7 @@ class RouteTally(_Part):
     teacher_usd: Decimal
 
 
-class ChunkRecord(_Part):
+class ChunkRecord(Frozen):
     """What a chunk came to."""
 
     rows: int

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from costmodel.inputs.changes import first_fault
+from costmodel.faults import first_fault
 from router.errors import BadSettings
 from router.keys.ring import KeySpec, changing, load_keys, new_secret, save_keys, sha256_of
 

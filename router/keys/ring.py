@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from costmodel.frozen import Frozen
 from router.clock import Clock
 from router.errors import BadSettings, Forbidden, OverQuota, Unauthorized
 from router.keys.day_budget import DayBudget, DayBudgets, OwnDay
@@ -38,13 +39,11 @@ _LEARNING_RATE = 0.05
 _UNKNOWN = "The API key is missing or not known; send `Authorization: Bearer <key>`."
 
 
-class KeySpec(BaseModel):
+class KeySpec(Frozen):
     """One key as its file holds it; what is not given is not limited.
 
     With n worker processes each keeps an n-th of the rates; dollars are shared.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -63,10 +62,8 @@ class KeySpec(BaseModel):
     """Whether its feedback counts for the answers that other keys got, too."""
 
 
-class KeyFile(BaseModel):
+class KeyFile(Frozen):
     """The file of keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: tuple[KeySpec, ...]
 

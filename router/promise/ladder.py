@@ -26,8 +26,9 @@ from bisect import bisect_right
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from costmodel.frozen import Frozen
 from router.promise.ebh import rejected
 from router.promise.monitor import Evidence, Monitor
 from router.promise.proof import RungProof, Stakes, first_proved
@@ -55,10 +56,8 @@ class Standing(StrEnum):
     """Only the teacher answers, until another bundle is certified: no audit can refute why."""
 
 
-class Rules(BaseModel):
+class Rules(Frozen):
     """What is fixed when a bundle takes service."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     promise: Literal["system", "strict"]
     alphas: dict[str, float]
@@ -84,10 +83,8 @@ class Rules(BaseModel):
         return 1 + bisect_right(self.rungs, confidence)
 
 
-class LadderEvidence(BaseModel):
+class LadderEvidence(Frozen):
     """All that a ladder remembers, for a file: a restart forgets no alarm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rules: Rules
     rung: int = Field(ge=0)

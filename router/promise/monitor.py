@@ -19,7 +19,9 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from costmodel.frozen import Frozen
 
 ODDS = (1.25, 1.5, 2.0, 3.0)
 """Alternatives: odds of disagreement so many times those of alpha."""
@@ -51,10 +53,8 @@ class State:
     e_value: float
 
 
-class Evidence(BaseModel):
+class Evidence(Frozen):
     """All that a monitor remembers, for a file: a restart forgets no alarm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alpha: float = Field(gt=0, lt=1)
     false_alarm: float = Field(gt=0, lt=1)

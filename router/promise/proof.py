@@ -19,18 +19,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from costmodel.frozen import Frozen
 from router.promise.monitor import BLOCK, likelihood_ratio, starting_share
 
 LOWER_ODDS = (0.8, 2 / 3, 0.5, 0.2)
 """Alternatives: odds of disagreement so many times those of alpha."""
 
 
-class Stakes(BaseModel):
+class Stakes(Frozen):
     """The wealth of one rung, for a file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     audits: int = Field(default=0, ge=0)
     bets: tuple[float, ...] = Field(

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import now
 from students.errors import BadInputs
 from students.sections import PromiseSection
@@ -30,10 +31,8 @@ USES_FILE = "certificates.jsonl"
 Rows = npt.NDArray[np.uint64]
 
 
-class Use(BaseModel):
+class Use(Frozen):
     """One look at calibration rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calibration_sha256: str
     artefact_sha256: str

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
+from costmodel.frozen import Frozen
 from students.distill.judge import (
     JudgedAnswers,
     OutcomeJudge,
@@ -46,11 +46,7 @@ Rungs = Callable[
 BUDGETS = (100, 300, 1000, 3000, 10_000, 30_000)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Arm(_Part):
+class Arm(Frozen):
     """One kind of target, or one student, and its paired differences: this − the other."""
 
     name: str
@@ -59,21 +55,21 @@ class Arm(_Part):
     minus_baseline: SettingFigures | None
 
 
-class AblationPoint(_Part):
+class AblationPoint(Frozen):
     """One setting of a curve."""
 
     x: float
     measured: SettingFigures
 
 
-class Curve(_Part):
+class Curve(Frozen):
     """One student by the number of teacher labels."""
 
     name: str
     points: tuple[AblationPoint, ...]
 
 
-class Ablation(_Part):
+class Ablation(Frozen):
     """Everything that `raisehand ablate` reports."""
 
     task: str

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
+from costmodel.frozen import Frozen
 from students.certify.calibration import fit_temperature
 from students.certify.scoring import coverage_at_promise, macro_f1
 from students.confidence import confidence, softmax
@@ -29,10 +29,8 @@ METRICS = ("agreement", "coverage_at_promise", "kl", "accuracy", "macro_f1")
 GOLD_METRICS = ("accuracy", "macro_f1")
 
 
-class SettingFigures(BaseModel):
+class SettingFigures(Frozen):
     """Means over seeds on the test rows; the intervals resample seeds and test rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     agreement: IntervalEstimate
     coverage_at_promise: IntervalEstimate

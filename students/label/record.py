@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from costmodel.frozen import Frozen
 from costmodel.money.pricing import now
 from students.errors import BadInputs
 from students.label.flips import OrderFlips
@@ -27,11 +28,7 @@ LABELS_FILE = "labels.npz"
 RECORD_FILE = "labels.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TeacherIdentity(_Part):
+class TeacherIdentity(Frozen):
     """The descriptor of the teacher that was asked."""
 
     mode: str
@@ -50,7 +47,7 @@ class TeacherIdentity(_Part):
         )
 
 
-class LabelUsage(_Part):
+class LabelUsage(Frozen):
     """Tokens and requests that all answers together consumed."""
 
     input_tokens: int
@@ -60,14 +57,14 @@ class LabelUsage(_Part):
     cache_write_tokens: int = 0
 
 
-class Agreement(_Part):
+class Agreement(Frozen):
     """`agreed` of `n` answers were the same."""
 
     n: int
     agreed: int
 
 
-class LabellingRecord(_Part):
+class LabellingRecord(Frozen):
     """labels.json: the bill, the quality of the labels, and the split of the rows of labels.npz."""
 
     task: str

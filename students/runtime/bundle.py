@@ -22,8 +22,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
+from costmodel.frozen import Frozen
 from costmodel.inputs.profile import StudentProfile
 from students.certificate import NEVER, Certificate
 from students.confidence import Kind
@@ -46,11 +47,7 @@ Terms = Literal["counts", "sublinear"]
 """What a feature that occurs n times in a text counts for a linear student: n, or 1 + ln n."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LabellingBill(_Part):
+class LabellingBill(Frozen):
     """What the labels behind this student cost, and how well the teacher agrees with itself."""
 
     n: int
@@ -65,7 +62,7 @@ class LabellingBill(_Part):
     """How the rows that judge were drawn."""
 
 
-class Trial(_Part):
+class Trial(Frozen):
     """One setting that was trained, judged on the validation rows after temperature scaling."""
 
     temperature: float = 1.0
@@ -86,7 +83,7 @@ class Trial(_Part):
     epochs: int = 0
 
 
-class Manifest(_Part):
+class Manifest(Frozen):
     """Everything that is known about a student."""
 
     format: Literal["raisehand-bundle/1"] = "raisehand-bundle/1"

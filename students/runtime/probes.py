@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from costmodel.frozen import Frozen
 from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime.protocol import Student
@@ -41,10 +41,8 @@ SENTENCES = (
 )
 
 
-class Probe(BaseModel):
+class Probe(Frozen):
     """What the student said to one text when it was certified."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     label: int

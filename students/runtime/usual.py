@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from costmodel.frozen import Frozen
 
 BINS = 10
 """As many equal shares as ties allow."""
 
 
-class UsualSignal(BaseModel):
+class UsualSignal(Frozen):
     """One figure of a request: B - 1 ascending edges, and the usual share between them (B,)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     edges: tuple[float, ...]
     shares: tuple[float, ...] = Field(min_length=1)
@@ -39,10 +39,8 @@ class UsualSignal(BaseModel):
         return bisect_right(self.edges, value) if value == value else 0
 
 
-class Usual(BaseModel):
+class Usual(Frozen):
     """The usual traffic of a bundle, from `n` rows that no threshold was placed on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int = Field(ge=1)
     confidence: UsualSignal

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from costmodel.extras import require
+from costmodel.frozen import Frozen
 from router.errors import BadSettings
 
 _AT_ONCE = 64
@@ -22,7 +23,7 @@ _QUEUED = 256
 """Questions that wait at each proxy; then it says no at once, and the router asks its teacher."""
 
 
-class StudentApp(BaseModel):
+class StudentApp(Frozen):
     """What is served, and on what: the application's arguments.
 
     Attributes:
@@ -34,8 +35,6 @@ class StudentApp(BaseModel):
         replicas: there are always so many; with `max_replicas`, at least.
         cpus, gpus: of a replica; part of a GPU places several there, and isolates none.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bundles: tuple[str, ...] = Field(min_length=1)
     work_dir: Path = Path(".raisehand")
