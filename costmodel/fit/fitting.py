@@ -16,6 +16,7 @@ import numpy as np
 
 from costmodel.engine.run import simulate_all
 from costmodel.errors import BadProfile
+from costmodel.fit.calls import calls_alone
 from costmodel.fit.measured import Floats, MeasuredRun
 from costmodel.fit.router_profile import POINTS, FittedOn, RouterProfile, workers_of
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
@@ -63,10 +64,7 @@ def fit(
         cvs = np.unique(np.maximum(best.cv + step * np.arange(-2, 3), 0.0))
     service = best.service_s
     overheads = [np.maximum(base - service, 0.0) for base in bases]
-    teacher = [
-        run.latency_s.get("teacher", np.empty(0)) - run.latency_s["student"].mean() for run in runs
-    ]
-    calls = np.sort(np.maximum(np.concatenate(teacher), 1e-6))
+    calls = calls_alone(runs, max_concurrency, audit_rate)
     answered = sum(run.answered for run in runs)
     escalated = answered - sum(len(run.latency_s["student"]) for run in runs)
     usd: dict[str, float] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from costmodel.engine.replications import Interval, interval
 from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_many
+from costmodel.fit.measured import Floats
 from costmodel.fit.router_profile import RouterProfile, workers_of
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise
@@ -43,7 +44,7 @@ def predict(
     duration_s: float,
     seeds: Sequence[int] = range(12),
     *,
-    felt_per_s: float | None = None,
+    rates_per_s: Floats | None = None,
 ) -> LoadPrediction:
     """Simulate a load on a measured router.
 
@@ -52,13 +53,11 @@ def predict(
         workload: arrivals; its lengths do not matter, the profile's requests are typical.
         duration_s: length of one run; shorter runs scatter more.
         seeds: one run each.
-        felt_per_s: the rate around a typical request, which decides its overhead; by default the
-            mean of the workload's rates, weighted by how many requests see each.
+        rates_per_s: the rate in each of equal stretches, which decides the overhead of the
+            requests in it; by default the workload's own.
     """
-    if felt_per_s is None:
-        rates = workload.rates(duration_s)
-        felt_per_s = float((rates**2).sum() / rates.sum())
-    profile = profile.model_copy(update={"overhead_s": profile.overhead_at(felt_per_s)})
+    rates = workload.rates(duration_s) if rates_per_s is None else rates_per_s
+    profile = profile.model_copy(update={"overhead_s": profile.overhead_over(rates)})
     scenario = router_scenario(profile, workload, duration_s)
     results = simulate_many(scenario, seeds).results
 

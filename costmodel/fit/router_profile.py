@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from costmodel.errors import BadProfile
+from costmodel.fit.measured import Floats
 from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.fleet import Noise, StudentFleet
@@ -62,6 +63,30 @@ class RouterProfile(Frozen):
     audit_rate: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's answers that the teacher is asked about too, in its free slots."""
     fitted_on: tuple[FittedOn, ...]
+
+    def overhead_over(self, rates: Floats) -> tuple[float, ...]:
+        """Return quantiles of the overhead over requests that come at so many a second.
+
+        `rates` has one value for each of stretches of equal length. A stretch with ten times the
+        requests counts ten times, and each of its requests has the overhead of that rate: one rate
+        for all would give the requests before a burst what only those in it have.
+        """
+        known = [run.per_second for run in self.fitted_on if run.overhead_s]
+        busy = rates[rates > 0]
+        if len(known) < 2 or not busy.size:
+            return self.overhead_s
+        # A tenth of the way between two fitted rates is nothing that can be told apart.
+        steps = np.interp(np.log(busy), np.log(known), 10 * np.arange(len(known))).round()
+        groups = [busy[steps == step] for step in np.unique(steps)]
+        parts = [self.overhead_at(float(np.average(each, weights=each))) for each in groups]
+        values = np.concatenate(parts)
+        weights = np.concatenate(
+            [np.full(len(part), each.sum()) for part, each in zip(parts, groups, strict=True)]
+        )
+        order = np.argsort(values)
+        below = np.cumsum(weights[order]) - weights[order]
+        mixed = np.interp(np.linspace(0, 1, POINTS + 1), below / below[-1], values[order])
+        return tuple(mixed.tolist())
 
     def overhead_at(self, per_second: float) -> tuple[float, ...]:
         """Return quantiles of the overhead at a rate, between those of the fitted rates."""

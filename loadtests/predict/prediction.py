@@ -136,7 +136,7 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> RunPrediction:
             tokens=Lengths(mean=1),
         )
         found = predict_workload(
-            profile, workload, spec.duration_s, felt_per_s=_felt_per_s(offsets[offsets >= 0])
+            profile, workload, spec.duration_s, rates_per_s=_rates_per_s(offsets[offsets >= 0])
         )
     return RunPrediction(
         p50_ms=1000 * found.p50_s.mean,
@@ -203,7 +203,6 @@ def _write_trace(offsets_s: npt.NDArray[np.float64], path: Path) -> None:
         writer.writerows((f"{at:.6f}", 1) for at in offsets_s)
 
 
-def _felt_per_s(offsets_s: npt.NDArray[np.float64]) -> float:
-    """Return the mean over requests of how many came in the same second."""
-    counts = np.bincount(offsets_s.astype(int))
-    return float((counts**2).sum() / counts.sum())
+def _rates_per_s(offsets_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how many requests come in each second."""
+    return np.bincount(offsets_s.astype(int)).astype(float)
