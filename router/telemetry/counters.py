@@ -6,7 +6,6 @@ Only the event loop writes and scrapes.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,14 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from router.policy import Reason, Route
+
+REQUEST_DURATION = "raisehand_request_duration_seconds"
+TEACHER_DURATION = "raisehand_teacher_attempt_duration_seconds"
+FORMER_NAMES = {
+    REQUEST_DURATION: "raisehand_request_seconds",
+    TEACHER_DURATION: "raisehand_teacher_attempt_seconds",
+}
+"""What 0.1.0 called them."""
 
 
 class StatusTally(Collector):
@@ -59,7 +66,6 @@ class CostTally(Collector):
 
     def __init__(self) -> None:
         self._spent: dict[tuple[str, str], Spent] = {}
-        self._since = time.time()
 
     def of(self, task: str, payer: str) -> Spent:
         """Return where to add."""
@@ -73,7 +79,7 @@ class CostTally(Collector):
         """Read the sums."""
         family = self._family()
         for key, spent in self._spent.items():
-            family.add_metric(key, float(spent.usd), created=self._since)
+            family.add_metric(key, float(spent.usd))
         yield family
 
     @staticmethod
@@ -164,7 +170,35 @@ class RequestTally(Collector):
     @staticmethod
     def _latency() -> HistogramMetricFamily:
         return HistogramMetricFamily(
-            "raisehand_request_seconds",
+            REQUEST_DURATION,
             "Seconds from the request's arrival to its answer, by who answered.",
             labels=("route",),
         )
+
+
+class FormerNames(Collector):
+    """Metrics under the names that they had before, for one release: boards move when they can."""
+
+    def __init__(self, *sources: Collector) -> None:
+        self._sources = sources
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the metrics without reading them."""
+        for now, before in FORMER_NAMES.items():
+            yield HistogramMetricFamily(before, f"{now} until it goes in 0.3.0.")
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the numbers."""
+        for source in self._sources:
+            for family in source.collect():
+                if family.name in FORMER_NAMES:
+                    yield self._renamed(family)
+
+    @staticmethod
+    def _renamed(family: Metric) -> Metric:
+        before = FORMER_NAMES[family.name]
+        renamed = Metric(before, f"{family.name} until it goes in 0.3.0.", family.type)
+        for sample in family.samples:
+            name = before + sample.name.removeprefix(family.name)
+            renamed.add_sample(name, sample.labels, sample.value)
+        return renamed

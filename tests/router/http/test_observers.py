@@ -109,7 +109,7 @@ def test_a_slow_sender_is_timed_from_its_first_byte(serve):
     [seconds] = [
         float(line.split()[-1])
         for line in metrics.splitlines()
-        if line.startswith('raisehand_request_seconds_sum{route="student"}')
+        if line.startswith('raisehand_request_duration_seconds_sum{route="student"}')
     ]
     [line] = [line for line in _lines(router) if line["path"] == "/v1/classify"]
     assert line["duration_ms"] >= 290

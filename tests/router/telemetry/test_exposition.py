@@ -51,7 +51,7 @@ async def test_one_scrape_has_every_series_of_every_worker(tmp_path):
             await exposition.stop()
     requests = samples(text, "raisehand_requests_total")
     assert sorted((dict(k)["worker"], v) for k, v in requests.items()) == [("0", 2.0), ("1", 5.0)]
-    counts = samples(text, "raisehand_request_seconds_count")
+    counts = samples(text, "raisehand_request_duration_seconds_count")
     assert sorted(counts.values()) == [2.0, 5.0]
     assert text.count("# TYPE raisehand_requests_total ") == 1
     assert samples(text, "raisehand_worker_up") == {(("worker", "0"),): 1, (("worker", "1"),): 1}

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router.policy import Reason, Route
 from router.teacher.bill import Outcome
+from router.telemetry.counters import FORMER_NAMES
 from router.telemetry.metrics import Metrics, Reading
 from router.testing import sample_entry
 
@@ -33,9 +34,17 @@ def test_a_request_is_counted_by_route_and_reason(metrics):
     assert _read(metrics, "raisehand_requests_total", **labels) == 1
     labels = {"task": "urgent", "route": "degraded", "reason": "teacher_timeout"}
     assert _read(metrics, "raisehand_requests_total", **labels) == 1
-    assert _read(metrics, "raisehand_request_seconds_bucket", route="student", le="0.002") == 0
-    assert _read(metrics, "raisehand_request_seconds_bucket", route="student", le="0.003") == 1
-    assert _read(metrics, "raisehand_request_seconds_sum", route="degraded") == pytest.approx(0.9)
+    assert (
+        _read(metrics, "raisehand_request_duration_seconds_bucket", route="student", le="0.002")
+        == 0
+    )
+    assert (
+        _read(metrics, "raisehand_request_duration_seconds_bucket", route="student", le="0.003")
+        == 1
+    )
+    assert _read(
+        metrics, "raisehand_request_duration_seconds_sum", route="degraded"
+    ) == pytest.approx(0.9)
 
 
 def test_money_is_counted_by_payer_and_unpriced_apart(metrics):
@@ -66,7 +75,7 @@ def test_every_outcome_of_an_attempt_has_a_child_from_the_start(metrics):
             _read(metrics, "raisehand_teacher_attempts_total", task="urgent", outcome=outcome)
             == expected
         )
-    assert _read(metrics, "raisehand_teacher_attempt_seconds_count", task="urgent") == 1
+    assert _read(metrics, "raisehand_teacher_attempt_duration_seconds_count", task="urgent") == 1
 
 
 def test_readings_are_taken_at_scrape(metrics):
@@ -112,15 +121,32 @@ def test_exposition_parses_and_keeps_the_naming_rules(metrics):
     )
     exposition = generate_latest(metrics.registry).decode()
     families = {f.name: f for f in text_string_to_metric_families(exposition)}
-    assert {"raisehand_requests", "raisehand_request_seconds", "raisehand_cost_usd"} <= set(
-        families
-    )
+    assert {
+        "raisehand_requests",
+        "raisehand_request_duration_seconds",
+        "raisehand_cost_usd",
+    } <= set(families)
     for family in families.values():
         assert family.type in {"counter", "gauge", "histogram"}
         assert re.fullmatch(r"raisehand_[a-z][a-z0-9_]*", family.name)
         assert not re.search(r"(milli|micro|_ms\b|_count$|_sum$|_bucket$)", family.name)
         assert family.documentation.endswith(".")
         assert family.type != "histogram" or family.name.endswith("_seconds")
+    assert "_created" not in exposition
     for line in exposition.splitlines():
         if line.startswith("# TYPE") and line.endswith("counter"):
-            assert re.search(r"(_total|_created) counter$", line)
+            assert re.search(r"_total counter$", line)
+
+
+def test_a_duration_has_its_former_name_for_one_release(metrics):
+    """The same numbers under both, so that no board goes blank by an update."""
+    metrics.observe(sample_entry())
+    metrics.attempts_of("urgent")(Outcome.OK, 0.1)
+    for now, before in FORMER_NAMES.items():
+        text = generate_latest(metrics.registry).decode()
+        new, old = (
+            [line for line in text.splitlines() if re.match(rf"{name}(_bucket|_sum|_count)", line)]
+            for name in (now, before)
+        )
+        assert new
+        assert old == [line.replace(now, before) for line in new]
