@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from costmodel.money.machines import MachineRow, find_machine
+from costmodel.errors import UnknownPrice
+from costmodel.money.machines import MachineRow, find_machine, no_such_machine
 from costmodel.money.pricelist import PriceList, read_prices
 from costmodel.money.pricing import PriceSpec, now
 from costmodel.money.snapshot import snapshot_warning
@@ -47,9 +48,15 @@ def _words(name: str, own: PriceList) -> str:
     from costmodel.money.rates import ApiPrice
 
     at = now()
-    if name.split(":")[0] in {row.name.split(":")[0] for row in own.all_machines}:
-        return find_machine(name, at.date(), own.all_machines).words
-    price = price_of(PriceSpec(model=name), at=at, own=own)
+    machines = own.all_machines
+    if name.split("@")[0] in {row.name for row in machines}:
+        return find_machine(name, at.date(), machines).words
+    try:
+        price = price_of(PriceSpec(model=name), at=at, own=own)
+    except UnknownPrice as no_model:
+        if name.split(":")[0] not in {row.name.split(":")[0] for row in machines}:
+            raise
+        raise UnknownPrice(f"{no_such_machine(name, machines)}; and {no_model}") from None
     if not isinstance(price, ApiPrice):
         return price.words
     batch = price.batch()

@@ -117,7 +117,7 @@ def find_machine(reference: str, day: date, rows: Sequence[MachineRow] | None = 
     name, *wanted = reference.split("@")
     named = [row for row in rows if row.name == name]
     if not named:
-        raise UnknownPrice(_no_such_machine(reference, rows))
+        raise UnknownPrice(no_such_machine(reference, rows))
     choices = sorted({row.terms for row in named})
     regions = {row.region for row in named if row.region}
     asked = [word for word in wanted if word not in regions]
@@ -144,7 +144,8 @@ def find_machine(reference: str, day: date, rows: Sequence[MachineRow] | None = 
     return max(valid, key=lambda row: row.since)
 
 
-def _no_such_machine(reference: str, rows: Sequence[MachineRow]) -> str:
+def no_such_machine(reference: str, rows: Sequence[MachineRow]) -> str:
+    """Say that no machine has that name, and which names are near it."""
     names = sorted({row.reference for row in rows})
     near = get_close_matches(reference, names, n=3, cutoff=0.5)
     hint = f"; near matches: {', '.join(near)}" if near else ""

@@ -39,8 +39,21 @@ def test_a_model_shows_list_and_batch_price():
 
 
 @pytest.mark.parametrize(
+    "name", ["azure:gpt-4o", "aws:us.anthropic.claude-sonnet-4-5-20250929-v1:0"]
+)
+def test_who_rents_machines_may_sell_models_too(name):
+    """A model's name decides, as it does in a task file, and not who sells it."""
+    assert "per million input / output tokens" in _run(name)
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
-    [("openai:gtp-4o", "near matches: openai:gpt-4o"), ("aws:c7j.large", "aws:c7i.large")],
+    [
+        ("openai:gtp-4o", "near matches: openai:gpt-4o"),
+        ("aws:c7j.large", "aws:c7i.large"),
+        ("azure:gtp-4o", "machine .*azure:h100.*and no price is known for model .*azure:phi-4"),
+        ("aws:c7i.large@never", "has no price with terms 'never'"),
+    ],
 )
 def test_unknown_names_are_helped(name, words):
     """A mistyped model or machine gets near matches."""
