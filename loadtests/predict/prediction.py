@@ -59,6 +59,8 @@ class RunPrediction(BaseModel):
     usd_per_1k: float | None
     router_busy: float
     """Share of the router's one event loop."""
+    felt_per_s: float
+    """Mean over requests of how many came in the same second."""
 
 
 def fit(
@@ -84,16 +86,8 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
         for rate, gap_cv in _runs(rates):
             path = Path(name) / f"{rate:g}-{gap_cv:g}.jsonl"
-            steady = {
-                "shape": RateShape(),
-                "arrivals": "poisson" if gap_cv == 1 else "gamma",
-                "cv": gap_cv,
-                "trace": None,
-                "hard_share": None,
-            }
-            update = {**steady, "rate": rate, "duration_s": FITTED_S, "samples": path}
             try:
-                run_load(spec.model_copy(update=update), progress=progress)
+                run_load(fitted_load(spec, rate, gap_cv, path), progress=progress)
             except (GeneratorFailed, KeyboardInterrupt) as error:
                 if len(runs) < 2:
                     raise
@@ -115,6 +109,19 @@ def fit(
     return profile, ended
 
 
+def fitted_load(spec: LoadSpec, rate: float, gap_cv: float, samples: Path) -> LoadSpec:
+    """Return one of the loads that a profile is fitted on, against the target of `spec`."""
+    steady = {
+        "shape": RateShape(),
+        "arrivals": "poisson" if gap_cv == 1 else "gamma",
+        "cv": gap_cv,
+        "trace": None,
+        "hard_share": None,
+    }
+    update = {**steady, "rate": rate, "duration_s": FITTED_S, "samples": samples}
+    return spec.model_copy(update=update)
+
+
 def _runs(rates: Sequence[float]) -> list[tuple[float, float]]:
     """Rates with the variation of their gaps: Poisson, and the middle one in clumps as well."""
     ordered = sorted(rates)
@@ -129,15 +136,15 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> RunPrediction:
     with tempfile.TemporaryDirectory(prefix="raisehand-predict-") as name:
         trace = Path(name) / "schedule.csv"
         offsets = lay_out(spec, rows).offsets_s
-        _write_trace(offsets[offsets >= 0], trace)
+        offsets = offsets[offsets >= 0]
+        _write_trace(offsets, trace)
         workload = Workload(
             arrivals="replay",
             trace=Trace(path=trace, output_tokens=None),
             tokens=Lengths(mean=1),
         )
-        found = predict_workload(
-            profile, workload, spec.duration_s, rates_per_s=_rates_per_s(offsets[offsets >= 0])
-        )
+        rates = _rates_per_s(offsets)
+        found = predict_workload(profile, workload, spec.duration_s, rates_per_s=rates)
     return RunPrediction(
         p50_ms=1000 * found.p50_s.mean,
         p99_ms=1000 * found.p99_s.mean,
@@ -145,6 +152,7 @@ def predict(spec: LoadSpec, profile: LoadProfile) -> RunPrediction:
         escalation_rate=found.escalation_rate.mean,
         usd_per_1k=found.usd_per_1k.mean if found.usd_per_1k else None,
         router_busy=found.utilisation.mean,
+        felt_per_s=float((rates**2).sum() / rates.sum()),
     )
 
 
