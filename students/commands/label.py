@@ -37,10 +37,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--repeats",
-    default=200,
-    show_default=True,
     type=click.IntRange(0),
-    help="Inputs asked twice to measure the teacher's self-agreement.",
+    help="Inputs asked twice to measure the teacher's self-agreement; default: a tenth of them, "
+    "200 at most.",
 )
 @click.option(
     "--flips",
@@ -59,7 +58,7 @@ def label(
     task_path: Path,
     limit: int | None,
     max_usd: float | None,
-    repeats: int,
+    repeats: int | None,
     flips: int,
     seed: int,
     yes: bool,
@@ -74,6 +73,7 @@ def label(
     from students.errors import BudgetReached, TeacherError, TeacherRejected
     from students.label.flips import measures_flips
     from students.label.inputs import read_inputs
+    from students.label.labelling import usual_repeats
     from students.label.record import save_labels
     from students.label.split import drop_spare, sample_rows, split_inputs
     from students.label.summary import what_is_missing, what_was_read
@@ -100,7 +100,8 @@ def label(
             "on its outputs, and write down what you read.",
             err=True,
         )
-    asked = Asked(repeats, flips if measures_flips(task) else 0, seed)
+    twice = usual_repeats(len(inputs)) if repeats is None else repeats
+    asked = Asked(twice, flips if measures_flips(task) else 0, seed)
     done: list[Labelling] = []
     try:
         labelling, turned = asyncio.run(_label(task, inputs, allowed, asked, yes, done.append))

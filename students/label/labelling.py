@@ -28,7 +28,14 @@ from students.label.workers import LabelWorkers, Progress
 from students.task import Task
 from students.teachers.protocol import Teacher, TeacherDescriptor
 
-__all__ = ["Labelling", "Progress", "SelfAgreement", "label_inputs", "repeat_sample"]
+__all__ = [
+    "Labelling",
+    "Progress",
+    "SelfAgreement",
+    "label_inputs",
+    "repeat_sample",
+    "usual_repeats",
+]
 
 REPEATS = 200
 """Inputs asked twice, so that self-agreement is known to about ±3 points at 95 %."""
@@ -151,6 +158,14 @@ async def label_inputs(
                 ended_early(labelling())
             raise
         return labelling()
+
+
+def usual_repeats(n: int) -> int:
+    """Return how many of n inputs are asked twice where nobody says: a tenth, `REPEATS` at most.
+
+    A small pile is not paid for a second time so that its teacher's noise is known better.
+    """
+    return min(REPEATS, -(-n // 10))
 
 
 def repeat_sample(n: int, repeats: int = REPEATS, seed: int = 0) -> list[int]:

@@ -12,15 +12,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from costmodel.frozen import Frozen
 from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime.protocol import Student
 
+Float64 = npt.NDArray[np.float64]
+
 MOST_DRIFT = 0.02
 """Largest change of a probability that is let pass. With an encoder of 77 labels it was .005 from
 float32 to bfloat16 in torch, and .029 for int8 from a processor with VNNI to one without."""
+MOST_ODDS_DRIFT = 0.5
+"""Largest change of a probability's log-odds. Where thresholds lie near 1 a probability hardly
+moves while rows pass them: from .999 to .98 the odds fall twentyfold."""
+SURE = 1e-4
+"""Nearer to 0 or 1 than this a float32 tells nothing of the odds."""
 MOST_LABELS = 48
 SENTENCES = (
     "",
@@ -60,28 +68,54 @@ def probe(student: Student) -> tuple[Probe, ...]:
     )
 
 
-def drift(student: Student, probes: Sequence[Probe]) -> float:
-    """Return the largest change of a probability since the probes were made, from 0 to 1."""
+class Drift(Frozen):
+    """Largest changes since the probes were made."""
+
+    probability: float
+    """From 0 to 1."""
+    log_odds: float
+
+    @property
+    def too_much(self) -> bool:
+        """Whether either is beyond its limit, or no number."""
+        return not (self.probability <= MOST_DRIFT and self.log_odds <= MOST_ODDS_DRIFT)
+
+
+def drift(student: Student, probes: Sequence[Probe]) -> Drift:
+    """Compare what a student says with what it said when the probes were made."""
+    if not probes:
+        return Drift(probability=0.0, log_odds=0.0)
     answers = student.predict([one.text for one in probes])
-    changes = [
-        float(said.probabilities[one.label]) - one.probability
-        for one, said in zip(probes, answers, strict=True)
-    ]
-    return float(np.abs(changes).max()) if changes else 0.0
+    before = np.array([one.probability for one in probes])
+    now = np.array(
+        [said.probabilities[one.label] for one, said in zip(probes, answers, strict=True)],
+        np.float64,
+    )
+    return Drift(
+        probability=float(np.abs(now - before).max()),
+        log_odds=float(np.abs(_log_odds(now) - _log_odds(before)).max()),
+    )
+
+
+def _log_odds(p: Float64) -> Float64:
+    within: Float64 = np.clip(p, SURE, 1 - SURE)
+    return np.log(within / (1 - within))
 
 
 def check_drift(student: Student, probes: Sequence[Probe], where: object) -> None:
     """Compare a student with what it said when it was certified.
 
     Raises:
-        BadBundle: a probability changed by more than `MOST_DRIFT`.
+        BadBundle: a probability changed by more than `MOST_DRIFT`, or its odds by more than
+            `MOST_ODDS_DRIFT`.
     """
     found = drift(student, probes)
-    if not found <= MOST_DRIFT:
+    if found.too_much:
         raise BadBundle(
             f"{where} gives other scores here than where it was certified: a probability differs "
-            f"by {found:.3f}, {MOST_DRIFT:g} is allowed; run `raisehand distill` or `raisehand "
-            "export` on a machine of the kind that serves"
+            f"by {found.probability:.3f} ({MOST_DRIFT:g} is allowed), odds by a factor of "
+            f"{np.exp(found.log_odds):.2f} ({np.exp(MOST_ODDS_DRIFT):.2f} is allowed); run "
+            "`raisehand distill` or `raisehand export` on a machine of the kind that serves"
         )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -116,17 +117,17 @@ def test_labels_and_record_are_written(task_file, teacher):
     printed = json.loads(result.stdout)
     labelled, record = load_labels(task_file.parent / ".raisehand")
     assert printed["n"] == record.n == len(labelled) == 300
-    assert record.usd == 500 * 5 / 1000
-    assert (record.self_agreement.n, record.self_agreement.agreed) == (200, 200)
+    assert record.usd == Decimal("1.65")
+    assert (record.self_agreement.n, record.self_agreement.agreed) == (30, 30)
     assert (record.gold.n, record.gold.agreed) == (300, 300)
     assert record.label_mass == (0,) * 9 + (300,)
     assert (record.unsure, record.truncated, record.rejected) == (0, 0, 0)
     assert sorted(i for rows in record.splits.values() for i in rows) == list(range(300))
-    assert len(teacher.texts) == 500 + 1
+    assert len(teacher.texts) == 330 + 1
     again = _run(task_file)
     assert again.exit_code == 0, again.output
     assert "300 known" in again.stdout
-    assert len(teacher.texts) == 500 + 1
+    assert len(teacher.texts) == 330 + 1
 
 
 def test_it_says_what_it_read_before_and_what_came_of_it_after(task_file, teacher):
@@ -154,7 +155,7 @@ def test_it_asks_before_it_spends(task_file, teacher):
     result = _run(task_file)
     assert result.exit_code == 2
     assert "give --yes or --max-usd" in result.stderr
-    assert "500 questions to ask" in result.stderr
+    assert "330 questions to ask" in result.stderr
     assert teacher.texts == []
 
 
@@ -170,7 +171,7 @@ def test_the_limit_on_money_stops_it_and_keeps_what_was_paid(task_file, teacher)
     assert f"{paid} of 300 inputs, a random sample" in result.stderr
     assert len({text.split()[1][0] for text in labelled.texts}) > 2
     assert _run(task_file, "--max-usd", "100").exit_code == 0
-    assert len(teacher.texts) == 500 + 1
+    assert len(teacher.texts) == 330 + 1
 
 
 @pytest.mark.e2e

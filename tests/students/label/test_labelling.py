@@ -22,7 +22,7 @@ from students.errors import (
     TeacherUnavailable,
 )
 from students.label.inputs import make_inputs
-from students.label.labelling import Progress, label_inputs
+from students.label.labelling import Progress, label_inputs, usual_repeats
 from students.labels import LabelDistribution, LabelSchema
 from students.task import Task
 from students.teachers.bounds import usage_bound
@@ -104,6 +104,12 @@ async def test_another_teacher_is_asked_anew(tmp_path):
     await _label(tmp_path, ScriptedTeacher(SCHEMA, _answer, revision="1"))
     teacher = ScriptedTeacher(SCHEMA, _answer, revision="2")
     assert (await _label(tmp_path, teacher)).asked == 20
+
+
+@pytest.mark.parametrize(("n", "repeats"), [(1, 1), (300, 30), (2_000, 200), (10**6, 200)])
+def test_a_small_pile_is_not_paid_for_twice(n, repeats):
+    """A tenth of it tells how the teacher wavers; 200 of 300 were two thirds on the bill."""
+    assert usual_repeats(n) == repeats
 
 
 async def test_self_agreement_asks_again_past_the_cache(tmp_path):
