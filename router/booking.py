@@ -105,6 +105,16 @@ class Booking:
         route = Route.TEACHER if failed is None else Route.REFUSED
         self._book(self._entry(run, route, failed or Reason.PASSTHROUGH))
 
+    def checked(self, run: Run, budget: Budget | None) -> None:
+        """Book a question of the router's own; it is no request, and what it cost is paid."""
+        if run.bill.attempts:
+            entry = self._entry(run, Route.TEACHER, Reason.TEACHER_CHECK)
+            self.ledger.append(entry)
+            self._metrics.pay(entry)
+            for spent in (self._budget, budget):
+                if spent is not None:
+                    spent.spend(entry.teacher_usd)
+
     def refused(self, run: Run, reason: Reason, refusal: Refusal) -> Refusal:
         """Book a request that gets no answer; one that cost nothing is only counted."""
         entry = self._entry(run, Route.REFUSED, reason)

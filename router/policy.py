@@ -63,6 +63,8 @@ class Reason(StrEnum):
     """It took longer than a stopping router waits."""
     STUDENT_UNAVAILABLE = "student_unavailable"
     PASSTHROUGH = "passthrough"
+    TEACHER_CHECK = "teacher_check"
+    """No request: a row on record, asked about again to see whether the teacher has changed."""
     NO_TEXT = "no_text"
     """The row of a table is empty, or holds something that is no text."""
 

@@ -137,11 +137,11 @@ class Fault(StrEnum):
 class FaultServer:
     """A teacher over real HTTP on loopback, with a fault that can be changed at any time.
 
-    vLLM's `/classify` (always class 0) and streamed chat completions of `stream_words` words. One
-    word is one token. What was read and not refused is billed, also when the answer was lost:
-    `billed_input` and `billed_output` are its invoice. `seen` counts requests by the fault they
-    met, `cut_off` those whose caller hung up first, `peak` how many there were at once at most;
-    `heads` and `bodies` keep what was received.
+    vLLM's `/classify` (always the class `says`, at first 0) and streamed chat completions of
+    `stream_words` words. One word is one token. What was read and not refused is billed, also when
+    the answer was lost: `billed_input` and `billed_output` are its invoice. `seen` counts requests
+    by the fault they met, `cut_off` those whose caller hung up first, `peak` how many there were at
+    once at most; `heads` and `bodies` keep what was received.
 
         async with FaultServer(["urgent", "not urgent"]) as server:
             server.fault = Fault.HANG
@@ -150,6 +150,7 @@ class FaultServer:
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
         self.fault = Fault.NONE
+        self.says = 0
         self.latency_s = 0.0
         self.seen: Counter[Fault] = Counter()
         self.cut_off = 0
@@ -271,11 +272,12 @@ class FaultServer:
     def _classified(self, fault: Fault, body: bytes) -> bytes:
         tokens = _words_in(body)
         rest = 0.1 / (len(self.labels) - 1)
-        probs = [0.9, *[rest] * (len(self.labels) - 1)]
+        probs = [rest] * len(self.labels)
+        probs[self.says] = 0.9
         if fault is Fault.NAN:
             probs = [float("nan")] * len(self.labels)
         data = [
-            {"index": i, "label": self.labels[0], "probs": probs, "num_classes": len(probs)}
+            {"index": i, "label": self.labels[self.says], "probs": probs, "num_classes": len(probs)}
             for i in range(len(_texts_in(body)))
         ]
         usage = {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}

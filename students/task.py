@@ -12,6 +12,7 @@ from typing import Annotated, Self
 
 import yaml
 from pydantic import (
+    BeforeValidator,
     Field,
     ValidationError,
     model_validator,
@@ -38,6 +39,21 @@ from students.sections import (
 from students.wording import alike
 
 
+def _off(given: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return None if given is False or given == "off" else given
+
+
+class TeacherCheckSection(Section):
+    """How often the router itself asks the teacher again about rows that it has labelled."""
+
+    every_hours: float = Field(default=24.0, gt=0)
+    rows: int = Field(default=20, ge=1)
+    """Asked about in one check; a check costs what so many labels have cost."""
+    max_usd: Decimal = Field(default=Decimal("0.10"), ge=0)
+    """Of one check: as many rows as this pays, at what a label has cost."""
+
+
 class Task(Section):
     """One narrow, high-volume job."""
 
@@ -62,6 +78,10 @@ class Task(Section):
     """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)
+    teacher_check: Annotated[TeacherCheckSection | None, BeforeValidator(_off)] = (
+        TeacherCheckSection()
+    )
+    """`off`: only `raisehand canary teacher` asks again."""
     promotion: PromotionSection = PromotionSection()
     store_texts: TextsSection | None = None
     webhooks: tuple[WebhookSection, ...] = ()

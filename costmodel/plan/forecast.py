@@ -9,20 +9,20 @@ from pathlib import Path
 
 from costmodel.bill.projection import Projection
 from costmodel.errors import BadProjection
-from costmodel.inputs.ledger.database import is_database, read_paid
+from costmodel.inputs.ledger.database import OTHERS, is_database, read_paid
 from costmodel.inputs.ledger.traffic import TrafficLog
 from costmodel.money.pricing import HOURS_PER_MONTH
 
 MONTH_S = HOURS_PER_MONTH * 3600.0
 PICO = 1e12
 """The ledger counts money in whole millionths of a millionth of a dollar."""
-_PAID = """
+_PAID = f"""
 select coalesce(sum(case when route != 'student' then teacher_pusd end), 0),
        coalesce(sum(case when route = 'student' then teacher_pusd end), 0),
        coalesce(sum(student_pusd), 0),
        sum(attempts > 0 and teacher_pusd is null)
 from entries
-where reason not in ('passthrough', 'student_only') and surface <> 'batch'
+where reason not in {OTHERS} and surface <> 'batch'
   and (:task is null or task = :task)
 """
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,20 +17,18 @@ import click
 if TYPE_CHECKING:
     from costmodel.money.pricing import TokenUsage
     from router.promise.same_teacher import SameTeacher
-    from students.label.labelled import LabelledSet
-    from students.runtime.bundle import Bundle
+    from router.recheck.reference import Reference
     from students.task import Task
 
 EXIT_CHANGED = 1
-JUDGING = ("calibration", "test")
+ACTOR = "canary"
 
 
 @dataclass(frozen=True, slots=True)
 class AskedAgain:
-    """Labels on record beside today's, how many rows got no answer, and what asking took."""
+    """Today's labels, None where there is no answer, and what asking took."""
 
-    pairs: Sequence[tuple[int, int]]
-    failed: int
+    labels: Sequence[int | None]
     usage: TokenUsage
 
 
@@ -56,32 +55,24 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
     from costmodel.money.pricebook import price_of
     from costmodel.money.pricing import now
     from costmodel.money.rates import ApiPrice
-    from router.promise.same_teacher import SameTeacher, drawn, read_canary, write_canary
-    from students.label.record import load_labels
+    from router.recheck.reference import Reference, compare
+    from students.label.record import load_record
     from students.task import load_task
 
     task = load_task(task_path)
-    labelled, record = load_labels(task.work_dir)
-    agreement = record.self_agreement
-    known = read_canary(task.work_dir, record.labels_sha256) or SameTeacher.of(
-        record.labels_sha256, agreement.n, agreement.agreed
-    )
+    reference = Reference(task.work_dir, load_record(task.work_dir))
+    labelled, unseen = reference.load(), reference.unseen  # before anything is paid
     price = price_of(task.teacher.price)
-    if max_usd is not None:
-        each = record.usd / max(1, record.n)
-        rows = min(rows, int(Decimal(str(max_usd)) / each)) if each else rows
-    splits = record.split_rows()
-    judging = [int(i) for name in JUDGING for i in splits[name]]
-    chosen = drawn(judging, rows, random.Random())
-    replayed = asyncio.run(_replay(task, labelled, chosen))
-    known = known.compared(replayed.pairs)
-    write_canary(task.work_dir, known)
-    voided = _void(task, known) if known.changed else []
+    budget = None if max_usd is None else Decimal(str(max_usd))
+    chosen = reference.rows(rows, budget, random.Random())
+    replayed = asyncio.run(_replay(task, [labelled.texts[row] for row in chosen]))
+    pairs = compare(labelled, chosen, replayed.labels)
+    known, voided = _told(task, reference, pairs) if pairs else (unseen, [])
     usd = price.cost(replayed.usage, now()).usd
     shown = known.figures | {
         "changed": known.changed,
-        "asked": len(replayed.pairs),
-        "failed": replayed.failed,
+        "asked": len(pairs),
+        "failed": len(chosen) - len(pairs),
         "usd": float(usd),
         "voided": ", ".join(voided),
         "ending": isinstance(price, ApiPrice) and price.ending,
@@ -91,11 +82,11 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
         raise click.exceptions.Exit(EXIT_CHANGED)
 
 
-async def _replay(task: Task, labelled: LabelledSet, rows: Sequence[int]) -> AskedAgain:
-    """Ask about each row on its own, as escalations do.
+async def _replay(task: Task, texts: Sequence[str]) -> AskedAgain:
+    """Ask about each text on its own, as escalations do.
 
     Raises:
-        TeacherError: more rows than not got no answer.
+        TeacherError: more texts than not got no answer.
     """
     from costmodel.money.pricing import NO_USAGE
     from router.promise.same_teacher import comparable
@@ -105,70 +96,56 @@ async def _replay(task: Task, labelled: LabelledSet, rows: Sequence[int]) -> Ask
     teacher, free = make_teacher(task), asyncio.Semaphore(task.teacher.max_concurrency)
     usage, failures = NO_USAGE, []
 
-    async def ask(row: int) -> tuple[int, int] | None:
+    async def ask(text: str) -> int | None:
         nonlocal usage
         async with free:
             try:
-                [reply] = await teacher.label(
-                    [labelled.texts[row]], timeout_s=task.teacher.timeout_s
-                )
+                [reply] = await teacher.label([text], timeout_s=task.teacher.timeout_s)
             except TeacherError as error:
                 failures.append(error)
                 return None
         usage += reply.usage
-        return int(labelled.teacher[row]), comparable(reply.distribution.label)
+        return comparable(reply.distribution.label)
 
     try:
-        asked = await asyncio.gather(*(ask(row) for row in rows))
+        asked = await asyncio.gather(*map(ask, texts))
     finally:
         await teacher.aclose()
-    pairs = [pair for pair in asked if pair is not None]
-    if len(failures) > len(pairs):
+    if 2 * len(failures) > len(asked):
         raise failures[-1]
-    return AskedAgain(pairs, len(failures), usage)
+    return AskedAgain(asked, usage)
 
 
-def _void(task: Task, known: SameTeacher) -> list[str]:
-    """Void the certificate of every bundle that rests on these labels' teacher; return their ids.
+def _told(
+    task: Task, reference: Reference, pairs: Sequence[tuple[int, int]]
+) -> tuple[SameTeacher, list[str]]:
+    """Have all processes know the answers; return what is known now, and bundles that are void.
 
     Raises:
         BadSettings: the shared store is away.
     """
     from router.errors import BadSettings
-    from router.promise.same_teacher import CHANGED
-    from router.promise.watch import judge_of, voided
+    from router.recheck.evidence import TeacherInStore
+    from router.recheck.voiding import void_certificates
     from router.settings import load_settings
     from router.shared.opening import open_store
     from router.shared.records import StoreAway
+    from students.teachers import make_teacher
 
     url = load_settings().database_url
     store = open_store(task.work_dir, None if url is None else url.get_secret_value())
-    found = _bundles(task)
+    teacher = TeacherInStore(task.name, reference)
     try:
-        for bundle in found:
-            store.amend(
-                "canary", task.name, bundle.id, judge_of(bundle.manifest),
-                voided(CHANGED, known.figures),
-            )  # fmt: skip
+        judge = teacher.amend(store, ACTOR, lambda judge: judge.learn(pairs, time.time()))
+        known = judge.remembered.known
+        if not known.changed:
+            return known, []
+        asked = make_teacher(task).descriptor
+        return known, void_certificates(store, ACTOR, task, asked, known.figures)
     except StoreAway as away:
-        raise BadSettings(f"the certificates could not be voided: {away}; run this again") from None
+        raise BadSettings(f"what was answered could not be kept: {away}; run this again") from None
     finally:
         store.close()
-    return [bundle.id for bundle in found]
-
-
-def _bundles(task: Task) -> list[Bundle]:
-    from students.runtime.bundle import MANIFEST, read_bundle
-    from students.teachers import make_teacher
-
-    asked = asdict(make_teacher(task).descriptor)
-    paths = sorted((task.work_dir / "bundles").glob(f"*/{MANIFEST}"))
-    bundles = [read_bundle(path.parent) for path in paths]
-    return [
-        bundle
-        for bundle in bundles
-        if bundle.manifest.certificate and asdict(bundle.manifest.teacher) == asked
-    ]
 
 
 def _words(task: Task, shown: dict[str, float | int | str | None]) -> str:

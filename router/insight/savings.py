@@ -162,8 +162,10 @@ def _usd(whole_micro: int, rest_pico: int) -> Decimal:
 
 
 _KEPT = "(route = 'student' and reason = 'confident')"
-_ESCALATED = "(route = 'teacher' and reason <> 'passthrough')"
+_ESCALATED = "(route = 'teacher' and reason not in ('passthrough', 'teacher_check'))"
 _PASSED = "(reason = 'passthrough')"
+_NO_REQUEST = "(reason = 'teacher_check')"
+"""A question of the router's own: paid for, and nothing that anybody else would have asked."""
 _AUDIT = (
     f"({_KEPT} and audited = 1 and propensity > 0 and attempts = 1 and teacher_pusd is not null "
     "and teacher_label is not null)"
@@ -178,8 +180,8 @@ _DOLLARS = ", ".join(
     for amount in ("student_pusd", "teacher_pusd", f"({_OWN})")
 )
 _SUMS = f"""
-select min(at), count(*), count(*) filter (where {_KEPT}), count(*) filter (where {_ESCALATED}),
-       count(*) filter (where {_PASSED}),
+select min(at), count(*) filter (where not {_NO_REQUEST}), count(*) filter (where {_KEPT}),
+       count(*) filter (where {_ESCALATED}), count(*) filter (where {_PASSED}),
        count(*) filter (where student_pusd is null or teacher_pusd is null),
        count(*) filter (where estimated = 1),
        {_DOLLARS},

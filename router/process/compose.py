@@ -34,6 +34,7 @@ from router.process.following.serving import Serving
 from router.process.following.steward import SERVING
 from router.process.load_model import LoadStudent, load_model
 from router.promise.answered_as import AnsweredAs
+from router.recheck.check import TeacherCheck
 from router.service.passthrough import Passthrough
 from router.service.served import Served
 from router.service.service import ReadKeys, Service
@@ -260,7 +261,14 @@ def _serve_one(
             first_byte_s=settings.passthrough_first_byte_s,
             pause_s=settings.passthrough_pause_s,
         )
-    return Served(task, pipeline, passthrough)
+    return Served(task, pipeline, passthrough, _teacher_check(task, pipeline, keeper))
+
+
+def _teacher_check(task: Task, pipeline: Pipeline, keeper: Keeper) -> TeacherCheck | None:
+    section = task.teacher_check
+    if section is None or task.teacher.max_usd_per_hour == 0:
+        return None
+    return TeacherCheck(task, section, pipeline, keeper)
 
 
 def _renamed(task: str, slot: ModelSlot, keeper: Keeper) -> Callable[[str, str], None]:

@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from costmodel.intervals import upper_bound
 from router.errors import BadSettings
 from router.promise.monitor import Evidence, Monitor
 from students.labels import NO_LABEL
 
-CANARY_FILE = "teacher-canary.json"
-"""In the work_dir."""
 FALSE_BOUND = 0.01
 """Probability that the same teacher differs from itself more often than `allowed`."""
 FALSE_CHANGE = 0.01
@@ -34,7 +31,7 @@ CHANGED = "teacher_changed"
 
 
 class SameTeacher(BaseModel):
-    """What is known of one teacher since it labelled, for a file. It holds no text."""
+    """What is known of one teacher since it labelled, for the store. It holds no text."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -101,36 +98,3 @@ def drawn(rows: Sequence[int], n: int, rng: random.Random) -> list[int]:
 def comparable(recorded: int | None) -> int:
     """Return a label, or what stands for none: a refusal that becomes an answer is a change."""
     return NO_LABEL if recorded is None else recorded
-
-
-def read_canary(work_dir: Path, labels_sha256: str) -> SameTeacher | None:
-    """Return what is known since these labels were made; None where nothing is.
-
-    Raises:
-        BadSettings: the file cannot be read.
-    """
-    path = work_dir / CANARY_FILE
-    try:
-        found = SameTeacher.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise BadSettings(
-            f"{path} cannot be read ({type(error).__name__}); remove it to begin anew"
-        ) from None
-    return found if found.labels_sha256 == labels_sha256 else None
-
-
-def write_canary(work_dir: Path, known: SameTeacher) -> None:
-    """Keep what is known.
-
-    Raises:
-        BadSettings: the disk refused.
-    """
-    path = work_dir / CANARY_FILE
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(known.model_dump_json(), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise BadSettings(f"{path} cannot be written ({error.strerror})") from None

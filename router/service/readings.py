@@ -95,6 +95,18 @@ def readings(service: Service) -> list[Reading]:
             lambda: max((watch.figure("e_value", 1.0) for watch in service.watches()), default=1.0),
         ),
         Reading(
+            "raisehand_teacher_checked_timestamp_seconds",
+            "When the teacher was last asked again about rows on record; 0: never yet.",
+            partial(_checks, service, "checked_at"),
+            labels=("task",),
+        ),
+        Reading(
+            "raisehand_teacher_changed",
+            "Whether another teacher answers by its name: what rests on the old one is void.",
+            partial(_checks, service, "changed"),
+            labels=("task",),
+        ),
+        Reading(
             "raisehand_input_shift",
             "How far the last 1,000 requests of a signal are from the usual (population "
             "stability index); a hint, no guarantee.",
@@ -178,6 +190,16 @@ def _by_task(service: Service, read: Callable[[Served], float]) -> Read:
         return {(name,): read(served) for name, served in service.tasks.items()}
 
     return all_tasks
+
+
+def _checks(service: Service, figure: str) -> dict[tuple[str, ...], float]:
+    """Of the tasks whose teacher is asked again here."""
+    found: dict[tuple[str, ...], float] = {}
+    for name, served in service.tasks.items():
+        teacher = served.teacher_check and served.teacher_check.teacher
+        if teacher:
+            found[name,] = teacher.figure(figure) or 0.0
+    return found
 
 
 def _shifts(service: Service) -> dict[tuple[str, ...], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from router.pipeline import Pipeline
+from router.recheck.check import TeacherCheck
 from router.service.passthrough import Passthrough
 from router.teacher.bulkhead import Bulkhead
 from students.task import Task
@@ -17,6 +18,8 @@ class Served:
     task: Task
     pipeline: Pipeline
     passthrough: Passthrough | None = None
+    teacher_check: TeacherCheck | None = None
+    """Asks the teacher again now and then; None: nobody does."""
     words: tuple[str, ...] = field(init=False)
     """The teacher's word for each label, found once: it is asked for with every answer."""
 

@@ -126,6 +126,10 @@ class Metrics:
     def observe(self, entry: Entry) -> None:
         """Count one request."""
         self.tally.add(entry.task, entry.route, entry.reason, entry.latency_ms / 1000.0)
+        self.pay(entry)
+
+    def pay(self, entry: Entry) -> None:
+        """Count what an entry cost, whether or not it is a request."""
         meters = self._by_task.get(entry.task) or self._of(entry.task)
         if entry.student_usd is None or entry.teacher_usd is None:
             meters.unpriced.inc()
@@ -180,6 +184,8 @@ def _alone(entry: Entry) -> float:
     usd = float(entry.teacher_usd or 0)
     if entry.reason is Reason.PASSTHROUGH:
         return usd
+    if entry.reason is Reason.TEACHER_CHECK:
+        return 0.0
     if entry.route is Route.TEACHER:
         return usd / entry.attempts
     counts = entry.audited and entry.attempts == 1 and entry.teacher_label is not None

@@ -197,10 +197,24 @@ def load_labels(work_dir: Path) -> tuple[LabelledSet, LabellingRecord]:
     Raises:
         BadInputs: one is missing or unreadable, or they do not belong together.
     """
-    labelled = LabelledSet.load(work_dir / LABELS_FILE)
+    labelled, record = LabelledSet.load(work_dir / LABELS_FILE), load_record(work_dir)
+    if record.labels_sha256 != labelled.sha256:
+        raise BadInputs(
+            f"{work_dir / RECORD_FILE} describes other labels than {LABELS_FILE} beside it; run "
+            "`raisehand label` again: answers that were paid for are kept in its cache"
+        )
+    return labelled, record
+
+
+def load_record(work_dir: Path) -> LabellingRecord:
+    """Read labels.json alone.
+
+    Raises:
+        BadInputs: it is missing or unreadable.
+    """
     path = work_dir / RECORD_FILE
     try:
-        record = LabellingRecord.model_validate_json(path.read_bytes())
+        return LabellingRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise BadInputs(f"{path} does not exist; run `raisehand label` first") from None
     except ValidationError as error:
@@ -208,9 +222,3 @@ def load_labels(work_dir: Path) -> tuple[LabelledSet, LabellingRecord]:
             f"{path} is not a labelling record ({error.error_count()} faults); run "
             "`raisehand label` again: answers that were paid for are kept in its cache"
         ) from None
-    if record.labels_sha256 != labelled.sha256:
-        raise BadInputs(
-            f"{path} describes other labels than {LABELS_FILE} beside it; run `raisehand label` "
-            "again: answers that were paid for are kept in its cache"
-        )
-    return labelled, record

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from typing import ClassVar
 
@@ -33,11 +33,21 @@ from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.telemetry.metrics import Metrics
+from students.label.labelled import LabelledSet
+from students.label.record import (
+    Agreement,
+    LabellingRecord,
+    LabelUsage,
+    TeacherIdentity,
+    save_labels,
+)
+from students.labels import LabelSchema
 from students.runtime.bundle import (
     name_latest,
 )
 from students.runtime.linear import LinearWeights
 from students.task import Task, load_task
+from students.teachers import make_teacher
 from students.testing import ScriptedStudent, ScriptedTeacher, publish_linear
 
 TEACHER_PRICE = PriceSpec(usd_per_mtok_input=Decimal(1), usd_per_mtok_output=Decimal(2))
@@ -266,6 +276,7 @@ async def rig():
 
 SERVED_LABELS = ["calm", "urgent"]
 SERVED_CONFIG = {"shortest": 3, "longest": 4}
+LABELLED = 60
 SERVED_TASK = {
     "name": "urgent",
     "labels": SERVED_LABELS,
@@ -325,6 +336,42 @@ def folder_of(tmp_path):
         (tmp_path / "task.yaml").write_text(yaml.safe_dump(changed))
         publish_certified(tmp_path, "urgent")
         return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def labelled_as(folder_of):
+    """Make a folder with the labels its bundle was made of: one for all rows, never in doubt."""
+
+    def make(teacher_url, said, **task):
+        teacher = {"mode": "classify", "base_url": teacher_url}
+        folder = folder_of(teacher | task.pop("teacher", {}), **task)
+        hard = np.tile(np.array([float(name == said) for name in SERVED_LABELS]), (LABELLED, 1))
+        labels = LabelledSet(
+            LabelSchema(tuple(SERVED_LABELS)),
+            tuple(f"text {i}" for i in range(LABELLED)),
+            hard.astype(np.float32),
+            np.zeros(LABELLED, np.float32),
+            np.zeros(LABELLED, np.bool_),
+            np.full(LABELLED, -1, np.int32),
+        )
+        half, asked = LABELLED // 2, make_teacher(load_task(folder / "task.yaml")).descriptor
+        record = LabellingRecord(
+            task="urgent",
+            teacher=TeacherIdentity(**asdict(asked)),
+            labels_sha256=labels.sha256, inputs_sha256="0", n=LABELLED, usd="0.06",
+            unconfirmed_usd="0",
+            usage=LabelUsage(input_tokens=1, output_tokens=0, cached_input_tokens=0, requests=1),
+            price="cheap", asked=LABELLED, cached=0, rejected=0, refused=0, unusable=0,
+            self_agreement=Agreement(n=100, agreed=100), label_mass=(0,) * 10, unsure=0,
+            truncated=0, gold=None, seed=0, date="2026-01-01",
+            splits={
+                "train": [], "calibration": list(range(half)), "test": list(range(half, LABELLED))
+            },
+        )  # fmt: skip
+        save_labels(folder / ".raisehand", labels, record)
+        return folder
 
     return make
 

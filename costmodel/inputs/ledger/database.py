@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 SCHEMES = ("postgresql://", "postgres://")
 DRAWN = 50_000
 """Calls whose lengths are looked at, about: quantiles of a fifth of a percent need no more."""
-_OF = (
-    "where (%(task)s::text is null or task = %(task)s) "
-    "and reason not in ('passthrough', 'student_only')"
-)
+OTHERS = "('passthrough', 'student_only', 'teacher_check')"
+"""Reasons of rows that are no requests which student and teacher share."""
+_OF = f"where (%(task)s::text is null or task = %(task)s) and reason not in {OTHERS}"
 _ASKED = ("attempts", "input_tokens", "output_tokens", "cached_input_tokens")
 _AUDITS = ("audited", "measured_attempts", "input_tokens", "output_tokens", "cached_input_tokens")
 _SUMS = f"""

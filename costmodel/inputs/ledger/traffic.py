@@ -16,7 +16,7 @@ import numpy as np
 
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, with_changes
-from costmodel.inputs.ledger.database import is_database, read_sums
+from costmodel.inputs.ledger.database import OTHERS, is_database, read_sums
 
 DAY_S = 86_400.0
 LEAST_SECONDS = 60.0
@@ -25,10 +25,7 @@ QUANTILES = 1001
 LEAST_AUDITS = 30
 """Audited answers from which the tokens of kept requests are taken."""
 
-_TRAFFIC = (
-    "reason not in ('passthrough', 'student_only') and surface <> 'batch' "
-    "and (:task is null or task = :task)"
-)
+_TRAFFIC = f"reason not in {OTHERS} and surface <> 'batch' and (:task is null or task = :task)"
 """Rows of tables (`raisehand batch`) are no traffic, and only those asked about have entries."""
 _SUMS = f"""
 select count(*), min(at), max(at),

@@ -193,12 +193,21 @@ function showSuspects(article, task) {
     task.suspects.map(one => [one.request_id, moment(one.at), one.student_label, percent(one.confidence, 2), one.teacher_label]), [3]);
 }
 
+function checked(check) {
+  if (!check) return "not here";
+  if (check.changed) return "ANOTHER TEACHER answers by this name: what was certified is void";
+  if (check.failed) return "it gave no answers; tried again soon";
+  if (!check.checked_at) return `not yet; its labels were first seen ${moment(check.begun_at)} UTC`;
+  return `${count(check.compared - check.differed)} of ${count(check.compared)} answers as on record, last ${moment(check.checked_at)} UTC`;
+}
+
 function showTeacher(part, task) {
   const teacher = task.teacher;
   facts(part("teacher"), [
     ["teacher", teacher.refused > .5 ? "mostly held back" : teacher.refused > .01 ? "partly held back" : "takes what is asked"],
     ["calls in flight", `${count(teacher.inflight)} of ${count(teacher.limit)}`],
     ["escalations held back", percent(teacher.refused)],
+    ["asked again about rows on record", checked(teacher.check)],
     ["escalation budget left", teacher.budget_fill === null ? "no cap" : percent(teacher.budget_fill, 0)],
     ["texts wait for the student", count(task.queue)],
     ["workers", task.differ ? "they differ: swap again" : ""]]);

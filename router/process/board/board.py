@@ -165,6 +165,7 @@ def _task(
             "limit": sum(s["teacher_limit"] for s in states),
             "refused": max(s["teacher_refusal_probability"] for s in states),
             "budget_fill": min(fills, default=None),
+            "check": first.get("teacher_check"),
         },
         "audits": None if watched is None else asdict(watched),
         "audits_lost": sum(s["audits_lost"] for s in states),

@@ -31,6 +31,8 @@ class TaskState:
     shadow: str | None = None
     duel: Mapping[str, Figure] | None = None
     """How the shadow does beside the current bundle, over all workers."""
+    teacher_check: Mapping[str, Figure] | None = None
+    """What asking the teacher again has shown; None: nobody does, or there are no labels here."""
     version: int = 0
     """Of the operators' change that is in force here."""
     fault: str | None = None
@@ -41,6 +43,7 @@ def state_of(served: Served, steward: Steward) -> TaskState:
     """Read what a task is doing."""
     name, pipeline = served.task.name, served.pipeline
     slot, guard = pipeline.slot, pipeline.guard
+    teacher = served.teacher_check.teacher if served.teacher_check else None
     return TaskState(
         bundle=slot.current.bundle,
         previous=slot.previous.bundle if slot.previous else None,
@@ -59,6 +62,7 @@ def state_of(served: Served, steward: Steward) -> TaskState:
         duel=pipeline.shadow.ruling.verdict.figures
         if pipeline.shadow and pipeline.shadow.ruling
         else None,
+        teacher_check=teacher.ruling.verdict.figures if teacher else None,
         version=steward.version(name),
         fault=steward.fault(name),
     )

@@ -2,29 +2,22 @@
 
 import asyncio
 import json
+import time
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from router.cli import main
+from router.errors import BadSettings
 from router.promise.watch import Watch, judge_of
+from router.recheck.evidence import TeacherInStore
+from router.recheck.reference import ReferenceReader
 from router.shared.keeper import Keeper
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.testing import Fault, FaultServer
 from students.errors import TeacherError
-from students.label.labelled import LabelledSet
-from students.label.record import (
-    Agreement,
-    LabellingRecord,
-    LabelUsage,
-    TeacherIdentity,
-    save_labels,
-)
-from students.labels import LabelSchema
 from students.runtime.bundle import find_bundle
-
-ROWS = 60
+from students.task import load_task
 
 
 @pytest.fixture
@@ -35,40 +28,15 @@ async def teacher():
 
 
 @pytest.fixture
-def labelled(folder_of, teacher):
+def labelled(labelled_as, teacher):
     """A task with a certified bundle and the labels it was made of: all calm."""
-    return labelled_as(folder_of, teacher, (1.0, 0.0))
+    return labelled_as(teacher.url, "calm")
 
 
 @pytest.fixture
-def labelled_by_another(folder_of, teacher):
+def labelled_by_another(labelled_as, teacher):
     """The same, but the labels on record are those of one that called everything urgent."""
-    return labelled_as(folder_of, teacher, (0.0, 1.0))
-
-
-def labelled_as(folder_of, teacher, said):
-    """Make the folder."""
-    folder = folder_of({"mode": "classify", "base_url": teacher.url})
-    hard = np.tile(np.array(said, np.float32), (ROWS, 1))
-    zero = np.zeros(ROWS, np.float32)
-    labels = LabelledSet(
-        LabelSchema(("calm", "urgent")), tuple(f"text {i}" for i in range(ROWS)), hard, zero,
-        np.zeros(ROWS, np.bool_), np.full(ROWS, -1, np.int32),
-    )  # fmt: skip
-    record = LabellingRecord(
-        task="urgent",
-        teacher=TeacherIdentity(
-            mode="classify", model="big", revision="unknown", prompt_sha256="", parameters="{}"
-        ),
-        labels_sha256=labels.sha256, inputs_sha256="0", n=ROWS, usd="0.06", unconfirmed_usd="0",
-        usage=LabelUsage(input_tokens=1, output_tokens=0, cached_input_tokens=0, requests=1),
-        price="cheap", asked=ROWS, cached=0, rejected=0, refused=0, unusable=0,
-        self_agreement=Agreement(n=100, agreed=100), label_mass=(0,) * 10, unsure=0, truncated=0,
-        gold=None, seed=0, date="2026-01-01",
-        splits={"train": [], "calibration": list(range(30)), "test": list(range(30, ROWS))},
-    )  # fmt: skip
-    save_labels(folder / ".raisehand", labels, record)
-    return folder
+    return labelled_as(teacher.url, "urgent")
 
 
 async def run(folder, *options):
@@ -124,3 +92,28 @@ async def test_a_dead_teacher_is_no_other_teacher(labelled, teacher):
     done = await run(labelled, "--rows", "5")
     assert isinstance(done.exception, TeacherError)
     assert not (labelled / ".raisehand" / STORE_FILE).exists()
+
+
+async def test_what_the_command_learnt_is_known_to_the_schedule(labelled, teacher):
+    """One stream of answers: a router beside it sees them, and asks no sooner than is due."""
+    await run(labelled, "--rows", "20")
+    store = SqliteStore(labelled / ".raisehand" / STORE_FILE)
+    reference = ReferenceReader(load_task(labelled / "task.yaml")).read()
+    known = TeacherInStore("urgent", reference)
+    Keeper(store).follow(known)
+    assert known.figure("compared") == 20
+    assert not known.due(time.time(), 3600.0)
+    assert known.due(time.time() + 3600.0, 3600.0)
+    store.close()
+
+
+async def test_damaged_evidence_is_one_sentence(labelled):
+    """What is known must not be forgotten in silence."""
+    await run(labelled, "--rows", "5")
+    store = SqliteStore(labelled / ".raisehand" / STORE_FILE)
+    with store.transaction(write=True) as execute:
+        execute("update evidence set evidence = %s where task = %s", ("{", "urgent#teacher"))
+    store.close()
+    done = await run(labelled, "--rows", "5")
+    assert isinstance(done.exception, BadSettings)
+    assert "may be forgotten" in str(done.exception)

@@ -70,6 +70,7 @@ def test_all_that_was_paid_is_subtracted(tmp_path):
             escalated(3),
             escalated(6, attempts=2),
             escalated(5, reason=Reason.PASSTHROUGH),
+            escalated(1, reason=Reason.TEACHER_CHECK, student_usd=Decimal(0)),
             row(
                 route=Route.REFUSED,
                 reason=Reason.TEACHER_TIMEOUT,
@@ -84,7 +85,7 @@ def test_all_that_was_paid_is_subtracted(tmp_path):
         ],
     )
     found = read_savings(path, "urgent", 0.0, 100.0)
-    assert found.teacher_usd == Decimal("0.27")
+    assert found.teacher_usd == Decimal("0.28")
     assert found.student_usd == Decimal("0.000015")
     # 11 kept at 3 cents, 3 + 3 of the escalated, 5 passed on.
     assert float(found.counterfactual) == pytest.approx(0.33 + 0.06 + 0.05)

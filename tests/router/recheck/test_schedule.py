@@ -1,0 +1,192 @@
+"""Real routers ask their teacher again: one of them, priced, and a change is final."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from decimal import Decimal
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from router.ledger.read import read_entries
+from router.shared.postgres_store import PostgresStore
+from router.shared.sqlite_store import STORE_FILE, SqliteStore
+from router.testing import FaultServer
+
+pytestmark = pytest.mark.e2e
+EVERY_S = 4.0
+ROWS = 20
+CHECK = {"every_hours": EVERY_S / 3600.0, "rows": ROWS, "max_usd": 1}
+TOKEN = "a-long-enough-admin-token"
+
+
+@pytest.fixture
+async def teacher():
+    """Calls everything calm, as it did when it labelled; the student calls everything urgent."""
+    async with FaultServer(["NO", "YES"]) as server:
+        yield server
+
+
+@pytest.fixture
+async def session():
+    """A client that opens a connection for each request, so that all workers are asked."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+def checks(folder):
+    """Rows of the ledger that are questions of the router's own."""
+    found = read_entries(folder / ".raisehand" / "ledger.sqlite")
+    return [entry for entry in found if entry.reason == "teacher_check"]
+
+
+async def until(look, seconds=60):
+    """Wait until there is something to see."""
+    async with asyncio.timeout(seconds):
+        while not (found := await look()):
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def ask(session, url):
+    """Ask; returns why that one answered."""
+    async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
+        await response.read()
+        return response.headers["x-raisehand-reason"]
+
+
+async def metric(session, url, name):
+    """What each worker says, by the text of its line."""
+    async with session.get(url + "/metrics") as response:
+        text = await response.text()
+    return [float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)]
+
+
+async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_ledger(
+    serve, labelled_as, teacher, upstream, session
+):
+    """Two workers, one check an interval; then the model changes: void, all escalates, told."""
+    told = []
+
+    async def receiver(request):
+        told.append(await request.json())
+        return web.Response()
+
+    hook = {"url": await upstream(receiver) + "/hook"}
+    folder = labelled_as(teacher.url, "calm", teacher_check=CHECK, webhooks=[hook])
+    started = time.monotonic()
+    router = await asyncio.to_thread(
+        serve, "--workers", "2", "--admin-port", "0", at=folder, admin_token=TOKEN
+    )
+    billed_before, seen_before = teacher.billed_input, teacher.seen.total()
+
+    async def checked():
+        times = await metric(session, router.url, "raisehand_teacher_checked_timestamp_seconds{")
+        return len(times) == 2 and all(times)
+
+    await until(checked)
+    most = 1 + (time.monotonic() - started) / EVERY_S
+    store = SqliteStore(folder / ".raisehand" / STORE_FILE)
+    [figures] = [r.verdict.figures for r in store.rulings() if r.task == "urgent#teacher"]
+    assert figures["differed"] == 0
+    assert figures["compared"] % ROWS == 0
+    assert figures["compared"] / ROWS <= most, "two workers ask once, not twice"
+    assert await ask(session, router.url) == "confident"
+    teacher.says = 1
+
+    async def changed():
+        return await ask(session, router.url) == "promise_broken"
+
+    await until(changed)
+    assert {await ask(session, router.url) for _ in range(10)} == {"promise_broken"}
+
+    async def events():
+        return [one for one in store.events() if one.reason == "teacher_changed"]
+
+    [event] = await until(events)
+    assert event.kind == "verdict"
+    assert event.figures["differed"] > 0
+
+    async def webhook():
+        return [one for one in told if one["reason"] == "teacher_changed"]
+
+    [body] = await until(webhook)
+    assert body["figures"]["differed"] == event.figures["differed"]
+
+    async def both_know():
+        return await metric(session, router.url, "raisehand_teacher_changed{") == [1.0, 1.0]
+
+    await until(both_know)
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    async with session.get(router.admin + "/state", headers=headers) as response:
+        states = [worker["tasks"]["urgent"] for worker in (await response.json())["workers"]]
+    assert [state["teacher_check"]["changed"] for state in states] == [1, 1]
+    asked = teacher.seen.total()
+    await asyncio.sleep(1.5 * EVERY_S)
+    assert teacher.seen.total() == asked, "a teacher that has gone is asked no more"
+    assert await asyncio.to_thread(router.stop) == 0
+    own = checks(folder)
+    answers = list(read_entries(folder / ".raisehand" / "ledger.sqlite"))
+    assert sum(e.attempts for e in answers) == teacher.seen.total() - seen_before
+    assert sum(e.teacher_usd for e in answers) == teacher.billed_input * Decimal(1).scaleb(-6) - (
+        billed_before * Decimal(1).scaleb(-6)
+    )
+    assert len(own) % ROWS == 0
+    assert {e.surface for e in own} == {"teacher_check"}
+    assert all(e.teacher_usd for e in own)
+    store.close()
+
+
+async def test_a_restart_asks_nothing_anew(serve, labelled_as, teacher):
+    """When the last check was begun is remembered; labels that are new are their own baseline."""
+    folder = labelled_as(teacher.url, "calm", teacher_check=CHECK | {"every_hours": 1.0})
+    store = SqliteStore(folder / ".raisehand" / STORE_FILE)
+
+    async def seen():
+        return [
+            r
+            for r in store.rulings()
+            if r.task == "urgent#teacher" and r.verdict.figures["begun_at"]
+        ]
+
+    for _ in range(2):
+        router = await asyncio.to_thread(serve, at=folder)
+        [first] = await until(seen)
+        assert await asyncio.to_thread(router.stop) == 0
+    [again] = await until(seen)
+    assert again.verdict.figures["begun_at"] == first.verdict.figures["begun_at"]
+    assert checks(folder) == []
+    store.close()
+
+
+async def test_two_hosts_ask_once(serve, labelled_as, teacher, database, tmp_path, session):
+    """Four workers on one PostgreSQL: as many checks as one process would make."""
+    first = labelled_as(teacher.url, "calm", teacher_check=CHECK)
+    second = tmp_path.with_name(tmp_path.name + "-second")
+    shutil.copytree(first, second)
+    started = time.monotonic()
+    routers = await asyncio.gather(
+        *(
+            asyncio.to_thread(serve, "--workers", "2", at=folder, database_url=database)
+            for folder in (first, second)
+        )
+    )
+
+    async def all_know():
+        name = "raisehand_teacher_checked_timestamp_seconds{"
+        found = [await metric(session, router.url, name) for router in routers]
+        return all(len(times) == 2 and all(times) for times in found)
+
+    await until(all_know)
+    for router in routers:
+        assert await asyncio.to_thread(router.stop) == 0
+    most = 1 + (time.monotonic() - started) / EVERY_S
+    store = PostgresStore(database)
+    [figures] = [r.verdict.figures for r in store.rulings() if r.task == "urgent#teacher"]
+    store.close()
+    own = [*checks(first), *checks(second)]
+    assert figures["compared"] <= len(own) <= ROWS * most
