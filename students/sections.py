@@ -88,8 +88,7 @@ class TeacherSection(Section):
     """Chat mode: `letter` lists the options as A, B, C in `{labels}` and reads the letter; with
     more than 20 labels it asks for a group of labels first and then within the likely groups."""
     option_orders: Literal["auto", "one", "both"] = "auto"
-    """Chat mode: ask with the options forward and reversed and average; auto does so for 2 labels
-    if the prompt lists them."""
+    """Chat mode: ask with the options both ways round and average; auto: for 2 listed labels."""
     samples: int = Field(default=1, ge=1, le=32)
     """Text mode: answers drawn with shuffled options; their shares are the soft label."""
     decisions_route: Literal["systemone", "decisions"] = "systemone"
@@ -103,8 +102,7 @@ class TeacherSection(Section):
     """Fixed extra fields of the request, e.g. chat_template_kwargs: {enable_thinking: false}; null
     takes a field out that is otherwise sent, e.g. temperature: null."""
     ignore_fields: tuple[str, ...] = ()
-    """Fields of a chat completion that the router may leave unread when it looks whether one is the
-    task's question."""
+    """Fields the router may leave unread when it asks whether a call is the task's question."""
     json_key: str | None = None
     """Under which property `response_format: json_object` wants the answer; None: the teacher."""
     price: PriceSpec
@@ -114,6 +112,8 @@ class TeacherSection(Section):
     """What it charges there; without it the batch tariff of `price.model`."""
     terms: str = ""
     """The provider's terms on training with its outputs, as you read them."""
+    retires: date | None = None
+    """When its supplier ends it; default: as `costmodel/money/retirements.yaml` knows."""
     min_machines: int = Field(default=1, ge=1)
     """Machines kept if it is rented by the hour, paid whether busy or idle."""
     max_concurrency: int = Field(default=8, ge=1)

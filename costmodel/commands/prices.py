@@ -11,7 +11,7 @@ import click
 from costmodel.errors import UnknownPrice
 from costmodel.money.machines import MachineRow, find_machine, no_such_machine
 from costmodel.money.pricelist import PriceList, read_prices
-from costmodel.money.pricing import PriceSpec, now
+from costmodel.money.pricing import Price, PriceSpec, now
 from costmodel.money.snapshot import snapshot_warning
 
 LOOK_AHEAD_DAYS = 60
@@ -57,8 +57,9 @@ def _words(name: str, own: PriceList) -> str:
         if name.split(":")[0] not in {row.name.split(":")[0] for row in machines}:
             raise
         raise UnknownPrice(f"{no_such_machine(name, machines)}; and {no_model}") from None
+    ends = _ends(name, price, own)
     if not isinstance(price, ApiPrice):
-        return price.words
+        return "\n".join([price.words, *ends])
     batch = price.batch()
     lines = [price.words, *([batch.words] if batch else [])]
     hours = [at.replace(minute=0) + timedelta(hours=h) for h in range(1, 24 * LOOK_AHEAD_DAYS)]
@@ -69,7 +70,18 @@ def _words(name: str, own: PriceList) -> str:
             seen.add(words)
             lines.append(f"from {hour:%Y-%m-%d %H:%M} UTC: {words}")
     old = snapshot_warning(at.date())
-    return "\n".join([*lines, *([f"Warning: {old}"] if old else [])])
+    return "\n".join([*lines, *ends, *([f"Warning: {old}"] if old else [])])
+
+
+def _ends(name: str, price: Price, own: PriceList) -> list[str]:
+    """Say when a model ends, where that is known: the own list wins."""
+    from costmodel.money.rates import ApiPrice
+
+    agreed, today = own.model(name), now().date()
+    end = agreed.retirement if agreed else None
+    if end is None and isinstance(price, ApiPrice):
+        end = price.retirement
+    return [] if end is None else [f"{'Warning: ' if end.near(today) else ''}{end.words(today)}"]
 
 
 def _print(rows: list[MachineRow], today: date) -> None:

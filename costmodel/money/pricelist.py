@@ -26,6 +26,7 @@ from costmodel.errors import BadPriceList
 from costmodel.frozen import Frozen
 from costmodel.money.machines import MachineRow, given_twice, shipped_machines
 from costmodel.money.pricing import PriceSpec
+from costmodel.money.retirements import Retirement
 
 NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
@@ -38,13 +39,20 @@ class ModelRow(Frozen):
     usd_per_mtok_output: NotNegative
     usd_per_mtok_cached_input: NotNegative | None = None
     usd_per_mtok_cache_write: NotNegative | None = None
+    retires: date | None = None
+    """When it ends for you."""
     checked: date
     source: str = Field(min_length=1)
 
     @property
+    def retirement(self) -> Retirement | None:
+        """The same with its source."""
+        return None if self.retires is None else Retirement(self.retires, self.source, self.checked)
+
+    @property
     def spec(self) -> PriceSpec:
         """The same as a file's price."""
-        return PriceSpec(**self.model_dump(exclude={"name", "checked", "source"}))
+        return PriceSpec(**self.model_dump(exclude={"name", "retires", "checked", "source"}))
 
 
 class Discount(Frozen):

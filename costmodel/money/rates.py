@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from costmodel.errors import UnknownPrice
 from costmodel.money.pricing import MILLION, Cost, Processing, TokenUsage, amount
+from costmodel.money.retirements import Retirement, retirement_of
 from costmodel.money.snapshot import RELEASED, version_words
 
 THOUSAND = Decimal(1000)
@@ -155,8 +156,14 @@ class ApiPrice:
 
     @property
     def ending(self) -> bool:
-        """Whether the supplier has announced the model's end; genai-prices knows no date of it."""
-        return bool(self._info.deprecated)
+        """Whether the supplier has announced the model's end, with or without a date."""
+        return bool(self._info.deprecated) or self.retirement is not None
+
+    @property
+    def retirement(self) -> Retirement | None:
+        """The date of it, where it is known; genai-prices knows none."""
+        asked = self.name.partition(",")[0].partition(":")[2]
+        return retirement_of(self._provider.id, asked)
 
     @property
     def words(self) -> str:

@@ -56,6 +56,7 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
     from costmodel.money.pricing import now
     from costmodel.money.rates import ApiPrice
     from router.recheck.reference import Reference, compare
+    from router.recheck.retirement import end_of
     from students.label.record import load_record
     from students.task import load_task
 
@@ -69,6 +70,7 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
     pairs = compare(labelled, chosen, replayed.labels)
     known, voided = _told(task, reference, pairs) if pairs else (unseen, [])
     usd = price.cost(replayed.usage, now()).usd
+    end = end_of(task, price)
     shown = known.figures | {
         "changed": known.changed,
         "asked": len(pairs),
@@ -76,6 +78,7 @@ def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) ->
         "usd": float(usd),
         "voided": ", ".join(voided),
         "ending": isinstance(price, ApiPrice) and price.ending,
+        "retires": end.on.isoformat() if end else None,
     }
     click.echo(json.dumps(shown, indent=1) if as_json else _words(task, shown))
     if known.changed:
@@ -164,6 +167,7 @@ def _words(task: Task, shown: dict[str, float | int | str | None]) -> str:
             f"({shown['voided'] or 'no bundle'}), everything escalates. Give teacher.revision in "
             "the task file another value, then label and distil again."
         )
-    if shown["ending"]:
-        lines.append("Its supplier has announced its end; label with another one before that.")
+    if shown["ending"] or shown["retires"]:
+        day = f" on {shown['retires']}" if shown["retires"] else ""
+        lines.append(f"Its supplier ends it{day}; label with another one before that.")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ from router.process.following.steward import SERVING
 from router.process.load_model import LoadStudent, load_model
 from router.promise.answered_as import AnsweredAs
 from router.recheck.check import TeacherCheck
+from router.recheck.retirement import RetirementWatch, end_of
 from router.service.passthrough import Passthrough
 from router.service.served import Served
 from router.service.service import ReadKeys, Service
@@ -261,7 +262,14 @@ def _serve_one(
             first_byte_s=settings.passthrough_first_byte_s,
             pause_s=settings.passthrough_pause_s,
         )
-    return Served(task, pipeline, passthrough, _teacher_check(task, pipeline, keeper))
+    end = end_of(task, teacher_price)
+    return Served(
+        task,
+        pipeline,
+        passthrough,
+        _teacher_check(task, pipeline, keeper),
+        RetirementWatch(task.name, end, keeper, lambda: slot.current.bundle) if end else None,
+    )
 
 
 def _teacher_check(task: Task, pipeline: Pipeline, keeper: Keeper) -> TeacherCheck | None:

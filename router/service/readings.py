@@ -107,6 +107,12 @@ def readings(service: Service) -> list[Reading]:
             labels=("task",),
         ),
         Reading(
+            "raisehand_teacher_retires_timestamp_seconds",
+            "Day on which the teacher's supplier ends it, where that is known.",
+            partial(_ends, service),
+            labels=("task",),
+        ),
+        Reading(
             "raisehand_input_shift",
             "How far the last 1,000 requests of a signal are from the usual (population "
             "stability index); a hint, no guarantee.",
@@ -200,6 +206,11 @@ def _checks(service: Service, figure: str) -> dict[tuple[str, ...], float]:
         if teacher:
             found[name,] = teacher.figure(figure) or 0.0
     return found
+
+
+def _ends(service: Service) -> dict[tuple[str, ...], float]:
+    tasks = service.tasks.items()
+    return {(name,): served.retirement.at for name, served in tasks if served.retirement}
 
 
 def _shifts(service: Service) -> dict[tuple[str, ...], float]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from router.pipeline import Pipeline
 from router.recheck.check import TeacherCheck
+from router.recheck.retirement import RetirementWatch
 from router.service.passthrough import Passthrough
 from router.teacher.bulkhead import Bulkhead
 from students.task import Task
@@ -20,11 +21,18 @@ class Served:
     passthrough: Passthrough | None = None
     teacher_check: TeacherCheck | None = None
     """Asks the teacher again now and then; None: nobody does."""
+    retirement: RetirementWatch | None = None
+    """Tells when the teacher's supplier ends it; None: no date is known."""
     words: tuple[str, ...] = field(init=False)
     """The teacher's word for each label, found once: it is asked for with every answer."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", self.task.answers)
+
+    @property
+    def watchers(self) -> tuple[TeacherCheck | RetirementWatch, ...]:
+        """What looks after the teacher beside the requests."""
+        return tuple(one for one in (self.teacher_check, self.retirement) if one is not None)
 
     @property
     def bulkheads(self) -> tuple[Bulkhead, ...]:

@@ -94,8 +94,8 @@ class Service:
         """Start the students' workers and watch what only a scrape needs to know."""
         for served in self.tasks.values():
             served.pipeline.slot.start()
-            if served.teacher_check is not None:
-                served.teacher_check.start()
+            for watcher in served.watchers:
+                watcher.start()
         for keeper in self._links:
             keeper.start()
         for sender in self.senders:
@@ -318,8 +318,8 @@ class Service:
 
 
 async def _close(served: Served) -> None:
-    if served.teacher_check is not None:
-        await served.teacher_check.close()
+    for watcher in served.watchers:
+        await watcher.close()
     await served.pipeline.slot.close()
     await served.pipeline.close()
     if served.passthrough is not None:

@@ -208,6 +208,7 @@ function showTeacher(part, task) {
     ["calls in flight", `${count(teacher.inflight)} of ${count(teacher.limit)}`],
     ["escalations held back", percent(teacher.refused)],
     ["asked again about rows on record", checked(teacher.check)],
+    ["end", teacher.end || ""],
     ["escalation budget left", teacher.budget_fill === null ? "no cap" : percent(teacher.budget_fill, 0)],
     ["texts wait for the student", count(task.queue)],
     ["workers", task.differ ? "they differ: swap again" : ""]]);

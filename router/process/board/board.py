@@ -166,6 +166,7 @@ def _task(
             "refused": max(s["teacher_refusal_probability"] for s in states),
             "budget_fill": min(fills, default=None),
             "check": first.get("teacher_check"),
+            "end": first.get("teacher_end"),
         },
         "audits": None if watched is None else asdict(watched),
         "audits_lost": sum(s["audits_lost"] for s in states),

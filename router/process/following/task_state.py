@@ -33,6 +33,8 @@ class TaskState:
     """How the shadow does beside the current bundle, over all workers."""
     teacher_check: Mapping[str, Figure] | None = None
     """What asking the teacher again has shown; None: nobody does, or there are no labels here."""
+    teacher_end: str | None = None
+    """When its supplier ends the teacher, in words; None: no date is known."""
     version: int = 0
     """Of the operators' change that is in force here."""
     fault: str | None = None
@@ -63,6 +65,7 @@ def state_of(served: Served, steward: Steward) -> TaskState:
         if pipeline.shadow and pipeline.shadow.ruling
         else None,
         teacher_check=teacher.ruling.verdict.figures if teacher else None,
+        teacher_end=served.retirement.words if served.retirement else None,
         version=steward.version(name),
         fault=steward.fault(name),
     )

@@ -44,7 +44,7 @@ def checks(folder):
     return [entry for entry in found if entry.reason == "teacher_check"]
 
 
-async def until(look, seconds=60):
+async def until(look, seconds=180):
     """Wait until there is something to see."""
     async with asyncio.timeout(seconds):
         while not (found := await look()):

@@ -53,7 +53,7 @@ def test_workers_are_added_up():
     assert document["workers"] == [True, True, False]
     assert (task["queue"], task["audits_lost"], task["differ"]) == (4, 2, True)
     assert task["teacher"] == {
-        "inflight": 2, "limit": 8, "refused": 0.5, "budget_fill": None, "check": None,
+        "inflight": 2, "limit": 8, "refused": 0.5, "budget_fill": None, "check": None, "end": None,
     }  # fmt: skip
 
 
