@@ -39,6 +39,17 @@ _ADD_SUMS = (
     f"values ({', '.join(['%s'] * len(_NAMES))}) "
     f"on conflict (hour, instance, {', '.join(KEY[1:])}) do update set {_ADD}"
 )
+_IN_THIS_BATCH = ", ".join(
+    f"set_config('{name}', '{value}', true)"
+    for name, value in (
+        ("raisehand.sums", "rows"),  # the database adds up what it gets
+        (
+            "work_mem",
+            "32MB",
+        ),  # it keeps the batch for that, by default on disk: a tenth of its time
+        ("timezone", "UTC"),  # no line needs to name it
+    )
+)
 _COPY = "copy raisehand.decisions ({}) from stdin (format csv)".format(
     ", ".join(f'"{name}"' for name in COPIED)
 )
@@ -85,14 +96,16 @@ def _ship(connection: Connection, spool: Spool, instance: int) -> int:
         batch = _next(connection, spool, instance)
         if batch is None:
             return 0
-        retired = _retired(connection, batch)
-        count, lines = spool.lines(batch, instance, retired)
+        lines = spool.lines(batch, instance)
+        retired = _retired(connection, lines.days)
+        if retired:
+            lines = spool.lines(batch, instance, without=retired)
         with connection.cursor() as cursor:
-            if lines:
+            if lines.rows:
                 with cursor.copy(_COPY) as copy:
-                    copy.write(lines)
-                if cursor.rowcount != count:
-                    raise BadLedger(f"{count} rows were sent and {cursor.rowcount} stored")
+                    copy.write(lines.text)
+                if cursor.rowcount != lines.rows:
+                    raise BadLedger(f"{lines.rows} rows were sent and {cursor.rowcount} stored")
             if retired:  # of the others the database adds up what it gets
                 late = spool.sums(batch, retired)
                 cursor.executemany(_ADD_SUMS, [_sums(instance, row) for row in late])
@@ -112,8 +125,8 @@ def _next(connection: Connection, spool: Spool, instance: int) -> Batch | None:
         BadLedger: that row is another one in this file.
     """
     row = connection.execute(
-        """select "row", request_id, set_config('raisehand.sums', 'rows', true) """
-        "from raisehand.shipped where instance = %s for update",
+        f"""select "row", request_id, {_IN_THIS_BATCH} from raisehand.shipped """
+        "where instance = %s for update",
         (instance,),
     ).fetchone()
     if row is None:
@@ -130,13 +143,13 @@ def _next(connection: Connection, spool: Spool, instance: int) -> Batch | None:
     return batch
 
 
-def _retired(connection: Connection, batch: Batch) -> list[int]:
-    """Return the days of a batch of which only sums are kept; none is retired meanwhile.
+def _retired(connection: Connection, numbers: Collection[int]) -> list[int]:
+    """Return those of a batch's days of which only sums are kept; none is retired meanwhile.
 
     Raises:
         _DaysMissing: of some nobody has made the partition.
     """
-    days = [day_of(number) for number in batch.days]
+    days = [day_of(number) for number in numbers]
     rows = connection.execute(
         "select day, retired_at is not null from raisehand.ledger_days where day = any(%s) "
         "order by day for share",

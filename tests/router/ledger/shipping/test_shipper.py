@@ -152,6 +152,40 @@ def test_moments_and_shares_arrive_to_the_last_digit(write, db):
     assert {row[0] for row in rows} >= set(moments[3:])
 
 
+def test_rows_that_are_missing_end_no_batch(write, db):
+    """A batch is found by its ends: gaps in its middle, and as long as one, are stepped over."""
+    path = write([asked(i) for i in range(BATCH_ROWS + 30)])
+    with sqlite3.connect(path) as file:
+        file.execute("delete from entries where id between 3 and 8")
+        file.execute("delete from entries where id between 11 and ?", (BATCH_ROWS + 20,))
+    assert ship_all(path, db) == [10, BATCH_ROWS + 20]
+    rows = db.execute('select "row" from raisehand.decisions order by 1').fetchall()
+    wanted = [1, 2, 9, 10, *range(BATCH_ROWS + 21, BATCH_ROWS + 31)]
+    assert [row for (row,) in rows] == wanted
+
+
+def test_a_clock_that_went_far_names_the_days_there_are(write, db):
+    """Rows of two days far apart make two partitions, and none for the days between."""
+    path = write([entry(i, NOW - far * 86_400) for i, far in enumerate((0, 40, 0, 3))])
+    ship_all(path, db)
+    found = db.execute("select day from raisehand.ledger_days order by 1").fetchall()
+    assert [day for (day,) in found] == [
+        datetime.fromtimestamp(NOW - far * 86_400, UTC).date() for far in (40, 3, 0)
+    ]
+    assert count(db) == 4
+
+
+def test_the_database_adds_a_whole_batch_up_without_its_disk(write, database, db):
+    """The rows of a batch that it adds up fit in the memory that the batch asks for."""
+    path = write([asked(i, label="x" * 40, client="y" * 40) for i in range(BATCH_ROWS)])
+    with connect(database, "ships") as ships:
+        ship_all(path, ships)
+    stats = "select tup_inserted, temp_files from pg_stat_database where datname = "
+    stats += "current_database()"
+    until(lambda: db.execute(stats).fetchone()[0] >= BATCH_ROWS)
+    assert db.execute(stats).fetchone()[1] == 0
+
+
 def test_a_router_of_the_version_before_adds_its_sums_itself(write, db):
     """Rows that come without the word get none of the database: nothing is added up twice."""
     ship_all(write([asked(1)]), db)
