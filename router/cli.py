@@ -129,7 +129,7 @@ BENCHES: Mapping[str, tuple[str, str]] = {
         "What a student on Ray Serve costs, beside the shared engine and the process itself.",
     ),
     "database": (
-        "loadtests.bench.database:database",
+        "loadtests.bench.database.command:database",
         "Ten million rows read, requests with PostgreSQL beside SQLite, and while it is dead.",
     ),
     "watching": (

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,18 @@ class Subject:
         """Resident memory in MiB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def family_seconds(pid: int) -> float:
+    """Return CPU seconds so far of a process and its children, those that ended included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ended = sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    living = 0
+    for each in [str(pid), *children]:
+        with suppress(OSError):  # it ended meanwhile
+            living += int(Path(f"/proc/{each}/schedstat").read_text().split()[0])
+    return ended + living / 1e9
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.ratios import ratio_of_pairs
 from loadtests.bench.watching.turns import Turn, take_pairs
 from router.errors import BadSettings
 
@@ -33,7 +33,6 @@ SHARE = 0.3
 an open one bears, and a breath of the machine must not fill the queue."""
 SETTLE_S = 0.4
 """Before each turn: what was due while a process was stopped is done."""
-RESAMPLES = 10_000
 AIM = 1.03
 
 
@@ -103,8 +102,8 @@ def _measure(
         "again": taken.failed,
         "p50_ms": {name: round(median(values), 3) for name, values in taken.p50.items()},
         "p99_ms": {name: round(median(values), 3) for name, values in taken.p99.items()},
-        "p50": _ratio(taken.p50),
-        "p99": _ratio(taken.p99),
+        "p50": ratio_of_pairs(taken.p50["on"], taken.p50["off"]),
+        "p99": ratio_of_pairs(taken.p99["on"], taken.p99["off"]),
         "compared": state["duel"],
     }
 
@@ -135,20 +134,6 @@ def _turn(routed: Routed, seed: int, *, spec: LoadSpec, rate: float) -> Turn:
             "--seconds or --rate a larger value"
         )
     return Turn(found.p50, found.p99, driven.unanswered)
-
-
-def _ratio(values: Mapping[str, list[float]]) -> dict[str, float]:
-    """Return the median of the pairs' ratios, and its 95 % interval by bootstrap."""
-    import numpy as np
-
-    ratios = np.array(values["on"]) / np.array(values["off"])
-    drawn = np.random.default_rng(0).integers(0, ratios.size, (RESAMPLES, ratios.size))
-    low, high = np.quantile(np.median(ratios[drawn], axis=1), (0.025, 0.975))
-    return {
-        "ratio": round(float(np.median(ratios)), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
 
 
 def _words(report: dict[str, Any]) -> str:

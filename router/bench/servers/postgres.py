@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from router.bench.process import free_port
+from router.bench.process import family_seconds, free_port
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class PostgresServer:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def cpu_seconds(self) -> float:
+        """Return what it has used of the processor so far, with all its children."""
+        assert self.process is not None, "it was started"
+        return family_seconds(self.process.pid)
 
     def connect(self, name: str) -> Connection:
         """Connect to one of its databases."""

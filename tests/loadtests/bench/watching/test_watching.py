@@ -8,16 +8,7 @@ import os
 import pytest
 from click.testing import CliRunner
 
-from loadtests.bench.watching.watching import _ratio, _words, watching
-
-
-def test_a_ratio_has_the_interval_of_its_pairs():
-    """The machine's mood of a pair is in both of its turns; what is left is what watching costs."""
-    moods = [1.0, 5.0, 2.0, 9.0, 3.0, 1.5, 4.0, 2.5] * 5
-    same = _ratio({"off": moods, "on": [1.02 * mood for mood in moods]})
-    assert same == {"ratio": 1.02, "low": 1.02, "high": 1.02}
-    wide = _ratio({"off": [1.0] * 40, "on": [0.9, 1.1] * 20})
-    assert wide["low"] < 1.0 < wide["high"]
+from loadtests.bench.watching.watching import _words, watching
 
 
 @pytest.mark.parametrize(
