@@ -183,14 +183,14 @@ def measure(
 
 def _again(scenario: str, spec: LoadSpec, profile: LoadProfile, felt_per_s: float) -> FittedAgain:
     """Play the even load of the fit that is nearest to what a request of the scenario feels."""
-    from loadtests.predict.prediction import fitted_load
+    from loadtests.predict.prediction import FITTED_S, fitted_load
     from loadtests.report import terminal
     from loadtests.workers.workers import run_load
 
     even = [run for run in profile.fitted_on if run.overhead_s]
     near = min(even, key=lambda run: abs(math.log(run.per_second / felt_per_s)))
     with tempfile.TemporaryDirectory(prefix="raisehand-again-") as name:
-        load = fitted_load(spec, near.per_second, 1.0, Path(name) / "samples.jsonl")
+        load = fitted_load(spec, near.per_second, 1.0, FITTED_S, Path(name) / "samples.jsonl")
         with terminal.progress_bar(load) as progress:
             report = run_load(load, progress=progress)
     p50_ms = report.latency_ms["student"].p50

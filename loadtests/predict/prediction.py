@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from costmodel.fit.fitting import fit as fit_runs
-from costmodel.fit.measured import MeasuredRun, read_samples
+from costmodel.fit.measured import read_samples
 from costmodel.fit.prediction import predict as predict_workload
 from costmodel.fit.router_profile import RouterProfile
 from costmodel.inputs.workload import Lengths, Trace, Workload
@@ -34,6 +34,7 @@ from loadtests.verdict.conclusion import PredictedFigure
 from loadtests.workers.workers import LoadProgress, run_load
 
 FITTED_S = 25.0
+"""Of each load, in two parts."""
 CLUMPS_CV = 2.0
 """Of the run that shows what a clump of requests waits for."""
 
@@ -73,6 +74,9 @@ def fit(
 ) -> tuple[LoadProfile, BaseException | None]:
     """Measure `spec.url` at two rates or more, half a minute each, one in clumps too, and fit.
 
+    The loads are played up and down again, half of each: a machine that becomes faster or slower
+    meanwhile does so for all of them alike, and not for the high rates, as if they were the cause.
+
     Returns the profile, and what ended the measuring before the last rate: it is then fitted on
     the rates before.
 
@@ -80,21 +84,27 @@ def fit(
         BadProfile: the target names no routes, or too few requests were answered.
         GeneratorFailed, KeyboardInterrupt: before two rates were measured.
     """
-    runs: list[MeasuredRun] = []
-    samples: list[dict[str, object]] = []
+    parts: dict[tuple[float, float], list[str]] = {}
     ended: BaseException | None = None
     with tempfile.TemporaryDirectory(prefix="raisehand-fit-") as name:
-        for rate, gap_cv in _runs(rates):
-            path = Path(name) / f"{rate:g}-{gap_cv:g}.jsonl"
+        path = Path(name) / "samples.jsonl"
+        loads = _runs(rates)
+        for turn, load in enumerate([*loads, *reversed(loads)]):
+            again = spec.model_copy(update={"seed": spec.seed + turn // len(loads)})
             try:
-                run_load(fitted_load(spec, rate, gap_cv, path), progress=progress)
+                run_load(fitted_load(again, *load, FITTED_S / 2, path), progress=progress)
             except (GeneratorFailed, KeyboardInterrupt) as error:
-                if len(runs) < 2:
+                if len(parts) < 2:
                     raise
                 ended = error
                 break
-            runs.append(read_samples(path, rate, FITTED_S, gap_cv=gap_cv))
-            samples += [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            parts.setdefault(load, []).append(path.read_text("utf-8"))
+        runs = []
+        for (rate, gap_cv), texts in parts.items():
+            path.write_text("".join(texts), "utf-8")
+            runs.append(read_samples(path, rate, len(texts) * FITTED_S / 2, gap_cv=gap_cv))
+    lines = [line for texts in parts.values() for text in texts for line in text.splitlines()]
+    samples: list[dict[str, object]] = [json.loads(line) for line in lines]
     fitted = fit_runs(
         runs,
         max_concurrency=task.teacher.max_concurrency,
@@ -109,8 +119,10 @@ def fit(
     return profile, ended
 
 
-def fitted_load(spec: LoadSpec, rate: float, gap_cv: float, samples: Path) -> LoadSpec:
-    """Return one of the loads that a profile is fitted on, against the target of `spec`."""
+def fitted_load(
+    spec: LoadSpec, rate: float, gap_cv: float, seconds: float, samples: Path
+) -> LoadSpec:
+    """Return a load of the kind that a profile is fitted on, against the target of `spec`."""
     steady = {
         "shape": RateShape(),
         "arrivals": "poisson" if gap_cv == 1 else "gamma",
@@ -118,7 +130,7 @@ def fitted_load(spec: LoadSpec, rate: float, gap_cv: float, samples: Path) -> Lo
         "trace": None,
         "hard_share": None,
     }
-    update = {**steady, "rate": rate, "duration_s": FITTED_S, "samples": samples}
+    update = {**steady, "rate": rate, "duration_s": seconds, "samples": samples}
     return spec.model_copy(update=update)
 
 

@@ -1,5 +1,7 @@
 """A profile is fitted on what was measured, also where the measuring was cut short."""
 
+import json
+
 import pytest
 
 from loadtests.inputs.spec import LoadSpec
@@ -24,10 +26,47 @@ class Impatient:
             raise KeyboardInterrupt
 
 
+class SlowingMachine:
+    """Answers take 1 ms more with every run, whatever the rate; keeps which loads it was given."""
+
+    def __init__(self):
+        self.loads = []
+
+    def __call__(self, spec, **_):
+        """Write the samples of one run."""
+        self.loads.append((spec.rate, spec.cv, spec.duration_s, spec.seed))
+        sample = {
+            "route": "student", "latency_ms": 1.0 * len(self.loads), "cost_usd": "0.000001",
+            "failure": None, "confidence": 0.9,
+        }  # fmt: skip
+        spec.samples.write_text(f"{json.dumps(sample)}\n" * 400)
+
+
+def test_a_machine_that_slows_down_does_so_for_every_rate(rows, tmp_path, monkeypatch):
+    """Loads are played up and down again: one after the other, the last looked the slowest."""
+    machine = SlowingMachine()
+    monkeypatch.setattr(prediction, "run_load", machine)
+    runs = []
+    real = prediction.fit_runs
+    monkeypatch.setattr(
+        prediction, "fit_runs", lambda found, **how: (runs.extend(found), real(found, **how))[1]
+    )
+    (tmp_path / "task.yaml").write_text(TASK)
+    spec = LoadSpec(url="http://127.0.0.1:9", inputs=rows, rate=1)
+    task = read_task(tmp_path / "task.yaml")
+    profile, ended = prediction.fit(spec, task, "nobody", (200.0, 50.0))
+    assert ended is None
+    assert [load[0] for load in machine.loads] == [50, 200, 200, 200, 200, 50]
+    assert {load[2] for load in machine.loads} == {prediction.FITTED_S / 2}
+    assert len(set(machine.loads)) == 6
+    assert [run.all_s.mean() for run in runs] == pytest.approx([0.0035] * 3)
+    assert [run.answered for run in profile.fitted_on] == [800] * 3
+
+
 @pytest.mark.e2e
 def test_a_fit_that_is_cut_short_is_of_the_rates_before(server, rows, tmp_path, monkeypatch):
     """Two of three rates were measured: the profile is of them, and what ended it is told."""
-    monkeypatch.setattr(prediction, "FITTED_S", 2.0)
+    monkeypatch.setattr(prediction, "FITTED_S", 4.0)
     (tmp_path / "task.yaml").write_text(TASK)
     spec = LoadSpec(
         url=server("null"), inputs=rows, rate=1, warmup_s=0.5,
