@@ -47,6 +47,9 @@ ANSWERS = {
     "over 64 KB after it": json.dumps(whole(usage=USAGE, logprobs=logprobs(200))),
     "without a space": json.dumps(whole(usage=USAGE), separators=(",", ":")),
     "indented": json.dumps(whole(usage=USAGE), indent=4),
+    "a usage with many details": json.dumps(
+        whole(usage={f"tokens_of_kind_{i}": 0 for i in range(200)} | USAGE)
+    ),
     "with usage in its words": json.dumps(
         whole('"usage": {"prompt_tokens": 9, "completion_tokens": 9}\\"usage":{', usage=USAGE)
     ),
