@@ -10,7 +10,8 @@ StudentsError
 ├── SavesNothing        certified, and it keeps too little to save anything
 └── TeacherError        the teacher did not answer the question
     ├── TeacherUnavailable   no connection, time-out, 5xx: asking again may help
-    │   └── TeacherTimeout   it did not answer in time; the call may have been billed
+    │   ├── TeacherTimeout   it did not answer in time; the call may have been billed
+    │   └── TeacherStillAnswering   409: the same call, sent before, has not ended yet
     ├── TeacherThrottled     429; carries retry_after seconds when the teacher said so
     ├── TeacherRejected      4xx: asking again will not help
     │   ├── TeacherRefused   a content filter: this text will not be answered
@@ -85,6 +86,8 @@ class TeacherError(StudentsError):
 
     reason = "teacher_error"
     usage: TokenUsage | None = None
+    kept = False
+    """Whether the teacher may repeat this failure for as long as it is asked under the same key."""
 
     def __init__(self, message: str, *, usage: TokenUsage | None = None) -> None:
         super().__init__(message)
@@ -102,6 +105,10 @@ class TeacherTimeout(TeacherUnavailable):
     """No answer in time."""
 
     reason = "teacher_timeout"
+
+
+class TeacherStillAnswering(TeacherUnavailable):
+    """An attempt before this one, under the same idempotency key, is not answered yet."""
 
 
 class TeacherThrottled(TeacherError):

@@ -79,6 +79,8 @@ class TeacherSection(Section):
     api_key_env: str | None = None
     api_key_header: Header = "Authorization"
     """Which header the key goes in: `Authorization` as `Bearer KEY`, any other as it is."""
+    idempotency_header: Header | None = None
+    """Where it takes idempotency keys, e.g. `Idempotency-Key`: the same call twice is paid once."""
     headers: dict[Header, HeaderValue] = {}
     """Further headers of every request, e.g. a project's or an API's version. Never a key."""
     prompt: Prompt = Prompt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
@@ -29,6 +30,23 @@ async def reply(send: Send, status: int, body: bytes, headers: Sequence[Header] 
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def cut(send: Send, body: bytes) -> None:
+    """Promise more than is sent; the server then closes the connection."""
+    length = (b"content-length", str(len(body) + 1).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [JSON, length]})
+    await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+    raise ConnectionAbortedError("a knob asked for this reply to break off")
+
+
+async def is_gone(receive: Receive) -> bool:
+    """Whether the client has hung up."""
+    message = asyncio.ensure_future(receive())
+    await asyncio.sleep(0)
+    gone = message.done()
+    message.cancel()
+    return gone
 
 
 def serve(app: App, host: str, port: int) -> None:

@@ -6,7 +6,8 @@ r"""A teacher that can be told what to be: real HTTP, vLLM's `/classify` and Ope
 OpenAI's Batch API (`/v1/files`, `/v1/batches`) answers the same questions from files.
 `POST /control/knobs` changes knobs while it runs, `GET /control/served` says what it served and
 billed, so that ledgers can be reconciled with it to the token, `POST /control/reset` starts
-counters, clock and randomness anew.
+counters, clock, randomness and memory anew. A question under an `Idempotency-Key` that it remembers
+is answered as before and not billed; 409 while it is still answering it, 400 if it is another one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,20 @@ from pydantic import ValidationError
 
 from costmodel.faults import every_fault
 from loadtests.servers.answers import probabilities_of, tokens_of
-from loadtests.servers.asgi import JSON, Header, Receive, Scope, Send, read_body, reply
+from loadtests.servers.asgi import (
+    JSON,
+    Header,
+    Receive,
+    Scope,
+    Send,
+    cut,
+    is_gone,
+    read_body,
+    reply,
+)
 from loadtests.servers.fake_batches import FakeBatches
 from loadtests.servers.fake_stream import stream
+from loadtests.servers.kept_replies import REPLAYED, KeptReplies, KeptReply, key_of
 from loadtests.servers.knobs import Knobs
 
 EVENT_STREAM: Header = (b"content-type", b"text/event-stream")
@@ -55,6 +67,7 @@ class FakeTeacher:
         self._clock = clock
         self._began = self._filled = clock()
         self._tokens = 0.0
+        self._kept = KeptReplies()
         self.batches = FakeBatches(self._line_answer, clock)
         self._reset()
 
@@ -79,14 +92,34 @@ class FakeTeacher:
         elif path == "/tokenize" and method == "POST":
             await self._tokenize(body, send)
         elif path in ("/classify", "/v1/chat/completions") and method == "POST":
-            await self._teach(path, body, receive, send)
+            await self._teach(scope, body, receive, send)
         else:
             await _error(send, 404, f"no {method} {path}")
 
-    async def _teach(self, path: str, body: bytes, receive: Receive, send: Send) -> None:
+    async def _teach(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        path = scope["path"]
         self.served["requests"] += 1
         if await self._misbehave(receive, send):
             return
+        key = key_of(scope) if self.knobs.keys_kept else b""
+        new, kept = self._kept.begin(key, path, body, self.knobs.keys_kept)
+        if kept is None:
+            await _error(send, 400, "this idempotency key came with another request")
+        elif new:
+            try:
+                await self._answer(path, body, receive, send, kept)
+            finally:
+                if kept.content is None:
+                    self._kept.forget(key)
+        elif kept.content is None:
+            await _error(send, 409, "a request with this idempotency key is being answered")
+        else:
+            self.served["replayed"] += 1
+            await reply(send, 200, kept.content, (kept.kind, REPLAYED))
+
+    async def _answer(
+        self, path: str, body: bytes, receive: Receive, send: Send, kept: KeptReply
+    ) -> None:
         try:
             question = msgspec.json.decode(body)
             answer, usage, stream = (
@@ -97,7 +130,9 @@ class FakeTeacher:
             await _error(send, 400, f"not a request of {path}: {error}")
             return
         await self._think()
-        if await _is_gone(receive):
+        kind = EVENT_STREAM if stream else JSON
+        if await is_gone(receive):
+            kept.keep(answer, kind)
             # A provider bills what it generated, whether or not anyone still listened.
             usage = {f"abandoned_{name}": count for name, count in usage.items()}
             self.served["abandoned"] += 1
@@ -109,11 +144,12 @@ class FakeTeacher:
             return
         if self._drawn(self.knobs.truncated_rate):
             self.served["truncated"] += 1
-            await _cut(send, answer)
+            await cut(send, answer)
             return
         self.served["answered"] += 1
         self.served.update(usage)
-        await reply(send, 200, answer, (EVENT_STREAM,) if stream else (JSON,))
+        kept.keep(answer, kind)
+        await reply(send, 200, answer, (kind,))
 
     async def _misbehave(self, receive: Receive, send: Send) -> bool:
         """Fail in the way that the knobs ask for now; return whether it did."""
@@ -123,7 +159,7 @@ class FakeTeacher:
             if knobs.outage_kind == "hang":
                 await receive()
             elif knobs.outage_kind == "reset":
-                await _cut(send, b"")
+                await cut(send, b"")
             else:
                 await _error(send, 503, "the teacher is out")
             return True
@@ -299,6 +335,7 @@ class FakeTeacher:
 
     def _reset(self) -> None:
         self.served.clear()
+        self._kept.clear()
         self._began = self._filled = self._clock()
         self._tokens = self.knobs.rate_limit_rps or 0.0
         self._rng = Random(self.knobs.seed)
@@ -307,20 +344,3 @@ class FakeTeacher:
 async def _error(send: Send, status: int, words: str, headers: tuple[Header, ...] = ()) -> None:
     body = {"error": {"message": words, "type": "fake_teacher", "code": status}}
     await reply(send, status, msgspec.json.encode(body), (JSON, *headers))
-
-
-async def _cut(send: Send, body: bytes) -> None:
-    """Promise more than is sent; the server then closes the connection."""
-    length = (b"content-length", str(len(body) + 1).encode())
-    await send({"type": "http.response.start", "status": 200, "headers": [JSON, length]})
-    await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-    raise ConnectionAbortedError("a knob asked for this reply to break off")
-
-
-async def _is_gone(receive: Receive) -> bool:
-    """Whether the client has hung up."""
-    message = asyncio.ensure_future(receive())
-    await asyncio.sleep(0)
-    gone = message.done()
-    message.cancel()
-    return gone

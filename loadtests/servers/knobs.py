@@ -57,6 +57,8 @@ class Knobs(Frozen):
     """Whether batches fail as a whole, before anything is answered."""
     truncated_rate: Rate = 0.0
     """Share whose reply breaks off in the middle."""
+    keys_kept: Annotated[int, Field(ge=0)] = 10_000
+    """Idempotency keys that it remembers; with 0 it does not look at them, as most teachers."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -23,6 +23,7 @@ from students.label.spending import Spending
 from students.label.workers import LabelWorkers, Progress
 from students.task import Task
 from students.teachers.bounds import usage_bound
+from students.teachers.idempotency import MEMORY
 from students.teachers.protocol import Teacher
 
 
@@ -66,7 +67,7 @@ class TeacherDesk:
         timer: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        lost, unconfirmed = cache.broken(f"{job}/")
+        lost, unconfirmed = cache.calls.broken(f"{job}/")
         self.exhausted = False
         """Whether money ran out: nobody is asked any more."""
         self.spending = Spending(
@@ -95,7 +96,7 @@ class TeacherDesk:
             TeacherDenied: it answers nobody with this key, model or address.
         """
         payer = payer_of(self._job, chunk)
-        self._cache.payer = payer
+        self._cache.calls.payer = payer
         known, payers = self._cache.find(texts)
         todo = [i for i in range(len(texts)) if i not in known]
         asked: set[int] = set()
@@ -136,6 +137,8 @@ class TeacherDesk:
         if self._max_usd is None:
             return todo
         left = self._max_usd - self.spending.spent - self.spending.unconfirmed
+        # What a call may have cost that was cut off, it costs where it is made again.
+        left += sum(call.usd for call in self._cache.calls.unended(self._clock() - MEMORY))
         for n, i in enumerate(todo):
             left -= self.spending.cost(self._bound([texts[i]]))
             if left < 0:

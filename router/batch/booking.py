@@ -78,7 +78,7 @@ class Bookkeeper:
         """Make the books of a chunk that is decided."""
         entries = list(self._entries(chunk, questions, asked, decided))
         broken = list(
-            map(self._broken, self._cache.broken_calls(payer_of(self._job, chunk.number)))
+            map(self._broken, self._cache.calls.broken_calls(payer_of(self._job, chunk.number)))
         )
         sums = dict(self._others(decided))
         for reason, one in broken:

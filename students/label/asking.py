@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from costmodel.money.pricing import TokenUsage
 from students.errors import (
     TeacherError,
+    TeacherStillAnswering,
     TeacherThrottled,
     TeacherTimeout,
     TeacherUnavailable,
 )
-from students.label.cache import ReplyCache
+from students.label.cache import ReplyCache, text_key
 from students.label.patience import Patience, patience_of
-from students.label.spending import Spending
+from students.label.spending import BrokenCall, Spending
 from students.sections import TeacherSection
 from students.task import Task
 from students.teachers.bounds import usage_bound, usage_guess
-from students.teachers.protocol import Teacher, TeacherReply
+from students.teachers.idempotency import attempt_at, new_call
+from students.teachers.protocol import ASKED_BEFORE, Teacher, TeacherReply
 from students.teachers.usage import is_told
 
 ATTEMPTS = 6
@@ -49,23 +51,24 @@ class CallBook:
         self._cache = cache
         self._clock = clock
 
-    def asked(self, texts: Sequence[str], at_most: Decimal) -> None:
+    def asked(self, texts: Sequence[str], at_most: Decimal, name: str) -> None:
         """A call is about to be made; an answer ends it where it is kept."""
-        self._cache.put_asked(texts, at_most, self._clock())
+        keys = list(map(text_key, texts))
+        self._cache.calls.put_asked(keys, at_most, self._clock(), ASKED_BEFORE.get(), name)
 
     def broken(self, usd: Decimal, confirmed: bool) -> None:
         """A call cost so much and gave no answer; unconfirmed: it may have cost so much."""
-        self._cache.put_broken(usd, confirmed, self._clock())
+        self._cache.calls.put_broken(usd, confirmed, self._clock())
 
     def returned(self, texts: Sequence[str]) -> None:
         """A call ended without an answer."""
-        self._cache.put_returned(texts)
+        self._cache.calls.put_returned(list(map(text_key, texts)), ASKED_BEFORE.get())
 
 
 class NoCallBook(CallBook):
     """For questions that another journal holds: a batch that a kill left behind is not lost."""
 
-    def asked(self, texts: Sequence[str], at_most: Decimal) -> None:
+    def asked(self, texts: Sequence[str], at_most: Decimal, name: str) -> None:
         """It is written down where it is sent off."""
 
     def returned(self, texts: Sequence[str]) -> None:
@@ -113,12 +116,48 @@ class Throttle:
         self._resume_at = max(self._resume_at, now + wait_s)
 
 
+@dataclass(slots=True)
+class _Call:
+    """A question until it is known what became of it.
+
+    Attributes:
+        name: what its idempotency keys are made of; empty: the teacher takes none, and each attempt
+            is a call of its own.
+        unconfirmed: what its attempts so far may have cost.
+        doubtful: whether nobody knows of one of them whether it was served.
+        at_most: what it can cost; None: it is not written down.
+        paid: what the last attempt cost; None: nobody knows.
+        said: whether the teacher told.
+    """
+
+    texts: Sequence[str]
+    name: str
+    unconfirmed: Decimal = Decimal(0)
+    doubtful: bool = False
+    at_most: Decimal | None = None
+    paid: Decimal | None = None
+    said: bool = True
+
+    @property
+    def bill(self) -> Decimal | None:
+        """What it cost without an answer; None: nobody knows."""
+        return None if self.doubtful and not self.paid else self.paid
+
+    @property
+    def unsaid(self) -> Decimal:
+        """What may have been billed beyond an estimate."""
+        if self.said or self.paid is None or self.at_most is None:
+            return Decimal(0)
+        return max(self.at_most - self.paid, Decimal(0))
+
+
 class Asker:
     """Asks a few texts at a time: throttled, paid within the budget, retried with jitter.
 
     `book` is told of every call before it is made, and the bill of one without an answer. `guess`
     is what texts consume where the teacher does not say: that is billed, and what may have been
-    billed beyond it, up to the reservation, stays unconfirmed.
+    billed beyond it, up to the reservation, stays unconfirmed. `keyed`: the teacher takes
+    idempotency keys, so that attempts are one call until one of them is answered.
     """
 
     def __init__(
@@ -130,6 +169,7 @@ class Asker:
         guess: Callable[[Sequence[str]], TokenUsage],
         book: CallBook,
         *,
+        keyed: bool = False,
         patience: Patience,
         rng: random.Random,
         sleep: Sleep,
@@ -140,6 +180,7 @@ class Asker:
         self._at_most = at_most
         self._guess = guess
         self._book = book
+        self._keyed = keyed
         self._patience = patience
         self._rng = rng
         self._sleep = sleep
@@ -149,8 +190,10 @@ class Asker:
         """Calls that have not returned yet."""
         return self._throttle.in_flight
 
-    async def ask(self, texts: Sequence[str]) -> list[TeacherReply]:
-        """Return one reply for each text.
+    async def ask(
+        self, texts: Sequence[str], unended: BrokenCall | None = None
+    ) -> list[TeacherReply]:
+        """Return one reply for each text. `unended` is the call that asked so before a kill.
 
         Raises:
             TeacherUnavailable, TeacherThrottled: still so after the last attempt.
@@ -158,11 +201,21 @@ class Asker:
             TeacherRejected, TeacherGarbled: asking again would not help.
             BudgetReached: the call could cost more than is left.
         """
+        call = _Call(texts, new_call() if self._keyed else "")
+        if unended is not None:
+            call = _Call(texts, unended.call, unended.usd, doubtful=True)
+        try:
+            return await self._insist(call)
+        except TeacherError:
+            await self._give_up(call)
+            raise
+
+    async def _insist(self, call: _Call) -> list[TeacherReply]:
         failures = throttles = 0
         while True:
             try:
                 async with self._throttle:
-                    replies = await self._once(texts)
+                    replies = await self._attempt(call)
                 self._throttle.answered()
                 return replies
             except TeacherThrottled as error:
@@ -176,43 +229,71 @@ class Asker:
             except TeacherTimeout:
                 failures += 1
                 self._throttle.throttled(self._jitter(failures))
-                if len(texts) > 1 or failures >= TIMEOUTS:
+                if len(call.texts) > 1 or failures >= TIMEOUTS:
                     raise
-            except TeacherUnavailable:
+            except TeacherUnavailable as error:
                 failures += 1
-                if failures >= ATTEMPTS:
+                waits = isinstance(error, TeacherStillAnswering)
+                if failures >= (THROTTLES if waits else ATTEMPTS):
                     raise
                 await self._sleep(self._jitter(failures))
 
-    async def _once(self, texts: Sequence[str]) -> list[TeacherReply]:
-        reserved = await self._spending.reserve(self._at_most(texts))
-        paid: Decimal | None = None  # also when cancelled: it may have been computed and billed
-        answered, said = False, True
-        self._book.asked(texts, reserved)
+    async def _attempt(self, call: _Call) -> list[TeacherReply]:
+        reserved = await self._spending.reserve(self._at_most(call.texts), call.unconfirmed)
+        call.unconfirmed = Decimal(0)
+        if call.at_most is None:
+            self._book.asked(call.texts, reserved, call.name)
+        call.at_most, call.paid, call.said = reserved, None, True
         try:
-            asked = self._teacher.label(texts, timeout_s=self._patience.most_s + _GRACE_S)
-            replies = await self._patience.wait(asyncio.ensure_future(asked))
-            said = any(is_told(reply.usage) for reply in replies)
-            if not said:
-                replies = self._estimated(replies, texts)
-            paid = sum(self._spending.costs([r.usage for r in replies]), Decimal(0))
-            answered = True
-            return replies
-        except TeacherError as error:
-            if error.usage is not None:
-                said = is_told(error.usage)
-                paid = self._spending.cost(error.usage if said else self._guess(texts))
+            replies = await self._replies(call)
+        except BaseException as error:  # also when cancelled: it may have been computed and billed
+            if isinstance(error, TeacherError) and error.usage is not None:
+                call.said = is_told(error.usage)
+                used = error.usage if call.said else self._guess(call.texts)
+                call.paid = self._spending.cost(used)
+            call.doubtful |= call.paid is None
+            if not call.name or (isinstance(error, TeacherError) and error.kept):
+                await self._spending.settle(reserved, call.bill, self._written_off(call))
+                call.name = new_call() if call.name else ""
+                raise
+            # What it costs in the end, an attempt will tell that this run makes, or the next one.
+            call.unconfirmed = Decimal(0) if call.bill == 0 else reserved
+            await self._spending.settle(reserved, None if call.unconfirmed else Decimal(0))
             raise
-        finally:
-            if not answered and (paid is None or paid > 0):
-                self._book.broken(reserved if paid is None else paid, paid is not None)
-            unsaid = Decimal(0)
-            if paid is not None and not said:
-                unsaid = max(reserved - paid, Decimal(0))
-                self._book.broken(unsaid, False)
-            if not answered:
-                self._book.returned(texts)
-            await self._spending.settle(reserved, paid, unsaid)
+        if call.unsaid:
+            self._book.broken(call.unsaid, False)
+        await self._spending.settle(reserved, call.paid, call.unsaid)
+        return replies
+
+    async def _replies(self, call: _Call) -> list[TeacherReply]:
+        with attempt_at(call.name):
+            asked = self._teacher.label(call.texts, timeout_s=self._patience.most_s + _GRACE_S)
+            asking = asyncio.ensure_future(asked)
+        replies = await self._patience.wait(asking)
+        call.said = any(is_told(reply.usage) for reply in replies)
+        if not call.said:
+            replies = self._estimated(replies, call.texts)
+        call.paid = sum(self._spending.costs([r.usage for r in replies]), Decimal(0))
+        return replies
+
+    async def _give_up(self, call: _Call) -> None:
+        """End a call without an answer, unless that is done."""
+        if call.name and call.at_most is not None:
+            await self._spending.confirm(call.unconfirmed, call.bill, self._written_off(call))
+
+    def _written_off(self, call: _Call) -> Decimal:
+        """Write down the bill of a call without an answer; return what else may be billed."""
+        bill = call.bill
+        if bill is None:
+            self._book.broken(call.at_most or Decimal(0), False)
+        elif bill > 0:
+            self._book.broken(bill, True)
+        unsaid = Decimal(0) if bill is None else call.unsaid
+        if unsaid:
+            self._book.broken(unsaid, False)
+        self._book.returned(call.texts)
+        call.at_most, call.doubtful = None, False
+        return unsaid
 
     def _estimated(self, replies: list[TeacherReply], texts: Sequence[str]) -> list[TeacherReply]:
         """Replies of a teacher that did not say what they consumed: an estimate, marked."""
@@ -246,6 +327,7 @@ def asker_of(
         usage_bound(task),
         usage_guess(task),
         (NoCallBook if section.batch else CallBook)(cache, clock),
+        keyed=section.idempotency_header is not None and not section.batch,
         patience=patience_of(section, timer),
         rng=random.Random(seed),
         sleep=sleep,

@@ -21,7 +21,7 @@ import numpy as np
 from costmodel.money.pricing import TokenUsage
 from students.errors import BadInputs
 from students.label.answers import Answers, CachedAnswer
-from students.label.spending import BrokenCall
+from students.label.spending import PAID_BY, CallLog, find_lost
 from students.labels import LabelDistribution
 from students.teachers.protocol import TeacherDescriptor, TeacherReply
 
@@ -54,19 +54,24 @@ CREATE TABLE IF NOT EXISTS broken_calls (
     confirmed INTEGER NOT NULL,
     asked_at TEXT NOT NULL,
     payer TEXT NOT NULL DEFAULT '',
-    keys BLOB NOT NULL DEFAULT x''
+    keys BLOB NOT NULL DEFAULT x'',
+    repeat INTEGER NOT NULL DEFAULT 0,
+    call TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS calls_in_flight (
     teacher INTEGER NOT NULL REFERENCES teachers (id),
     usd TEXT NOT NULL,
     asked_at TEXT NOT NULL,
     payer TEXT NOT NULL,
-    keys BLOB NOT NULL
+    keys BLOB NOT NULL,
+    repeat INTEGER NOT NULL DEFAULT 0,
+    call TEXT NOT NULL DEFAULT ''
 );
 """
 _ADDED = {
     "replies": {"refused": "INTEGER", "estimated": "INTEGER", "payer": "TEXT"},
-    "broken_calls": {"payer": "TEXT", "keys": "BLOB"},
+    "broken_calls": {"payer": "TEXT", "keys": "BLOB", "repeat": "INTEGER", "call": "TEXT"},
+    "calls_in_flight": {"repeat": "INTEGER", "call": "TEXT"},
 }
 """Columns that files of older releases lack."""
 _NOTHING = {"INTEGER": "0", "TEXT": "''", "BLOB": "x''"}
@@ -74,9 +79,7 @@ _READ = (
     "probabilities, other, truncated, input_tokens, output_tokens, cached_input_tokens, usd, "
     "refused, estimated"
 )
-_KEY_BYTES = 32
 _KEYS_AT_ONCE = 500
-_PAID_BY = "CASE ? WHEN '' THEN payer = '' ELSE substr(payer, 1, ?) = ? END"
 
 
 class ReplyCache:
@@ -86,11 +89,8 @@ class ReplyCache:
     `put` is one transaction in write-ahead mode, so that a killed process loses nothing that it
     was told. One process at a time: two would ask, and pay, twice.
 
-    A call is written down before it is made: one that a kill cut off is found by whoever opens the
-    file next, and stands from then on among those that gave no answer and may have been billed.
-
     Attributes:
-        payer: who asks now, beside each answer and call; empty: labelling.
+        calls: what was asked and gave no answer, or not yet.
 
     Raises:
         BadInputs: another process has it open, or the file is no cache.
@@ -99,7 +99,6 @@ class ReplyCache:
     def __init__(self, path: Path, descriptor: TeacherDescriptor, payer: str = "") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.payer = payer
         canonical = json.dumps(astuple(descriptor))
         try:
             self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
@@ -111,7 +110,7 @@ class ReplyCache:
             self._db.execute("PRAGMA wal_autocheckpoint = 16384")
             self._db.executescript(_SCHEMA)
             self._add_columns()
-            self._find_lost()
+            find_lost(self._db)
             key = hashlib.sha256(canonical.encode()).digest()
             self._db.execute(
                 "INSERT OR IGNORE INTO teachers (sha256, descriptor) VALUES (?, ?)",
@@ -126,6 +125,7 @@ class ReplyCache:
         except sqlite3.DatabaseError as error:
             raise BadInputs(f"{path} is no cache of answers ({error}); move it away") from None
         self._teacher = int(row[0])
+        self.calls = CallLog(self._db, self._teacher, payer)
 
     def _add_columns(self) -> None:
         """Bring a file that an older release began up to date; its answers stay."""
@@ -137,16 +137,6 @@ class ReplyCache:
                         f"ALTER TABLE {table} ADD COLUMN {name} {kind} NOT NULL "
                         f"DEFAULT {_NOTHING[kind]}"
                     )
-
-    def _find_lost(self) -> None:
-        """Move calls of a process that is no more to those that may have been billed."""
-        self._db.execute("BEGIN")
-        self._db.execute(
-            "INSERT INTO broken_calls SELECT teacher, usd, 0, asked_at, payer, keys "
-            "FROM calls_in_flight"
-        )
-        self._db.execute("DELETE FROM calls_in_flight")
-        self._db.execute("COMMIT")
 
     def read(self, texts: Sequence[str], repeat: int = 0) -> Answers:
         """Return what is known, by position in `texts`; free where another job paid for it."""
@@ -194,7 +184,7 @@ class ReplyCache:
     def paid(self, payers: str = "") -> Decimal:
         """Return what labelling paid, whatever for; or those whose names begin with `payers`."""
         rows = self._db.execute(
-            f"SELECT usd FROM replies WHERE teacher = ? AND {_PAID_BY}",
+            f"SELECT usd FROM replies WHERE teacher = ? AND {PAID_BY}",
             (self._teacher, payers, len(payers), payers),
         )
         return sum((Decimal(usd) for (usd,) in rows), Decimal(0))
@@ -235,7 +225,7 @@ class ReplyCache:
                 reply.raw,
                 int(reply.distribution.refused),
                 int(reply.estimated),
-                self.payer,
+                self.calls.payer,
             )
             for text, reply, cost in zip(texts, replies, usd, strict=True)
         ]
@@ -244,7 +234,7 @@ class ReplyCache:
             self._db.executemany(
                 f"INSERT OR REPLACE INTO replies VALUES ({', '.join('?' * 16)})", rows
             )
-            self.put_returned(texts)
+            self.calls.put_returned(list(map(text_key, texts)), repeat)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
@@ -253,47 +243,6 @@ class ReplyCache:
                 f"{self.path} cannot be written ({error}), so labelling stops rather than pay for "
                 "answers it cannot keep; free some space and run the same command again"
             ) from None
-
-    def put_asked(self, texts: Sequence[str], at_most: Decimal, at: datetime) -> None:
-        """Write down that a call is about to be made, and what it can cost."""
-        self._db.execute(
-            "INSERT INTO calls_in_flight VALUES (?, ?, ?, ?, ?)",
-            (self._teacher, str(at_most), at.isoformat(), self.payer, _keys(texts)),
-        )
-
-    def put_returned(self, texts: Sequence[str]) -> None:
-        """Write down that a call ended without an answer; `put` says the same of one with."""
-        self._db.execute("DELETE FROM calls_in_flight WHERE keys = ?", (_keys(texts),))
-
-    def put_broken(self, usd: Decimal, confirmed: bool, at: datetime) -> None:
-        """Remember the bill of a call that gave no answer; unconfirmed: it may have none."""
-        self._db.execute(
-            "INSERT INTO broken_calls VALUES (?, ?, ?, ?, ?, x'')",
-            (self._teacher, str(usd), int(confirmed), at.isoformat(), self.payer),
-        )
-
-    def broken_calls(self, payers: str = "") -> list[BrokenCall]:
-        """Return calls without an answer: labelling's, or of those whose names begin so."""
-        rows = self._db.execute(
-            "SELECT usd, confirmed, keys FROM broken_calls "
-            f"WHERE teacher = ? AND {_PAID_BY} ORDER BY rowid",
-            (self._teacher, payers, len(payers), payers),
-        )
-        return [
-            BrokenCall(
-                Decimal(usd),
-                bool(confirmed),
-                tuple(keys[i : i + _KEY_BYTES] for i in range(0, len(keys), _KEY_BYTES)),
-            )
-            for usd, confirmed, keys in rows
-        ]
-
-    def broken(self, payers: str = "") -> tuple[Decimal, Decimal]:
-        """Return what calls without an answer cost, and what they may have cost on top."""
-        sums = [Decimal(0), Decimal(0)]
-        for call in self.broken_calls(payers):
-            sums[0 if call.confirmed else 1] += call.usd
-        return sums[0], sums[1]
 
     def sync(self) -> None:
         """Return when all that was put is on the disk, whatever happens to the machine."""
@@ -324,10 +273,6 @@ class ReplyCache:
 def text_key(text: str) -> bytes:
     """Fingerprint of a text, also of one with lone surrogates."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-
-
-def _keys(texts: Sequence[str]) -> bytes:
-    return b"".join(map(text_key, texts))
 
 
 def _kept(row: Sequence[Any]) -> CachedAnswer:

@@ -123,7 +123,7 @@ async def label_inputs(
         for i in set(known[1]) - set(sample):
             del known[1][i]
         before = len(known[0])
-        lost, unconfirmed = cache.broken()
+        lost, unconfirmed = cache.calls.broken()
         used = known[0].usd + known[1].usd
         other = cache.paid() - used
         spending = Spending(

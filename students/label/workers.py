@@ -24,9 +24,10 @@ from students.errors import (
 )
 from students.label.answers import Answers, CachedAnswer
 from students.label.asking import Asker
-from students.label.cache import ReplyCache
+from students.label.cache import ReplyCache, text_key
 from students.label.labelled import MOST_UNUSABLE
-from students.label.spending import Spending
+from students.label.spending import BrokenCall, Spending
+from students.teachers.idempotency import MEMORY
 from students.teachers.protocol import ASKED_BEFORE, TeacherReply
 
 _LEFT_AT_LEAST = 10
@@ -49,11 +50,15 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Rows to ask about in one call; `repeat` 1 asks for the second time."""
+    """Rows to ask about in one call; `repeat` 1 asks for the second time.
+
+    `unended`: an earlier run was killed in this very call.
+    """
 
     rows: tuple[int, ...]
     repeat: int
     halved: int = 0
+    unended: BrokenCall | None = None
 
 
 class LabelWorkers:
@@ -101,6 +106,7 @@ class LabelWorkers:
         self._answered = 0
         self._proving = asyncio.Lock()
         self._failure: Exception | None = None
+        self._unended = self._as_they_were(cache.calls.unended(clock() - MEMORY))
 
     async def ask(self, workers: int) -> None:
         """Work it off. After a fatal error calls in flight still end: they are paid for."""
@@ -120,7 +126,28 @@ class LabelWorkers:
                 # Whatever it is: calls in flight end first, then the first failure is raised.
                 self._failure = self._failure or error
 
+    def _as_they_were(self, calls: Sequence[BrokenCall]) -> deque[_Job]:
+        """Take calls that were cut off out of what is to ask: made again, they are the same ones.
+
+        One whose texts are no longer to be asked about stays what it is, lost.
+        """
+        jobs: deque[_Job] = deque()
+        if not calls:
+            return jobs
+        places = [{text_key(self._texts[i]): i for i in rows} for rows in self._todo]
+        for call in calls:
+            there = places[call.repeat] if call.repeat < len(places) else {}
+            if all(key in there for key in call.keys):
+                rows = tuple(there.pop(key) for key in call.keys)
+                jobs.append(_Job(rows, call.repeat, unended=call))
+        for repeat, queue in enumerate(self._todo):
+            taken = {row for job in jobs if job.repeat == repeat for row in job.rows}
+            self._todo[repeat] = deque(row for row in queue if row not in taken)
+        return jobs
+
     def _next(self, most: int | None = None) -> _Job | None:
+        if self._unended and most is None:
+            return self._unended.popleft()
         for repeat, rows in enumerate(self._todo):
             if rows:
                 n = min(len(rows), most or int(self._at_once))
@@ -129,9 +156,8 @@ class LabelWorkers:
 
     async def _do(self, job: _Job) -> None:
         before = self._answered
-        ASKED_BEFORE.set(job.repeat)
         try:
-            replies = await self._asker.ask([self._texts[i] for i in job.rows])
+            replies = await self._replies(job)
         except TeacherDenied:
             raise
         except (TeacherRejected, TeacherGarbled, TeacherUnavailable) as error:
@@ -145,6 +171,10 @@ class LabelWorkers:
         # As the throttle does: one more after as many calls as there are texts in one.
         if len(job.rows) >= int(self._at_once):
             self._at_once = min(self._at_once + 1 / self._at_once, self._most_at_once)
+
+    async def _replies(self, job: _Job) -> list[TeacherReply]:
+        ASKED_BEFORE.set(job.repeat)
+        return await self._asker.ask([self._texts[i] for i in job.rows], job.unended)
 
     async def _divide(self, job: _Job, error: TeacherError) -> None:
         n = len(job.rows)
@@ -171,7 +201,7 @@ class LabelWorkers:
             other = self._next(1)
             try:
                 if other is not None:
-                    self._keep(other, await self._asker.ask([self._texts[i] for i in other.rows]))
+                    self._keep(other, await self._replies(other))
                 elif self._known[0]:
                     await self._ask_again(self._texts[next(iter(self._known[0]))])
                 elif len(job.rows) == 1:
@@ -187,8 +217,8 @@ class LabelWorkers:
         ASKED_BEFORE.set(len(self._known))
         replies = await self._asker.ask([text])
         usd = sum((self._spending.cost(reply.usage) for reply in replies), Decimal(0))
-        self._cache.put_broken(usd, True, self._clock())
-        self._cache.put_returned([text])
+        self._cache.calls.put_broken(usd, True, self._clock())
+        self._cache.calls.put_returned([text_key(text)], len(self._known))
 
     def _keep(self, job: _Job, replies: Sequence[TeacherReply]) -> None:
         self._answered += 1

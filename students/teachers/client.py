@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -24,11 +24,13 @@ from students.errors import (
     TeacherGarbled,
     TeacherRefused,
     TeacherRejected,
+    TeacherStillAnswering,
     TeacherThrottled,
     TeacherTimeout,
     TeacherUnavailable,
 )
 from students.sections import TeacherSection
+from students.teachers.idempotency import KEYS
 
 MAX_REPLY_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 1 << 30
@@ -108,6 +110,7 @@ def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSessi
     )
 
 
+_NO_KEY: Mapping[str, str] = {}
 MAX_NAME_CHARS = 200
 """Of a model's name that a server gives itself; no supplier's is half as long."""
 TRACEPARENT: ContextVar[str] = ContextVar("traceparent", default="")
@@ -132,7 +135,9 @@ class TeacherClient:
         Raises:
             TeacherUnavailable, TeacherThrottled, TeacherRejected, TeacherGarbled.
         """
-        answer = _object(url, await self._send("POST", url, timeout_s, json=body))
+        keys, header = KEYS.get(), self._section.idempotency_header
+        key = {header: keys.key(url, json.dumps(body).encode())} if keys and header else {}
+        answer = _object(url, await self._send("POST", url, timeout_s, key, json=body))
         names, model = ANSWERED_AS.get(), answer.get("model")
         if names is not None and isinstance(model, str):
             names.append(model[:MAX_NAME_CHARS])
@@ -165,13 +170,14 @@ class TeacherClient:
         method: str,
         url: str,
         timeout_s: float | None,
+        key: Mapping[str, str] = _NO_KEY,
         *,
         most: int = MAX_REPLY_BYTES,
         **sent: Any,
     ) -> bytes:
         limit = self._section.timeout_s if timeout_s is None else timeout_s
         trace = TRACEPARENT.get()
-        more = {"traceparent": trace} if trace else None
+        more = {**key, **({"traceparent": trace} if trace else {})}
         try:
             async with (
                 asyncio.timeout(limit),
@@ -195,6 +201,8 @@ class TeacherClient:
                 f"{url} cannot be reached ({error or type(error).__name__}); is it running?",
                 usage=NO_USAGE if never_sent else None,
             ) from None
+        if status == 409 and key:
+            raise TeacherStillAnswering(f"{url} answered 409: {_words(content)}")
         if status != 200:
             raise refusal_of(url, status, content, headers.get("Retry-After"))
         if len(content) > most:
@@ -254,7 +262,9 @@ def refusal_of(
     if status == 429:
         return TeacherThrottled(said, retry_after_s(retry_after))
     if (status >= 500 and status != 501) or status == 408:
-        return TeacherUnavailable(said, usage=NO_USAGE)
+        failed = TeacherUnavailable(said, usage=NO_USAGE)
+        failed.kept = status == 500  # what stands between says 502 to 504, and keeps nothing
+        return failed
     return TeacherRejected(said) if status in _OF_A_TEXT else TeacherDenied(said)
 
 

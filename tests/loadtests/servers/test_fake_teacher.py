@@ -248,3 +248,52 @@ def test_keywords_of_an_unknown_label_are_refused():
     """Knobs that contradict each other do not start."""
     with pytest.raises(ValidationError, match="not among"):
         Knobs(labels=LABELS, keywords={"nope": ("x",)})
+
+
+def _under(key):
+    return {"headers": [(b"idempotency-key", key)]}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_question_under_the_same_key_is_billed_once(gone):
+    """The reply is the first one, also where nobody waited for it; another key, another call."""
+    app = teacher()
+    question = {"model": "m", "input": ["one two"]}
+    await call(app, "POST", "/classify", question, gone=gone, **_under(b"a"))
+    said = [await call(app, "POST", "/classify", question, **_under(b"a")) for _ in range(2)]
+    assert said[0] == said[1]
+    assert said[0][1][b"idempotent-replayed"] == b"true"
+    assert json.loads(said[0][2])["id"] == "classify-1"
+    assert app.served["input_tokens"] + app.served["abandoned_input_tokens"] == 2
+    await call(app, "POST", "/classify", question, **_under(b"b"))
+    assert app.served["replayed"] == 2
+    assert app.served["input_tokens"] + app.served["abandoned_input_tokens"] == 4
+
+
+async def test_a_key_is_one_question_s_and_waits_for_its_answer():
+    """400 with another body, as Stripe says it, and 409 until there is something to repeat."""
+    app = teacher(latency_ms=50)
+    question = {"model": "m", "input": "one"}
+    first = asyncio.create_task(call(app, "POST", "/classify", question, **_under(b"a")))
+    await asyncio.sleep(0)
+    status, _, _ = await call(app, "POST", "/classify", question, **_under(b"a"))
+    assert status == 409
+    await first
+    status, _, _ = await call(app, "POST", "/classify", question, **_under(b"a"))
+    assert status == 200
+    other = {"model": "m", "input": "two"}
+    status, _, body = await call(app, "POST", "/classify", other, **_under(b"a"))
+    assert status == 400
+    assert b"another request" in body
+    assert app.served["input_tokens"] == 1
+
+
+@pytest.mark.parametrize("knobs", [{"keys_kept": 0}, {"keys_kept": 1}, {"garbage_rate": 1.0}])
+async def test_what_is_not_remembered_is_answered_anew(knobs):
+    """With no memory, after too many other keys, and where no answer was given."""
+    app = teacher(**knobs)
+    question = {"model": "m", "input": "one"}
+    for key in (b"a", b"b", b"a"):
+        await call(app, "POST", "/classify", question, **_under(key))
+    assert app.served["replayed"] == 0
+    assert app.served["answered"] + app.served["garbage"] == 3

@@ -43,20 +43,20 @@ def test_teachers_do_not_share_answers(tmp_path):
     """Any field of the descriptor makes another teacher, in the same file."""
     with ReplyCache(tmp_path / "c.sqlite", DESCRIPTOR) as cache:
         _put(cache, "a")
-        cache.put_broken(Decimal(2), True, NOW)
+        cache.calls.put_broken(Decimal(2), True, NOW)
     other = TeacherDescriptor("chat", "m", "1", "p", '{"top_logprobs": 5}')
     with ReplyCache(tmp_path / "c.sqlite", other) as cache:
         assert cache.read(["a"]) == {}
         assert not cache.any()
-        assert cache.broken() == (0, 0)
+        assert cache.calls.broken() == (0, 0)
 
 
 def test_broken_calls_are_summed(tmp_path):
     """Certain and possible bills of calls without an answer are told apart."""
     with ReplyCache(tmp_path / "c.sqlite", DESCRIPTOR) as cache:
         for usd, confirmed in ((1, True), (2, True), (5, False)):
-            cache.put_broken(Decimal(usd), confirmed, NOW)
-        assert cache.broken() == (3, 5)
+            cache.calls.put_broken(Decimal(usd), confirmed, NOW)
+        assert cache.calls.broken() == (3, 5)
 
 
 def test_a_full_disk_is_one_sentence_and_all_or_nothing(tmp_path):
@@ -86,23 +86,27 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     assert path.read_bytes().startswith(b"not a database")
 
 
+def _keys(*texts):
+    return list(map(text_key, texts))
+
+
 def test_a_call_that_a_kill_cut_off_may_have_been_billed(tmp_path):
     """Written down before it is made, it stands among the broken calls of whoever opens next."""
     path = tmp_path / "replies.sqlite"
     with ReplyCache(path, DESCRIPTOR, payer="job/1/") as cache:
-        cache.put_asked(["lost", "with it"], Decimal(3), NOW)
-        cache.put_asked(["answered"], Decimal(4), NOW)
+        cache.calls.put_asked(_keys("lost", "with it"), Decimal(3), NOW)
+        cache.calls.put_asked(_keys("answered"), Decimal(4), NOW)
         cache.put(["answered"], [REPLY], [Decimal(1)], NOW)
-        cache.put_asked(["refused"], Decimal(5), NOW)
-        cache.put_returned(["refused"])
-        assert cache.broken("job/") == (0, 0)
+        cache.calls.put_asked(_keys("refused"), Decimal(5), NOW)
+        cache.calls.put_returned(_keys("refused"))
+        assert cache.calls.broken("job/") == (0, 0)
     with ReplyCache(path, DESCRIPTOR) as cache:
-        [lost] = cache.broken_calls("job/1/")
+        [lost] = cache.calls.broken_calls("job/1/")
         assert (lost.usd, lost.confirmed) == (3, False)
-        assert lost.keys == (text_key("lost"), text_key("with it"))
-        assert cache.broken() == (0, 0)
+        assert list(lost.keys) == _keys("lost", "with it")
+        assert cache.calls.broken() == (0, 0)
     with ReplyCache(path, DESCRIPTOR) as cache:
-        assert cache.broken("job/") == (0, 3)
+        assert cache.calls.broken("job/") == (0, 3)
 
 
 def test_labelling_finds_what_a_batch_paid_for_and_does_not_pay_it(tmp_path):
