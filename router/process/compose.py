@@ -236,6 +236,7 @@ def _serve_one(
         max_concurrency=task.teacher.max_concurrency,
         timeout_s=task.teacher.timeout_s,
         hedge=task.teacher.hedge,
+        keyed=task.teacher.idempotency_header is not None,
         observe=metrics.attempts_of(task.name),
         answered_as=AnsweredAs(_renamed(task.name, slot, keeper)),
     )

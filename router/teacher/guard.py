@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from costmodel.money.pricing import TokenUsage
+from costmodel.money.pricing import NO_USAGE, TokenUsage
 from router.clock import Clock
 from router.policy import Reason
 from router.teacher.adaptive_limit import AdaptiveLimit
@@ -33,6 +33,7 @@ from students.errors import (
     TeacherUnavailable,
 )
 from students.teachers.client import ANSWERED_AS
+from students.teachers.idempotency import attempt_at, new_call
 from students.teachers.protocol import Teacher, TeacherReply
 
 
@@ -84,6 +85,8 @@ class EscalationGuard:
         hedge: ask a second time, in parallel, once an answer takes longer than 95 % of the recent
             ones, if a slot is free and the retry budget pays for it; the first answer wins, the
             other call is cancelled and billed.
+        keyed: the teacher takes idempotency keys: a retry of an attempt that was lost is the same
+            call, billed once. A hedge is another one.
         observe: told of every attempt (metrics).
         answered_as: told of the model that an answer says it is of, whenever one does.
         clock: monotonic seconds; deadlines are read on it.
@@ -100,6 +103,7 @@ class EscalationGuard:
         retries: RetryBudget | None = None,
         limit: AdaptiveLimit | None = None,
         hedge: bool = False,
+        keyed: bool = False,
         usage_of_lost: Callable[[str], TokenUsage] | None = None,
         observe: AttemptObserver | None = None,
         answered_as: Callable[[str], None] = lambda model: None,
@@ -121,6 +125,7 @@ class EscalationGuard:
             max_concurrency, slow_s=SLOW_SHARE * timeout_s, min_limit=max(1, max_concurrency // 8)
         )
         self._hedge = hedge
+        self._new_call = new_call if keyed else str
         self._answered_as = answered_as
         self._typical = Typical()
         self._usage_of_lost = usage_of_lost or self._typical.usage
@@ -168,8 +173,9 @@ class EscalationGuard:
 
     async def _attempt_twice(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
         self._retries.deposit()
+        call, before = self._new_call(), (bill.usage, bill.estimated)
         try:
-            return await self._attempt_hedged(text, deadline, bill)
+            return await self._attempt_hedged(text, deadline, bill, call)
         except (TeacherUnavailable, TeacherThrottled) as error:
             pause_s = self._pause_before_retry(error)
             hedged = bill.attempts > 1
@@ -177,29 +183,39 @@ class EscalationGuard:
                 raise EscalationFailed(failure_of(error)[1], bill, _retry_after(error)) from error
             if not self._retries.withdraw():
                 raise EscalationFailed(Reason.RETRY_BUDGET, bill, _retry_after(error)) from error
+            lost = bool(call) and error.usage is None
+            call = self._new_call() if error.kept else call
         except TeacherError as error:
             raise EscalationFailed(failure_of(error)[1], bill) from error
         await self._sleep(pause_s)
+        guessed = bill.usage, bill.estimated
+        if lost:  # the call that is made again is not another one
+            bill.usage, bill.estimated = before
         try:
-            return await self._attempt(text, deadline, bill)
+            return await self._attempt(text, deadline, bill, call)
         except TeacherError as error:
+            if lost and error.usage == NO_USAGE:  # that says nothing of the attempt before it
+                bill.usage, bill.estimated = guessed
             raise EscalationFailed(failure_of(error)[1], bill, _retry_after(error)) from error
 
-    async def _attempt_hedged(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+    async def _attempt_hedged(
+        self, text: str, deadline: float, bill: Bill, call: str
+    ) -> TeacherReply:
         """Make one attempt, and where that is wanted a second one beside a slow first."""
         slow_s = self._typical.slow_s if self._hedge else None
         if slow_s is None:
-            return await self._attempt(text, deadline, bill)
-        calls = [asyncio.create_task(self._attempt(text, deadline, bill))]
+            return await self._attempt(text, deadline, bill, call)
+        calls = [asyncio.create_task(self._attempt(text, deadline, bill, call))]
         try:
             await asyncio.wait(calls, timeout=slow_s)
             if not calls[0].done() and await self._may_hedge():
-                calls.append(asyncio.create_task(self._attempt(text, deadline, bill)))
+                hedge = self._attempt(text, deadline, bill, self._new_call())
+                calls.append(asyncio.create_task(hedge))
                 calls[1].add_done_callback(lambda _: self.bulkhead.release())
             return await _first_answer(calls)
         finally:
-            for call in calls:
-                call.cancel()
+            for attempt in calls:
+                attempt.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
 
     async def _may_hedge(self) -> bool:
@@ -214,7 +230,7 @@ class EscalationGuard:
         jitter_s = self._rng.uniform(0.0, RETRY_JITTER_S)
         return (_retry_after(error) or 0.0) + jitter_s
 
-    async def _attempt(self, text: str, deadline: float, bill: Bill) -> TeacherReply:
+    async def _attempt(self, text: str, deadline: float, bill: Bill, call: str) -> TeacherReply:
         """Make one attempt; whatever happens, it is billed, observed and judged."""
         started = self._clock()
         allowed_s = deadline - started
@@ -224,9 +240,10 @@ class EscalationGuard:
         named: list[str] = []
         names = ANSWERED_AS.set(named)
         try:
-            async with asyncio.timeout(allowed_s):
-                # The grace makes this deadline, not the client's, the one that strikes.
-                [reply] = await self.teacher.label([text], timeout_s=allowed_s + GRACE_S)
+            with attempt_at(call):
+                async with asyncio.timeout(allowed_s):
+                    # The grace makes this deadline, not the client's, the one that strikes.
+                    [reply] = await self.teacher.label([text], timeout_s=allowed_s + GRACE_S)
             outcome, usage = Outcome.OK, reply.usage
             self._typical.learn(text, usage, self._clock() - started)
             return reply

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import chain, repeat
 
 import pytest
@@ -22,6 +23,7 @@ from students.errors import (
     TeacherUnavailable,
 )
 from students.labels import LabelSchema
+from students.teachers.idempotency import KEYS
 from students.testing import ScriptedTeacher
 
 SCHEMA = LabelSchema.of(["urgent", "not urgent"])
@@ -322,6 +324,56 @@ async def test_a_hedged_call_that_fails_twice_is_named_by_the_first():
     await _warm(guard)
     error = await _failure(guard, deadline=_soon(0.1))
     assert (error.reason, error.attempts) == (Reason.TEACHER_TIMEOUT, 2)
+
+
+def _keyed(guard):
+    """Note the key that each call of a guard's teacher comes under."""
+    keys, label = [], guard.teacher.label
+
+    async def noted(texts, **options):
+        keys.append(KEYS.get() and KEYS.get().key("", b""))
+        return await label(texts, **options)
+
+    guard.teacher.label = noted
+    return keys
+
+
+LOST = TeacherUnavailable("cut")
+
+
+@pytest.mark.parametrize(
+    ("keyed", "faults", "calls", "bill", "estimated"),
+    [
+        (True, [LOST, None], 1, USAGE, False),
+        (True, [LOST, LOST], 1, USAGE, True),
+        (True, [LOST, _gone()], 1, USAGE, True),
+        (True, [LOST, TeacherGarbled("no label", usage=USAGE)], 1, USAGE, False),
+        (True, [_gone(), None], 1, USAGE, False),
+        (False, [LOST, None], 0, USAGE + USAGE, True),
+    ],
+)
+async def test_a_retry_under_one_key_is_one_call_on_the_bill(keyed, faults, calls, bill, estimated):
+    """What was lost is not guessed beside the answer that the same call got."""
+    guard = _guard_of(*faults, keyed=keyed)
+    keys = _keyed(guard)
+    made = Bill()
+    with suppress(EscalationFailed):
+        await guard.ask(TEXT, deadline=_soon(), bill=made)
+    assert len({*keys} - {None}) == calls
+    assert (made.attempts, made.usage, made.estimated) == (2, bill, estimated)
+
+
+async def test_a_kept_failure_a_hedge_and_another_question_are_other_calls():
+    """Each has a key of its own."""
+    kept = _gone()
+    kept.kept = True
+    guard = _guard_of(kept, None, *[None] * 20, 60.0, None, keyed=True, hedge=True)
+    keys = _keyed(guard)
+    await guard.ask(TEXT, deadline=_soon())
+    await _warm(guard)
+    answer = await guard.ask(TEXT, deadline=_soon(30.0))
+    assert answer.attempts == 2
+    assert len(keys) == len({*keys}) == 2 + 20 + 2
 
 
 async def test_congestion_takes_slots_away_and_good_answers_bring_them_back():
