@@ -32,6 +32,11 @@ class ClassPromise(Frozen):
     disagreements: int
     agreement_lower_bound: float
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether anything is; else (`strict`) such an answer of the student always escalates."""
+        return self.n > 0
+
 
 class Certificate(Frozen):
     """One certified threshold, with every number that the statement rests on."""
@@ -113,6 +118,8 @@ class Certificate(Frozen):
         return "".join(
             f"With the same probability: {scope.format(one.label, 1 - one.agreement)} (observed: "
             f"{one.disagreements} in {one.n:,}). "
+            if one.is_proved
+            else f"Nothing is proved of the answer {one.label!r}: the teacher is asked instead. "
             for one in self.per_class
         )
 

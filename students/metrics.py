@@ -181,7 +181,9 @@ def _class_rows(e: Evaluation, one: ClassPromise) -> list[Row]:
             "Promise",
             f"certified on {one.label!r}",
             f"≥ {one.agreement_lower_bound:.4f}; calibration: n = {one.n:,}, "
-            f"disagreed {one.disagreements:,}",
+            f"disagreed {one.disagreements:,}"
+            if one.is_proved
+            else "nothing: the teacher is asked instead",
         ),
         ("Promise", *on_test),
     ]

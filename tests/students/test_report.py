@@ -95,6 +95,19 @@ def test_a_promise_on_a_class_is_shown_with_what_the_test_rows_say():
     assert "of all texts that the teacher calls 'urgent', at most 2.0%" in certificate.statement
 
 
+def test_a_class_of_which_nothing_is_proved_is_no_promise():
+    """A strict class that failed always escalates: "0 of 0" read as a promise that was kept."""
+    one = ClassPromise(
+        label="urgent", agreement=0.98, n=0, disagreements=0, agreement_lower_bound=0.98
+    )
+    certificate = CERTIFICATE.model_copy(update={"promise": "strict", "per_class": (one,)})
+    assert "Nothing is proved of the answer 'urgent'" in certificate.statement
+    assert "2.0%" not in certificate.statement
+    measured, _ = _measured("strict")
+    rows = {metric: value for _, metric, value in metric_rows(measured, certificate)}
+    assert rows["certified on 'urgent'"] == "nothing: the teacher is asked instead"
+
+
 def test_without_gold_the_block_says_agreement_only():
     """Accuracy is not printed where only teacher labels exist."""
     measured, _ = _measured(gold=False)

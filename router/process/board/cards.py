@@ -75,7 +75,9 @@ def _card(work_dir: Path, bundle: str, changed: int) -> BundleCard:
             "certified": certificate.date,
             "statement": certificate.statement,
             "classes": tuple(
-                {"label": one.label, "agreement": one.agreement} for one in certificate.per_class
+                {"label": one.label, "agreement": one.agreement}
+                for one in certificate.per_class
+                if one.is_proved
             ),
         }
     )
