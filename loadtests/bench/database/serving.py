@@ -2,8 +2,9 @@
 
 The worker has a core of its own, as a deployment gives it one. The thread that ships, PostgreSQL
 and the load generator are on the other; where that core is full in a closed loop, the loop says
-what the generator could, and not the worker. So both are asked the same rate, too, which leaves
-that core air: what a worker can do is one over the processor time that a request takes of it.
+what the generator could, and not the worker. So both workers are also asked a rate that leaves air,
+at once, so that the machine's moods are the same for both: what a worker can do is one over the
+processor time that a request takes of it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from router.bench.process import Subject
 
 SHIPPED_S = 60.0
-RATE, QUIET_RATE = 0.5, 0.25
-"""Of the requests a second in the closed loop: for processor time, and for latencies."""
+RATE = 0.25
+"""Of the requests a second in the closed loop, asked of each worker."""
 SHIPPER = "shipper"
 """The thread of the router that ships."""
 _SHARED = "one_core"
@@ -99,21 +101,22 @@ def measure_serving(
         arms = {"sqlite": LedgerArm(sqlite), "postgres": LedgerArm(postgres, others)}
         shared = {_SHARED: LedgerArm(postgres, own)}
         closed = _turns(arms | shared, spec, runs, family_seconds, closed_loop=connections)
-        most = median(closed["sqlite"].rps)
-        asked = _turns(arms, spec, runs, family_seconds, rate=round(RATE * most))
+        rate = round(RATE * median(closed["sqlite"].rps))
+        asked = _together(arms, spec, runs, family_seconds, rate)
         kill()
-        dead = _latencies(arms, spec, round(QUIET_RATE * most), runs)
+        dead = _latencies(arms, spec, rate, runs)
     return {
         "cores": {"worker": own, "shipper, PostgreSQL, load": others},
         "closed_loop": _told(closed, "rps"),
-        "at_rate": {"rate": round(RATE * most)} | _told(asked, "worker_us"),
-        "dead": {"rate": round(QUIET_RATE * most)} | dead,
+        "together": {"rate": rate} | _told(asked, "worker_us"),
+        "dead": {"rate": rate} | dead,
     }
 
 
 def _told(turns: Mapping[str, ArmTurns], name: str) -> dict[str, Any]:
     """Return each arm's figures, and the worker's throughput beside that with SQLite alone."""
     told: dict[str, Any] = {}
+    beside = turns["sqlite"]
     for arm, found in turns.items():
         told[arm] = {
             "rps": [round(value) for value in found.rps],
@@ -121,15 +124,20 @@ def _told(turns: Mapping[str, ArmTurns], name: str) -> dict[str, Any]:
             "worker_busy": round(median(found.worker_busy), 2),
             "generator_busy": round(median(found.generator_busy), 2),
         }
-        if arm != "sqlite":
-            told[arm] |= {
-                "shipper_us": _median_and_least(found.shipper_us),
-                "database_us": _median_and_least(found.database_us),
-            }
-            mine, beside = getattr(found, name), getattr(turns["sqlite"], name)
-            if name == "worker_us":  # half the time is twice the throughput
-                mine, beside = beside, mine
-            told[arm]["throughput"] = ratio_of_pairs(mine, beside)
+        if found is beside:
+            continue
+        told[arm] |= {
+            "shipper_us": _median_and_least(found.shipper_us),
+            "database_us": _median_and_least(found.database_us),
+        }
+        if name == "rps":
+            told[arm]["throughput"] = ratio_of_pairs(found.rps, beside.rps)
+            continue
+        whole = [a + b for a, b in zip(found.worker_us, found.shipper_us, strict=True)]
+        told[arm] |= {  # half the time is twice the throughput
+            "throughput": ratio_of_pairs(beside.worker_us, found.worker_us),
+            "throughput_one_core": ratio_of_pairs(beside.worker_us, whole),
+        }
     return told
 
 
@@ -158,6 +166,37 @@ def _turns(
             if run:
                 later = arm.subject.cpu_seconds().get(SHIPPER, 0.0) - before.get(SHIPPER, 0.0)
                 _note(found[name], driven, later, family_seconds() - database)
+    return found
+
+
+def _together(
+    arms: Mapping[str, LedgerArm],
+    spec: LoadSpec,
+    runs: int,
+    family_seconds: Callable[[], float],
+    rate: float,
+) -> dict[str, ArmTurns]:
+    """Load both at once, each from a generator of its own; the first round warms up."""
+    found = {name: ArmTurns() for name in arms}
+    subjects = {name: arm.subject for name, arm in arms.items()}
+    for arm in arms.values():
+        arm.place()
+    with ThreadPoolExecutor(len(arms)) as pool:
+        for run in range(runs + 1):
+            before = {name: subject.cpu_seconds() for name, subject in subjects.items()}
+            database = family_seconds()
+            loads = {
+                name: pool.submit(drive, [subject], spec, rate=rate, seed=run)
+                for name, subject in subjects.items()
+            }
+            driven = {name: load.result() for name, load in loads.items()}
+            _wait_until_shipped(subjects["postgres"].port)
+            for name, each in driven.items():
+                _check(each, {"rate": rate})
+                later = subjects[name].cpu_seconds().get(SHIPPER, 0.0)
+                if run:
+                    shipped = later - before[name].get(SHIPPER, 0.0)
+                    _note(found[name], each, shipped, family_seconds() - database)
     return found
 
 
@@ -219,22 +258,22 @@ def _wait_until_shipped(port: int) -> None:
 
 def serving_words(report: Mapping[str, Any]) -> list[str]:
     """Say what `measure_serving` found."""
-    closed, asked, dead = report["closed_loop"], report["at_rate"], report["dead"]
+    closed, asked, dead = report["closed_loop"], report["together"], report["dead"]
     own, others = report["cores"].values()
+    alone, shared = asked["sqlite"]["worker_us"], asked["postgres"]
     lines = [
         f"One worker on core {own}; the thread that ships, PostgreSQL and the load on core "
         f"{others}. Throughput with PostgreSQL beside SQLite alone:",
-        f"  by processor time of the worker, both at {asked['rate']} requests/s: "
-        f"{_interval(asked['postgres']['throughput'])} "
-        f"({asked['sqlite']['worker_us']['median']:g} and "
-        f"{asked['postgres']['worker_us']['median']:g} µs a request, least "
-        f"{asked['sqlite']['worker_us']['least']:g} and "
-        f"{asked['postgres']['worker_us']['least']:g})",
+        f"  by the worker's processor time, both at {asked['rate']} requests/s at once: "
+        f"{_interval(shared['throughput'])} ({alone['median']:g} and "
+        f"{shared['worker_us']['median']:g} µs a request, least {alone['least']:g} and "
+        f"{shared['worker_us']['least']:g}); shipping on the worker's core, too: "
+        f"{_interval(shared['throughput_one_core'])}",
     ]
     lines += [f"  {_loop(closed, name)}" for name in ("postgres", _SHARED)]
     lines += [
-        f"A row costs the thread that ships {asked['postgres']['shipper_us']['least']:g} µs and "
-        f"PostgreSQL {asked['postgres']['database_us']['least']:g} at least",
+        f"A row costs the thread that ships {shared['shipper_us']['least']:g} µs and "
+        f"PostgreSQL {shared['database_us']['least']:g} at least",
         f"PostgreSQL dead, {dead['rate']} requests/s: p99 {dead['p99_ms']['postgres']} ms beside "
         f"{dead['p99_ms']['sqlite']} of SQLite alone: {_interval(dead['p99'])}",
     ]
