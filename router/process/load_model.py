@@ -18,6 +18,7 @@ from router.student.loaded import Model
 from students.runtime.bundle import Bundle
 from students.runtime.load import load_student
 from students.runtime.protocol import Student
+from students.runtime.seen import SeenNgrams
 from students.runtime.store import obtain
 from students.task import Task
 from students.teachers import make_teacher
@@ -57,7 +58,7 @@ def _watch(task: Task, bundle: Bundle, keeper: Keeper, student: Student) -> Watc
     reopen = judge_of(bundle.manifest)
     watch = Watch(task.name, bundle.id, task.schema_.names, reopen, keeper.put)
     if bundle.manifest.usual is not None:
-        unknown_share = getattr(student, "unknown_share", None)
+        unknown_share = _unknown_share(bundle, student)
         if unknown_share is not None:
             unknown_share("a first text is read at once: compiling what reads it takes a moment")
         told = _hinted(task.name, bundle.id, keeper)
@@ -68,6 +69,15 @@ def _watch(task: Task, bundle: Bundle, keeper: Keeper, student: Student) -> Watc
     except StoreAway as away:
         raise BadSettings(f"{away}, so an alarm may be forgotten") from None
     return watch
+
+
+def _unknown_share(bundle: Bundle, student: Student) -> Callable[[str], float] | None:
+    """As the student says, else as its bundle does: one that answers in the engine cannot."""
+    own: Callable[[str], float] | None = getattr(student, "unknown_share", None)
+    if own is not None:
+        return own
+    seen = SeenNgrams.load(bundle.path)
+    return None if seen is None else seen.unknown_share
 
 
 def _hinted(

@@ -28,6 +28,7 @@ from students.runtime.encoders import int8, onnx
 from students.runtime.encoders.encoder import BATCH, TOKENIZER, Tokenizing, pad
 from students.runtime.load import LINEAR_WEIGHTS
 from students.runtime.scope import SCOPE_FILE
+from students.runtime.seen import SEEN_FILE
 from students.task import Task
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def exported(
         to.write(bundle, part["train"].texts, folder)
         if family == "blend":
             shutil.copyfile(bundle.path / LINEAR_WEIGHTS, folder / LINEAR_WEIGHTS)
-        if SCOPE_FILE in bundle.manifest.files:
-            shutil.copyfile(bundle.path / SCOPE_FILE, folder / SCOPE_FILE)
+        for beside in {SCOPE_FILE, SEEN_FILE} & set(bundle.manifest.files):
+            shutil.copyfile(bundle.path / beside, folder / beside)
         manifest = bundle.manifest.model_copy(
             update={
                 "family": family,

@@ -32,6 +32,7 @@ from students.label.split import LEARNT, unlike
 from students.runtime.bundle import Bundle, LabellingBill, Manifest, draft, hash_files, publish
 from students.runtime.load import load_student
 from students.runtime.probes import probe
+from students.runtime.seen import SeenNgrams
 from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 from students.train.profiling import profile_student
@@ -87,6 +88,8 @@ def distill(
     )
     with draft(task.work_dir / "bundles") as folder:
         trained.save(folder)
+        if trained.family != "linear":  # whose own table says what it has seen
+            SeenNgrams.of(part["train"].texts).save(folder)
         trained = _gated(task, trained, folder, part)
         manifest = _describe(task, trained, folder, teacher, labelling, clock)
         manifest = manifest.model_copy(

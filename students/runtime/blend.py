@@ -73,6 +73,7 @@ class BlendStudent:
                 f"{len(encoder.schema)}; distil again"
             )
         self.schema = encoder.schema
+        self.unknown_share = encoder.unknown_share
         self._linear = linear
         self._encoder = encoder
         self._shares = shares

@@ -109,6 +109,7 @@ def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
         Tokenizing,
     )
     from students.runtime.encoders.shapes import SIZES, ShapedForward
+    from students.runtime.seen import SeenNgrams
 
     manifest = bundle.manifest
     try:
@@ -153,4 +154,5 @@ def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
         streams=streams,
         temperature=manifest.temperature,
         kind=manifest.confidence,
+        seen=SeenNgrams.load(bundle.path),
     )

@@ -95,6 +95,7 @@ class GatedStudent:
 
     def __init__(self, student: Student, gate: ScopeGate) -> None:
         self.schema = student.schema
+        self.unknown_share = getattr(student, "unknown_share", None)
         self.in_place_tokens = student.in_place_tokens // 2  # the gate reads each text, too
         self._student = student
         self._gate = gate

@@ -30,6 +30,8 @@ class UsualSignal(Frozen):
         clean = np.nan_to_num(np.asarray(values, np.float64), nan=-1.0)
         edges = np.unique(np.quantile(clean, np.arange(1, bins) / bins, method="higher"))
         edges = edges[edges > clean.min()]
+        if edges.size == 0:  # all alike: what is below or above is another bin, or nothing moves it
+            edges = np.array([clean[0], np.nextafter(clean[0], np.inf)])
         places = np.searchsorted(edges, clean, side="right")
         shares = np.bincount(places, minlength=edges.size + 1) / clean.size
         return cls(edges=tuple(map(float, edges)), shares=tuple(map(float, shares)))

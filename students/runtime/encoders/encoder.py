@@ -18,6 +18,7 @@ import numpy.typing as npt
 from students.confidence import Kind, confidence, softmax
 from students.errors import BadBundle
 from students.labels import LabelSchema, Prediction
+from students.runtime.seen import SeenNgrams
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -105,8 +106,11 @@ class EncoderStudent:
         streams: int = 1,
         temperature: float = 1.0,
         kind: Kind = "max_probability",
+        seen: SeenNgrams | None = None,
     ) -> None:
         self.schema = schema
+        self.unknown_share = None if seen is None else seen.unknown_share
+        """Of a text's n-grams, those that the student learnt nothing of; None: it cannot say."""
         self._tokenizing = tokenizing
         self.forward = forward
         """The network alone, without tokenizing."""

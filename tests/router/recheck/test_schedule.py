@@ -15,10 +15,12 @@ from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.testing import FaultServer
+from students.teachers.protocol import PROBE
 
 pytestmark = pytest.mark.e2e
 EVERY_S = 4.0
 ROWS = 20
+USD_PER_TOKEN = Decimal("0.000001")
 CHECK = {"every_hours": EVERY_S / 3600.0, "rows": ROWS, "max_usd": 1}
 TOKEN = "a-long-enough-admin-token"
 
@@ -82,7 +84,6 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
     router = await asyncio.to_thread(
         serve, "--workers", "2", "--admin-port", "0", at=folder, admin_token=TOKEN
     )
-    billed_before, seen_before = teacher.billed_input, teacher.seen.total()
 
     async def checked():
         times = await metric(session, router.url, "raisehand_teacher_checked_timestamp_seconds{")
@@ -131,10 +132,10 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
     assert await asyncio.to_thread(router.stop) == 0
     own = checks(folder)
     answers = list(read_entries(folder / ".raisehand" / "ledger.sqlite"))
-    assert sum(e.attempts for e in answers) == teacher.seen.total() - seen_before
-    assert sum(e.teacher_usd for e in answers) == teacher.billed_input * Decimal(1).scaleb(-6) - (
-        billed_before * Decimal(1).scaleb(-6)
-    )
+    tried = sum(PROBE.encode() in body for body in teacher.bodies)  # by each worker as it starts
+    assert sum(e.attempts for e in answers) == teacher.seen.total() - tried
+    invoice = teacher.billed_input - tried * len(PROBE.split())
+    assert sum(e.teacher_usd for e in answers) == invoice * USD_PER_TOKEN
     assert len(own) % ROWS == 0
     assert {e.surface for e in own} == {"teacher_check"}
     assert all(e.teacher_usd for e in own)

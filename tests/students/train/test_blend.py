@@ -66,7 +66,7 @@ def test_a_blend_is_one_bundle_and_serves_what_its_parts_say(blended, make_label
     assert m.family == "blend"
     assert m.certificate is not None
     assert sorted(m.files) == [
-        "config.json", "linear.safetensors", "tokenizer.json", "weights.safetensors",
+        "config.json", "linear.safetensors", "seen.npy", "tokenizer.json", "weights.safetensors",
     ]  # fmt: skip
     assert m.trials[0].linear_weight is not None
     assert m.trials[0].kl <= min(trial.kl for trial in m.trials[1:]) + 1e-6
@@ -79,6 +79,8 @@ def test_a_blend_is_one_bundle_and_serves_what_its_parts_say(blended, make_label
     )
     np.testing.assert_allclose(said.probabilities, softmax(together, m.temperature), atol=1e-5)
     assert student.token_count("x" * 40) == student._encoder.token_count("x" * 40)
+    assert m.usual.unknown is not None
+    assert student.unknown_share("qqqq zzzz") == 1.0
 
 
 def test_a_blends_encoder_stays_frozen(blended, tiny_encoder):
@@ -102,7 +104,8 @@ def test_a_blend_is_exported_with_its_linear_part(
     done = exported(blend_task, blended.bundle, part, target)
     m = done.bundle.manifest
     assert (m.family, m.config["encoder"]) == ("blend", f"encoder-{target}")
-    assert m.files["linear.safetensors"] == blended.bundle.manifest.files["linear.safetensors"]
+    for beside in ("linear.safetensors", "seen.npy"):
+        assert m.files[beside] == blended.bundle.manifest.files[beside]
     assert m.certificate.use > blended.bundle.manifest.certificate.use
     if target == "onnx":  # the same scores, so calibrating anew finds the same temperature
         assert m.temperature == pytest.approx(blended.bundle.manifest.temperature, rel=0.01)

@@ -45,7 +45,7 @@ def test_an_encoder_is_distilled_certified_and_served(encoder, make_labels, spli
     m = encoder.bundle.manifest
     assert encoder.refusal is None
     assert m.family == "encoder"
-    assert sorted(m.files) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    assert sorted(m.files) == ["config.json", "seen.npy", "tokenizer.json", "weights.safetensors"]
     rows = make_labels().take(split_rows["calibration"])
     said = answer(load_student(encoder.bundle), rows.texts)
     assert (said.labels == rows.teacher).mean() > 0.8
@@ -152,7 +152,7 @@ def test_quantising_after_certifying_is_certified_anew(
     done = exported(encoder_task, encoder.bundle, part)
     m, before = done.bundle.manifest, encoder.bundle.manifest
     assert m.family == "encoder-int8"
-    assert sorted(m.files) == ["model.bin", "model.xml", "tokenizer.json"]
+    assert sorted(m.files) == ["model.bin", "model.xml", "seen.npy", "tokenizer.json"]
     assert m.certificate.artefact_sha256 != before.certificate.artefact_sha256
     assert (before.certificate.use, m.certificate.use) == (1, 2)
     assert capsys.readouterr().out == "", "stdout is for the command's own JSON"
@@ -176,7 +176,7 @@ def test_an_onnx_export_answers_as_the_encoder_does_and_is_certified_anew(
     done = exported(task, encoder.bundle, part, "onnx")
     m, before = done.bundle.manifest, encoder.bundle.manifest
     assert m.family == "encoder-onnx"
-    assert sorted(m.files) == ["model.onnx", "tokenizer.json"]
+    assert sorted(m.files) == ["model.onnx", "seen.npy", "tokenizer.json"]
     assert m.certificate.artefact_sha256 == m.artefact_sha256 != before.artefact_sha256
     student, full = load_student(done.bundle), load_student(encoder.bundle)
     texts = ["", "x", *part["test"].texts[:70], "news " * 50_000]

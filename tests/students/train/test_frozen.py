@@ -40,7 +40,7 @@ def test_a_frozen_encoder_is_distilled_and_served(frozen, make_labels, split_row
     m = frozen.bundle.manifest
     assert m.family == "encoder"
     assert m.config["trained"] == "head"
-    assert sorted(m.files) == ["config.json", "tokenizer.json", "weights.safetensors"]
+    assert sorted(m.files) == ["config.json", "seen.npy", "tokenizer.json", "weights.safetensors"]
     rows = make_labels().take(split_rows["test"])
     said = answer(load_student(frozen.bundle), rows.texts)
     assert (said.labels == rows.teacher).mean() == pytest.approx(m.evaluation.agreement.rate)
