@@ -179,6 +179,7 @@ def teacher_of(scenario: Scenario) -> Fields:
         "block_tokens": hosted.block_tokens,
         "prefix_tokens": _whole_blocks(hosted) if teacher is hosted else 0,
         "abort": hosted.abort_on_leave,
+        "ahead": hosted.plans_ahead,
         "step_s": hosted.step_s,
         "step_per_request_s": hosted.step_per_request_s,
         "step_per_context_s": hosted.step_per_context_token_s,

@@ -206,6 +206,8 @@ class HostedTeacher(TeacherBase):
     """Whether cached_prompt_tokens, the beginning that all prompts share, are computed once."""
     abort_on_leave: bool = True
     """Whether a caller that leaves at its deadline ends its own computation, as vLLM does it."""
+    plans_ahead: bool = False
+    """Whether a step is planned while another runs, as by vLLM's asynchronous scheduling."""
     noise: Noise = Noise()
 
 

@@ -40,7 +40,7 @@ TABLES = (
 _WHOLE = (
     "gap_kind", "student_noise", "max_batch", "padded", "queue_limit", "fleet", "min_replicas",
     "max_replicas", "calm_checks", "degrade", "teacher_kind", "slots", "teacher_noise",
-    "max_attempts", "pending_limit", "engines", "max_running", "abort", "throttle_least",
+    "max_attempts", "pending_limit", "engines", "max_running", "abort", "ahead", "throttle_least",
     "least_slots", "audits_most", "few_wait", "kv_blocks", "block_tokens", "prefix_tokens",
     "step_tokens", "hedge", "engines_most", "engines_least", "engine_calm_checks",
 )  # fmt: skip
@@ -179,7 +179,7 @@ REPLICA = np.dtype([("size", "i8"), ("starting", "f8"), ("idle", "i8"), ("until"
 stack's place; until when it stays, or stays away."""
 CALL = np.dtype(
     [
-        ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"),
+        ("arrived", "f8"), ("offered", "f8"), ("deadline", "f8"), ("joined", "f8"),
         ("read", "i8"), ("written", "i8"), ("tries", "i8"), ("status", "i8"),
         ("audit", "i8"), ("wrong", "i8"), ("bare", "i8"), ("row", "i8"), ("next", "i8"),
         ("computed", "i8"), ("generated", "i8"), ("chunk", "i8"), ("blocks", "i8"),
@@ -219,7 +219,7 @@ ENGINE = np.dtype(
         # whether it is there, until when, and how often it came
         ("state", "i8"), ("until", "f8"), ("turn", "i8"),
         # of the step that runs
-        ("budget", "i8"), ("prefill", "i8"), ("decoding", "i8"), ("context", "i8"),
+        ("budget", "i8"), ("prefill", "i8"), ("decoding", "i8"), ("context", "i8"), ("began", "f8"),
     ]
 )  # fmt: skip
 MANY = ("tables", "rng", "queue", "batch", "replicas", "done", "calls", "events", "engines",

@@ -4,6 +4,7 @@ From `default_args/*/results/stage_*_lifecycle_metrics.json` of inference-sim/tr
 c4f0340, February 2026): inference-perf before vLLM with 2,048 tokens a step and 128 sequences, ten
 or twenty minutes a stage, 3,000 to 12,000 requests, Poisson arrivals, 100 prompts that come again
 and again (taken as cached), output of a fixed length. Logs of single requests are not published.
+The engines are played as planning a step ahead, which is what their first tokens show under load.
 """
 
 from typing import NamedTuple
@@ -38,9 +39,9 @@ class Stage(NamedTuple):
     first_p99_s: float
 
 
-LLAMA_7B = Engine(5.90e-3, 1.856e-7, 15.1e-3, 105e3)
+LLAMA_7B = Engine(5.946e-3, 1.845e-7, 7.4e-3, 105e3)
 """Llama-2-7b on one H100; fitted on 5/s and 20/s."""
-LLAMA_70B = Engine(15.92e-3, 8.12e-8, 27.3e-3, 400e3)
+LLAMA_70B = Engine(15.91e-3, 8.07e-8, 10.0e-3, 400e3)
 """Llama-2-70b on four H100; fitted on 5/s and 20/s."""
 SMALL = {
     "5/s, fitted": Stage(5, 592, 247, 1.7966, 2.1888, 0.02426, 0.04597),
@@ -68,6 +69,7 @@ def played(engine, stage):
         kv_tokens=engine.kv_tokens,
         max_running=128,
         prefill_tokens_per_step=2048,
+        plans_ahead=True,
         prompt_tokens=stage.prompt - 1,
         cached_prompt_tokens=stage.prompt - 1,
         output_tokens=Lengths(mean=stage.output),
@@ -108,6 +110,14 @@ def test_the_slowest_hundredth_of_calls(name):
     assert played(LLAMA_7B, SMALL[name])[1] == pytest.approx(SMALL[name].p99_s, rel=0.05)
 
 
+@pytest.mark.parametrize(("engine", "stages"), [(LLAMA_7B, SMALL), (LLAMA_70B, LARGE)])
+def test_an_engine_that_plans_a_step_ahead_answers_first_under_load_as_measured(engine, stages):
+    """From 5/s to 20/s the first token's median moves with 2.5 steps; with 1.5 it was 22 % off."""
+    for name in ("5/s, fitted", "20/s, fitted"):
+        first_p50_s = played(engine, stages[name])[2]
+        assert first_p50_s == pytest.approx(stages[name].first_p50_s, rel=0.06)
+
+
 def test_a_server_at_its_limit_of_sequences():
     """At 20/s the large model runs out of its 128 places: first tokens wait up to a second.
 
@@ -117,7 +127,7 @@ def test_a_server_at_its_limit_of_sequences():
     p50_s, p99_s, first_p50_s, first_p99_s = played(LLAMA_70B, stage)
     assert p50_s == pytest.approx(stage.p50_s, rel=0.02)
     assert p99_s == pytest.approx(stage.p99_s, rel=0.05)
-    assert first_p50_s == pytest.approx(stage.first_p50_s, rel=0.12)
+    assert first_p50_s == pytest.approx(stage.first_p50_s, rel=0.06)
     assert first_p99_s == pytest.approx(stage.first_p99_s, rel=0.35)
 
 

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from costmodel.kernel.calls import OK, bill, call_at, engine_at, free_place, waited
 from costmodel.kernel.chance import noise
 from costmodel.kernel.compiled import compiled
 from costmodel.kernel.events import event_at, schedule
 from costmodel.kernel.layout import R_TEACHER, T_FIRST, T_GAP, UP
 from costmodel.kernel.tally import count_stage, occupy, row_at
+
+INF = np.inf
 
 # --- blocks ----------------------------------------------------------------------------------
 
@@ -143,12 +147,20 @@ def _start_prompt(engine: Any, call: Any, p: Any, x: Any) -> bool:
 
 @compiled
 def _admit(engine: Any, t: float, p: Any, x: Any) -> None:
-    """Let those that wait begin, in order, while there are tokens, blocks and places."""
+    """Let those that wait begin, in order, while there are tokens, blocks and places.
+
+    An engine that plans ahead knew this step's prompts when the step before it began.
+    """
+    planned = INF
+    if p.ahead == 1 and engine.stepping == 1 and engine.running > 0:
+        planned = engine.began
     while engine.queued > 0 and engine.running < p.max_running and engine.budget > 0:
         slot = engine.first
         call = call_at(x.calls, slot)
         if call.dropped == 1 and (p.abort == 1 or call.started == 0):
             _release(engine, _drop_first(engine, x), x)
+        elif call.joined > planned:
+            return
         elif _start_prompt(engine, call, p, x):
             _drop_first(engine, x)
             if call.started == 0:
@@ -171,7 +183,7 @@ def _step(e: int, t: float, p: Any, x: Any) -> None:
         _admit(engine, t, p, x)
     stepping = 1 if engine.running > 0 else 0
     occupy(t, stepping - engine.stepping, p, x)
-    engine.stepping = stepping
+    engine.stepping, engine.began = stepping, t
     if engine.running > 0:
         factor = noise(
             p.teacher_noise, p.teacher_sigma, p.teacher_noise_table_at, p.teacher_noise_table_n,
@@ -259,7 +271,7 @@ def join(slot: int, t: float, p: Any, x: Any) -> bool:
     if best < 0:
         return False
     engine, call = engine_at(x.engines, best), call_at(x.calls, slot)
-    call.engine, call.next = best + 1, -1
+    call.engine, call.next, call.joined = best + 1, -1, t
     if engine.queued == 0:
         engine.first = slot
     else:

@@ -38,6 +38,7 @@ class Reference:
         self.prefix = int(engine.cached_prompt_tokens) // self.size if engine.prefix_cache else 0
         self.free, self.warm, self.preempted = int(engine.kv_tokens) // self.size, False, 0
         self.waiting, self.running, self.step = deque(), [], []
+        self.began = math.inf
 
     def play(self, requests):
         """Play the requests; first token and end are written into them."""
@@ -49,8 +50,10 @@ class Reference:
                 self.waiting.append(coming.popleft())
             self.step, self.budget = [], int(self.engine.prefill_tokens_per_step)
             self.prompts = self.decoding = self.context = 0
+            planned = self.began if self.engine.plans_ahead and self.running else math.inf
             if self.all_go_on():
-                self.admit()
+                self.admit(planned)
+            self.began = now
             now += (
                 self.engine.step_s
                 + self.engine.step_per_request_s * self.decoding
@@ -100,10 +103,12 @@ class Reference:
                 self.prompts += one.chunk
         return self.preempted == before
 
-    def admit(self):
-        """Those that wait begin, in order."""
+    def admit(self, planned):
+        """Those that wait begin, in order, where they came before the step was planned."""
         while self.waiting and len(self.running) < self.engine.max_running and self.budget:
             one = self.waiting[0]
+            if one.at > planned:
+                break
             if self.warm:
                 one.shared, one.computed = self.prefix, min(self.prefix * self.size, one.read - 1)
             one.chunk = min(one.read + one.tokens - one.computed, self.budget)
@@ -157,6 +162,8 @@ CASES = {
     "a shared beginning in a small cache": scenario(
         prompt_tokens=1000, cached_prompt_tokens=1000, kv_tokens=16_000, per_second=4
     ),
+    "planned ahead": scenario(plans_ahead=True),
+    "planned ahead in a small cache": scenario(plans_ahead=True, kv_tokens=12_000),
     "the same without a prefix cache": scenario(
         prompt_tokens=1000, cached_prompt_tokens=1000, prefix_cache=False
     ),

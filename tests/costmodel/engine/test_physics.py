@@ -81,6 +81,7 @@ HOSTED = st.builds(
     kv_tokens=st.sampled_from([3_000.0, 400_000.0]),
     step_s=seconds(-3, 0),
     abort_on_leave=st.booleans(),
+    plans_ahead=st.booleans(),
     asking=st.sampled_from([None, Asking(), Asking(hedge=True)]),
     max_concurrency=st.sampled_from([1, 8, 64]),
     interruptions=INTERRUPTIONS,
