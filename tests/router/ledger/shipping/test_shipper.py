@@ -177,7 +177,8 @@ def test_a_clock_that_went_far_names_the_days_there_are(write, db):
 
 def test_the_database_adds_a_whole_batch_up_without_its_disk(write, database, db):
     """The rows of a batch that it adds up fit in the memory that the batch asks for."""
-    path = write([asked(i, label="x" * 40, client="y" * 40) for i in range(BATCH_ROWS)])
+    words = {"label": "x" * 80, "client": "y" * 80, "text_sha256": "0" * 64}
+    path = write([asked(i, **words) for i in range(BATCH_ROWS)])
     with connect(database, "ships") as ships:
         ship_all(path, ships)
     stats = "select tup_inserted, temp_files from pg_stat_database where datname = "
