@@ -68,7 +68,7 @@ def probe(student: Student) -> tuple[Probe, ...]:
     )
 
 
-class Drift(Frozen):
+class ProbeDrift(Frozen):
     """Largest changes since the probes were made."""
 
     probability: float
@@ -81,17 +81,17 @@ class Drift(Frozen):
         return not (self.probability <= MOST_DRIFT and self.log_odds <= MOST_ODDS_DRIFT)
 
 
-def drift(student: Student, probes: Sequence[Probe]) -> Drift:
+def drift(student: Student, probes: Sequence[Probe]) -> ProbeDrift:
     """Compare what a student says with what it said when the probes were made."""
     if not probes:
-        return Drift(probability=0.0, log_odds=0.0)
+        return ProbeDrift(probability=0.0, log_odds=0.0)
     answers = student.predict([one.text for one in probes])
     before = np.array([one.probability for one in probes])
     now = np.array(
         [said.probabilities[one.label] for one, said in zip(probes, answers, strict=True)],
         np.float64,
     )
-    return Drift(
+    return ProbeDrift(
         probability=float(np.abs(now - before).max()),
         log_odds=float(np.abs(_log_odds(now) - _log_odds(before)).max()),
     )
