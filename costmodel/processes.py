@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
@@ -51,7 +52,7 @@ def running(
         timeout_s: how long it may take.
         cores: what it keeps to; None: any.
         variables: of its environment, beside this process's.
-        more: for `subprocess.Popen`.
+        more: for `subprocess.Popen`. With `start_new_session` what it started ends with it.
 
     Raises:
         NotStarted: it ended, or was not ready in time.
@@ -72,6 +73,9 @@ def running(
         yield process
     finally:
         stop(process)
+        if more.get("start_new_session"):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:

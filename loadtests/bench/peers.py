@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from costmodel.processes import NotStarted, free_port, running
+from loadtests.errors import DeadTarget
+from loadtests.servers.cores import own_cores
 
 if TYPE_CHECKING:
     from loadtests.inputs.spec import LoadSpec
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "loadtests" / "peers"
 """In a checkout; they run in the peers' environment, which has no raisehand in it."""
-STARTUP_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,6 @@ def peers(
     """
     from loadtests.inputs.spec import LoadSpec
     from loadtests.inputs.taskfile import read_task
-    from loadtests.servers.cores import own_cores
     from loadtests.servers.stack import running_stack
     from loadtests.verdict.conclusion import versions
 
@@ -191,9 +191,6 @@ def _missing(peer: Peer, environment: Path, model: Path | None) -> str | None:
 def _running(
     peer: Peer, environment: Path, model: Path | None, upstream: str, cores: Cores | None
 ) -> Iterator[str]:
-    from costmodel.processes import free_port
-    from loadtests.errors import DeadTarget
-
     port = free_port()
     filled = {
         "python": environment / "bin" / "python",
@@ -204,30 +201,15 @@ def _running(
         "other_port": free_port(),
     }
     command = [part.format(**filled) for part in peer.command]
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+    ready = partial(_answers, port)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
         try:
-            if cores is not None:
-                os.sched_setaffinity(process.pid, cores)
-            deadline = time.monotonic() + STARTUP_S
-            while not _answers(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    said = log.read().decode(errors="replace").strip().splitlines()
-                    raise DeadTarget(f"{peer.name} did not start: {said[-1] if said else 'silent'}")
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # workers that outlive their server
+            # Its workers may outlive a server that is ended: all of its session goes.
+            with running(command, ready, log, cores=cores, start_new_session=True):
+                yield f"http://127.0.0.1:{port}"
+        except NotStarted as error:
+            raise DeadTarget(f"{peer.name}: {error}") from None
 
 
 def _answers(port: int) -> bool:

@@ -56,8 +56,8 @@ def _over_time(page: Page, report: LoadReport, outages: figures.Outages) -> None
     )
     page.figure(
         lambda narrow: figures.latency_over_time(report, outages, narrow=narrow),
-        "Latency of what was due in each interval; a gap is an interval without an answer there.",
-        "p50 and p99 over time on a log scale.",
+        "Latency of what was due in each interval; a gap had too few answers for it.",
+        "Percentiles over time on a log scale.",
     )
     if report.escalation_rate is not None:
         page.figure(

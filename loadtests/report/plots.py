@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from costmodel.report.figures import log_scale, new_figure, new_panels
@@ -18,7 +20,7 @@ COLOURS = {
     "degraded": "#ff7f0e",
     "unrouted": "#7f7f7f",
 }
-P50, P99, GOOD, GREY, OTHER = "#1f77b4", "#d62728", "#2ca02c", "#7f7f7f", "#9467bd"
+P50, P90, P99, GOOD, GREY, OTHER = "#1f77b4", "#ff7f0e", "#d62728", "#2ca02c", "#7f7f7f", "#9467bd"
 SECONDS = "seconds of the measured window"
 Outages = Sequence[tuple[float, float]]
 """Seconds of the measured window between which the teacher was made to fail."""
@@ -39,10 +41,15 @@ def rates_over_time(report: LoadReport, outages: Outages, *, narrow: bool = Fals
 
 
 def latency_over_time(report: LoadReport, outages: Outages, *, narrow: bool = False) -> Figure:
-    """p50 and p99 of all that was due in each interval, on a log scale."""
+    """Percentiles of all that was due in each interval, on a log scale.
+
+    One that no interval has the requests for, as a p99 at 100 a second, is not named.
+    """
     figure, axes = new_figure(narrow=narrow)
-    _line(axes, report, lambda i: _or_nan(i.p50_ms), "p50", P50)
-    _line(axes, report, lambda i: _or_nan(i.p99_ms), "p99", P99)
+    for name, colour in (("p50", P50), ("p90", P90), ("p99", P99)):
+        value = partial(_percentile, f"{name}_ms")
+        if any(map(isfinite, map(value, report.intervals))):
+            _line(axes, report, value, name, colour)
     log_scale(axes, "y")
     axes.set_ylabel("ms from the scheduled instant")
     return _over_time(figure, [axes], report, outages)
@@ -156,6 +163,10 @@ def _share_of(route: str) -> Callable[[LoadInterval], float]:
 
 def _answers(interval: LoadInterval) -> int:
     return max(1, sum(interval.routes.values()))
+
+
+def _percentile(field: str, interval: LoadInterval) -> float:
+    return _or_nan(getattr(interval, field))
 
 
 def _or_nan(value: float | None) -> float:

@@ -55,6 +55,18 @@ def test_a_process_that_does_not_listen_is_killed(tmp_path):
     assert process.returncode == -9
 
 
+def test_what_a_server_started_ends_with_its_session(tmp_path):
+    """Its workers, which nobody else would end."""
+    starts = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid); time.sleep(9)"
+    log = tmp_path / "log"
+    command = [sys.executable, "-u", "-c", starts]
+    with running(command, lambda: bool(log.read_bytes()), log, start_new_session=True):
+        worker = Path(f"/proc/{int(log.read_text())}/cmdline")
+        assert worker.read_bytes().startswith(b"sleep")
+    while worker.exists() and worker.read_bytes():  # killed, and waiting to be reaped
+        time.sleep(0.01)
+
+
 POOL = """
 import os, time
 from concurrent.futures import ProcessPoolExecutor

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.extras import require
+from costmodel.processes import free_port, running
+from router.bench.batch import make_table, sample_of, write_task
 from router.bench.on_ray.descendants import DescendantCost
 
 if TYPE_CHECKING:
@@ -46,8 +50,6 @@ def ray_serve(
     calls: int, replicas: int, ha_proxy: bool, encoder: Path | None, as_json: bool
 ) -> None:
     """Time calls of a student of 77 labels: in this process, in the shared engine, on Ray Serve."""
-    from costmodel.extras import require
-
     require("ray")
     with TemporaryDirectory() as made:
         found = measure(Path(made), calls, replicas, ha_proxy, encoder)
@@ -64,7 +66,6 @@ def measure(
     folder: Path, calls: int, replicas: int, ha_proxy: bool, encoder: Path | None = None
 ) -> dict[str, Any]:
     """Start both, ask all three in turn, and look at what they hold in memory."""
-    from router.bench.batch import make_table, sample_of, write_task
     from router.student.remote_student import RemoteStudent
     from students.runtime.bundle import find_bundle
     from students.runtime.load import load_student
@@ -130,20 +131,15 @@ def _memory_mb() -> float:
 def _engine(folder: Path) -> Iterator[Path]:
     address = folder / "engine.sock"
     command = [sys.executable, "-m", "router.process.engine", "--socket", str(address)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        _until(address.exists, process)
+    with running(command, address.exists, folder / "engine.log"):
         yield address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
 def _serve(folder: Path, bundle: Bundle, replicas: int, ha_proxy: bool) -> Iterator[ServeAddress]:
     from router.student.connections import ServeAddress
 
-    port = _free_port()
+    port = free_port()
     config = folder / "students.yaml"
     app = {
         "name": "students", "route_prefix": ROUTE,
@@ -159,44 +155,18 @@ def _serve(folder: Path, bundle: Bundle, replicas: int, ha_proxy: bool) -> Itera
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
     if ha_proxy:
         environment["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ray.serve.scripts", "run", str(config)],
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(config)]
     address = ServeAddress("127.0.0.1", port, ROUTE)
-    try:
-        _until(lambda: _answers(address), process)
+    log = folder / "serve.log"
+    ready = partial(_answers, address)
+    with running(command, ready, log, timeout_s=START_S, variables=environment):
         yield address
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def _answers(address: ServeAddress) -> bool:
-    from http.client import HTTPConnection, HTTPException
-
     try:
         asked = HTTPConnection(address.host, address.port, timeout=5)
         asked.request("POST", f"{address.route}/none", b"no message")
         return asked.getresponse().status == 400  # it refuses what is no message
     except (OSError, HTTPException):
         return False
-
-
-def _until(there: Any, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_S
-    while not there():
-        if process.poll() is not None or time.monotonic() > end:
-            raise click.ClickException(f"{process.args!r} did not start")
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
