@@ -9,6 +9,9 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from loadtests.compare.comparison import compare_runs
+from loadtests.compare.page import comparison_page
+from loadtests.compare.shown import show_load_comparison
 from loadtests.errors import BadLoadSpec, CannotWrite, GeneratorFailed
 from loadtests.figures.load_report import LoadReport
 from loadtests.figures.turning_points import judged_with, turning_points
@@ -25,6 +28,8 @@ from loadtests.predict.prediction import (
 )
 from loadtests.report import files, terminal
 from loadtests.report.junit import junit
+from loadtests.report.knee_page import knee_page
+from loadtests.report.page import page_of
 from loadtests.verdict.conclusion import (
     Conclusion,
     NullCheck,
@@ -95,8 +100,6 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
     Raises:
         GeneratorFailed, KeyboardInterrupt: after what was found until then was written.
     """
-    from loadtests.report.knee_page import knee_page
-
     files.check(wanted.outputs)
 
     def run(each: LoadSpec, slo: Slo) -> LoadReport:
@@ -133,10 +136,6 @@ def against(wanted: Wanted, spec: LoadSpec) -> bool:
     Raises:
         GeneratorFailed, KeyboardInterrupt: nothing is compared then.
     """
-    from loadtests.compare.comparison import compare_runs
-    from loadtests.compare.page import comparison_page
-    from loadtests.compare.shown import show_load_comparison
-
     assert wanted.against is not None
     files.check(wanted.outputs)
     null = null_check_of(spec, wanted.null_check, OUT.print)
@@ -217,8 +216,6 @@ def write(wanted: Wanted, conclusion: Conclusion) -> list[str]:
 
 
 def _page(conclusion: Conclusion) -> str:
-    from loadtests.report.page import page_of
-
     return page_of(conclusion).html()
 
 

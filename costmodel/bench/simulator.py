@@ -24,6 +24,7 @@ from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import BUSINESS_DAY, Lengths, Workload
+from costmodel.queueing.closed_forms import MMc
 
 DAY_S = 86_400.0
 MONTH_REQUESTS = 300_000_000
@@ -167,7 +168,6 @@ def overload_table(python: Path, requests: int = 20_000) -> list[dict[str, Any]]
     Erlang's formula, this simulator, and vllm-sr-sim where it is installed.
     """
     from costmodel.engine.run import simulate
-    from costmodel.queueing.closed_forms import MMc
 
     slots, service_s = 128, 1.01
     rows = []

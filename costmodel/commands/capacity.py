@@ -11,6 +11,7 @@ import click
 
 from costmodel.commands.options import JSON, PRICES, SEEDS, WORKERS
 from costmodel.commands.shown import show, write
+from costmodel.errors import BadScenario
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,6 @@ def _often(told: Scenario, hours: float | None, back_after_s: float) -> Interrup
     Raises:
         BadScenario: nobody said it.
     """
-    from costmodel.errors import BadScenario
     from costmodel.inputs.fleet import Interruptions
 
     stated = told.student.interruptions

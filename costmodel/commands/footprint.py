@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from costmodel.commands.options import FILE, JSON, SEEDS
+from costmodel.commands.questions import projected
 from costmodel.commands.shown import show
+from costmodel.errors import UnknownFootprint
 
 if TYPE_CHECKING:
     from costmodel.money.footprint import Factors, Watts
@@ -63,7 +65,6 @@ def footprint(
     has estimated is said to be unknown, never taken for nothing.
     """
     from costmodel.bill.footprint import footprint as of_bill
-    from costmodel.commands.questions import projected
     from costmodel.money.footprint import shipped_factors
     from costmodel.report.tables import PageTable
 
@@ -137,7 +138,6 @@ def _watts(factors: Factors, price: PriceSpec | None, given: Watts | None) -> Wa
     Raises:
         UnknownFootprint: neither is known.
     """
-    from costmodel.errors import UnknownFootprint
     from costmodel.money.machines import find_machine
     from costmodel.money.pricing import now
 

@@ -10,9 +10,13 @@ import click
 
 from costmodel.errors import UnknownPrice
 from costmodel.money.machines import MachineRow, find_machine, no_such_machine
+from costmodel.money.pricebook import price_of
 from costmodel.money.pricelist import PriceList, read_prices
 from costmodel.money.pricing import Price, PriceSpec, now
+from costmodel.money.rates import ApiPrice
 from costmodel.money.snapshot import snapshot_warning
+from costmodel.report.tables import PageTable
+from costmodel.report.terminal import print_tables
 
 LOOK_AHEAD_DAYS = 60
 """How far ahead dated and hourly price changes are looked for."""
@@ -44,9 +48,6 @@ def prices(name: str | None, own_path: Path | None, as_json: bool) -> None:
 
 
 def _words(name: str, own: PriceList) -> str:
-    from costmodel.money.pricebook import price_of
-    from costmodel.money.rates import ApiPrice
-
     at = now()
     machines = own.all_machines
     if name.split("@")[0] in {row.name for row in machines}:
@@ -75,8 +76,6 @@ def _words(name: str, own: PriceList) -> str:
 
 def _ends(name: str, price: Price, own: PriceList) -> list[str]:
     """Say when a model ends, where that is known: the own list wins."""
-    from costmodel.money.rates import ApiPrice
-
     agreed, today = own.model(name), now().date()
     end = agreed.retirement if agreed else None
     if end is None and isinstance(price, ApiPrice):
@@ -86,9 +85,6 @@ def _ends(name: str, price: Price, own: PriceList) -> list[str]:
 
 def _print(rows: list[MachineRow], today: date) -> None:
     from rich.console import Console
-
-    from costmodel.report.tables import PageTable
-    from costmodel.report.terminal import print_tables
 
     sources = sorted({row.source for row in rows})
     cells = tuple(

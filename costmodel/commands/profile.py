@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.errors import BadProfile
+from costmodel.extras import require
+
 if TYPE_CHECKING:
     from costmodel.fit.measured import MeasuredRun
     from costmodel.fit.router_profile import RouterProfile
@@ -49,7 +52,6 @@ def profile(
     The student's service time comes from how latency grows with the rate, the teacher's from the
     escalated requests. Escalations are real: they cost what the teacher costs.
     """
-    from costmodel.extras import require
     from costmodel.fit.fitting import fit
     from costmodel.fit.measured import read_samples
     from costmodel.inputs.asking import SLOTS
@@ -117,7 +119,6 @@ def _rates(text: str) -> list[float]:
 
 
 def _given(item: str) -> MeasuredRun:
-    from costmodel.errors import BadProfile
     from costmodel.fit.measured import read_samples
 
     rate, _, rest = item.partition(":")
@@ -137,8 +138,6 @@ def _load(
     url: str, source: list[str], rate: float, duration: float, seed: int, samples: Path
 ) -> list[str]:
     """Run one load test by its command (this package imports no client); return its doubts."""
-    from costmodel.errors import BadProfile
-
     command = [str(Path(sys.executable).with_name("raisehand")), "loadtest", "--url", url]
     command += [
         *source,

@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from costmodel.errors import BadProjection, UnknownPrice
-from costmodel.money.pricing import amount
+from costmodel.money.pricebook import price_of
+from costmodel.money.pricing import PriceSpec, amount, now
+from costmodel.money.rates import ApiPrice
 
 _TOKENS = (
     "usd_per_mtok_input", "usd_per_mtok_output", "usd_per_mtok_cached_input",
@@ -127,10 +129,6 @@ def _drop_other_forms(
 
 def _halves(model: str) -> dict[str, str]:
     """A model's own price by tokens; nothing where nobody knows it."""
-    from costmodel.money.pricebook import price_of
-    from costmodel.money.pricing import PriceSpec, now
-    from costmodel.money.rates import ApiPrice
-
     try:
         price = price_of(PriceSpec(model=model))
     except UnknownPrice:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+from costmodel.bill.simulated import prices_of
 from costmodel.errors import BadScenario
 from costmodel.inputs.fleet import Autoscaling
 from costmodel.inputs.scenario import Scenario, vary
+from costmodel.money.pricing import MachinePrice
 
 ROOM = 4
 """A teacher that follows load may have so many times the replicas that the file keeps."""
@@ -75,9 +77,6 @@ def _taken(base: Scenario, hours: float, back_after_s: float, spot_price: float)
 
 def _cheaper(who: str, base: Scenario, part: float) -> dict[str, object]:
     """The machine's price times a part of it."""
-    from costmodel.bill.simulated import prices_of
-    from costmodel.money.pricing import MachinePrice
-
     price = getattr(prices_of(base), who)
     if part == 1.0 or not isinstance(price, MachinePrice):
         return {}

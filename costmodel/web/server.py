@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,17 @@ from costmodel.bill.feasibility import (
     feasible_deployment,
     feasible_run,
 )
+from costmodel.bill.simulated import month_bill, prices_of
 from costmodel.bill.verdict import Verdict
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.inputs.deployment import Deployment
 from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import DAY_S
 from costmodel.plan.pareto import ParetoPoint, pareto_points
+from costmodel.report.money import chart_blocks, money_page
+from costmodel.report.page import environment
 from costmodel.report.tables import ms, percent, savings, usd
+from costmodel.report.tasks import place_records, places
 from costmodel.uncertainty.draws import quantify
 from costmodel.web.sliders import moved, sliders_of
 from costmodel.whatif import project_deployment, verdict, verdict_of
@@ -82,8 +87,6 @@ class WhatIf:
             return _json({"error": str(error)}, 400)
 
     def _page(self, query: Mapping[str, str]) -> Response:
-        from costmodel.report.page import environment
-
         del query  # the page itself reads it from its address
         bundle = self.deployment.bundle or "none"
         text = (
@@ -101,8 +104,6 @@ class WhatIf:
 
     def _charts(self, query: Mapping[str, str]) -> Response:
         """The report's own figures: one way to draw them."""
-        from costmodel.report.money import chart_blocks
-
         deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
         return _json(chart_blocks(deployment, projection))
@@ -116,7 +117,6 @@ class WhatIf:
 
     def _figures(self, query: Mapping[str, str]) -> Response:
         from costmodel.report.export import csv_of
-        from costmodel.report.tasks import place_records, places
 
         rows = place_records(places(moved(self.deployment, query), {}))
         return Response(200, "text/csv; charset=utf-8", csv_of(rows).encode())
@@ -146,8 +146,6 @@ class WhatIf:
         return min(above, key=lambda point: point.threshold, default=None)
 
     def _report(self, query: Mapping[str, str]) -> Response:
-        from costmodel.report.money import money_page
-
         deployment = moved(self.deployment, query)
         projection = project_deployment(deployment)
         uncertain = quantify(projection, deployment.doubt, seed=self.seed)
@@ -155,7 +153,6 @@ class WhatIf:
         return Response(200, "text/html; charset=utf-8", html.encode())
 
     def _simulate(self, query: Mapping[str, str]) -> Response:
-        from costmodel.bill.simulated import month_bill, prices_of
         from costmodel.engine.run import simulate
 
         deployment = moved(self.deployment, query)
@@ -315,7 +312,6 @@ def make_server(app: WhatIf, port: int) -> Any:
     Raises:
         BadProjection: the port is taken.
     """
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

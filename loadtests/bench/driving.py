@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.extras import require
+
 if TYPE_CHECKING:
     from loadtests.figures.latency import LatencySummary
     from loadtests.figures.load_report import LoadReport
@@ -85,7 +87,6 @@ def drive(
     subjects: Sequence[Subject], spec: LoadSpec, *, port: int | None = None, **changes: object
 ) -> Driven:
     """Load servers that share a port, of the first by default, and return what came of it."""
-    from costmodel.extras import require
     from loadtests.inputs.spec import load_spec
     from loadtests.workers.workers import run_load
 

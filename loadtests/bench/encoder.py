@@ -7,6 +7,9 @@ over HTTP.
 
 from __future__ import annotations
 
+import asyncio
+import json
+import multiprocessing
 import os
 import time
 from collections.abc import Sequence
@@ -19,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.driving import drive, write_texts
+from router.bench.process import python_subject, take_client_core
 from students.bench.students import INPUTS, MODEL, TEXT, made_up, make_bundles, read_texts
 
 if TYPE_CHECKING:
@@ -71,10 +76,6 @@ def encoder(
 
     A closed loop at the limit: every answer that counts came within the default deadline.
     """
-    import json
-
-    from router.bench.process import take_client_core
-
     take_client_core(core, client_core)
     texts = read_texts(inputs, text, n_texts) if inputs else made_up(n_texts, seed=1).texts
     with ExitStack() as stack:
@@ -88,12 +89,7 @@ def encoder(
 def _measure(
     bundle: Path, texts: Sequence[str], runs: int, seconds: float, connections: int, core: int
 ) -> dict[str, Any]:
-    import asyncio
-    import multiprocessing
-
-    from loadtests.bench.driving import drive, write_texts
     from loadtests.inputs.spec import LoadSpec
-    from router.bench.process import python_subject
 
     bare: dict[int, list[float]] = {size: [] for size in BATCHES}
     routed, cpu_us, p99 = [], [], []
@@ -145,8 +141,6 @@ async def _labels_that_differ(
     port: int, pool: ProcessPoolExecutor, texts: Sequence[str]
 ) -> dict[str, int]:
     """Compare labels alone with those in batches of 64, and those with the router's."""
-    import asyncio
-
     import aiohttp
 
     loop = asyncio.get_running_loop()

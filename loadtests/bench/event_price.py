@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loadtests.inputs.rows import rows_of
+
 if TYPE_CHECKING:
     from loadtests.generator.session import Session
 
@@ -50,7 +52,6 @@ def _measure(url: str, inputs: Path) -> EventPrice:
 
     from loadtests.generator.schedule import lay_out
     from loadtests.generator.session import Session
-    from loadtests.inputs.rows import rows_of
     from loadtests.inputs.spec import LoadSpec
     from loadtests.users.open_loop import fire
     from loadtests.users.wiring import quieten

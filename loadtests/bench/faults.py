@@ -9,6 +9,7 @@ out.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from loadtests.bench.driving import metrics_of
+from loadtests.bench.driving import WARM_UP_S, drive, metrics_of, write_texts
+from router.bench.process import python_subject, take_client_core
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -83,10 +85,6 @@ def faults(
     as_json: bool,
 ) -> None:
     """Break the teacher in seven ways and time the answers that do not need it."""
-    import json
-
-    from router.bench.process import take_client_core
-
     take_client_core(core, client_core)
     report = _measure(runs, seconds, rate, unsure_rate, core, client_core)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
@@ -95,8 +93,6 @@ def faults(
 def _measure(
     runs: int, seconds: float, rate: float, unsure_rate: float, core: int, client_core: int
 ) -> dict[str, Any]:
-    from router.bench.process import python_subject
-
     with TemporaryDirectory() as folder, _teacher(client_core) as teacher:
         ledger = Path(folder) / "ledger.sqlite"
         spec, threshold = _mixed(Path(folder), rate, unsure_rate)
@@ -134,8 +130,6 @@ def _settled(port: int) -> None:
 
 def _load(router: Subject, spec: LoadSpec, seed: int, felt: Felt) -> float:
     """Load once; return the p99 of the sure texts in milliseconds."""
-    from loadtests.bench.driving import drive
-
     before = _counted(router.port)
     driven = drive([router], spec, seed=seed)
     _note(felt, driven.report, _counted(router.port) - before)
@@ -200,7 +194,6 @@ def _mixed(folder: Path, rate: float, unsure_rate: float) -> tuple[LoadSpec, flo
     """Mix sure and unsure texts as their rates are; return the threshold between them, too."""
     import numpy as np
 
-    from loadtests.bench.driving import WARM_UP_S, write_texts
     from loadtests.inputs.spec import LoadSpec
     from router.bench.subject import make_student, make_task, make_texts
 
@@ -247,8 +240,6 @@ class _Teacher:
     """A running `router.bench.servers.teacher`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        import json
-
         self._process = process
         self.port: int = json.loads(self._answer())["port"]
 

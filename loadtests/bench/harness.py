@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.driving import write_texts
+
 if TYPE_CHECKING:
     from loadtests.figures.load_report import LoadReport
 
@@ -49,7 +51,6 @@ def measure_harness(
     Raises:
         click.ClickException: no rate could be sent on time.
     """
-    from loadtests.bench.driving import write_texts
     from loadtests.bench.event_price import event_price
     from loadtests.inputs.slo import Slo
     from loadtests.inputs.spec import LoadSpec

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.extras import require
 from loadtests.errors import BadLoadSpec
+from loadtests.servers.cores import own_cores
 
 if TYPE_CHECKING:
     from loadtests.inputs.request import Wanted
@@ -99,8 +101,6 @@ def prediction(
     each scenario. Exit code 1: a figure is off by more than 10 %, by more than the runs differ
     among themselves, and a p50 by more than the machine itself became faster or slower.
     """
-    from costmodel.extras import require
-
     require("loadtests")
     options: dict[str, Any] = {"task": task, "fit": True} | ({"fit_at": fit_at} if fit_at else {})
     if duration is not None:
@@ -200,7 +200,6 @@ def _again(scenario: str, spec: LoadSpec, profile: LoadProfile, felt_per_s: floa
 
 @contextlib.contextmanager
 def _stack(wanted: Wanted) -> Iterator[Stack]:
-    from loadtests.servers.cores import own_cores
     from loadtests.servers.stack import running_stack
 
     assert wanted.task is not None

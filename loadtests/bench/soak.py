@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from loadtests.bench.driving import chat_spec, drive
+from router.bench.process import python_subject, take_client_core
 
 if TYPE_CHECKING:
     from loadtests.figures.load_report import LoadReport
@@ -78,10 +82,6 @@ def soak(
     Exit code 1 when memory surely grows (the whole 95 % interval of the slope is above 1 MiB an
     hour), descriptors leak, a request fails, or over 0.1 % are refused.
     """
-    import json
-
-    from router.bench.process import take_client_core
-
     take_client_core(core, client_core)
     report = measure_soak(minutes, rate, threshold, core)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
@@ -90,8 +90,6 @@ def soak(
 
 def measure_soak(minutes: float, rate: float, threshold: float, core: int) -> dict[str, Any]:
     """Load a router on `core` and judge it."""
-    from router.bench.process import python_subject
-
     threshold_of = ("--threshold", str(threshold))
     with python_subject("router.bench.servers.target", core, *threshold_of) as subject:
         before = _descriptors(subject)
@@ -155,7 +153,6 @@ def slope_of(seconds: Sequence[float], values: Sequence[float]) -> Slope:
 
 def _load(subject: Subject, seconds: float, rate: float) -> LoadReport:
     """Load in one open loop, whose workers keep no request for long."""
-    from loadtests.bench.driving import chat_spec, drive
     from loadtests.verdict.generator_limit import trusted
 
     with TemporaryDirectory() as folder:

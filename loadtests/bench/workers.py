@@ -9,6 +9,7 @@ measured beside it, with loops that share nothing.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
@@ -22,6 +23,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from loadtests.bench.driving import chat_spec, drive
+from router.bench.process import free_port, python_subject
 
 if TYPE_CHECKING:
     from loadtests.inputs.spec import LoadSpec
@@ -57,8 +61,6 @@ def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
     The workers share a port and a ledger, as with `serve --workers 2`. There is a generator for
     each, on the same cores.
     """
-    import json
-
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise click.UsageError(f"two cores are needed; this process may use {cores}")
@@ -67,9 +69,6 @@ def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
 
 
 def _scaling(cores: Sequence[int], runs: int, seconds: float, connections: int) -> dict[str, Any]:
-    from loadtests.bench.driving import chat_spec
-    from router.bench.process import free_port, python_subject
-
     context = multiprocessing.get_context("spawn")
     groups = [[cores[0]], [cores[1]], list(cores)]
     with ExitStack() as stack:
@@ -130,8 +129,6 @@ def _pairs(
     connections: int,
 ) -> PairsRun:
     """Load the port that the subjects share from as many processes on their cores."""
-    from loadtests.bench.driving import drive
-
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -171,7 +168,6 @@ def _rounds(core: int, seconds: float) -> float:
 
 def _hand_over(core: int) -> list[dict[str, float]]:
     """Microseconds of one `predict` in this process and through the engine, all on one core."""
-    from router.bench.process import python_subject
     from router.bench.subject import make_student, make_task, make_texts
     from router.student.remote_student import RemoteStudent
 

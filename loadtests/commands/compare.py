@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from loadtests.report import files
+
 PATH = click.Path(path_type=Path)
 
 
@@ -35,7 +37,6 @@ def compare(
     from loadtests.compare.page import comparison_page
     from loadtests.compare.results import read_results
     from loadtests.compare.shown import show_load_comparison
-    from loadtests.report import files
 
     compared = compare_runs(read_results(a), read_results(b), tolerance=tolerance)
     show_load_comparison(compared)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from loadtests.report import files
+
 PATH = click.Path(path_type=Path)
 
 
@@ -19,7 +21,6 @@ def history(paths: tuple[Path, ...], html_path: Path | None) -> None:
     from loadtests.compare.page import history_page
     from loadtests.compare.results import read_history
     from loadtests.compare.shown import show_history
-    from loadtests.report import files
 
     lines = read_history(paths)
     show_history(lines)

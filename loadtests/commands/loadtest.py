@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from costmodel.extras import require
 from loadtests.commands.compare import compare
 from loadtests.commands.history import history
 from loadtests.commands.push import push
+from loadtests.errors import BadLoadSpec
+from loadtests.servers.cores import own_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,8 +136,6 @@ def loadtest(context: click.Context, /, **_: Any) -> None:
 
     Exit code 0: the run counts and meets its SLO. 1: it does not. 2: it could not be run.
     """
-    from loadtests.errors import BadLoadSpec
-
     if context.invoked_subcommand is not None:
         if given(context):
             raise BadLoadSpec(
@@ -167,8 +168,6 @@ def given(context: click.Context) -> dict[str, Any]:
 
 
 def _carry_out(wanted: Wanted) -> bool:
-    from costmodel.extras import require
-    from loadtests.servers.cores import own_cores
     from loadtests.servers.stack import running_stack
 
     if not wanted.predict_only:

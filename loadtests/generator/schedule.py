@@ -13,6 +13,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.inputs.workload import Trace, Workload, arrivals
 from loadtests.inputs.log import in_order, log_rate
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec
@@ -85,7 +86,6 @@ def _steady(
     if spec.arrivals == "constant":
         instants = np.arange(int(np.ceil(length_s * spec.rate - 1e-9))) / spec.rate
         return instants, np.zeros(len(instants))
-    from costmodel.inputs.workload import Trace, Workload, arrivals
 
     workload = Workload(
         per_second=spec.rate,

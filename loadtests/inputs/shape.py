@@ -9,6 +9,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from costmodel.frozen import Frozen
+from costmodel.inputs.workload import BUSINESS_DAY
 
 Floats = npt.NDArray[np.float64]
 PIECES = 256
@@ -90,8 +91,6 @@ class RateShape(Frozen):
             last = np.interp(duration_s, at_ends, levels)
             return np.r_[at_ends[inside], duration_s], np.r_[levels[inside], last]
         if self.kind == "diurnal":
-            from costmodel.inputs.workload import BUSINESS_DAY
-
             hours = np.asarray(BUSINESS_DAY) / np.mean(BUSINESS_DAY)
             edge = (hours[0] + hours[-1]) / 2
             middles = (np.arange(24) + 0.5) / 24 * duration_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 from locust import LoadTestShape
 
 from loadtests.users.run import users_wanted
@@ -46,8 +47,6 @@ class ClosedLoopShape(LoadTestShape):  # type: ignore[misc]
 
     def tick(self) -> tuple[int, float] | None:
         """Return the users of this second; None when `--duration-s` has passed."""
-        import numpy as np
-
         environment = self.runner.environment
         (spec, _), at_s = environment.open_loop_schedule, self.get_run_time()
         if at_s > spec.duration_s:

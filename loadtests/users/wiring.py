@@ -20,6 +20,7 @@ from loadtests.users.distributed import MasterRun, WorkerRun
 from loadtests.users.open_loop import OpenLoopUser
 from loadtests.users.options import add_options, slo_of, spec_of
 from loadtests.users.planned import PlannedRun, is_planned
+from loadtests.verdict.conclusion import Repeat
 
 GC_THRESHOLD = (50_000, 20, 100)
 """A request leaves no cycles behind; the default of 700 cost 4 % of the generator's core."""
@@ -120,7 +121,6 @@ def _begin(environment: Any) -> None:
 def _judge(environment: Any) -> None:
     """Print the verdict and leave it in the exit code: Locust's own counts failures alone."""
     from loadtests.report.terminal import show, show_word
-    from loadtests.verdict.conclusion import Repeat
 
     run, environment.open_loop_run = environment.open_loop_run, None
     if run is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from loadtests.figures.load_report import LoadReport
@@ -41,8 +42,6 @@ class SoakDrift(BaseModel):
 
 def drift_of(report: LoadReport) -> SoakDrift:
     """Compare the beginning of a run with its end."""
-    import numpy as np
-
     settled = [u for u in report.usage if u.at_s >= SETTLING * report.spec.duration_s]
     slope = None
     if len(settled) >= 3:

@@ -27,6 +27,7 @@ from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
 from router.ledger.chunks import ChunkLedger
 from router.ledger.schema import LEDGER_FILE
+from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
 from router.process.compose import usd_per_answer
 from router.process.load_model import check_fits
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
@@ -213,7 +214,6 @@ def _shipping(path: Path, url: str | None) -> Iterator[None]:
     if url is None:
         yield
         return
-    from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
 
     shipper = open_shipper(path, url)
     try:

@@ -9,6 +9,7 @@ encoder in int8, with `--task` that task's own student, with its own thresholds.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -24,7 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from router.batch.on_ray.pool import pool_of
 from router.bench.on_ray.descendants import descendants_watched
+from students.bench.students import make_bundles
 
 if TYPE_CHECKING:
     from router.batch.on_ray.pool import RayPool
@@ -90,8 +93,6 @@ def batch(
     as_json: bool,
 ) -> None:
     """Answer a table with a linear student of 77 labels and an instant teacher."""
-    from router.batch.on_ray.pool import pool_of
-
     pool = pool_of(engine, threads=threads, students=students, gpus=None)
     with TemporaryDirectory() as made:
         folder = keep or Path(made)
@@ -135,8 +136,6 @@ def measure(
     folder: Path, table: Path, threads: int | None, task_path: Path, pool: RayPool | None = None
 ) -> dict[str, Any]:
     """Answer the table in this process; return its figures beside those of the student alone."""
-    import asyncio
-
     from router.batch.opening import BatchOpening, BatchOptions
     from students.task import load_task
 
@@ -231,7 +230,6 @@ def make_linear() -> MadeUp:
 
 def make_encoder(model: Path, texts: Sequence[str], folder: Path) -> MadeUp:
     """An encoder in int8 with a new head of 77 labels; texts set its ranges."""
-    from students.bench.students import make_bundles
     from students.runtime.load import load_student
 
     folder.mkdir()

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.intervals import confidence_sequence
+from router.errors import BadSettings
+
 if TYPE_CHECKING:
     from router.shared.records import Event, Figure
     from router.shared.store import Store
@@ -54,7 +57,6 @@ def audit(task_path: Path, as_json: bool) -> None:
 
 
 def _read(store: Store, task: str) -> Shown:
-    from router.errors import BadSettings
     from router.shared.records import StoreAway
     from router.shared.sqlite_store import SqliteStore
 
@@ -72,8 +74,6 @@ def _read(store: Store, task: str) -> Shown:
 
 def _with_interval(figures: Mapping[str, Figure]) -> dict[str, Figure]:
     """Add the 95 % interval of what is served, which holds however often one looks."""
-    from costmodel.intervals import confidence_sequence
-
     wrong, of = (int(figures[name] or 0) for name in ("disagreements", "audits"))
     low, high = confidence_sequence(wrong, of)
     return dict(figures) | {"low": low, "high": high}
@@ -96,7 +96,6 @@ def _table(found: Mapping[str, Mapping[str, Figure]]) -> list[str]:
 
 def _classes(one: Mapping[str, Figure]) -> list[str]:
     """Say what audits show of each label with a promise of its own."""
-    from costmodel.intervals import confidence_sequence
     from router.promise.watch import class_figures
 
     lines = []

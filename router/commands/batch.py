@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.batch.on_ray.pool import pool_of
+
 if TYPE_CHECKING:
     from router.batch.estimate import BatchEstimate
     from router.batch.run import BatchJob, BatchProgress
@@ -102,7 +104,6 @@ def batch(
     was killed goes on where it was: nothing is asked or billed twice. What it books goes to the
     database of RAISEHAND_DATABASE_URL, too.
     """
-    from router.batch.on_ray.pool import pool_of
     from router.batch.opening import BatchOpening, BatchOptions
     from router.settings import load_settings
     from students.commands.bars import tell_of_batches

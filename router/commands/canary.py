@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from router.errors import BadSettings
+
 if TYPE_CHECKING:
     from costmodel.money.pricing import TokenUsage
     from router.promise.same_teacher import SameTeacher
@@ -127,7 +129,6 @@ def _told(
     Raises:
         BadSettings: the shared store is away.
     """
-    from router.errors import BadSettings
     from router.recheck.evidence import TeacherInStore
     from router.recheck.voiding import void_certificates
     from router.settings import load_settings

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import click
 
+from router.database.connection import reading
+from router.database.migrate import is_behind, newest, version_of
+from router.database.migrate import migrate as bring_up
+from router.database.url import shown
+from router.errors import BadDatabase
+from router.ledger.shipping.days import wrong_days
+
 URL = "RAISEHAND_DATABASE_URL"
 
 
@@ -25,9 +32,6 @@ def migrate(url: str) -> None:
 
     Routers of the version before go on: a step only adds.
     """
-    from router.database.migrate import migrate as bring_up
-    from router.database.url import shown
-
     before, after = bring_up(url)
     done = "has this version already" if before == after else f"was {before or 'empty'}"
     click.echo(f"{shown(url)}: {done}; its tables are {after}.")
@@ -41,12 +45,6 @@ def check(url: str, books: bool) -> None:
 
     With --books, every row of the ledger is read: of ten million some seconds.
     """
-    from router.database.connection import reading
-    from router.database.migrate import is_behind, newest, version_of
-    from router.database.url import shown
-    from router.errors import BadDatabase
-    from router.ledger.shipping.days import wrong_days
-
     with reading(url, "check") as connection:
         version = version_of(connection)
         if is_behind(version):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from router.commands.serve_options import ServeOptions, secrets_of
+from router.database.url import check_url
+from router.errors import BadSettings
+from router.process.unix_socket import bind_unix
 
 if TYPE_CHECKING:
     import socket
@@ -107,7 +112,6 @@ def serve(**given: Any) -> None:
     POST /v1/classify, POST /v1/chat/completions (a drop-in for the teacher's), GET /v1/models,
     /healthz, /readyz, /metrics, /docs. Limits are set by RAISEHAND_* variables; see the docs.
     """
-    from router.errors import BadSettings
     from router.process.server import is_loopback
     from router.settings import load_settings
 
@@ -141,10 +145,6 @@ def _check_uds(options: ServeOptions) -> None:
     Raises:
         BadSettings: with what to leave out.
     """
-    from click.core import ParameterSource
-
-    from router.errors import BadSettings
-
     if options.uds is None:
         return
     source = click.get_current_context().get_parameter_source
@@ -194,8 +194,6 @@ def _supervise(options: ServeOptions, settings: Settings) -> None:
 
 def _serve(options: ServeOptions, settings: Settings) -> None:
     """Serve in this process: alone, or as one of several workers."""
-    import asyncio
-
     from router.http.access_log import AccessLog
     from router.http.tracing import Tracing, open_provider
     from router.keys.ring import load_keys
@@ -206,7 +204,6 @@ def _serve(options: ServeOptions, settings: Settings) -> None:
     from router.process.load_model import load_model
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
-    from router.process.unix_socket import bind_unix
     from router.telemetry.logs import configure_logs
     from students.task import load_task
 
@@ -276,8 +273,6 @@ def _check_environment(options: ServeOptions, settings: Settings, tasks: Sequenc
     names |= {task.store_texts.key_env for task in tasks if task.store_texts}
     check_names({name for name in names if name})
     if settings.database_url is not None:
-        from router.database.url import check_url
-
         check_url(settings.database_url.get_secret_value())
     if settings.admin_token is not None and options.admin_port is None:
         click.echo("RAISEHAND_ADMIN_TOKEN has no effect without --admin-port.", err=True)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router.database.url import password_of
+from router.errors import BadSettings
+
 if TYPE_CHECKING:
     from router.settings import Settings
     from router.student.connections import ServeAddress
@@ -53,7 +56,6 @@ class ServeOptions:
         Raises:
             BadSettings: there is no such engine.
         """
-        from router.errors import BadSettings
         from router.student.connections import serve_address
 
         if self.engine in ("own", "shared"):
@@ -98,7 +100,5 @@ def secrets_of(settings: Settings, tasks: Sequence[Task]) -> list[str]:
     if settings.admin_token is not None:
         found.append(settings.admin_token.get_secret_value())
     if settings.database_url is not None:
-        from router.database.url import password_of
-
         found.append(password_of(settings.database_url.get_secret_value()))
     return found

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.money.pricing import MachinePrice
 from router.insight.savings import Savings, read_savings
 from router.ledger.rollup import DAY_S
 from router.ledger.view import open_view
@@ -54,7 +55,6 @@ def projected(month: Savings) -> tuple[Decimal, Decimal, Decimal] | None:
 
 def _rent(task: Task) -> Decimal:
     from costmodel.money.pricebook import price_of
-    from costmodel.money.pricing import MachinePrice
 
     price = price_of(task.student.price)
     if not isinstance(price, MachinePrice):

@@ -24,6 +24,8 @@ from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.feedback import SqliteFeedback
 from router.ledger.schema import LEDGER_FILE
+from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
+from router.ledger.shipping.shipped import ShippedLedger
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.notify.sender import Sender
@@ -49,6 +51,7 @@ from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
+from router.telemetry.shipping import watch_shipping
 from router.worker_share import Share
 from students.errors import BadBundle, TeacherError
 from students.runtime.load import load_student
@@ -168,9 +171,6 @@ def shipped(
     """
     if settings.database_url is None:
         return file
-    from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
-    from router.ledger.shipping.shipped import ShippedLedger
-    from router.telemetry.shipping import watch_shipping
 
     url, keep_days = settings.database_url.get_secret_value(), settings.ledger_keep_days or None
     shipper = open_shipper(file.path, url, tasks, keep_days=keep_days)

@@ -27,12 +27,13 @@ import msgspec
 import numpy as np
 
 from router.process.lifeline import when_orphaned
-from router.settings import Settings
+from router.settings import Settings, load_settings
 from router.student import engine_messages as wire
 from router.student.batcher import Batcher
 from students.errors import BadBundle
 from students.labels import LabelSchema, Prediction
-from students.runtime.load import WARM_UP
+from students.runtime.bundle import read_bundle
+from students.runtime.load import WARM_UP, load_student
 from students.runtime.protocol import Student
 
 log = logging.getLogger(__name__)
@@ -224,9 +225,6 @@ def load_from(device: str, path: Path) -> Student:
     Raises:
         BadBundle: it cannot be trusted or run.
     """
-    from students.runtime.bundle import read_bundle
-    from students.runtime.load import load_student
-
     return load_student(read_bundle(path), device)
 
 
@@ -250,7 +248,6 @@ def main(address: Path, device: str) -> None:
     """Serve workers on a Unix socket until told to stop."""
     import uvloop
 
-    from router.settings import load_settings
     from router.telemetry.logs import configure_logs
 
     configure_logs()

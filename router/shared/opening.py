@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from router.shared.postgres_store import PostgresStore  # psycopg is an extra
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from router.shared.store import Store
 
@@ -16,6 +17,5 @@ def open_store(work_dir: Path, url: str | None) -> Store:
     """
     if url is None:
         return SqliteStore(work_dir / STORE_FILE)
-    from router.shared.postgres_store import PostgresStore  # psycopg is an extra
 
     return PostgresStore(url)

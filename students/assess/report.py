@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from costmodel.bill.baselines import BASELINES
+from costmodel.report.page import Headline, Page
 from costmodel.report.tables import percent, usd
 from students.assess.jobs import LEAST_CALLS
 from students.assess.judge import AtPromise, Judged
 from students.assess.log import Log
+from students.report import risk_coverage_figure
 
 if TYPE_CHECKING:
     from costmodel.report.page import Page
@@ -154,9 +156,6 @@ def _kept_json(kept: AtPromise) -> dict[str, Any]:
 
 def page(log: Log, lost: int, judged: Sequence[Judged]) -> Page:
     """Build the page that a manager reads."""
-    from costmodel.report.page import Headline, Page
-    from students.report import risk_coverage_figure
-
     built = Page("What a student could keep of this log", summary(log, lost))
     saved = sum(
         one.best.projection.savings.mid for one in judged if one.best and one.best.projection

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
+from costmodel.extras import require
 from students.errors import BadInputs
 
 if TYPE_CHECKING:
@@ -64,7 +66,6 @@ def gate(
     task_path: Path, other_path: Path, column: str, in_scope: tuple[float, ...], as_json: bool
 ) -> None:
     """Measure the gate on a labelled task and texts that it never was about."""
-    from costmodel.extras import require
     from students.label.record import load_labels
     from students.task import load_task
 
@@ -86,8 +87,6 @@ def measure_gate(
     in_scope: Sequence[float],
 ) -> list[GateFigures]:
     """Distil one student, and fit a gate beside it for each share."""
-    import numpy as np
-
     from students.distill.answers import answer
     from students.distill.run import distill, take_parts
     from students.runtime.load import load_student
@@ -145,7 +144,6 @@ def gate_table(found: Sequence[GateFigures]) -> str:
 
 def _auroc(own: npt.NDArray[np.floating], others: npt.NDArray[np.floating]) -> float:
     """Return how probably an own text scores above another, ties by half."""
-    import numpy as np
     from scipy.stats import rankdata
 
     ranks = rankdata(np.concatenate([own, others]))[: own.size]

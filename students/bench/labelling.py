@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 import click
 
 from costmodel.money.pricing import TokenPrice
+from students.label.inputs import make_inputs
+from students.label.labelling import label_inputs
+from students.task import Task
 from students.testing import ScriptedTeacher
 
 if TYPE_CHECKING:
@@ -53,9 +56,6 @@ async def measure(
     rows: int, max_concurrency: int, latency_s: float, folder: Path
 ) -> LabellingFigures:
     """Label `rows` distinct texts from a teacher that takes `latency_s` for each."""
-    from students.label.inputs import make_inputs
-    from students.label.labelling import label_inputs
-
     task = _task(max_concurrency, folder)
     teacher = ScriptedTeacher(task.schema_, (0.3, 0.7), latency_s=latency_s)
     inputs = make_inputs([f"message number {i}, as long as a usual one is" for i in range(rows)])
@@ -85,8 +85,6 @@ async def measure(
 
 
 def _task(max_concurrency: int, folder: Path) -> Task:
-    from students.task import Task
-
     price = {"usd_per_mtok_input": 1, "usd_per_mtok_output": 1}
     return Task.model_validate(
         {

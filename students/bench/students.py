@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.inputs.tables.read import read_table
+
 if TYPE_CHECKING:
     from students.label.labelled import LabelledSet
     from students.runtime.bundle import Bundle
@@ -282,8 +284,6 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 def read_texts(path: Path, column: str, n: int) -> tuple[str, ...]:
     """Read the first texts of a table."""
-    from costmodel.inputs.tables.read import read_table
-
     return tuple(read_table(path, [column]).texts(column)[:n])
 
 

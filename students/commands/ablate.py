@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
+from students.commands.evaluate import check_test_rows
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -67,7 +70,6 @@ def ablate(
     a temperature curve. Reads the labels that were paid for; asks the teacher nothing. The
     calibration rows are not touched.
     """
-    from costmodel.extras import require
     from students.distill.ablation_page import ablation_page, rungs_figure
     from students.errors import BadTask
 
@@ -156,7 +158,6 @@ def _finished(
     task: Task, bundle_ids: Sequence[str], labelled: LabelledSet, rows: list[int]
 ) -> dict[str, JudgedAnswers]:
     """Answer the test rows with each bundle as the router would."""
-    from students.commands.evaluate import check_test_rows
     from students.distill.answers import answer
     from students.distill.judge import judged
     from students.runtime.bundle import find_bundle

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -82,7 +84,6 @@ def assess(
     from rich.console import Console
     from rich.table import Table
 
-    from costmodel.extras import require
     from students.assess import report as told
     from students.assess.jobs import find_jobs
     from students.assess.judge import judge, money_of

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
+
 if TYPE_CHECKING:
     from students.distill.ladder import Ladder
     from students.distill.run import Distilled, Parts
@@ -36,7 +38,6 @@ def distill(task_path: Path, labels_dir: Path | None, as_json: bool) -> None:
     promise cannot be certified: the bundle is then written without a certificate and is not
     served. Exit code 5 when it is certified and keeps too little to save anything.
     """
-    from costmodel.extras import require
     from students.task import load_task
 
     task = load_task(task_path)

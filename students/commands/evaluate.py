@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -50,7 +52,6 @@ def evaluate(
     Agreement with the teacher, accuracy against gold where there is gold, how well the confidence
     ranks, how good the probabilities are, and the certificate: every figure with its n.
     """
-    from costmodel.extras import require
     from students.label.record import load_labels
     from students.label.split import LEARNT, unlike
     from students.runtime.bundle import find_bundle

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
 from students.commands.distill import finish
+from students.commands.evaluate import check_test_rows
 
 if TYPE_CHECKING:
     from students.distill.run import Distilled
@@ -33,7 +35,6 @@ def export(task_path: Path, bundle_id: str | None, target: str, as_json: bool) -
     anew and becomes a bundle of its own. That is another look at the calibration rows: it spends
     delta.
     """
-    from costmodel.extras import require
     from students.task import load_task
 
     require("encoder", "train", "export", target)
@@ -44,7 +45,6 @@ def export(task_path: Path, bundle_id: str | None, target: str, as_json: bool) -
 def _export(task: Task, bundle_id: str | None, target: str) -> Distilled:
     from rich.console import Console
 
-    from students.commands.evaluate import check_test_rows
     from students.distill.export import exported
     from students.distill.run import take_parts
     from students.label.record import load_labels

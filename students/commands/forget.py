@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from students.errors import BadTask
+from students.texts.cipher import open_cipher
+from students.texts.learnt import bundles_of
 
 
 @click.command(epilog="Example: raisehand forget --task task.yaml --id 3f2a9c0d1e5b7788-1")
@@ -26,8 +28,6 @@ def forget(
     With RAISEHAND_DATABASE_URL those of all hosts, also the ones that a host brings later.
     """
     from students.task import load_task
-    from students.texts.cipher import open_cipher
-    from students.texts.learnt import bundles_of
     from students.texts.shelf import open_shelf
 
     if not request_ids and not texts:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.extras import require
 from students.admin_port import call_admin, states_of
-from students.errors import BadTask
+from students.commands.distill import finish
+from students.errors import BadInputs, BadTask
+from students.texts.cipher import open_cipher
+from students.texts.learnt import note
 
 if TYPE_CHECKING:
     from students.distill.retrain import Material
@@ -52,8 +56,6 @@ def retrain(
     Learns from kept escalations, audits and old labels, and is certified on fresh random draws that
     judged no student before. Exit codes as of `raisehand distill`.
     """
-    from costmodel.extras import require
-    from students.commands.distill import finish
     from students.task import load_task
 
     task = load_task(task_path)
@@ -80,7 +82,6 @@ def _candidate(task: Task, old: LabelledSet | None) -> Distilled:
     from students.distill.run import take_parts
     from students.runtime.bundle import candidate
     from students.teachers import make_teacher
-    from students.texts.learnt import note
 
     material = _gathered(task, old)
     click.echo(_words(material), err=True)
@@ -95,8 +96,6 @@ def _candidate(task: Task, old: LabelledSet | None) -> Distilled:
 
 def _loop(task: Task, fresh: bool, admin: str, hours: float, most: int) -> None:
     """Make a candidate now and then, as long as none is on its way, until the budget is used."""
-    from students.errors import BadInputs
-
     made = 0
     while True:
         if any(state["shadow"] for state in states_of(admin, task.name)):
@@ -119,7 +118,6 @@ def _loop(task: Task, fresh: bool, admin: str, hours: float, most: int) -> None:
 
 def _gathered(task: Task, old: LabelledSet | None) -> Material:
     from students.distill.retrain import gather, last_judged
-    from students.texts.cipher import open_cipher
     from students.texts.shelf import open_shelf
 
     if task.store_texts is None:
@@ -134,7 +132,6 @@ def _gathered(task: Task, old: LabelledSet | None) -> Material:
 
 def _old(task: Task) -> LabelledSet | None:
     """Return what the present student learnt from, if it is of the same teacher."""
-    from students.errors import BadInputs
     from students.label.record import load_labels
 
     try:

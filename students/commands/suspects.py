@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from students.errors import BadTask
+from students.texts.cipher import open_cipher
 
 TIMEOUT_S = 30.0
 
@@ -44,7 +45,6 @@ def suspects(
     from students.distill.suspects import read_gold, write_suspects
     from students.distill.suspects import suspects as find
     from students.task import load_task
-    from students.texts.cipher import open_cipher
     from students.texts.shelf import open_shelf
 
     task = load_task(task_path)

@@ -11,6 +11,8 @@ from typing import Literal
 
 import click
 
+from costmodel.extras import require
+
 
 @click.command(epilog="Example: raisehand teacher --model models/minilm-urgent --port 9101")
 @click.option(
@@ -59,7 +61,6 @@ def teacher(
     """
     import uvicorn
 
-    from costmodel.extras import require
     from students.task import load_task
     from students.teachers.owned.app import create_app
     from students.teachers.owned.classifier import LocalClassifier

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from costmodel.money.pricebook import price_of
 from costmodel.money.pricing import Price, TokenUsage, now
 from students.label.answers import Answers
 from students.label.asking import Sleep, asker_of, at_once_of
@@ -114,8 +115,6 @@ async def label_inputs(
         BadInputs: another labelling uses the cache.
     """
     if price is None:
-        from costmodel.money.pricebook import price_of
-
         price = price_of(task.teacher.price)
     with ReplyCache(cache_path, teacher.descriptor) as cache:
         known = [cache.read(inputs.texts), cache.read(inputs.texts, repeat=1)]

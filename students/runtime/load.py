@@ -6,8 +6,19 @@ from typing import TYPE_CHECKING
 
 from students.errors import BadBundle
 from students.runtime.bundle import Bundle
+from students.runtime.encoders import int8
+from students.runtime.encoders.encoder import (
+    BATCH,
+    PASS_TOKENS,
+    EncoderStudent,
+    Forward,
+    Tokenizing,
+)
+from students.runtime.encoders.onnx import OnnxForward
+from students.runtime.encoders.shapes import SIZES, ShapedForward
 from students.runtime.probes import check_drift
 from students.runtime.protocol import Student
+from students.runtime.seen import SeenNgrams
 
 if TYPE_CHECKING:
     from students.runtime.encoders.encoder import EncoderStudent
@@ -101,16 +112,6 @@ def _blend(bundle: Bundle, device: str) -> Student:
 
 
 def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
-    from students.runtime.encoders.encoder import (
-        BATCH,
-        PASS_TOKENS,
-        EncoderStudent,
-        Forward,
-        Tokenizing,
-    )
-    from students.runtime.encoders.shapes import SIZES, ShapedForward
-    from students.runtime.seen import SeenNgrams
-
     manifest = bundle.manifest
     try:
         max_length, pad_id = (
@@ -133,12 +134,8 @@ def _encoder(bundle: Bundle, device: str, runtime: str) -> EncoderStudent:
         else:
             forward = TorchForward(network, device)
     elif runtime == "encoder-onnx":
-        from students.runtime.encoders.onnx import OnnxForward
-
         forward = OnnxForward(bundle.path)
     elif runtime == "encoder-int8":
-        from students.runtime.encoders import int8
-
         on_each_core = int8.Int8Forward(bundle.path)
         forward, batch, streams = on_each_core, int8.BATCH, on_each_core.streams
     else:

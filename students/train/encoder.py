@@ -23,7 +23,12 @@ from students.errors import BadTask
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
 from students.runtime.encoders.encoder import CHARACTERS_PER_TOKEN, TOKENIZER, pad
-from students.runtime.encoders.network import EncoderNetwork, TorchForward, new_network
+from students.runtime.encoders.network import (
+    EncoderNetwork,
+    TorchForward,
+    new_network,
+    save_network,
+)
 from students.train.progress import Progress
 from students.train.training import Checkpoint, Recipe, Tokens, train_encoder
 
@@ -235,7 +240,5 @@ def _checkpoint(folder: Path, train: LabelledSet, base: Path, recipe: Recipe) ->
 
 def save_encoder(trained: TrainedEncoder, folder: Path) -> None:
     """Write what `students.runtime.load` reads: weights, config.json and tokenizer.json."""
-    from students.runtime.encoders.network import save_network
-
     save_network(trained.network, folder)
     (folder / TOKENIZER).write_text(trained.tokenizer_json, encoding="utf-8")

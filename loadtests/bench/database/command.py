@@ -13,6 +13,12 @@ from typing import Any
 
 import click
 
+from loadtests.bench.database.reading import measure_reading, reading_words
+from loadtests.bench.database.serving import measure_serving, serving_words
+from router.bench.process import take_client_core
+from router.bench.servers.postgres import PostgresServer
+from router.database.migrate import migrate
+
 
 @click.command(name="database", epilog="Example: raisehand bench database --json")
 @click.option("--rows", default=10_000_000, show_default=True, help="To read; 0: do not.")
@@ -34,12 +40,6 @@ def database(
     as_json: bool,
 ) -> None:
     """Measure a ledger in PostgreSQL: requests a second, latency while it is dead, reading."""
-    from loadtests.bench.database.reading import measure_reading
-    from loadtests.bench.database.serving import measure_serving
-    from router.bench.process import take_client_core
-    from router.bench.servers.postgres import PostgresServer
-    from router.database.migrate import migrate
-
     take_client_core(core, client_core)
     server = PostgresServer(shared_buffers="256MB", max_wal_size="4GB")
     report: dict[str, Any] = {}
@@ -64,8 +64,5 @@ def database(
 
 
 def _words(report: Mapping[str, Any]) -> list[str]:
-    from loadtests.bench.database.reading import reading_words
-    from loadtests.bench.database.serving import serving_words
-
     lines = serving_words(report["serving"]) if "serving" in report else []
     return lines + (reading_words(report["reading"]) if "reading" in report else [])

@@ -11,6 +11,9 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from router.database.connection import connect
+from router.ledger.shipping.days import make_days, today
+
 if TYPE_CHECKING:
     from psycopg import Connection
 
@@ -47,7 +50,6 @@ def measure_reading(url: str, rows: int) -> dict[str, Any]:
         rows: how many.
     """
     from costmodel.inputs.ledger.traffic import read_traffic
-    from router.database.connection import connect
     from router.ledger.merged import totals_of
 
     with closing(connect(url, "bench")) as connection:
@@ -74,8 +76,6 @@ def measure_reading(url: str, rows: int) -> dict[str, Any]:
 
 def _fill(connection: Connection, rows: int) -> None:
     """Make rows of the last days, and their sums."""
-    from router.ledger.shipping.days import make_days, today
-
     first = today() - timedelta(days=DAYS)
     make_days(connection, [first + timedelta(days=day) for day in range(DAYS + 1)])
     start = datetime(first.year, first.month, first.day, tzinfo=UTC)

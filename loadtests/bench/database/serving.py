@@ -21,8 +21,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from loadtests.bench.driving import Driven, drive, metrics_of
+from loadtests.bench.driving import Driven, chat_spec, drive, metrics_of
 from loadtests.bench.ratios import ratio_of_pairs
+from router.bench.process import python_subject
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -83,9 +84,6 @@ def measure_serving(
         connections: of the closed loop.
         cores: the worker's, and that of everything else.
     """
-    from loadtests.bench.driving import chat_spec
-    from router.bench.process import python_subject
-
     own, others = cores
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))

@@ -10,7 +10,11 @@ from typing import Any
 
 import click
 
-from loadtests.bench.rates.router import PEER
+from loadtests.bench.harness import measure_harness
+from loadtests.bench.published.page import page_of_published
+from loadtests.bench.rates.router import PEER, measure_router
+from loadtests.bench.soak import measure_soak
+from router.bench.process import take_client_core
 
 SOAK_SHARE = 0.7
 """Of the knee."""
@@ -49,12 +53,6 @@ def published(
 
     The generator's limit comes first: what is asked of it later may not exceed 70 % of it.
     """
-    from loadtests.bench.harness import measure_harness
-    from loadtests.bench.published.page import page_of_published
-    from loadtests.bench.rates.router import measure_router
-    from loadtests.bench.soak import measure_soak
-    from router.bench.process import take_client_core
-
     found: dict[str, Any] = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "load_average_before": os.getloadavg()[0],

@@ -8,6 +8,7 @@ of a request is steadier still.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from loadtests.bench.driving import chat_spec, drive
+from router.bench.process import python_subject, take_client_core
+from router.errors import BadSettings
 
 if TYPE_CHECKING:
     from loadtests.bench.rates.clients import ClientFigures
@@ -49,10 +54,6 @@ def against(
     every request, ledger and metrics are on. TREE may be any commit: git worktree add --detach TREE
     COMMIT.
     """
-    import json
-
-    from router.bench.process import take_client_core
-
     take_client_core(core, client_core)
     trees = {"this": HERE, "other": tree.resolve()}
     report = _measure(trees, pairs, seconds, connections, core)
@@ -63,7 +64,6 @@ def against(
 def _measure(
     trees: Mapping[str, Path], pairs: int, seconds: float, connections: int, core: int
 ) -> dict[str, Any]:
-    from loadtests.bench.driving import chat_spec, drive
     from loadtests.bench.rates.clients import ClientFigures
 
     measured = {name: ClientFigures() for name in trees}
@@ -87,9 +87,6 @@ def _served(tree: Path, core: int) -> Iterator[Subject]:
     Raises:
         BadSettings: it has none, or it did not start.
     """
-    from router.bench.process import python_subject
-    from router.errors import BadSettings
-
     found = next((path for path in SERVERS if (tree / path).is_file()), None)
     if found is None:
         raise BadSettings(f"{tree} is no checkout of this project: it has no {SERVERS[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from loadtests.bench.driving import chat_spec, drive
+from loadtests.bench.rates.peer import peer_router
+from router.bench.process import python_subject, take_client_core
 
 if TYPE_CHECKING:
     from loadtests.inputs.spec import LoadSpec
@@ -61,10 +66,6 @@ def router(
     router, passes the same requests to an instant mock and decides nothing. Same core, same
     generator on another core, runs interleaved.
     """
-    import json
-
-    from router.bench.process import take_client_core
-
     take_client_core(core, client_core)
     report = measure_router(runs, seconds, connections, core, client_core, peer, overload)
     click.echo(json.dumps(report, indent=1) if as_json else _words(report))
@@ -80,10 +81,7 @@ def measure_router(
     overload: bool,
 ) -> dict[str, Any]:
     """Measure the router on `core`; the generator is this process's core's."""
-    from loadtests.bench.driving import chat_spec
     from loadtests.bench.rates.clients import compare
-    from loadtests.bench.rates.peer import peer_router
-    from router.bench.process import python_subject
 
     with ExitStack() as stack:
         spec = chat_spec(Path(stack.enter_context(TemporaryDirectory())))
@@ -126,7 +124,6 @@ def _latencies(
     subjects: Mapping[str, Subject], spec: LoadSpec, rate: float, runs: int
 ) -> dict[str, Any]:
     """Ask ours and the bare server at one rate in turns: what the host adds shows in both."""
-    from loadtests.bench.driving import drive
     from loadtests.verdict.generator_limit import trusted
 
     p99: dict[str, list[float | None]] = {"router": [], "bare": []}
@@ -153,8 +150,6 @@ def _latencies(
 
 def _overload(subject: Subject, spec: LoadSpec, knee: float) -> list[dict[str, Any]]:
     """Offer more than the knee, then little: what is still answered well, and how soon again."""
-    from loadtests.bench.driving import drive
-
     rows = []
     for factor in OVERLOADS:
         before = subject.resident_mb()

@@ -10,6 +10,7 @@ what failed is told, of either router on its own.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from functools import partial
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from loadtests.bench.driving import WARM_UP_S, drive, write_texts
 from loadtests.bench.ratios import ratio_of_pairs
 from loadtests.bench.watching.turns import Turn, take_pairs
+from router.bench.process import python_subject, take_client_core
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -49,10 +52,7 @@ def watching(
     pairs: int, seconds: float, rate: float | None, core: int, client_core: int, as_json: bool
 ) -> None:
     """Time the answers of a router that is watched beside one that is not."""
-    import json
-
     from loadtests.bench.watching.pair import two_routers
-    from router.bench.process import python_subject, take_client_core
 
     take_client_core(core, client_core)
     with (
@@ -67,7 +67,6 @@ def watching(
 
 
 def _spec(folder: Path, seconds: float) -> LoadSpec:
-    from loadtests.bench.driving import WARM_UP_S, write_texts
     from loadtests.inputs.spec import LoadSpec
     from router.bench.subject import make_texts
 
@@ -110,8 +109,6 @@ def _measure(
 
 def _most(routed: Routed, spec: LoadSpec) -> float:
     """Return requests a second of a closed loop."""
-    from loadtests.bench.driving import drive
-
     routed.go_on()
     driven = drive([routed.subject], spec, closed_loop=64)
     routed.pause()
@@ -120,8 +117,6 @@ def _most(routed: Routed, spec: LoadSpec) -> float:
 
 def _turn(routed: Routed, seed: int, *, spec: LoadSpec, rate: float) -> Turn:
     """Ask one router for so long."""
-    from loadtests.bench.driving import drive
-
     routed.go_on()
     with routed.looked_at():
         time.sleep(SETTLE_S)

@@ -35,6 +35,8 @@ from router.student.batcher import Batcher
 from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.telemetry.metrics import Metrics
+from students.runtime.bundle import read_bundle
+from students.runtime.load import load_student
 from students.runtime.protocol import Student
 from students.task import Task
 from students.teachers import make_teacher
@@ -117,9 +119,6 @@ def main(
 
 def load(bundle: Path) -> Student:
     """Load the student of a bundle."""
-    from students.runtime.bundle import read_bundle
-    from students.runtime.load import load_student
-
     return load_student(read_bundle(bundle))
 
 
