@@ -7,6 +7,7 @@ used neither for training nor for the threshold.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from scipy.optimize import minimize_scalar
 from students.confidence import Kind, confidence
 
 Floats = npt.NDArray[np.floating]
+Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
 
 COLDEST, HOTTEST = 0.05, 20.0
+ROWS_AT_ONCE = 4096
 
 
 def fit_temperature(logits: Floats, teacher: Floats) -> float:
@@ -32,11 +35,9 @@ def fit_temperature(logits: Floats, teacher: Floats) -> float:
     """
     if len(logits) == 0:
         return 1.0
-    scores = np.asarray(logits, np.float64)
-    target = np.asarray(teacher, np.float64)
     # The loss is convex in 1/T and so has one minimum in log T.
     found = minimize_scalar(
-        lambda log_t: _cross_entropy(scores / math.exp(log_t), target),
+        lambda log_t: _cross_entropy(logits, teacher, math.exp(log_t)),
         bounds=(math.log(COLDEST), math.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-3},
@@ -51,11 +52,12 @@ def calibrated_kl(logits: Floats, teacher: Floats) -> float:
     """
     if len(logits) == 0:
         return math.inf
-    target = np.asarray(teacher, np.float64)
-    scaled = np.asarray(logits, np.float64) / fit_temperature(logits, teacher)
-    share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
-    entropy = -(target * np.log(np.maximum(share, 1e-12))).sum() / target.sum()
-    return float(_cross_entropy(scaled, target) - entropy)
+    uncertain = mass = 0.0
+    for _, target in _blocks(logits, teacher):
+        share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
+        uncertain -= (target * np.log(np.maximum(share, 1e-12))).sum()
+        mass += target.sum()
+    return _cross_entropy(logits, teacher, fit_temperature(logits, teacher)) - uncertain / mass
 
 
 def ranking_kind(probabilities: Floats, teacher: Ints) -> Kind:
@@ -80,7 +82,20 @@ def ranking_kind(probabilities: Floats, teacher: Ints) -> Kind:
     return min(kinds, key=area) if probabilities.shape[1] > 2 else kinds[0]
 
 
-def _cross_entropy(logits: Floats, target: Floats) -> float:
-    top = logits.max(axis=1, keepdims=True)
-    log_p = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
-    return float(-(target * log_p).sum() / target.sum())
+def _cross_entropy(logits: Floats, teacher: Floats, temperature: float) -> float:
+    """Nats per label mass between teacher and softmax(logits / temperature), both (N, K)."""
+    loss = mass = 0.0
+    for scores, target in _blocks(logits, teacher):
+        scores /= temperature
+        scores -= scores.max(axis=1, keepdims=True)
+        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        loss -= (target * log_p).sum()
+        mass += target.sum()
+    return float(loss / mass)
+
+
+def _blocks(logits: Floats, teacher: Floats) -> Iterator[tuple[Float64, Float64]]:
+    """Yield copies of some rows of both: of all rows they would be many times the labels."""
+    for start in range(0, len(logits), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        yield logits[rows].astype(np.float64), teacher[rows].astype(np.float64)

@@ -22,7 +22,7 @@ WORD_WEIGHT = 1.5
 """A text has some ten times as many character n-grams as words, which would drown them."""
 
 
-TEXTS_AT_ONCE = 1 << 14
+TEXTS_AT_ONCE = 1 << 12
 """Read together, so that what is computed on the way to their vectors stays small."""
 
 

@@ -13,24 +13,37 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.e2e
 
 
+PACES = ((60, 4), (20, 12), (5, 48))
+"""Requests a second and seconds: a machine that is busy with something else gets more time."""
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """One run of the demo on about 3,000 messages, with a promise that so few rows can prove."""
+    """One run of the demo on about 3,000 messages, with a promise that so few rows can prove.
+
+    Where its load test does not count, or the teacher had no time for most, it is run again at a
+    slower pace, of what is labelled and distilled by then.
+    """
     reports = tmp_path_factory.mktemp("reports")
-    done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "examples/messages/demo.py",
-            *("--limit", "3000", "--seconds", "4", "--rate", "60", "--agreement", "0.96"),
-            *("--cache", ROOT / ".cache/demo-test", "--reports", reports),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=850,  # four times what a quiet machine takes
-    )
-    if "could not be fetched" in done.stderr:
-        pytest.skip(f"the messages cannot be fetched here: {done.stderr.splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr[-3000:]
+    for rate, seconds in PACES:
+        done = subprocess.run(
+            [
+                sys.executable,
+                ROOT / "examples/messages/demo.py",
+                *("--limit", "3000", "--agreement", "0.96"),
+                *("--rate", str(rate), "--seconds", str(seconds)),
+                *("--cache", ROOT / ".cache/demo-test", "--reports", reports),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=850,  # four times what a quiet machine takes
+        )
+        if "could not be fetched" in done.stderr:
+            pytest.skip(f"the messages cannot be fetched here: {done.stderr.splitlines()[-1]}")
+        assert done.returncode == 0, done.stderr[-3000:]
+        load = json.loads((reports / "demo.json").read_text(encoding="utf-8"))["load"]
+        if load["valid"] and load["routes"].get("degraded", 0) <= load["routes"]["teacher"] / 10:
+            break
     return done, reports
 
 

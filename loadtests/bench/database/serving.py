@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from router.bench.process import Subject
 
 SHIPPED_S = 60.0
-RATE = 0.25
+RATE = 0.12
 """Of the requests a second in the closed loop, asked of each worker."""
 SHIPPER = "shipper"
 """The thread of the router that ships."""

@@ -80,7 +80,10 @@ def test_head_and_body_come_together():
 
 def test_the_body_comes_by_itself():
     """apart: the server sees heads that end where the body begins; the connection is kept."""
-    server = _twenty("apart")
+    for _ in range(5):  # a server that gets no processor meanwhile reads both at once
+        server = _twenty("apart")
+        if b'{"text": "a"}' in server.pieces:
+            break
     assert any(piece.endswith(b"\r\n\r\n") for piece in server.pieces)
     assert b'{"text": "a"}' in server.pieces
     assert server.connections == 1

@@ -158,7 +158,7 @@ def test_a_killed_driver_is_gone_on_with_by_either_engine(tables, cluster, teach
     assert totals.requests == FILES * ROWS
     with closing(sqlite3.connect(ledger)) as db:
         (lost,) = db.execute(
-            "select coalesce(sum(input_tokens), 0) from days where reason = 'router_stopped'"
+            "select coalesce(sum(input_tokens), 0) from table_sums where reason = 'router_stopped'"
         ).fetchone()
     assert totals.input_tokens - lost <= billed <= totals.input_tokens
     assert totals.input_tokens - lost == undisturbed["input_tokens"]
