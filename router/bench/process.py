@@ -109,9 +109,12 @@ def _running(
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RUST_LOG": "error"}
     if tree is not None:
         environment["PYTHONPATH"] = str(tree)
+    # One that takes orders from its input has it open as long as this process lives, not as long
+    # as whatever this process happened to be started with.
     process = subprocess.Popen(
-        command, stdout=stdout, stderr=subprocess.DEVNULL, env=environment, bufsize=0, cwd=tree
-    )
+        command, stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.DEVNULL, env=environment,
+        bufsize=0, cwd=tree,
+    )  # fmt: skip
     try:
         yield process
     finally:

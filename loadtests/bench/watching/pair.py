@@ -25,6 +25,7 @@ import yaml
 
 from router.bench.process import Subject, command_subject, free_port
 from router.bench.subject import LABELS, make_student
+from router.errors import BadSettings
 from students.runtime.bundle import Bundle
 from students.runtime.linear import LinearWeights
 from students.task import Task, load_task
@@ -68,6 +69,21 @@ class Routed:
     def state(self) -> dict[str, object]:
         """Return what it says of its task."""
         return dict(self._call("/state", None)["tasks"][_TASK])
+
+    def compared(self, timeout_s: float) -> dict[str, Any]:
+        """Return what it says once it has compared its students on audits, told now and then.
+
+        Raises:
+            BadSettings: it did not, so that it was not watched as it should have been.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            state: dict[str, Any] = self.state()
+            if state["duel"] and state["duel"]["compared"] and state["raised_threshold"] is None:
+                return state
+            if time.monotonic() > deadline:
+                raise BadSettings(f"the router was not watched as it should have been: {state}")
+            time.sleep(0.5)
 
     def shadow(self, bundle: str) -> None:
         """Have a candidate scored beside its student."""

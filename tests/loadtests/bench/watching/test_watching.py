@@ -38,4 +38,5 @@ def test_audits_shadow_and_page_are_on_in_one_of_them():
         os.sched_setaffinity(0, cores)
     report = json.loads(found.output)
     assert report["pairs"] == 2
+    assert report["compared"]["compared"] > 0
     assert report["p99"]["low"] <= report["p99"]["ratio"] <= report["p99"]["high"]
