@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import drive, write_texts
+from loadtests.bench.options import CLIENT_CORE, CORE
 from router.bench.process import python_subject, take_client_core
 from students.bench.students import INPUTS, MODEL, TEXT, made_up, make_bundles, read_texts
 
@@ -56,9 +58,9 @@ _student: Student
     type=click.IntRange(1),
     help="Texts in flight, one each; the student alone gets 256 at once.",
 )
-@click.option("--core", default=0, show_default=True, help="Core of the student.")
-@click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
-@click.option("--json", "as_json", is_flag=True)
+@CORE
+@CLIENT_CORE
+@JSON
 def encoder(
     bundle: Path | None,
     model: Path,

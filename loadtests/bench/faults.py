@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import WARM_UP_S, drive, metrics_of, write_texts
+from loadtests.bench.options import CLIENT_CORE, CORE
 from router.bench.process import python_subject, take_client_core
 from router.errors import BadSettings
 
@@ -72,9 +74,9 @@ class Felt:
 @click.option("--seconds", default=4.0, show_default=True, help="Of each measurement.")
 @click.option("--rate", default=1_000.0, show_default=True, help="Sure texts a second.")
 @click.option("--unsure-rate", default=50.0, show_default=True, help="Unsure texts a second.")
-@click.option("--core", default=0, show_default=True, help="Core of the router.")
-@click.option("--client-core", default=1, show_default=True, help="Core of everything else.")
-@click.option("--json", "as_json", is_flag=True)
+@CORE
+@CLIENT_CORE
+@JSON
 def faults(
     runs: int,
     seconds: float,

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import chat_spec, drive
+from loadtests.bench.options import CLIENT_CORE, CORE
 from router.bench.process import python_subject, take_client_core
 
 if TYPE_CHECKING:
@@ -64,9 +66,9 @@ class Samples:
 @click.option(
     "--threshold", default=0.0, show_default=True, help="Below this confidence: the teacher."
 )
-@click.option("--core", default=0, show_default=True, help="Core of the router.")
-@click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
-@click.option("--json", "as_json", is_flag=True)
+@CORE
+@CLIENT_CORE
+@JSON
 @click.pass_context
 def soak(
     context: click.Context,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import chat_spec, drive
 from router.bench.process import free_port, python_subject
 
@@ -54,7 +55,7 @@ class PairsRun:
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=4.0, show_default=True, help="Of each measurement.")
 @click.option("--connections", default=64, show_default=True, help="Of each generator.")
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def workers(runs: int, seconds: float, connections: int, as_json: bool) -> None:
     """Compare two workers on two cores with one on one, and the engine with a student of its own.
 

@@ -13,11 +13,11 @@ import logging
 import random
 import secrets
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.clock import Clock
 from router.errors import BadSettings
+from router.in_flight import InFlight
 from router.promise.audit import AUDIT_PRIORITY
 from router.promise.same_teacher import comparable
 from router.recheck.evidence import TeacherInStore
@@ -75,7 +75,7 @@ class TeacherCheck:
         self._teacher: TeacherInStore | None = None
         self._void: set[str] = set()
         self._told = ""
-        self._running: asyncio.Task[None] | None = None
+        self._running = InFlight()
 
     @property
     def teacher(self) -> TeacherInStore | None:
@@ -84,14 +84,11 @@ class TeacherCheck:
 
     def start(self) -> None:
         """Begin to look, on the running loop."""
-        self._running = asyncio.create_task(self._run())
+        self._running.start(self._run())
 
     async def close(self) -> None:
         """Look no more; what is being asked is cut off, and booked."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        await self._running.close(0.0)
 
     async def _run(self) -> None:
         while True:

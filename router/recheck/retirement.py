@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import cast
 
@@ -19,6 +18,7 @@ from costmodel.money.pricing import Price
 from costmodel.money.rates import ApiPrice
 from costmodel.money.retirements import WARN_DAYS, Retirement, retirement_of
 from router.clock import Clock
+from router.in_flight import InFlight
 from router.recheck.evidence import TEACHER
 from router.shared.keeper import Keeper
 from router.shared.records import Audit, AuditVerdict, Event, Judge, StoreAway
@@ -103,7 +103,7 @@ class RetirementWatch:
         self._keeper = keeper
         self._bundle = bundle
         self._wall = wall
-        self._running: asyncio.Task[None] | None = None
+        self._running = InFlight()
 
     @property
     def words(self) -> str:
@@ -117,14 +117,11 @@ class RetirementWatch:
 
     def start(self) -> None:
         """Begin to look, on the running loop."""
-        self._running = asyncio.create_task(self._run())
+        self._running.start(self._run())
 
     async def close(self) -> None:
         """Look no more."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        await self._running.close(0.0)
 
     async def _run(self) -> None:
         if self.end.near(self._today()):

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.database.reading import measure_reading, reading_words
 from loadtests.bench.database.serving import measure_serving, serving_words
+from loadtests.bench.options import CLIENT_CORE, CONNECTIONS, CORE
 from router.bench.process import take_client_core
 from router.bench.servers.postgres import PostgresServer
 from router.database.migrate import migrate
@@ -24,12 +26,10 @@ from router.database.migrate import migrate
 @click.option("--rows", default=10_000_000, show_default=True, help="To read; 0: do not.")
 @click.option("--runs", default=5, show_default=True, help="Turns of each kind of router; 0: none.")
 @click.option("--seconds", default=4.0, show_default=True, help="Of each turn.")
-@click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
-@click.option("--core", default=0, show_default=True, help="Core of the worker.")
-@click.option(
-    "--client-core", default=1, show_default=True, help="Of shipping, PostgreSQL and the load."
-)
-@click.option("--json", "as_json", is_flag=True)
+@CONNECTIONS
+@CORE
+@CLIENT_CORE
+@JSON
 def database(
     rows: int,
     runs: int,

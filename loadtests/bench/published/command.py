@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from loadtests.bench.harness import measure_harness
+from loadtests.bench.options import CLIENT_CORE, CONNECTIONS, CORE
 from loadtests.bench.published.page import page_of_published
 from loadtests.bench.rates.router import PEER, measure_router
 from loadtests.bench.soak import measure_soak
@@ -24,9 +25,9 @@ SOAK_SHARE = 0.7
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
 @click.option("--soak-minutes", default=3.0, show_default=True, help="0: no soak.")
-@click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
-@click.option("--core", default=0, show_default=True, help="Core of the router.")
-@click.option("--client-core", default=1, show_default=True, help="Core of the generator.")
+@CONNECTIONS
+@CORE
+@CLIENT_CORE
 @click.option("--peer", type=click.Path(path_type=Path), default=PEER, show_default=True)
 @click.option(
     "--beside",

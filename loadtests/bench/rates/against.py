@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import chat_spec, drive
+from loadtests.bench.options import CLIENT_CORE, CONNECTIONS, CORE
 from router.bench.process import python_subject, take_client_core
 from router.errors import BadSettings
 
@@ -35,10 +37,10 @@ SERVERS = ("router/bench/servers/target.py", "router/bench/target.py")
 @click.argument("tree", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--pairs", default=16, show_default=True, type=click.IntRange(2))
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
-@click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
-@click.option("--core", default=0, show_default=True, help="Core of the measured servers.")
-@click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
-@click.option("--json", "as_json", is_flag=True)
+@CONNECTIONS
+@CORE
+@CLIENT_CORE
+@JSON
 def against(
     tree: Path,
     pairs: int,

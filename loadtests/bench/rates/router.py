@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import chat_spec, drive
+from loadtests.bench.options import CLIENT_CORE, CONNECTIONS, CORE
 from loadtests.bench.rates.peer import peer_router
 from router.bench.process import python_subject, take_client_core
 
@@ -38,9 +40,9 @@ IN_FLIGHT = 1_000
 @click.command(name="router", epilog="Example: raisehand bench router --json")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=3.0, show_default=True, help="Of each measurement.")
-@click.option("--connections", default=64, show_default=True, type=click.IntRange(1))
-@click.option("--core", default=0, show_default=True, help="Core of the measured server.")
-@click.option("--client-core", default=1, show_default=True, help="Core of the load generator.")
+@CONNECTIONS
+@CORE
+@CLIENT_CORE
 @click.option(
     "--peer",
     type=click.Path(path_type=Path),
@@ -49,7 +51,7 @@ IN_FLIGHT = 1_000
     help="vllm-router (pip install vllm-router==0.1.17 in its own environment); skipped if absent.",
 )
 @click.option("--overload/--no-overload", default=True, show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def router(
     runs: int,
     seconds: float,

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from costmodel.commands.options import JSON
 from loadtests.bench.driving import WARM_UP_S, drive, write_texts
+from loadtests.bench.options import CLIENT_CORE, CORE
 from loadtests.bench.ratios import ratio_of_pairs
 from loadtests.bench.watching.turns import Turn, take_pairs
 from router.bench.process import python_subject, take_client_core
@@ -47,9 +49,9 @@ AIM = 1.03
 @click.option(
     "--rate", type=float, help=f"Requests a second; default: {SHARE:.0%} of what a router can."
 )
-@click.option("--core", default=0, show_default=True, help="Core of the routers.")
-@click.option("--client-core", default=1, show_default=True, help="Core of everything else.")
-@click.option("--json", "as_json", is_flag=True)
+@CORE
+@CLIENT_CORE
+@JSON
 def watching(
     pairs: int, seconds: float, rate: float | None, core: int, client_core: int, as_json: bool
 ) -> None:

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from router.errors import Conflict, RouterError, Unavailable
+from router.in_flight import InFlight
 from router.keys.ring import KeyFile
 from router.process.candidate import Candidacy
 from router.process.following.serving import Serving
@@ -66,7 +67,7 @@ class Steward:
             name: Candidacy(service, served, self.change) for name, served in service.tasks.items()
         }
         self._changing = asyncio.Lock()
-        self._following: asyncio.Task[None] | None = None
+        self._following = InFlight()
         service.metrics.watch(
             [
                 Reading(
@@ -82,14 +83,11 @@ class Steward:
         for keeper in set(self._homes.values()):
             await asyncio.to_thread(keeper.exchange)
         await self.follow()
-        self._following = asyncio.create_task(self._follow_on())
+        self._following.start(self._follow_on())
 
     async def close(self) -> None:
         """Follow no more."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        await self._following.close(0.0)
 
     def version(self, task: str | None = None) -> int:
         """Return the version of a task's row that is in force here, of the drain's without one."""
