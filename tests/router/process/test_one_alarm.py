@@ -5,40 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 
-import aiohttp
 import psycopg
 import pytest
 
 from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
-from router.testing import FaultServer
+from tests.router.running import reason_of
 
 pytestmark = pytest.mark.e2e
 HEARD_S = 1.0
 """Within so long of the alarm every worker escalates everything."""
-
-
-@pytest.fixture
-async def teacher():
-    """Calls everything calm; the student calls everything urgent."""
-    async with FaultServer(["NO", "YES"]) as server:
-        yield server
-
-
-@pytest.fixture
-async def session():
-    """A client that opens a connection for each request, so that all workers are asked."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
-
-
-async def ask(session, url):
-    """Ask; returns why that one answered."""
-    async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
-        await response.read()
-        return response.headers["x-raisehand-reason"]
 
 
 async def alarmed(session, url):
@@ -49,18 +26,18 @@ async def alarmed(session, url):
 
 
 async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
-    serve, folder_of, teacher, session, stalls
+    serve, folder_of, calm_teacher, session, stalls
 ):
     """All escalate within a second of the verdict, whichever of them wrote it."""
-    folder = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
+    folder = folder_of({"mode": "classify", "base_url": calm_teacher.url}, audit_rate=0.5)
     router = await asyncio.to_thread(serve, "--workers", "2", at=folder)
     async with asyncio.timeout(60):
         while not all(await alarmed(session, router.url)):
-            await asyncio.gather(*(ask(session, router.url) for _ in range(4)))
+            await asyncio.gather(*(reason_of(session, router.url) for _ in range(4)))
     store = SqliteStore(folder / ".raisehand" / STORE_FILE)
     [event] = store.events()
     assert (event.kind, event.reason) == ("verdict", "promise_broken")
-    assert {await ask(session, router.url) for _ in range(20)} == {"promise_broken"}
+    assert {await reason_of(session, router.url) for _ in range(20)} == {"promise_broken"}
     told = {audit.bundle for _, audit in store.audits("urgent")}
     assert len(told) == 1
     assert await asyncio.to_thread(router.stop) == 0
@@ -69,19 +46,19 @@ async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
     assert max(kept) - event.at < HEARD_S + stalls.worst
     assert store.rulings()[0].verdict.figures["audits"] < 30  # one worker's alone would be as many
     again = await asyncio.to_thread(serve, at=folder)
-    assert await ask(session, again.url) == "promise_broken"
+    assert await reason_of(session, again.url) == "promise_broken"
     assert len(store.events()) == 1
     store.close()
 
 
 async def test_two_hosts_have_one_alarm(
-    serve, folder_of, teacher, session, database, tmp_path, stalls
+    serve, folder_of, calm_teacher, session, database, tmp_path, stalls
 ):
     """Two routers of two workers each on one PostgreSQL: all four escalate within a second.
 
     By what the database has of each: the moment of the alarm and that of the last kept answer.
     """
-    first = folder_of({"mode": "classify", "base_url": teacher.url}, audit_rate=0.5)
+    first = folder_of({"mode": "classify", "base_url": calm_teacher.url}, audit_rate=0.5)
     second = tmp_path.with_name(tmp_path.name + "-second")
     shutil.copytree(first, second)
     starting = [
@@ -92,11 +69,11 @@ async def test_two_hosts_have_one_alarm(
     urls = [router.url for router in routers]
     async with asyncio.timeout(60):
         while not all([all(await alarmed(session, url)) for url in urls]):
-            await asyncio.gather(*(ask(session, url) for url in urls for _ in range(2)))
+            await asyncio.gather(*(reason_of(session, url) for url in urls for _ in range(2)))
     store = PostgresStore(database)
     [event] = store.events()
     assert event.reason == "promise_broken"
-    reasons = {await ask(session, url) for url in urls for _ in range(10)}
+    reasons = {await reason_of(session, url) for url in urls for _ in range(10)}
     assert reasons == {"promise_broken"}
     assert len({audit.bundle for _, audit in store.audits("urgent")}) == 1
     assert store.rulings()[0].verdict.figures["audits"] < 40  # one worker's alone would be as many

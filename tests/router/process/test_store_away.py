@@ -5,21 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 
-import aiohttp
 import pytest
 
 from router.database.migrate import migrate
 from router.testing import FaultServer
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-async def session():
-    """A client that opens a connection for each request."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
 
 
 async def ask(session, router):

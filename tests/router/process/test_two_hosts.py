@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from router.insight.accuracy import read_accuracy
@@ -22,14 +21,6 @@ pytestmark = pytest.mark.e2e
 TOKEN = {"authorization": "Bearer a-token-of-some-length"}
 REACH_S = 2.0
 """Within so long a change is everywhere."""
-
-
-@pytest.fixture
-async def session():
-    """A client that opens a connection for each request, so that all workers are asked."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
 
 
 @pytest.fixture

@@ -7,15 +7,14 @@ import shutil
 import time
 from decimal import Decimal
 
-import aiohttp
 import pytest
 from aiohttp import web
 
 from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
-from router.testing import FaultServer
 from students.teachers.protocol import PROBE
+from tests.router.running import reason_of
 
 pytestmark = pytest.mark.e2e
 EVERY_S = 4.0
@@ -23,21 +22,6 @@ ROWS = 20
 USD_PER_TOKEN = Decimal("0.000001")
 CHECK = {"every_hours": EVERY_S / 3600.0, "rows": ROWS, "max_usd": 1}
 TOKEN = "a-long-enough-admin-token"
-
-
-@pytest.fixture
-async def teacher():
-    """Calls everything calm, as it did when it labelled; the student calls everything urgent."""
-    async with FaultServer(["NO", "YES"]) as server:
-        yield server
-
-
-@pytest.fixture
-async def session():
-    """A client that opens a connection for each request, so that all workers are asked."""
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
 
 
 def checks(folder):
@@ -54,13 +38,6 @@ async def until(look, seconds=180):
     return found
 
 
-async def ask(session, url):
-    """Ask; returns why that one answered."""
-    async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
-        await response.read()
-        return response.headers["x-raisehand-reason"]
-
-
 async def metric(session, url, name):
     """What each worker says, by the text of its line."""
     async with session.get(url + "/metrics") as response:
@@ -69,7 +46,7 @@ async def metric(session, url, name):
 
 
 async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_ledger(
-    serve, labelled_as, teacher, upstream, session
+    serve, labelled_as, calm_teacher, upstream, session
 ):
     """Two workers, one check an interval; then the model changes: void, all escalates, told."""
     told = []
@@ -79,7 +56,7 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
         return web.Response()
 
     hook = {"url": await upstream(receiver) + "/hook"}
-    folder = labelled_as(teacher.url, "calm", teacher_check=CHECK, webhooks=[hook])
+    folder = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK, webhooks=[hook])
     started = time.monotonic()
     router = await asyncio.to_thread(
         serve, "--workers", "2", "--admin-port", "0", at=folder, admin_token=TOKEN
@@ -96,11 +73,11 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
     assert figures["differed"] == 0
     assert figures["compared"] % ROWS == 0
     assert figures["compared"] / ROWS <= most, "two workers ask once, not twice"
-    assert await ask(session, router.url) == "confident"
-    teacher.says = 1
+    assert await reason_of(session, router.url) == "confident"
+    calm_teacher.says = 1
 
     async def changed():
-        return await ask(session, router.url) == "promise_broken"
+        return await reason_of(session, router.url) == "promise_broken"
 
     await until(changed)
 
@@ -121,20 +98,22 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
         return await metric(session, router.url, "raisehand_teacher_changed{") == [1.0, 1.0]
 
     await until(both_know)
-    assert {await ask(session, router.url) for _ in range(10)} == {"promise_broken"}
+    assert {await reason_of(session, router.url) for _ in range(10)} == {"promise_broken"}
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with session.get(router.admin + "/state", headers=headers) as response:
         states = [worker["tasks"]["urgent"] for worker in (await response.json())["workers"]]
     assert [state["teacher_check"]["changed"] for state in states] == [1, 1]
-    asked = teacher.seen.total()
+    asked = calm_teacher.seen.total()
     await asyncio.sleep(1.5 * EVERY_S)
-    assert teacher.seen.total() == asked, "a teacher that has gone is asked no more"
+    assert calm_teacher.seen.total() == asked, "a teacher that has gone is asked no more"
     assert await asyncio.to_thread(router.stop) == 0
     own = checks(folder)
     answers = list(read_entries(folder / ".raisehand" / "ledger.sqlite"))
-    tried = sum(PROBE.encode() in body for body in teacher.bodies)  # by each worker as it starts
-    assert sum(e.attempts for e in answers) == teacher.seen.total() - tried
-    invoice = teacher.billed_input - tried * len(PROBE.split())
+    tried = sum(
+        PROBE.encode() in body for body in calm_teacher.bodies
+    )  # by each worker as it starts
+    assert sum(e.attempts for e in answers) == calm_teacher.seen.total() - tried
+    invoice = calm_teacher.billed_input - tried * len(PROBE.split())
     assert sum(e.teacher_usd for e in answers) == invoice * USD_PER_TOKEN
     assert len(own) % ROWS == 0
     assert {e.surface for e in own} == {"teacher_check"}
@@ -142,9 +121,9 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
     store.close()
 
 
-async def test_a_restart_asks_nothing_anew(serve, labelled_as, teacher):
+async def test_a_restart_asks_nothing_anew(serve, labelled_as, calm_teacher):
     """When the last check was begun is remembered; labels that are new are their own baseline."""
-    folder = labelled_as(teacher.url, "calm", teacher_check=CHECK | {"every_hours": 1.0})
+    folder = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK | {"every_hours": 1.0})
     store = SqliteStore(folder / ".raisehand" / STORE_FILE)
 
     async def seen():
@@ -164,9 +143,9 @@ async def test_a_restart_asks_nothing_anew(serve, labelled_as, teacher):
     store.close()
 
 
-async def test_two_hosts_ask_once(serve, labelled_as, teacher, database, tmp_path, session):
+async def test_two_hosts_ask_once(serve, labelled_as, calm_teacher, database, tmp_path, session):
     """Four workers on one PostgreSQL: as many checks as one process would make."""
-    first = labelled_as(teacher.url, "calm", teacher_check=CHECK)
+    first = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK)
     second = tmp_path.with_name(tmp_path.name + "-second")
     shutil.copytree(first, second)
     started = time.monotonic()
