@@ -46,8 +46,10 @@ class Chromium:
                 raise RuntimeError("chromium did not start")
             time.sleep(0.05)
         port, path = told.read_text().split("\n")[:2]
+        # No pings: what the page tells while a test does other things fills the queue, and behind
+        # it no answer to a ping is read.
         self._socket = self._open.enter_context(
-            connect(f"ws://127.0.0.1:{port}{path}", max_size=None)
+            connect(f"ws://127.0.0.1:{port}{path}", max_size=None, ping_interval=None)
         )
         self._numbers = itertools.count(1)
         self.events = []

@@ -112,7 +112,7 @@ def test_any_scenario_obeys_physics(scenario, seed):
     counts = run.counts
     for busy in (run.student_utilisation, run.teacher_utilisation):
         assert 0 <= busy <= 1 + 1e-9
-    units = run.teacher_busy_s / run.teacher_utilisation / run.seconds if run.teacher_busy_s else 1
+    units = most_of(scenario.teacher)
     for window in run.timeline:
         assert 0 <= window.student_utilisation <= 1
         assert 0 <= window.teacher_busy_s <= units * window.seconds * (1 + 1e-9)
@@ -142,6 +142,13 @@ def test_any_scenario_obeys_physics(scenario, seed):
     stay = run.stages["teacher"].p999_s
     assert stay <= scenario.teacher.timeout_s * (1 + BIN)
     assert max(run.little.student_residual, run.little.teacher_residual) < 1e-6
+
+
+def most_of(teacher):
+    """The slots or replicas that a teacher has at most at any time."""
+    if isinstance(teacher, ApiTeacher):
+        return teacher.max_concurrency
+    return teacher.autoscaling.max_replicas if teacher.autoscaling else teacher.replicas
 
 
 def short(seconds_, **fields):
