@@ -177,7 +177,8 @@ def _supervise(options: ServeOptions, settings: Settings) -> None:
         if options.admin_port is not None:
             listener = bind(options.admin_host, options.admin_port)
             sockets = [share.admin for share in shares]
-            stack.enter_context(Operators(sockets, listener, settings))
+            files = options.page_files(settings, tasks)
+            stack.enter_context(Operators(sockets, listener, settings, files))
             _announce_admin(listener)
         # Resolved once: a worker that is replaced is of the same deployment.
         chosen = zip(tasks, options.bundles or [None] * len(tasks), strict=True)
@@ -315,7 +316,7 @@ def _admin(
         steward,
         settings.admin_token.get_secret_value(),
         lambda name, bundle: WhatIf(read_deployment(paths[name], bundle)),
-        ledger=options.shown_ledger(settings, next(iter(service.tasks.values())).task.work_dir),
+        options.page_files(settings, [served.task for served in service.tasks.values()]),
         inside=share is not None,
     )
     if share is not None:

@@ -12,6 +12,7 @@ from router.database.url import password_of
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
+    from router.process.board.maker import PageFiles
     from router.settings import Settings
     from router.student.connections import ServeAddress
     from router.worker_share import Share
@@ -66,13 +67,15 @@ class ServeOptions:
             raise BadSettings("--device is of students here; leave it out with --engine ray://")
         return address
 
-    def shown_ledger(self, settings: Settings, work_dir: Path) -> str | Path:
-        """Return what the page adds up: the ledgers of all hosts where there is a database."""
+    def page_files(self, settings: Settings, tasks: Sequence[Task]) -> PageFiles:
+        """Return what the operators' page shows: of all hosts where there is a database."""
         from router.ledger.schema import LEDGER_FILE
+        from router.process.board.maker import PageFiles
 
         if settings.database_url is not None:
-            return settings.database_url.get_secret_value()
-        return self.ledger_path or work_dir / LEDGER_FILE
+            url = settings.database_url.get_secret_value()
+            return PageFiles(tasks, url, url)
+        return PageFiles(tasks, self.ledger_path or tasks[0].work_dir / LEDGER_FILE, None)
 
     def of_worker(self, bundles: Sequence[str]) -> list[str]:
         """Return the command line of a worker, without its port and number."""

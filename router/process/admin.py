@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,8 +31,8 @@ from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import AdminDoor
 from router.process.board.board import Board
-from router.process.board.books import BookKeeper, SlowBooks, books_of
 from router.process.board.changes import ChangeLog
+from router.process.board.maker import MakerProcess, PageFiles
 from router.process.board.pulse import Pulse, pulse_of
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
@@ -96,10 +95,9 @@ class DrainBody(_Body):
 class AdminApp:
     """The admin application. `close` ends what its page left running."""
 
-    def __init__(self, app: App, board: Board, books: BookKeeper) -> None:
+    def __init__(self, app: App, board: Board) -> None:
         self._app = app
         self._board = board
-        self._books = books
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -108,24 +106,18 @@ class AdminApp:
     async def close(self) -> None:
         """End the streams of the page, which would keep a server from stopping."""
         await self._board.close()
-        await self._books.close()
 
 
 class OneWorker:
     """What this process says of itself: the source of the page where there is no other."""
 
-    def __init__(self, service: Service, steward: Steward, books: BookKeeper) -> None:
+    def __init__(self, service: Service, steward: Steward) -> None:
         self._service = service
         self._steward = steward
-        self._books = books
 
     async def pulses(self) -> Sequence[Pulse | None]:
         """Return this worker's."""
         return [self.pulse()]
-
-    async def books(self) -> SlowBooks:
-        """Return what is in its files."""
-        return await self._books.read()
 
     def pulse(self) -> Pulse:
         """Return what it is doing now."""
@@ -139,8 +131,8 @@ def create_admin(
     steward: Steward,
     token: str,
     what_if: WhatIfOf,
+    files: PageFiles,
     *,
-    ledger: str | Path | None = None,
     inside: bool = False,
 ) -> AdminApp:
     """Build the admin application: every path needs the token, or a session that it opened.
@@ -150,12 +142,11 @@ def create_admin(
         steward: makes the operators' changes.
         token: the operators'.
         what_if: its page for a bundle.
-        ledger: what the page adds up, a file or the database of all hosts; None: no money.
+        files: what its page shows.
         inside: the supervisor of several workers stands in front.
     """
-    books = books_of(service, ledger)
-    worker = OneWorker(service, steward, books)
-    board = Board(worker)
+    worker = OneWorker(service, steward)
+    board = Board(worker, MakerProcess(files))
     app = FastAPI(
         title="raisehand admin",
         redirect_slashes=False,
@@ -176,7 +167,7 @@ def create_admin(
     gate = KeyGate(ring, BoardRoutes(board, app), service.metrics.turned_away)
     record = ChangeLog(service).record
     door = AdminDoor(SignIn(gate, token), record, inside=inside)
-    return AdminApp(door, board, books)
+    return AdminApp(door, board)
 
 
 def _look(service: Service, steward: Steward, what_if: WhatIfOf) -> APIRouter:
@@ -215,10 +206,6 @@ def _tell(worker: OneWorker) -> APIRouter:
     @router.get("/pulse", summary="This worker's counts, for the page")
     async def pulse() -> Response:
         return Response(msgspec.json.encode(worker.pulse()), media_type="application/json")
-
-    @router.get("/books", summary="Money, bundles and events, for the page")
-    async def books() -> Response:
-        return Response(msgspec.json.encode(await worker.books()), media_type="application/json")
 
     return router
 

@@ -30,7 +30,7 @@ from router.http.key_gate import KeyGate
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin_door import OPERATOR, AdminDoor
 from router.process.board.board import Board
-from router.process.board.books import SlowBooks
+from router.process.board.maker import MakerProcess, PageFiles
 from router.process.board.pulse import Pulse
 from router.process.board.routes import BoardRoutes
 from router.process.board.sign_in import SignIn
@@ -100,14 +100,6 @@ class Relay:
             else msgspec.json.decode(bytes(reply.body), type=Pulse)
             for reply in replies
         ]  # fmt: skip
-
-    async def books(self) -> SlowBooks | None:
-        """Return what the first worker that answers tells of the files, which all share."""
-        for index in range(len(self._workers)):
-            reply = await self._ask(index, "GET", "/books")
-            if reply is not None and reply.status_code == 200:
-                return msgspec.json.decode(bytes(reply.body), type=SlowBooks)
-        return None
 
     async def _respond(self, request: Request) -> Response:
         # The path of the scope: one built from a URL would believe the Host header.
@@ -210,13 +202,17 @@ class Operators:
     """The relay on its port, in a thread of its own: the supervisor's goes on watching."""
 
     def __init__(
-        self, sockets: Sequence[Path], listener: socket.socket, settings: Settings
+        self,
+        sockets: Sequence[Path],
+        listener: socket.socket,
+        settings: Settings,
+        files: PageFiles,
     ) -> None:
         assert settings.admin_token is not None, "nobody could be let in"
         token = settings.admin_token.get_secret_value()
         self._relay = Relay(sockets, token)
         ring = KeyRing([KeySpec(name="admin", sha256=sha256_of(token))])
-        self._board = Board(self._relay)
+        self._board = Board(self._relay, MakerProcess(files))
         gate: App = KeyGate(ring, BoardRoutes(self._board, self._relay), lambda kind: None)
         self._server = Admin(AdminDoor(SignIn(gate, token)), listener, settings)
         self._listener = listener

@@ -1,12 +1,12 @@
-"""What changes slowly: money, bundles, events. Read in a thread, kept for a while."""
+"""What changes slowly: money, bundles, events. Kept for a while, sums grow in a thread."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from router.process.board.cards import BundleCard, cards_of
 from router.process.board.saving import SavedSoFar, SavingReader
 from router.process.board.spending import PaidReader, SpentSoFar, open_spending
 from router.process.board.suspects import SuspectAnswer, SuspectList
-from router.service.service import Service
 from router.shared.records import Audit, Event, StoreAway
 from router.shared.store import Store
 from students.task import Task
@@ -26,10 +25,9 @@ from students.task import Task
 KEPT_S = 5.0
 """How old what is shown may be."""
 EVENTS = 50
+CHUNKS = 4
+"""Of a ledger, between two figures that are shown."""
 log = logging.getLogger(__name__)
-
-ReadEvents = Callable[[int], Sequence[Event]]
-"""Returns the events of a store after an id, in their order; blocking."""
 
 
 class SlowBooks(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,61 +51,50 @@ class BookKeeper:
     Args:
         tasks: whose bundles are shown.
         ledger: its file, or the address of the database that has all hosts'; None: there is none.
-        stores: what reads the events of each store that workers share.
-        suspects: of each task, where something is audited.
+        stores: what workers share, by task.
     """
 
     def __init__(
-        self,
-        tasks: Iterable[Task],
-        ledger: str | Path | None,
-        stores: Sequence[ReadEvents] = (),
-        suspects: Mapping[str, SuspectList] | None = None,
+        self, tasks: Sequence[Task], ledger: str | Path | None, stores: Mapping[str, Store]
     ) -> None:
         self._tasks = tuple(tasks)
         self._money = None if ledger is None else (open_spending(ledger), SavingReader(ledger))
         self._saved: dict[str, SavedSoFar] = {}
-        self._stores = tuple(stores)
-        self._suspects = dict(suspects or {})
+        self._stores = tuple(dict.fromkeys(stores.values()))
+        self._suspects = {
+            name: SuspectList(name, partial(_audits_after, store)) for name, store in stores.items()
+        }
         self._events: deque[Event] = deque(maxlen=EVENTS)
         self._last_events = [0] * len(self._stores)
         self._spent: SpentSoFar | None = None
-        self._adding: asyncio.Task[None] | None = None
+        self._adding: threading.Thread | None = None
         self._told: SlowBooks | None = None
         self._told_at = 0.0
-        self._lock = asyncio.Lock()
 
-    async def read(self) -> SlowBooks:
+    def read(self) -> SlowBooks:
         """Return what is known, at most `KEPT_S` old; sums grow in the background."""
-        if self._money is not None and (self._adding is None or self._adding.done()):
-            self._adding = asyncio.create_task(self._add_up(*self._money))
-        async with self._lock:
-            if self._told is None or time.monotonic() - self._told_at > KEPT_S:
-                self._told = await asyncio.to_thread(self._read)
-                self._told_at = time.monotonic()
-            return msgspec.structs.replace(self._told, spent=self._spent, saved=self._saved)
+        if self._money is not None and (self._adding is None or not self._adding.is_alive()):
+            self._adding = threading.Thread(target=self._add_up, args=self._money, daemon=True)
+            self._adding.start()
+        if self._told is None or time.monotonic() - self._told_at > KEPT_S:
+            self._told = self._read()
+            self._told_at = time.monotonic()
+        return msgspec.structs.replace(self._told, spent=self._spent, saved=self._saved)
 
-    async def close(self) -> None:
-        """Let go of what is being read."""
-        if self._adding is not None:
-            self._adding.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._adding
-
-    async def _add_up(self, sums: PaidReader, savings: SavingReader) -> None:
+    def _add_up(self, sums: PaidReader, savings: SavingReader) -> None:
         try:
-            self._spent = await asyncio.to_thread(sums.advance, chunks=4)
+            self._spent = sums.advance(chunks=CHUNKS)
             while self._spent.read < 1.0:
-                self._spent = await asyncio.to_thread(sums.advance, chunks=4)
-            self._saved = await asyncio.to_thread(savings.read, self._tasks)
+                self._spent = sums.advance(chunks=CHUNKS)
+            self._saved = savings.read(self._tasks)
         except (BadLedger, BadDatabase) as fault:
             self._spent = None
             log.warning("the page shows no money: %s", fault)
 
     def _read(self) -> SlowBooks:
-        for index, read in enumerate(self._stores):
+        for index, store in enumerate(self._stores):
             try:
-                while new := read(self._last_events[index]):
+                while new := store.events(self._last_events[index]):
                     self._events.extend(new)
                     self._last_events[index] = new[-1].id
             except StoreAway as away:
@@ -123,17 +110,6 @@ class BookKeeper:
             bundles={task.name: cards_of(task) for task in self._tasks},
             events=sorted(self._events, key=lambda event: event.at, reverse=True),
         )
-
-
-def books_of(service: Service, ledger: str | Path | None) -> BookKeeper:
-    """Keep the books of a service and of the stores that its workers share."""
-    stores = dict.fromkeys(keeper.store for keeper in service.keepers.values())
-    suspects = {
-        name: SuspectList(name, partial(_audits_after, keeper.store))
-        for name, keeper in service.keepers.items()
-    }
-    tasks = [served.task for served in service.tasks.values()]
-    return BookKeeper(tasks, ledger, [store.events for store in stores], suspects)
 
 
 def _audits_after(store: Store, task: str, after: int, limit: int) -> list[tuple[int, Audit]]:

@@ -13,6 +13,7 @@ from costmodel.web.server import WhatIf
 from router.errors import BadSettings
 from router.policy import Route
 from router.process.admin import create_admin
+from router.process.board.maker import PageFiles
 from router.process.following.steward import Steward
 from router.settings import load_settings
 from router.student.batcher import Batcher
@@ -34,8 +35,9 @@ class _Operator:
         self.gate = asyncio.Event()
         self.gate.set()
         self.app = create_admin(
-            made.service, Steward(made.service, self._load), TOKEN, self._what_if
-        )
+            made.service, Steward(made.service, self._load), TOKEN, self._what_if,
+            PageFiles([], None, None),
+        )  # fmt: skip
 
     def _load(self, task, bundle):
         self.loaded.append(bundle)

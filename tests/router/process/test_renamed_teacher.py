@@ -51,7 +51,7 @@ async def test_another_name_is_an_event_and_stands_in_answers_and_ledger(
         events = []
         while not events:
             headers = {"authorization": f"Bearer {TOKEN}"}
-            async with session.get(router.admin + "/books", headers=headers) as response:
+            async with session.get(router.admin + "/board", headers=headers) as response:
                 found = (await response.json())["events"]
             events = [event for event in found if event["kind"] == "teacher_model"]
             await asyncio.sleep(0.05)

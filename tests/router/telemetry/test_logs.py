@@ -11,6 +11,7 @@ import pytest
 from router.keys.ring import KeyRing, KeySpec, sha256_of
 from router.process.admin import create_admin
 from router.process.app import create_app
+from router.process.board.maker import PageFiles
 from router.process.following.steward import Steward
 from router.service.passthrough import Passthrough
 from router.service.served import Served
@@ -103,7 +104,7 @@ async def test_no_secret_and_no_text_in_any_sink(rig, make_task, request_asgi, l
     )
     app = create_app(service)
     steward = Steward(service, lambda task, bundle: sys.exit(TEXT))
-    admin = create_admin(service, steward, ADMIN_TOKEN, sys.exit)
+    admin = create_admin(service, steward, ADMIN_TOKEN, sys.exit, PageFiles([], None, None))
     good = [(b"authorization", b"Bearer " + CLIENT_KEY.encode())]
     bodies = []
 

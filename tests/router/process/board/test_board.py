@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+import os
+import signal
 
 import pytest
 
-from router.process.board.board import Board, document_of
+from router.errors import Unavailable
+from router.process.board.board import Board
 from router.process.board.books import SlowBooks
+from router.process.board.document import document_of
+from router.process.board.maker import MakerProcess, PageFiles, PageMaker
 from router.process.board.promise import AuditIntervals, watched_of
 from router.process.board.pulse import Pulse
 from router.process.board.rates import RecentRates
@@ -41,8 +46,18 @@ class _Source:
         self.asked += 1
         return [pulse(), None]
 
-    async def books(self):
-        return BOOKS
+
+class _Maker:
+    """Makes the document at once, where the tests are."""
+
+    def __init__(self):
+        self._maker = PageMaker(None)
+
+    async def make(self, pulses):
+        return self._maker.make(pulses)
+
+    def close(self):
+        """There is nothing to stop."""
 
 
 def test_workers_are_added_up():
@@ -113,7 +128,7 @@ def test_intervals_are_made_anew_some_hundred_times_in_a_life(monkeypatch):
 async def test_one_document_for_all_who_look_and_none_for_nobody():
     """Two readers cost no more than one; when both have left, nothing is asked any more."""
     source = _Source()
-    board = Board(source, tick_s=0.001)
+    board = Board(source, _Maker(), tick_s=0.001)
     streams = [board.follow(), board.follow()]
     for _ in range(3):
         told = await asyncio.gather(*(anext(stream) for stream in streams))
@@ -128,7 +143,7 @@ async def test_one_document_for_all_who_look_and_none_for_nobody():
 
 async def test_a_board_that_closes_ends_its_streams():
     """A server that stops waits for its connections: none may stay open for ever."""
-    board = Board(_Source(), tick_s=3600.0)
+    board = Board(_Source(), _Maker(), tick_s=3600.0)
     stream = board.follow()
     await anext(stream)
     waiting = asyncio.create_task(anext(stream))
@@ -136,3 +151,43 @@ async def test_a_board_that_closes_ends_its_streams():
     await board.close()
     with pytest.raises(StopAsyncIteration):
         await waiting
+
+
+async def test_the_document_is_made_in_another_process_behind_all_others(task):
+    """It reads the files there, gets what is left over, is begun again if it ends, and is ended."""
+    maker = MakerProcess(PageFiles([task], None, None))
+    try:
+        document = json.loads(await maker.make([pulse(), None]))
+        assert (document["workers"], document["tasks"]["urgent"]["queue"]) == ([True, False], 2)
+        first = maker.process_id
+        assert first != os.getpid()
+        assert os.getpriority(os.PRIO_PROCESS, first) == 19
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(Unavailable):
+            await maker.make([pulse()])
+        assert json.loads(await maker.make([pulse()]))["workers"] == [True]
+        second = maker.process_id
+    finally:
+        maker.close()
+    assert first != second
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+    with pytest.raises(Unavailable):
+        await maker.make([pulse()])
+
+
+async def test_a_page_that_cannot_be_made_once_is_made_the_next_time():
+    """Whoever looks keeps looking."""
+    failing = [True]
+
+    class Breaking(_Maker):
+        async def make(self, pulses):
+            if failing and failing.pop():
+                raise Unavailable("What makes the page has ended; it is started again.")
+            return await super().make(pulses)
+
+    board = Board(_Source(), Breaking(), tick_s=0.001)
+    stream = board.follow()
+    assert json.loads(await anext(stream))["workers"] == [True, False]
+    await stream.aclose()
+    await board.close()

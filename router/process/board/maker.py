@@ -1,0 +1,151 @@
+"""Makes the document of the page in a process of its own, behind everything else that runs.
+
+Sums over a ledger, intervals and bundles take milliseconds to seconds of a processor. In a process
+that answers requests they were felt: whoever looked at the page made the p99 half as much again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from costmodel.processes import end_with_parent
+from router.errors import Unavailable
+from router.process.board.books import BookKeeper
+from router.process.board.document import document_of
+from router.process.board.promise import AuditIntervals
+from router.process.board.pulse import Pulse
+from router.process.board.rates import RecentRates
+from router.shared.opening import open_store
+from router.telemetry.logs import configure_logs
+from students.task import Task
+
+NICE = 19
+"""It gets what is left over."""
+
+
+class PageFiles(NamedTuple):
+    """Where what the page shows is kept."""
+
+    tasks: Sequence[Task]
+    ledger: str | Path | None
+    """A file, or the address of the database that has all hosts'; None: no money is shown."""
+    database: str | None
+    """Address of what the workers of all hosts share; None: a file in each task's work_dir."""
+
+    def open(self) -> BookKeeper:
+        """Return who reads them."""
+        folders = {task.name: task.work_dir for task in self.tasks}
+        if self.database is not None:
+            folders = dict.fromkeys(folders, next(iter(folders.values())))
+        opened = {folder: open_store(folder, self.database) for folder in set(folders.values())}
+        return BookKeeper(
+            self.tasks, self.ledger, {name: opened[folder] for name, folder in folders.items()}
+        )
+
+
+class PageMaker:
+    """Makes one document after the other; blocking.
+
+    Args:
+        books: what is read beside the workers' pulses; None: nothing is.
+    """
+
+    def __init__(self, books: BookKeeper | None) -> None:
+        self._books = books
+        self._rates = RecentRates()
+        self._intervals = AuditIntervals()
+
+    def make(self, pulses: Sequence[Pulse | None]) -> bytes:
+        """Return the document, as JSON, of what the workers say now."""
+        tallies = [None if pulse is None else pulse.tally for pulse in pulses]
+        self._rates.add(time.monotonic(), tallies)
+        books = None if self._books is None else self._books.read()
+        return msgspec.json.encode(
+            document_of(pulses, books, self._rates, self._intervals, time.time())
+        )
+
+
+class MakerProcess:
+    """The process: started when the document is wanted for the first time, and again if it ends.
+
+    It is kept until `close`, for it has added up the ledger.
+
+    Args:
+        files: what it reads.
+    """
+
+    def __init__(self, files: PageFiles) -> None:
+        self._files = files
+        self._turn = asyncio.Lock()
+        self._process: BaseProcess | None = None
+        self._connection: Connection
+        self._closed = False
+
+    @property
+    def process_id(self) -> int | None:
+        """The process; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    async def make(self, pulses: Sequence[Pulse | None]) -> bytes:
+        """Return the document of what the workers say now.
+
+        Raises:
+            Unavailable: the process ends before it has made it.
+        """
+        async with self._turn:
+            return await asyncio.to_thread(self._ask, msgspec.json.encode(pulses))
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._closed = True
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
+
+    def _ask(self, pulses: bytes) -> bytes:
+        if self._process is None:
+            self._start()
+        try:
+            self._connection.send_bytes(pulses)
+            return self._connection.recv_bytes()
+        except (EOFError, OSError):
+            self._end()
+            raise Unavailable("What makes the page has ended; it is started again.") from None
+
+    def _start(self) -> None:
+        if self._closed:
+            raise Unavailable("The router stops.")
+        fresh = multiprocessing.get_context("spawn")
+        self._connection, its = fresh.Pipe()
+        self._process = fresh.Process(target=_make_on, args=(self._files, its), daemon=True)
+        self._process.start()
+        its.close()
+
+
+def _make_on(files: PageFiles, connection: Connection) -> None:
+    """Answer pulses with documents until nobody is left to ask."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: who asks ends this process
+    os.nice(NICE)
+    configure_logs(())
+    decoder = msgspec.json.Decoder(list[Pulse | None])
+    maker = PageMaker(files.open())
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            connection.send_bytes(maker.make(decoder.decode(connection.recv_bytes())))
