@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from costmodel.lifeline import Lifeline
+
 START_S, GRACE_S = 120.0, 15.0
 _LOOK_AGAIN_S = 0.1
 
@@ -45,6 +47,8 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends; enter the block when it is ready.
 
+    A server of this project ends with this process, however that ends: it is given a lifeline.
+
     Args:
         command: what to run.
         ready: a URL that answers 200 then, or a function that says so.
@@ -58,24 +62,26 @@ def running(
         NotStarted: it ended, or was not ready in time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=os.environ | (variables or {}),
-            **more,
-        )
-    try:
-        if cores is not None:
-            os.sched_setaffinity(process.pid, cores)
-        _wait(process, ready, log, timeout_s)
-        yield process
-    finally:
-        stop(process)
-        if more.get("start_new_session"):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+    with Lifeline() as lifeline:
+        with log.open("wb") as stream:
+            process: subprocess.Popen[bytes] = subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **lifeline.variables, **(variables or {})},
+                pass_fds=(lifeline.descriptor,),
+                **more,
+            )
+        try:
+            if cores is not None:
+                os.sched_setaffinity(process.pid, cores)
+            _wait(process, ready, log, timeout_s)
+            yield process
+        finally:
+            stop(process)
+            if more.get("start_new_session"):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = GRACE_S) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from costmodel.processes import NotStarted, free_port
 from costmodel.processes import running as started
-from router.process.lifeline import Lifeline
 
 __all__ = ["ServerError", "free_port", "running"]
 
@@ -35,13 +34,9 @@ def running(
 
     It keeps to `cores`, or to any, and has `variables` in its environment beside this one's.
 
-    The server ends with this process: a router hears it by its lifeline, a teacher by its stdin
-    (`--until-stdin-closes`).
-
     Raises:
         ServerError: it exited or did not answer in time.
     """
-    lifeline = Lifeline()  # however this process ends, a router ends with it
     try:
         with started(
             # As `raisehand` does, also where it is only on the path and not installed.
@@ -50,9 +45,7 @@ def running(
             log,
             timeout_s=timeout_s,
             cores=cores,
-            variables=lifeline.variables | (variables or {}),
-            stdin=subprocess.PIPE,
-            pass_fds=(lifeline.descriptor,),
+            variables=variables,
         ) as process:
             yield process
     except NotStarted as error:

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from costmodel.lifeline import LIFELINE
 from router.errors import BadSettings
 
 MIN_TOKEN_CHARS = 16
@@ -18,8 +19,6 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5}
 PREFIX = "RAISEHAND_"
 WORKER_FOLDER = "RAISEHAND_WORKER_FOLDER"
 """Tells a worker where the sockets of its share are."""
-LIFELINE = "RAISEHAND_LIFELINE"
-"""Number of the descriptor on which a process sees that its supervisor is gone."""
 _OWN = (WORKER_FOLDER, LIFELINE)
 _SERVICE_LINKS = re.compile(
     r"RAISEHAND_(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

@@ -56,7 +56,7 @@ def main() -> None:
     serve = ["teacher", "--model", str(teacher), "--name", "minilm-banking77", "--port", str(port)]
     say(serve)
     ready = f"http://127.0.0.1:{port}/health"
-    with running([*serve, "--until-stdin-closes"], ready_url=ready, log=work / "teacher.log"):
+    with running(serve, ready_url=ready, log=work / "teacher.log"):
         raisehand("label", "--task", task, "--yes")
     raisehand("distill", "--task", task)
     raisehand("evaluate", "--task", task, "--html", str(work / "evaluation.html"))

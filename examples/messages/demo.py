@@ -75,7 +75,7 @@ def run(options: Options) -> None:
     serve_teacher += ["--port", str(port), "--task", str(task)]
     say(serve_teacher)
     with running(
-        [*serve_teacher, "--until-stdin-closes"],
+        serve_teacher,
         ready_url=f"http://127.0.0.1:{port}/health",
         log=logs / "teacher.log",
     ):

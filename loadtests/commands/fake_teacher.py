@@ -11,6 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from costmodel.faults import every_fault
+from costmodel.lifeline import end_when_orphaned
 from loadtests.errors import BadLoadSpec, BadRows
 from loadtests.inputs.rows import AnswersFile, read_answers
 from loadtests.inputs.taskfile import read_task
@@ -61,6 +62,7 @@ def main(
     It speaks vLLM's /classify and OpenAI's chat completions. The README starts with it; load tests
     and fault drills turn its knobs while it runs.
     """
+    end_when_orphaned()
     try:
         if task_path is not None:
             task = read_task(task_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from costmodel.lifeline import end_when_orphaned
 from router.commands.serve_options import ServeOptions, secrets_of
 from router.database.url import check_url
 from router.errors import BadSettings
@@ -115,6 +115,7 @@ def serve(**given: Any) -> None:
     from router.process.server import is_loopback
     from router.settings import load_settings
 
+    end_when_orphaned()
     options = ServeOptions(**given)
     if options.bundles and len(options.bundles) != len(options.task_paths):
         raise BadSettings(
@@ -201,7 +202,6 @@ def _serve(options: ServeOptions, settings: Settings) -> None:
     from router.process.app import create_app
     from router.process.compose import build_service, check_teachers
     from router.process.following.steward import Steward
-    from router.process.lifeline import when_orphaned
     from router.process.load_model import load_model
     from router.process.server import address_of, bind
     from router.process.server import serve as serve_app
@@ -210,7 +210,6 @@ def _serve(options: ServeOptions, settings: Settings) -> None:
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are keys to read again
     share = options.share
-    when_orphaned(partial(os.kill, os.getpid(), signal.SIGTERM))
     tasks = [load_task(path) for path in options.task_paths]
     if share is None:
         _check_environment(options, settings, tasks)

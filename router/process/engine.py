@@ -26,7 +26,7 @@ import click
 import msgspec
 import numpy as np
 
-from router.process.lifeline import when_orphaned
+from costmodel.lifeline import when_orphaned
 from router.settings import Settings, load_settings
 from router.student import engine_messages as wire
 from router.student.batcher import Batcher

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from costmodel.lifeline import Lifeline
 from router.errors import BadSettings
-from router.process.lifeline import Lifeline
 from router.process.server import bind
 from router.settings import WORKER_FOLDER
 from router.worker_share import Share

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from costmodel.extras import require
+from costmodel.lifeline import end_when_orphaned
 
 
 @click.command(epilog="Example: raisehand teacher --model models/minilm-urgent --port 9101")
@@ -42,7 +39,6 @@ from costmodel.extras import require
 @click.option(
     "--max-length", default=512, show_default=True, type=click.IntRange(8), help="Tokens."
 )
-@click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def teacher(
     folder: Path,
     name: str | None,
@@ -52,7 +48,6 @@ def teacher(
     device: str,
     dtype: Literal["float32", "bfloat16"],
     max_length: int,
-    until_stdin_closes: bool,
 ) -> None:
     """Serve a local classifier with vLLM's /classify contract, in this process.
 
@@ -66,8 +61,7 @@ def teacher(
     from students.teachers.owned.classifier import LocalClassifier
 
     require("encoder")
-    if until_stdin_closes:
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_when_orphaned()
     task = load_task(task_path) if task_path else None
     app = create_app(
         LocalClassifier(folder, device=device, max_length=max_length, dtype=dtype),
@@ -75,9 +69,3 @@ def teacher(
         task,
     )
     uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
-
-
-def _end_with_stdin() -> None:
-    """End this server when the process that holds the other end of its stdin has ended."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -67,6 +67,36 @@ def test_what_a_server_started_ends_with_its_session(tmp_path):
         time.sleep(0.01)
 
 
+STARTS = """
+import sys, time
+from pathlib import Path
+from costmodel.processes import running
+SERVER = (
+    "import os, time; from costmodel.lifeline import end_when_orphaned; end_when_orphaned();"
+    "assert 'RAISEHAND_LIFELINE' not in os.environ; print(1, flush=True); time.sleep(600)"
+)
+log = Path(sys.argv[1])
+with running([sys.executable, "-c", SERVER], lambda: bool(log.read_bytes()), log) as process:
+    print(process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_server_ends_with_who_started_it_however_that_ended(tmp_path):
+    """Killed, it cannot stop its servers; what these start in turn does not wait for it."""
+    command = [sys.executable, "-c", STARTS, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        server = Path(f"/proc/{int(parent.stdout.readline())}")
+        assert server.exists()
+        os.kill(parent.pid, signal.SIGKILL)
+    for _ in range(600):
+        if not server.exists():
+            return
+        time.sleep(0.1)
+    os.kill(int(server.name), signal.SIGKILL)
+    pytest.fail("the server is still there")
+
+
 POOL = """
 import os, time
 from concurrent.futures import ProcessPoolExecutor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from pydantic import HttpUrl
 
+from costmodel.lifeline import Lifeline
 from costmodel.processes import free_port, stop
 from students.errors import BadTask, TeacherError, TeacherUnavailable
 from students.task import Task
@@ -51,9 +53,9 @@ class LocalTeacher:
             "-c",
             "from students.commands.teacher import teacher; teacher()",
             *("--model", str(folder), "--name", section.model, "--port", str(port)),
-            "--until-stdin-closes",
         ]
         self._health = server_url(section, "/v1/models")
+        self._held = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self._starting = asyncio.Lock()
 
@@ -75,14 +77,18 @@ class LocalTeacher:
         if self._process is not None:
             await asyncio.to_thread(stop, self._process)
             self._process = None
+        self._held.close()
 
     async def _start(self) -> None:
         async with self._starting:
             if self._process is not None and self._process.poll() is None:
                 return
-            # Its stdin closes when this process ends, however it ends: no orphan stays behind.
+            lifeline = self._held.enter_context(Lifeline())
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+                self._command,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, **lifeline.variables},
+                pass_fds=(lifeline.descriptor,),
             )
             end = time.monotonic() + _START_S
             while time.monotonic() < end:

@@ -1,13 +1,17 @@
 """A router and a fake teacher, started for a load test, and their books compared."""
 
 import os
+import subprocess
+import sys
 import time
 from decimal import Decimal
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
+from costmodel.processes import answers
 from loadtests.errors import BadLoadSpec, DeadTarget
 from loadtests.inputs.difficulty import confidences
 from loadtests.inputs.rows import Row
@@ -21,26 +25,14 @@ from students.certificate import NEVER
 from students.runtime.linear import LinearWeights
 from students.task import load_task
 from students.testing import publish_linear
+from tests.router.running import SERVED_TASK
 
-LABELS = ["calm", "urgent"]
 CONFIG = {"shortest": 3, "longest": 4}
 INPUT_USD, OUTPUT_USD = Decimal("0.000001"), Decimal("0.000002")
 STUDENT_USD = Decimal("0.1") / 3600 / 1000
-TASK = {
-    "name": "urgent",
-    "labels": LABELS,
-    "teacher": {
-        "mode": "chat",
-        "base_url": "http://127.0.0.1:9/v1",
-        "model": "big",
-        "prompt": {"system": "Say it.", "user": "Message: {text}\nUrgent?"},
-        "answers": {"urgent": "YES", "calm": "NO"},
-        "price": {"usd_per_mtok_input": 1, "usd_per_mtok_output": 2},
-        "timeout_s": 2,
-    },
+TASK = SERVED_TASK | {
+    "teacher": SERVED_TASK["teacher"] | {"timeout_s": 2},
     "inputs": {"path": "inputs.csv", "gold": "gold"},
-    "student": {"price": {"usd_per_hour": 0.1, "requests_per_second": 1000}},
-    "audit_rate": 0,
 }
 
 
@@ -207,3 +199,30 @@ def test_options_are_handed_on_to_the_router(task):
         while len(listeners(port)) < 2 and time.monotonic() < until:
             time.sleep(0.1)  # the first one answers before the second one listens
         assert len(listeners(port)) == 2
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from loadtests.inputs.taskfile import read_task
+from loadtests.servers.stack import running_stack
+with running_stack(read_task(Path(sys.argv[1])), {}, serve=["--workers", sys.argv[2]]) as stack:
+    print(stack.url, stack.teacher_url, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_whoever_is_killed_leaves_no_server_behind(task, workers):
+    """A load test that is killed cannot stop its router and its teacher: they end by themselves."""
+    command = [sys.executable, "-c", KILLED, str(task.folder / "task.yaml"), workers]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        urls = parent.stdout.readline().split()
+        assert [answers(f"{urls[0]}/readyz"), answers(f"{urls[1]}/health")] == [True, True]
+        servers = [one for url in urls for one in listeners(int(url.rpartition(":")[2]))]
+        parent.kill()
+    _, alive = psutil.wait_procs(servers, timeout=60)
+    for one in alive:
+        one.kill()
+    assert (alive, [listeners(int(url.rpartition(":")[2])) for url in urls]) == ([], [[], []])
