@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from router.errors import BadSettings
+
+if TYPE_CHECKING:
+    from loadtests.figures.latency import LatencySummary
 
 AGAIN = 0.5
 """Pairs taken again because a request failed, at most, as a share of those wanted; one at least."""
@@ -20,6 +24,20 @@ class Turn:
     p50_ms: float
     p99_ms: float
     unanswered: int
+
+    @classmethod
+    def of(cls, found: LatencySummary, unanswered: int) -> Turn:
+        """Take what came of it; what never got an answer is later than every answer.
+
+        Raises:
+            BadSettings: all got answers, and they are too few for a p99.
+        """
+        if not unanswered and (found.p50 is None or found.p99 is None):
+            raise BadSettings(
+                f"{found.n} requests in a turn have no p99: give --seconds or --rate a larger value"
+            )
+        late = math.inf
+        return cls(found.p50 or late, found.p99 or late, unanswered)
 
 
 @dataclass(frozen=True, slots=True)

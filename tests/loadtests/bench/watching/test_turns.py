@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from loadtests.bench.watching.turns import Turn, take_pairs
+from loadtests.figures.latency import LatencySummary
+from loadtests.generator.histogram import Histogram
 from router.errors import BadSettings
 
 
@@ -36,3 +40,17 @@ def test_a_machine_that_is_always_ill_ends_it():
     with pytest.raises(BadSettings, match=r"'on': 3.*0 pairs of 4.*give --rate"):
         take_pairs({"off": "off", "on": "on"}, turn, pairs=4)
     assert len(asked) == 2 * (1 + 1 + 2)
+
+
+def test_what_got_no_answer_is_later_than_every_answer_and_not_too_few():
+    """Two of a hundred lost leave no p99: the turn was ill; too few requests end the bench."""
+    answered = Histogram()
+    for _ in range(4_900):
+        answered.record(0.001)
+    ill = Turn.of(LatencySummary.of(answered, unanswered=100), 100)
+    assert (ill.p50_ms, ill.p99_ms) == (pytest.approx(1.0, rel=0.01), math.inf)
+    assert Turn.of(LatencySummary.of(answered, unanswered=1), 1).p99_ms < 1.1
+    few = Histogram()
+    few.record(0.001)
+    with pytest.raises(BadSettings, match=r"1 requests in a turn have no p99: give --seconds"):
+        Turn.of(LatencySummary.of(few), 0)
