@@ -44,7 +44,7 @@ from router.service.service import ReadKeys, Service
 from router.settings import Settings
 from router.shared.keeper import Keeper
 from router.shared.memory import Memory
-from router.shared.opening import open_store
+from router.shared.opening import stores_of
 from router.shared.purser import Purser
 from router.shared.records import Event
 from router.student.loaded import Model, ModelSlot
@@ -149,17 +149,14 @@ def open_keepers(
     """
     index, url = share.index if share else 0, settings.database_url
     keep_days = settings.ledger_keep_days or None
-    if url is not None:
-        # A database may be away when a router starts, a file must not be.
-        memory = Memory(tasks[0].work_dir)
-        store = open_store(tasks[0].work_dir, url.get_secret_value())
-        one = Keeper(store, index, memory=memory, keep_days=keep_days)
-        return {task.name: one for task in tasks}
-    of_folder = {
-        folder: Keeper(open_store(folder, None), index, keep_days=keep_days)
-        for folder in dict.fromkeys(task.work_dir for task in tasks)
+    # A database may be away when a router starts, a file must not be.
+    memory = None if url is None else Memory(tasks[0].work_dir)
+    stores = stores_of(tasks, None if url is None else url.get_secret_value())
+    keepers = {
+        store: Keeper(store, index, memory=memory, keep_days=keep_days)
+        for store in dict.fromkeys(stores.values())
     }
-    return {task.name: of_folder[task.work_dir] for task in tasks}
+    return {name: keepers[store] for name, store in stores.items()}
 
 
 def shipped(

@@ -14,7 +14,7 @@ from router.process.board.rates import RecentRates
 
 def document_of(
     pulses: Sequence[Pulse | None],
-    books: SlowBooks | None,
+    books: SlowBooks,
     rates: RecentRates,
     intervals: AuditIntervals,
     now: float,
@@ -43,17 +43,17 @@ def document_of(
             )
             for name in names
         },
-        "events": books.events if books else [],
+        "events": books.events,
     }
 
 
 def _task(
     name: str,
     states: Sequence[Mapping[str, Any]],
-    books: SlowBooks | None,
+    books: SlowBooks,
     intervals: AuditIntervals,
 ) -> dict[str, Any]:
-    first, spent = states[0], books.spent if books else None
+    first, spent = states[0], books.spent
     fills = [s["escalation_budget_fill"] for s in states if s["escalation_budget_fill"] is not None]
     watched = watched_of(name, states, intervals)
     return {
@@ -67,7 +67,7 @@ def _task(
             key=lambda duel: int(duel.get("compared") or 0),
             default=None,
         ),
-        "suspects": books.suspects.get(name, ()) if books else (),
+        "suspects": books.suspects.get(name, ()),
         "raised_threshold": first["raised_threshold"],
         "thresholds": [min(first["thresholds"]), max(first["thresholds"])],
         "differ": len({(s["bundle"], s["canary"], s["raised_threshold"]) for s in states}) > 1,
@@ -82,13 +82,13 @@ def _task(
         },
         "audits": None if watched is None else asdict(watched),
         "audits_lost": sum(s["audits_lost"] for s in states),
-        "bundles": [asdict(card) for card in books.bundles.get(name, ())] if books else [],
+        "bundles": [asdict(card) for card in books.bundles.get(name, ())],
         "money": None
         if spent is None
         else {
             "today": spent.today.get(name),
             "month": spent.month.get(name),
             "read": spent.read,
-            "saved": books.saved.get(name) if books else None,
+            "saved": books.saved.get(name),
         },
     }

@@ -27,7 +27,7 @@ from router.process.board.document import document_of
 from router.process.board.promise import AuditIntervals
 from router.process.board.pulse import Pulse
 from router.process.board.rates import RecentRates
-from router.shared.opening import open_store
+from router.shared.opening import stores_of
 from router.telemetry.logs import configure_logs
 from students.task import Task
 
@@ -46,23 +46,17 @@ class PageFiles(NamedTuple):
 
     def open(self) -> BookKeeper:
         """Return who reads them."""
-        folders = {task.name: task.work_dir for task in self.tasks}
-        if self.database is not None:
-            folders = dict.fromkeys(folders, next(iter(folders.values())))
-        opened = {folder: open_store(folder, self.database) for folder in set(folders.values())}
-        return BookKeeper(
-            self.tasks, self.ledger, {name: opened[folder] for name, folder in folders.items()}
-        )
+        return BookKeeper(self.tasks, self.ledger, stores_of(self.tasks, self.database))
 
 
 class PageMaker:
     """Makes one document after the other; blocking.
 
     Args:
-        books: what is read beside the workers' pulses; None: nothing is.
+        books: what is read beside the workers' pulses.
     """
 
-    def __init__(self, books: BookKeeper | None) -> None:
+    def __init__(self, books: BookKeeper) -> None:
         self._books = books
         self._rates = RecentRates()
         self._intervals = AuditIntervals()
@@ -71,7 +65,7 @@ class PageMaker:
         """Return the document, as JSON, of what the workers say now."""
         tallies = [None if pulse is None else pulse.tally for pulse in pulses]
         self._rates.add(time.monotonic(), tallies)
-        books = None if self._books is None else self._books.read()
+        books = self._books.read()
         return msgspec.json.encode(
             document_of(pulses, books, self._rates, self._intervals, time.time())
         )

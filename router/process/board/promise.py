@@ -47,7 +47,7 @@ class Watched:
 class AuditIntervals:
     """Intervals of tasks' agreement, computed anew when counts have changed by some per cent.
 
-    One takes 5 ms: made with every look it would be felt by the requests of the same process.
+    One takes 5 ms, and a task may promise something of each of its labels.
     """
 
     def __init__(self) -> None:

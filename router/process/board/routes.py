@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 
+from router.api.probes import refuse
+from router.errors import Refusal
 from router.http.edge import App, Receive, Send
 from router.process.board.board import Board
 from router.process.board.sign_in import HEADERS, board_page
@@ -28,14 +31,18 @@ class BoardRoutes:
         elif path == "/":
             await board_page()(scope, receive, send)
         elif path == "/board":
-            document = await self._board.read()
-            await Response(document, media_type="application/json", headers=HEADERS)(
-                scope, receive, send
-            )
+            await (await self._document(Request(scope, receive)))(scope, receive, send)
         elif path == "/board/stream" and scope["method"] == "GET":
             await self._stream(receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _document(self, request: Request) -> Response:
+        try:
+            document = await self._board.read()
+        except Refusal as refusal:
+            return await refuse(request, refusal)
+        return Response(document, media_type="application/json", headers=HEADERS)
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         headers = {**HEADERS, "content-type": "text/event-stream", "x-accel-buffering": "no"}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 
 import pytest
 
@@ -15,6 +16,7 @@ from router.process.board.maker import MakerProcess, PageFiles, PageMaker
 from router.process.board.promise import AuditIntervals, watched_of
 from router.process.board.pulse import Pulse
 from router.process.board.rates import RecentRates
+from router.process.board.routes import BoardRoutes
 from router.promise.watch import judged_by
 from router.telemetry.counters import TallyReading
 from router.testing import sample_audit
@@ -51,7 +53,7 @@ class _Maker:
     """Makes the document at once, where the tests are."""
 
     def __init__(self):
-        self._maker = PageMaker(None)
+        self._maker = PageMaker(PageFiles([], None, None).open())
 
     async def make(self, pulses):
         return self._maker.make(pulses)
@@ -74,7 +76,7 @@ def test_workers_are_added_up():
 
 def test_nobody_there_is_a_document_too():
     """While all workers start, the page says so instead of failing."""
-    document = document_of([None, None], None, RecentRates(), AuditIntervals(), 0.0)
+    document = document_of([None, None], BOOKS, RecentRates(), AuditIntervals(), 0.0)
     assert (document["tasks"], document["workers"]) == ({}, [False, False])
 
 
@@ -112,7 +114,7 @@ def test_each_promised_class_has_its_own_interval():
 
 
 def test_intervals_are_made_anew_some_hundred_times_in_a_life(monkeypatch):
-    """One costs 5 ms of the process that answers requests: counts that hardly changed share it."""
+    """One costs 5 ms, and labels may be many: counts that hardly changed share it."""
     made = []
     monkeypatch.setattr(
         "router.process.board.promise.confidence_sequence", lambda *at: made.append(at) or (0, 1)
@@ -191,3 +193,16 @@ async def test_a_page_that_cannot_be_made_once_is_made_the_next_time():
     assert json.loads(await anext(stream))["workers"] == [True, False]
     await stream.aclose()
     await board.close()
+
+
+async def test_a_page_that_cannot_be_made_is_said_to_be_unavailable(request_asgi):
+    """A clear refusal that a client may try again, and no error of the router's."""
+
+    class Broken(_Maker):
+        async def make(self, pulses):
+            raise Unavailable("What makes the page has ended; it is started again.")
+
+    routes = BoardRoutes(Board(_Source(), Broken()), sys.exit)
+    said = await request_asgi(routes, "GET", "/board", [b""])
+    assert said.status == 503
+    assert "it is started again" in said.json["error"]["message"]
