@@ -121,6 +121,15 @@ def test_slo_file_is_read_or_refused_by_field(tmp_path):
         read_slo(path)
 
 
+@pytest.mark.parametrize("name", ["p50", "p75", "p90", "p95", "p99", "p99.9", "max"])
+@pytest.mark.parametrize("of", ["latency_ms", "worst_interval_ms"])
+def test_every_percentile_can_be_a_limit(name, of, tmp_path):
+    """Those that teams write into an SLO, over the run and in its worst interval."""
+    path = tmp_path / "slo.yaml"
+    path.write_text(f"{of}: {{student: {{{name}: 5}}}}\n", encoding="utf-8")
+    assert getattr(read_slo(path), of)["student"] == {name: 5}
+
+
 def test_samples_are_of_one_run(task, tmp_path):
     """Several runs would write one file; which is said, and what to leave out."""
     with pytest.raises(BadLoadSpec, match="leave out --repeats"):

@@ -146,13 +146,15 @@ def test_a_search_that_is_cut_short_keeps_its_probes():
 
 
 def test_the_page_draws_the_curve_and_says_why_it_ended():
-    """The knee is the largest word; every probe is in the table."""
+    """The knee is the largest word; goodput and p99 by rate are drawn, wide and narrow."""
     run, _ = server(437)
     knee = find_knee(SPEC, run, past=(2,))
     html = knee_page(knee, "A server.").html()
     assert f"<b>{knee.rate:,.0f} requests per second</b>" in html
     assert "did not hold" in html
-    assert html.count("<svg") >= 1
+    assert html.count("<svg") == 2 * 2
+    assert html.count("good answers per second") == 2
+    assert html.count("p99 against the rate") == 2
     assert html.count("<tr>") >= len(knee.probes) + 2
 
 

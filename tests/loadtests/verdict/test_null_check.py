@@ -1,5 +1,7 @@
 """A search of a knee believes no run that asks more of the generator than is known of it."""
 
+import json
+
 import pytest
 
 from loadtests.figures.load_report import report_of
@@ -41,3 +43,19 @@ def test_what_a_closed_loop_asked_is_judged_afterwards():
     assert believable_run(Slo(), perfect)(spec).valid
     limit.remember(1000)
     assert "1200 rps are asked" in believable_run(Slo(), perfect)(spec).invalid_reasons[0]
+
+
+@pytest.mark.e2e
+def test_the_command_s_knee_keeps_the_rule(command, server, rows, tmp_path):
+    """A generator that sends 10 a second on time finds no knee at 20, however quick the target."""
+    limit.remember(10)
+    found = tmp_path / "knee.json"
+    done = command(
+        *("--url", server("null"), "--inputs", str(rows), "--rate", "20", "--duration", "1"),
+        *("--warmup", "0", "--knee", "--most-runs", "1", "--no-null-check", "--json", str(found)),
+        *("--max-send-lag-ms", "1000", "--max-generator-cpu", "1"),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    (probe,) = json.loads(found.read_text())["probes"]
+    assert not probe["valid"]
+    assert "nothing is claimed above 70% of the 10" in probe["why"]

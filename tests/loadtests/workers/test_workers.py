@@ -93,8 +93,9 @@ def test_slow_server_times_out_and_the_run_ends(server, rows):
 @pytest.mark.e2e
 def test_command_reports_and_exits_by_verdict(server, rows, command, tmp_path):
     """Exit 0 and a JSON report when the SLO is met, exit 1 when it is not."""
+    url = server("null")
     arguments = [
-        *("--url", server("null"), "--inputs", str(rows), "--rate", "300", "--duration", "4"),
+        *("--url", url, "--inputs", str(rows), "--rate", "300", "--duration", "4"),
         *("--warmup", "0", "--max-send-lag-ms", "1000", "--max-generator-cpu", "1"),
         *("--json", str(tmp_path / "report.json")),
     ]
@@ -104,6 +105,7 @@ def test_command_reports_and_exits_by_verdict(server, rows, command, tmp_path):
     report = conclusion["report"]
     assert report["routes"] == {"student": report["succeeded"]}
     assert conclusion["passed"] is True
+    assert (conclusion["target"], conclusion["teacher"]) == (url, f"the teacher of {url}")
     assert 'failures="0"' in (tmp_path / "report.xml").read_text()
     failed = command(*arguments, "--p99-ms", "0.01")
     assert failed.returncode == 1
