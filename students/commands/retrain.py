@@ -156,4 +156,6 @@ def _words(material: Material) -> str:
     )
     if material.of_another_teacher:
         words += f" {material.of_another_teacher:,} kept texts are of another teacher: left out."
+    if material.lost:
+        words += f" {material.lost:.1%} of the draws were never compared: they count as differing."
     return words

@@ -1,10 +1,13 @@
 """The next student: from kept texts of the traffic to parts that teach and parts that judge.
 
-A text is on one side for good, by its keyed hash: what teaches never judges. Everything the teacher
-answered teaches: escalations as they are, audits 1 / propensity times over (at most `MOST_WEIGHT`),
-old labels as they are; escalations alone would teach that everything is hard. Only fresh random
-draws judge: audits and drawn escalations alike, at one propensity, younger than the last student's,
-so that no look at them was had before.
+A row is on one side for good, by a hash of the row: what teaches never judges. Not by its text, as
+what judges is a sample of the traffic as it came: a text that is a tenth of the traffic would judge
+with all of its rows or with none. That its copy is learnt from is no leak, see `label.split`; among
+what is learnt from, copies stay together. What the teacher answered teaches: escalations as they
+are, audits 1 / propensity times over (at most `MOST_WEIGHT`), old labels as they are; escalations
+alone would teach that everything is hard. Only fresh random draws judge: audits and drawn
+escalations alike, at one propensity, younger than the last student's, so that no look at them was
+had before.
 """
 
 from __future__ import annotations
@@ -28,10 +31,10 @@ from students.texts.learnt import LEARNT_FILE
 from students.texts.store import KeptText
 
 JUDGES = 0.5
-"""Share of all texts that judge; the rest teaches."""
+"""Where what judges begins; before it stands what is learnt from."""
 _PARTS = (("train", 0.38), ("validation", 0.44), ("temperature", JUDGES), ("calibration", 0.8),
           ("test", 1.0))  # fmt: skip
-"""Where each part ends, on the line from 0 to 1 that a text's hash falls on."""
+"""Where each part ends, on the line from 0 to 1 that a row falls on."""
 DRAWN_ONLY = ("validation", "temperature", "calibration", "test")
 MOST_WEIGHT = 20
 MOST_LOST = 0.05
@@ -85,7 +88,7 @@ def gather(
     own = [one for one in rows if one.said.teacher == teacher]
     drawn = [one for one in own if one.propensity > 0]
     rarest = min((one.propensity for one in drawn), default=1.0)
-    plain = {id(one) for one in drawn if _coin(one) * one.propensity < rarest}
+    plain = {id(one) for one in drawn if _chance(one, "") * one.propensity < rarest}
     lost = sum(one.said.probabilities is None for one in drawn) / max(1, len(drawn))
     if lost > MOST_LOST:
         raise BadInputs(
@@ -95,9 +98,10 @@ def gather(
     parts: dict[str, list[KeptText]] = {name: [] for name, _ in _PARTS}
     weights: list[int] = []
     for one in own:
-        if one.said.probabilities is None:
+        name = part_of(_chance(one, "part "), one.recognised)
+        # What judges keeps the draws without an answer: the teacher may refuse what it is asked.
+        if name in LEARNT and one.said.probabilities is None:
             continue
-        name = part_of(one.recognised)
         if name == "train":
             parts[name].append(one)
             weights.append(_weight(one))
@@ -106,9 +110,15 @@ def gather(
     return _material(task, parts, weights, old, recognise, lost, len(rows) - len(own))
 
 
-def part_of(recognised: str) -> str:
-    """Return the part that a text belongs to for good."""
-    place = int(recognised[:12], 16) / 16**12
+def part_of(place: float, recognised: str) -> str:
+    """Return the part that a row belongs to for good.
+
+    Args:
+        place: of the row, in [0, 1): whether it judges, and where.
+        recognised: keyed hash of its text: what it is learnt for, if it does not judge.
+    """
+    if place < JUDGES:
+        place = JUDGES * int(recognised[:12], 16) / 16**12
     return next(name for name, end in _PARTS if place < end)
 
 
@@ -181,22 +191,24 @@ def _check_enough(task: Task, parts: dict[str, list[KeptText]], lost: float) -> 
 def _teaching(
     old: LabelledSet, schema: LabelSchema, recognise: Callable[[str], str]
 ) -> LabelledSet | None:
-    """Return the old rows that may teach: texts that judge are left out of them."""
+    """Return the old rows that may teach: copies of what validates are left out of them."""
     if old.schema.names != schema.names:
         return None
     may = [
         i
         for i, text in enumerate(old.texts)
-        if old.usable[i] and part_of(recognise(text)) == "train"
+        if old.usable[i] and part_of(0.0, recognise(text)) == "train"
     ]
     return old.take(np.array(may, np.int64)) if may else None
 
 
 def _labelled(schema: LabelSchema, rows: Sequence[KeptText]) -> LabelledSet:
     n = len(rows)
-    probabilities = np.array([one.said.probabilities for one in rows], np.float32)
+    nothing = [0.0] * len(schema)
+    probabilities = np.array([one.said.probabilities or nothing for one in rows], np.float32)
     probabilities = probabilities.reshape(n, len(schema))
-    other = np.array([one.said.other for one in rows], np.float32)
+    unanswered = np.array([one.said.probabilities is None for one in rows], bool)
+    other = np.where(unanswered, 1.0, [one.said.other for one in rows]).astype(np.float32)
     no_label = np.array([one.said.teacher_label == "" for one in rows], bool)
     return LabelledSet(
         schema,
@@ -227,7 +239,8 @@ def _weight(one: KeptText) -> int:
     return max(1, min(MOST_WEIGHT, round(1.0 / one.propensity)))
 
 
-def _coin(one: KeptText) -> float:
+def _chance(one: KeptText, purpose: str) -> float:
     """Return a number in [0, 1) that is the same at every look at the same row."""
-    digest = hashlib.blake2b(f"{one.at!r} {one.request_id}".encode(), digest_size=8).digest()
+    row = f"{purpose}{one.at!r} {one.request_id}"
+    digest = hashlib.blake2b(row.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

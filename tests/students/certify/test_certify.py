@@ -195,6 +195,15 @@ def test_the_start_of_the_sequence_depends_on_n_and_grid_only():
     assert many == 0
 
 
+def test_rows_that_score_low_do_not_move_the_start_of_the_sequence():
+    """The first point keeps none of these flawless rows: it fails, and no later one is tried."""
+    grid = grid_from_scores(np.linspace(0, 1, 1000))
+    scores, same = np.linspace(0, 0.3, 300), np.zeros(300, int)
+    with pytest.raises(NotCertifiable):
+        _certify((scores, same, same), STRICT, grid=grid)
+    assert _certify((np.linspace(0, 1, 300), same, same), STRICT, grid=grid).coverage == 1.0
+
+
 def test_grid_is_coverages_from_ten_to_a_hundred_percent():
     """The grid's coverages are 10, 15, …, 100 % and its last threshold keeps everything."""
     grid = grid_from_scores(np.random.default_rng(0).permutation(1000) / 1000)

@@ -17,6 +17,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from router.cli import main
+from students.distill.run import bill_of
 from students.errors import BadInputs, BudgetReached, TeacherDenied
 from students.label.record import load_labels
 
@@ -281,6 +282,22 @@ def test_a_sample_is_drawn_at_random(task_file, teacher):
     labelled, record = load_labels(task_file.parent / ".raisehand")
     assert record.n == 50
     assert len({text.split()[1][0] for text in labelled.texts}) > 10
+
+
+@pytest.mark.parametrize(
+    ("column", "sampling"), [("time", "latest"), ("group", "groups"), (None, "rows")]
+)
+def test_how_rows_that_judge_are_drawn_goes_into_bill_and_bundle(task_file, column, sampling):
+    """The certificate states it, so what `distill` is told must be what `label` did."""
+    path = task_file.parent / "inputs.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},more", *(f"{row},{i}" for i, row in enumerate(rows))]))
+    task = yaml.safe_load(task_file.read_text())
+    task["inputs"] |= {column: "more"} if column else {}
+    task_file.write_text(yaml.safe_dump(task))
+    assert _run(task_file, "--yes", "--repeats", "0").exit_code == 0
+    _, record = load_labels(task_file.parent / ".raisehand")
+    assert bill_of(record).sampling == record.sampling == sampling
 
 
 def test_a_copy_is_asked_once_and_counts_each_time(task_file, teacher):
