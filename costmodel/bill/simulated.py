@@ -266,9 +266,8 @@ def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]
         lines += asked_bill(result, price, traffic_factor(result)).lines
     else:
         asked = month_usd(result, price, billed(result, ""))
-        calls = counts["teacher_calls"] + counts["audit_calls"]
-        lost = counts["calls_failed"] + counts["calls_cancelled"]
-        wasted = asked * lost / calls if calls else Decimal(0)
+        calls, lost = counts["teacher_calls"], counts["lost_calls"]
+        wasted = month_usd(result, price, billed(result, "lost_")) if lost else Decimal(0)
         waits = scenario.policy.audit_processing
         audits = processed(price, waits)
         lines += [
@@ -284,7 +283,7 @@ def _teacher_lines(result: Result, price: Price, every: Use) -> tuple[Line, ...]
             ),
         ]
         if wasted:
-            how = f"{lost:,} of {calls:,} billed calls of the run"
+            how = f"{lost:,} of {calls:,} billed calls of the run, audits apart"
             lines.append(Line(name="teacher, retried and cancelled", usd=wasted, detail=how))
     monthly = retraining_usd(scenario, result, price, every)
     if monthly:

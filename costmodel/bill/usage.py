@@ -132,10 +132,10 @@ def wanted(result: Result) -> TokenUsage:
 
 
 def billed(result: Result, prefix: str) -> Use:
-    """The usage of billed calls: of escalations (prefix '') or of audits ('audit_')."""
+    """The usage of billed calls: escalations (''), those that bought nothing ('lost_'), audits."""
     scenario, counts = result.scenario, result.counts
-    spread = (kept_sizes if prefix else escalated_sizes)(scenario, _share(result))
-    calls = "audit_calls" if prefix else "teacher_calls"
+    spread = (kept_sizes if prefix == "audit_" else escalated_sizes)(scenario, _share(result))
+    calls = f"{prefix}calls" if prefix else "teacher_calls"
     hits = hit_rate(result, _calls(counts))
 
     def use(counts: Mapping[str, int]) -> TokenUsage:

@@ -111,10 +111,38 @@ def bill(call: Any, written: int, failed: bool, cancelled: bool, x: Any) -> None
         r.teacher_calls += 1
         r.input_tokens += call.read
         r.output_tokens += written
+        if failed or cancelled:
+            r.lost_calls += 1
+            r.lost_input_tokens += call.read
+            r.lost_output_tokens += written
     if failed:
         r.calls_failed += 1
     elif cancelled:
         r.calls_cancelled += 1
+
+
+@compiled
+def bill_broken_off(payer: Any, other: Any, x: Any) -> None:
+    """Make a cancelled attempt of one that was billed for what would have come of it: in full.
+
+    One that would have been late was billed so when it began.
+    """
+    r = row_at(x.rows, payer.row)
+    if other.status == FAILED:
+        r.calls_failed -= 1
+        r.calls_cancelled += 1
+        payer.billed_written += other.written
+        if payer.audit == 1:
+            r.audit_output_tokens += other.written
+        else:
+            r.output_tokens += other.written
+            r.lost_output_tokens += other.written
+    elif other.status == OK:
+        r.calls_cancelled += 1
+        if payer.audit == 0:
+            r.lost_calls += 1
+            r.lost_input_tokens += payer.read
+            r.lost_output_tokens += other.written
 
 
 @compiled

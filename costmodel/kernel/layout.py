@@ -113,8 +113,10 @@ COUNTS = (
     "input_tokens", "output_tokens", "audit_calls", "audit_input_tokens", "audit_output_tokens",
     "batches", "student_tokens", "wanted_tokens", "student_failed", "preemptions", "prefix_tokens",
     "taken_away", "lost_with_machine",
+    "lost_calls", "lost_input_tokens", "lost_output_tokens",
 )  # fmt: skip
-"""Whole columns of a row. Token columns count every billed attempt, audits in their own."""
+"""Whole columns of a row. Token columns count every billed attempt, audits in their own; what of
+it bought no answer, as it failed or was cancelled, is counted once more as lost, audits apart."""
 SUMS = (
     "student_busy_s", "student_paid_s", "teacher_busy_s", "teacher_paid_s", "student_s",
     "teacher_s", "degraded_s",

@@ -171,7 +171,9 @@ class WhatIf:
         closed = projection.savings
         moves = bill.teacher_only - bill.cascade - closed.mid
         saving = UsdBand(low=closed.low + moves, mid=closed.mid + moves, high=closed.high + moves)
-        found = verdict_of(deployment, projection, saving, feasible)
+        # "Once it does" it pays for the calls that this run could not make.
+        judged = closed if feasible.answers is None else saving
+        found = verdict_of(deployment, projection, judged, feasible)
         everyone = result.routes["all"]
         return _json(
             {

@@ -22,6 +22,7 @@ from costmodel.kernel.calls import (
     RETRY,
     SPARED,
     bill,
+    bill_broken_off,
     call_at,
     drop,
     expire,
@@ -47,7 +48,7 @@ from costmodel.kernel.guard import (
     spares,
 )
 from costmodel.kernel.layout import R_GUARD, SLOTS
-from costmodel.kernel.tally import occupy, row_at, there
+from costmodel.kernel.tally import occupy, there
 from costmodel.kernel.teachers.api_teacher import answer
 from costmodel.kernel.teachers.hosted_teacher import join
 from costmodel.kernel.teachers.reminders import remind
@@ -291,9 +292,8 @@ def _cancel(slot: int, t: float, p: Any, x: Any) -> None:
         _bill_dropped(other, p, x)
     elif other.status == REJECTED:
         bill(payer, other.written, False, True, x)
-    elif other.status == FAILED:
-        payer.billed_written += other.written
-        row_at(x.rows, payer.row).output_tokens += other.written
+    else:
+        bill_broken_off(payer, other, x)
     other.status = GONE
     if waits:
         let_go(slot, x)

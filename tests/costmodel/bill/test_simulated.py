@@ -135,14 +135,46 @@ def test_hourly_prices_follow_the_hours_of_the_traffic():
 
 
 def test_failed_and_cancelled_calls_have_their_own_line():
-    """Calls that fail are billed what was sent, on a line of their own."""
-    scenario = _scenario(**{"teacher.failure_rate": 0.3, "teacher.asking": None})
-    lines = _lines(_bill(scenario))
-    assert lines["teacher, retried and cancelled"] > 0
+    """Calls that fail are billed what was sent, on their own line; failed audits stay audits."""
+    result = simulate(_scenario(**{"teacher.failure_rate": 0.3, "teacher.asking": None}), 3)
+    bill, counts = month_bill(result, prices_of(result.scenario)), result.counts
+    lines, month = _lines(bill), bill.requests / counts["requests"]
+    answered, audited = counts["output_tokens"] // 10, counts["audit_output_tokens"] // 10
+    failed = counts["teacher_calls"] - answered
+    assert counts["calls_cancelled"] == 0 < failed
+    assert counts["calls_failed"] == failed + counts["audit_calls"] - audited
+    sent, whole = Decimal("0.00075"), Decimal("0.00085")
+    for name, usd in (
+        ("escalations", answered * whole),
+        ("retried and cancelled", failed * sent),
+        ("audits", audited * whole + (counts["audit_calls"] - audited) * sent),
+    ):
+        assert lines[f"teacher, {name}"] == pytest.approx(usd * month), name
     clean = _lines(_bill(_scenario()))
     assert "teacher, retried and cancelled" not in clean
     total = sum(usd for name, usd in lines.items() if name.startswith("teacher"))
     assert total > sum(usd for name, usd in clean.items() if name.startswith("teacher"))
+
+
+@pytest.mark.parametrize(("failing", "audits"), [(0, 0), (0, 0.05), (0.2, 0)])
+def test_the_slower_of_two_hedged_calls_is_a_cancelled_one(failing, audits):
+    """Asked twice and answered once: the other call is paid in full and bought nothing."""
+    hedging = {"teacher.asking": {"hedge": True}, "teacher.max_concurrency": 99}
+    chances = {"teacher.failure_rate": failing, "policy.audit_rate": audits}
+    result = simulate(_scenario(**hedging, **chances), 3)
+    counts = result.counts
+    lost, failed = counts["lost_calls"], counts["teacher_calls"] - counts["output_tokens"] // 10
+    cancelled = lost - failed
+    assert cancelled > 100
+    assert counts["teacher_calls"] - lost == counts["teacher"]
+    if audits:
+        assert counts["calls_cancelled"] > cancelled
+    else:
+        assert (counts["calls_failed"], counts["calls_cancelled"]) == (failed, cancelled)
+    bill = month_bill(result, prices_of(result.scenario))
+    paid = failed * Decimal("0.00075") + cancelled * Decimal("0.00085")
+    paid *= bill.requests / counts["requests"]
+    assert _lines(bill)["teacher, retried and cancelled"] == pytest.approx(paid)
 
 
 def test_cached_prompt_tokens_are_billed_as_cached():

@@ -34,6 +34,23 @@ def test_counts_usage_and_labelling_come_from_the_bundle(task_file):
     assert got.certified_threshold == 0.83
 
 
+def test_what_the_supplier_cached_of_the_labels_is_not_paid_again(task_file):
+    """Four of five input tokens of the labelling came from a cache: so will those of the month."""
+    labels = task_file.parent / ".raisehand" / "labels.json"
+    usd = {}
+    for cached in (0, 329_600):
+        record = json.loads(labels.read_text())
+        record["usage"]["cached_input_tokens"] = cached
+        labels.write_text(json.dumps(record))
+        got = read_deployment(task_file, changes={"teacher.price.model": "openai:gpt-4o"})
+        assert got.usage.cached_input_tokens == cached / 8_000
+        usd[cached] = project_deployment(got).rail("teacher_only").usd_per_month
+    requests = Decimal(10_000_000) * 730 / 24
+    # gpt-4o: 2.50 a million, 1.25 where cached
+    saved = requests * Decimal("41.2") * Decimal("1.25") / 1_000_000
+    assert float(usd[0] - usd[329_600]) == pytest.approx(float(saved))
+
+
 def test_escalations_without_a_usable_answer_are_unanswered(task_file):
     """A what-if took each of them for an answer: evaluate said 45 of 45 unsure, it saved 98.8 %."""
     path = task_file.parent / ".raisehand" / "bundles" / "abc123" / "manifest.json"

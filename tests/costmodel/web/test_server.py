@@ -257,6 +257,18 @@ def test_what_the_simulator_finds_turns_the_verdict(plain_task):
     assert got["feasibility"]["unanswered"] > 0.6
 
 
+def test_once_it_answers_it_pays_for_the_calls_that_were_not_made(plain_task):
+    """Two thirds unanswered make the cascade cheap: what it would cost to answer them is said."""
+    changes = {"evaluation.n": 2600, "evaluation.escalated": 290, "usage.input_tokens": 300,
+               "usage.output_tokens": 10, "teacher.max_concurrency": 8,
+               "teacher.latency_s": None}  # fmt: skip
+    app = WhatIf(read_deployment(plain_task[1], changes=changes))
+    for page in ("project", "simulate"):
+        _, got = _ask(app, page, "per_day=3e7")
+        assert got["answers"] is None
+        assert got["verdict"].endswith("it costs MORE than: cheap decision API.")
+
+
 def test_the_page_announces_the_verdict_and_says_that_it_computes(app):
     """A warning is an alert, the verdict a live region, and nothing is green before the run."""
     html = app.respond("/", "").body.decode()
