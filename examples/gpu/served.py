@@ -11,9 +11,9 @@ from encoders import Student
 from servers import free_port, running
 
 from loadtests.figures.load_report import LoadReport
-from loadtests.generator.session import BATCH_TEXTS
 from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
+from loadtests.inputs.surface import BATCH_TEXTS
 from loadtests.verdict.knee import KneeProbe, KneeSearch
 from loadtests.workers.workers import run_load
 

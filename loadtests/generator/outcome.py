@@ -12,7 +12,7 @@ from functools import lru_cache
 from loadtests.generator.reply import HttpReply
 from loadtests.generator.tallies import UNROUTED, RequestOutcome
 from loadtests.inputs.spec import Surface
-from loadtests.inputs.surface import decimal_of, label_of, spoken
+from loadtests.inputs.surface import BATCH_TEXTS, decimal_of, events_of, label_of, spoken
 
 _STAGE = re.compile(rb"([^\s,;]+)\s*;[^,]*?dur=([^\s,;]+)")
 """Of `queue;dur=0.12, forward;desc=student;dur=1.5`."""
@@ -32,7 +32,7 @@ def outcome_of(
     if reply.status != 200:
         failure = f"http_{reply.status}"
     else:
-        label = label_of(surface, reply.body)
+        label = label_of(surface, reply.body, BATCH_TEXTS if surface == "batch" else 1)
         if label is None:
             failure = "garbled"
     head = reply.head
@@ -88,13 +88,12 @@ def _stages(head: Mapping[bytes, bytes]) -> tuple[tuple[str, float], ...]:
 
 def _said_at(reply: HttpReply) -> list[float]:
     """Return the instants at which each word of a stream had arrived."""
-    instants, end = [], 0
+    instants = []
     reads = iter(reply.reads)
     instant, received = next(reads)
-    for event in reply.body.split(b"\n\n")[:-1]:
-        end += len(event) + 2
+    for end, data in events_of(reply.body):
         while received < end:
             instant, received = next(reads)
-        if spoken(event):
+        if spoken(data):
             instants.append(instant)
     return instants

@@ -28,7 +28,7 @@ from loadtests.generator.timer import Timer
 from loadtests.inputs.route import route_of
 from loadtests.inputs.rows import Row
 from loadtests.inputs.spec import LoadSpec, Surface
-from loadtests.inputs.surface import PATHS, body_of
+from loadtests.inputs.surface import BATCH_TEXTS, PATHS, body_of
 from loadtests.inputs.target import request_headers
 
 SENDS_BEFORE_YIELD = 16
@@ -53,9 +53,10 @@ class Session:
         schedule: Schedule,
         samples: SampleFile | None = None,
         on_drop: Callable[[], None] = lambda: None,
+        worker: int = 0,
     ) -> None:
         self.spec, self._rows, self._schedule = spec, rows, schedule
-        self._samples, self._on_drop = samples, on_drop
+        self._samples, self._on_drop, self._worker = samples, on_drop, worker
         self.tally = Tally(interval_s(spec))
         self.started_at: float | None = None
         """CLOCK_MONOTONIC instant of the measured window; None before it is known."""
@@ -138,7 +139,9 @@ class Session:
         timer.sleep_until(end)
 
     def _share_of(self, clients: int) -> int:
-        return max(1, clients // self.spec.processes)
+        """Return this process's clients: the first processes have one more where some are left."""
+        each, left = divmod(clients, self.spec.processes)
+        return each + (self._worker < left)
 
     def _hand_out(self, arrival: ScheduledArrival) -> None:
         self.tally.arrive(arrival.offset_s)
@@ -220,10 +223,6 @@ class Session:
         """Take back a part that could not be handed over."""
         part.add(self.tally)
         self.tally = part
-
-
-BATCH_TEXTS = 16
-"""Texts of one request on surface `batch`: a row and those after it."""
 
 
 def _groups(rows: Sequence[Row], surface: Surface) -> list[list[str]]:

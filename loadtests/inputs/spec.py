@@ -172,7 +172,7 @@ class LoadSpec(Frozen):
         clients = self.closed_loop
         if clients is None:
             return self
-        if not 1 <= clients // self.processes <= self.concurrency:
+        if clients < self.processes or clients > self.concurrency * self.processes:
             raise ValueError(
                 f"closed_loop: {clients} clients in {self.processes} processes; each needs one and "
                 f"has at most {self.concurrency} (concurrency)"

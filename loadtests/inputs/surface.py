@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -19,6 +20,10 @@ PATHS: Mapping[Surface, str] = {
 }
 QUESTION = "label"
 INSTRUCTIONS = "Which option fits best?"
+BATCH_TEXTS = 16
+"""Texts of one request on surface `batch`: a row and those after it."""
+_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
+"""An empty line; a server ends its lines in any of three ways, as the HTML standard has it."""
 
 
 def body_of(
@@ -54,10 +59,13 @@ def body_of(
     )
 
 
-def label_of(surface: Surface, body: bytes) -> str | None:
-    """Return the answered label or word; None when the reply is not an answer of this surface."""
+def label_of(surface: Surface, body: bytes, texts: int = 1) -> str | None:
+    """Return the answered label or word; None when the reply is not an answer of this surface.
+
+    Of `texts` that were asked together each has its answer; the first one's is returned.
+    """
     try:
-        label = _LABELS[surface](body)
+        label = _of_batch(body, texts) if surface == "batch" else _LABELS[surface](body)
     except (msgspec.DecodeError, LookupError, TypeError, AttributeError, ValueError):
         return None
     return label if isinstance(label, str) and label else None
@@ -72,12 +80,28 @@ def decimal_of(value: str | None) -> Decimal | None:
     return amount if amount is None or amount.is_finite() else None
 
 
-def spoken(event: bytes) -> str:
-    """Return the text that one server-sent event of a chat stream carries."""
-    data = event.partition(b"data:")[2].strip()
+def events_of(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield where each server-sent event ends in `body`, and its data."""
+    start = 0
+    for end in (*(found.end() for found in _EVENT_END.finditer(body)), len(body)):
+        lines = body[start:end].splitlines()
+        data = [line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:")]
+        yield end, b"\n".join(data)
+        start = end
+
+
+def spoken(data: bytes) -> str:
+    """Return the text that the data of one event of a chat stream carries.
+
+    Raises:
+        ValueError: it is an error, with which the stream breaks off, or no JSON.
+    """
     if not data or data == b"[DONE]":
         return ""
-    choices = msgspec.json.decode(data).get("choices")
+    chunk = msgspec.json.decode(data)
+    if chunk.get("error"):
+        raise ValueError("the stream broke off")
+    choices = chunk.get("choices")
     return (choices[0]["delta"].get("content") or "") if choices else ""
 
 
@@ -85,8 +109,10 @@ def _of_classify(body: bytes) -> Any:
     return msgspec.json.decode(body)["label"]
 
 
-def _of_batch(body: bytes) -> Any:
-    return msgspec.json.decode(body)["data"][0]["label"]
+def _of_batch(body: bytes, texts: int) -> Any:
+    labels = [item["label"] for item in msgspec.json.decode(body)["data"]]
+    answered = len(labels) == texts and all(isinstance(each, str) and each for each in labels)
+    return labels[0] if answered else None
 
 
 def _of_chat(body: bytes) -> Any:
@@ -94,8 +120,8 @@ def _of_chat(body: bytes) -> Any:
 
 
 def _of_stream(body: bytes) -> Any:
-    events = body.split(b"\n\n")
-    return "".join(map(spoken, events)) if b"data: [DONE]" in events else None
+    found = [data for _, data in events_of(body)]
+    return "".join(map(spoken, found)) if b"[DONE]" in found else None
 
 
 def _of_systemone(body: bytes) -> Any:
@@ -108,5 +134,4 @@ _LABELS = {
     "chat": _of_chat,
     "chat-stream": _of_stream,
     "systemone": _of_systemone,
-    "batch": _of_batch,
 }

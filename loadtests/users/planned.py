@@ -46,7 +46,9 @@ class PlannedRun:
         self.spec = self._plan.read_spec()
         samples = SampleFile(self._plan.samples) if self.spec.samples is not None else None
         schedule = self._plan.read_schedule(self.spec.processes)
-        self.session = Session(self.spec, rows_of(self.spec), schedule, samples)
+        self.session = Session(
+            self.spec, rows_of(self.spec), schedule, samples, worker=self._plan.worker
+        )
         self.session.send_alone(partial(fire, environment))
         self.is_over = False
         self.settle_s = SETTLE_S if self.spec.locust else 0.0

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -31,11 +32,12 @@ REPLY = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
 class Recorder:
     """Answers whole requests and remembers what came in one piece, and on how many connections."""
 
-    def __init__(self):
+    def __init__(self, patience_s=0.0):
+        self._patience_s = patience_s
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.pieces, self.connections, self.heads = [], 0, []
-        self.open = self.most_open = 0
+        self.open = self.most_open = self.asked = self.most_asked = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -57,10 +59,18 @@ class Recorder:
             head = head.lower()
             if end and len(body) >= int(head.rpartition(b"content-length: ")[2].split(b"\r")[0]):
                 self.heads.append(head)
+                self._ask(1)
+                time.sleep(self._patience_s)
+                self._ask(-1)
                 connection.sendall(REPLY)
                 buffer = b""
         with self._lock:
             self.open -= 1
+
+    def _ask(self, change):
+        with self._lock:
+            self.asked += change
+            self.most_asked = max(self.asked, self.most_asked)
 
 
 def _twenty(way):
@@ -111,11 +121,24 @@ def test_a_closed_loop_keeps_so_many_clients_busy(rows):
     assert len(server.heads) == report.sent + report.unmeasured_sent
 
 
+@pytest.mark.e2e
+def test_clients_that_processes_cannot_share_evenly_are_all_there(rows):
+    """Seven clients in two processes: four and three, so that seven requests are open at a time."""
+    server = Recorder(patience_s=0.3)
+    spec = LoadSpec(
+        url=server.url, inputs=rows, rate=1, closed_loop=7, processes=2, duration_s=1.5, warmup_s=0,
+        max_send_lag_ms=1000, max_generator_cpu=1.0,
+    )  # fmt: skip
+    assert run_load(spec).passed
+    assert server.most_asked == 7
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"closed_loop": 1, "processes": 2}, "1 clients in 2 processes"),
         ({"closed_loop": 3000}, "has at most 2000"),
+        ({"closed_loop": 7, "processes": 2, "concurrency": 3}, "has at most 3"),
         ({"closed_loop": 2, "abort": "lost"}, "answers decide when the next request leaves"),
         ({"closed_loop": 2, "shape": {"kind": "ramp"}}, "answers decide"),
         ({"client": "slow"}, "'whole', 'apart' or 'fresh'"),
