@@ -16,14 +16,17 @@ import errno
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from costmodel.errors import CostModelError
+from loadtests.errors import LoadTestsError
 from loadtests.generator.schedule import Schedule, lay_out
 from loadtests.generator.tallies import Tally
+from loadtests.inputs.difficulty import mix
 from loadtests.inputs.rows import rows_of
 from loadtests.inputs.spec import LoadSpec
 
@@ -144,10 +147,19 @@ class WorkerPlan:
 
 
 def main(directory: str) -> None:
-    """Write the schedule of the spec in a directory: `python -m loadtests.generator.plan DIR`."""
+    """Write the schedule of the spec in a directory: `python -m loadtests.generator.plan DIR`.
+
+    Its inputs are those that `hard_share` asks for. Exit code 2, and why on stdout: there is none.
+    """
     plan = WorkerPlan(Path(directory))
     spec = plan.read_spec()
-    plan.write_schedule(lay_out(spec, rows_of(spec)))
+    rows = rows_of(spec)
+    try:
+        schedule = lay_out(spec, rows)
+        plan.write_schedule(replace(schedule, rows=mix(spec, rows, schedule.rows).rows))
+    except (LoadTestsError, CostModelError) as error:
+        sys.stdout.write(str(error))
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from loadtests.errors import BadLoadSpec
 from loadtests.figures.load_report import Cut, LoadReport, report_of
 from loadtests.generator.plan import WorkerPlan
 from loadtests.generator.schedule import Schedule
@@ -87,11 +88,19 @@ def show_drop(environment: Any) -> None:
 
 
 def laid_out(spec: LoadSpec) -> Schedule:
-    """Lay a schedule out in a process that Locust has not patched: numba compiles there."""
+    """Lay a schedule out in a process that Locust has not patched: numba compiles there.
+
+    Raises:
+        BadLoadSpec: it cannot be laid out, e.g. because nobody knows which inputs are hard.
+    """
     with tempfile.TemporaryDirectory(prefix="raisehand-load-") as directory:
         plan = WorkerPlan(Path(directory))
         plan.write_spec(spec)
-        subprocess.run([sys.executable, "-m", "loadtests.generator.plan", directory], check=True)
+        command = [sys.executable, "-m", "loadtests.generator.plan", directory]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+        if done.returncode == 2:
+            raise BadLoadSpec(done.stdout.strip())
+        done.check_returncode()
         return plan.read_schedule(1)
 
 

@@ -45,19 +45,19 @@ def _on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
     environment.open_loop_run = None
     if isinstance(environment.runner, MasterRunner):
         _hear_workers(environment)
-    if web_ui is None:
+    if web_ui is not None:
+        _check_in_web_ui(environment, web_ui)
+    if web_ui is None or environment.parsed_options.autostart:
+        open_loop = any(issubclass(each, OpenLoopUser) for each in environment.user_classes)
         try:
             spec = _checked(environment, environment.host)
+            # Before the start, so that Locust's clocks do not count the laying out.
+            environment.open_loop_schedule = (spec, laid_out(spec) if open_loop else None)
         except LoadTestsError as error:
             sys.stderr.write(f"Error: {error}\n")
             sys.exit(2)
-        # Before the start, so that Locust's clocks do not count the laying out.
-        open_loop = any(issubclass(each, OpenLoopUser) for each in environment.user_classes)
-        environment.open_loop_schedule = (spec, laid_out(spec) if open_loop else None)
         if not open_loop:
             return
-    else:
-        _check_in_web_ui(environment, web_ui)
     environment.events.test_start.add_listener(_on_test_start)
     environment.events.spawning_complete.add_listener(lambda **_: _begin(environment))
     environment.events.test_stop.add_listener(lambda **_: _judge(environment))
@@ -102,9 +102,6 @@ def _check_in_web_ui(environment: Any, web_ui: Any) -> None:
 def _on_test_start(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
-    if not hasattr(environment, "open_loop_schedule"):  # --autostart asks no form
-        spec = _checked(environment, environment.host)
-        environment.open_loop_schedule = (spec, laid_out(spec))
     spec, schedule = environment.open_loop_schedule
     slo = slo_of(vars(environment.parsed_options))
     kind = MasterRun if isinstance(environment.runner, MasterRunner) else LocalRun

@@ -172,15 +172,19 @@ def test_drops_are_shown(server, rows, tmp_path):
         (("--inputs", "ROWS", "--rate", "abc"), "rate: Input should be a valid number"),
         (("--inputs", "ROWS", "--surface", "klassify"), "surface: Input should be 'classify'"),
         (("--inputs", "ROWS", "--tags", "decisions"), "at least 2 labels"),
+        (("--inputs", "ROWS", "--hard-share", "0.5"), "leave out --hard-share"),
+        (("--inputs", "ROWS", "--arrivals", "replay", "--trace", "no.csv"), "no.csv"),
+        (("--inputs", "ROWS", "--rate", "abc", "--autostart"), "rate: Input should be"),
         (("--inputs", "ROWS", "--host", "http://192.0.2.1"), "192.0.2.1 is not this machine"),
         (("--inputs", "ROWS", "--host", "http://127.0.0.1:9"), "nothing answers at"),
     ],
 )
-def test_wrong_options_are_one_sentence(rows, server, arguments, words):
+def test_wrong_options_are_one_sentence(rows, server, free_port_of, arguments, words):
     """Exit code 2 and one line, whatever is wrong, before any user is born."""
     asked = [str(rows) if part == "ROWS" else part for part in arguments]
     host = () if "--host" in asked else ("--host", server("null"))
-    code, _, err = ended(locust("--headless", "--skip-log-setup", *host, *asked))
+    how = ("--web-port", str(free_port_of())) if "--autostart" in asked else ("--headless",)
+    code, _, err = ended(locust(*how, "--skip-log-setup", *host, *asked))
     assert code == 2
     (line,) = [line for line in err.splitlines() if line.startswith("Error: ")]
     assert words in line

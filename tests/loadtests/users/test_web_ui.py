@@ -73,6 +73,55 @@ def test_a_run_is_started_watched_and_stopped_in_the_web_ui(server, rows, free_p
             locust.wait(timeout=15)
 
 
+@pytest.mark.e2e
+def test_a_wrong_start_is_refused_and_the_next_one_runs(server, rows, free_port_of):
+    """Each setting that cannot be is one sentence, nobody is born, and it is forgotten again."""
+    target, port = server("null"), free_port_of()
+    ui = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", target),
+        *("--web-host", "127.0.0.1", "--web-port", str(port), "--inputs", str(rows)),
+        *("--rate", "50", "--duration-s", "60", "--skip-log-setup"),
+    ]
+    wrong = [
+        ({"inputs": "none.csv"}, "none.csv does not exist"),
+        ({"rate": "abc"}, "rate: Input should be a valid number"),
+        ({"host": "http://127.0.0.1:9"}, "nothing answers at http://127.0.0.1:9"),
+        ({"hard_share": "0.5"}, "leave out --hard-share"),
+        ({"arrivals": "replay", "trace": "none.csv"}, "none.csv"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as locust:
+        try:
+            until(lambda: asked(f"{ui}/stats/requests"))
+            start = {"user_count": 1, "spawn_rate": 1, "host": target}
+            for form, words in wrong:
+                refused = asked(f"{ui}/swarm", **start | form)
+                assert not refused["success"]
+                assert words in refused["message"]
+                assert asked(f"{ui}/stats/requests")["state"] == "ready"
+            assert asked(f"{ui}/swarm", **start)["success"]
+            until(lambda: asked(f"{ui}/stats/requests")["stats"][0]["num_requests"] >= 20)
+        finally:
+            locust.terminate()
+            _, err = locust.communicate(timeout=15)
+    assert b"Traceback" not in err
+
+
+@pytest.mark.e2e
+def test_a_run_starts_by_itself_beside_the_web_ui(server, rows, free_port_of):
+    """--autostart: the options are the run's; the verdict is in the exit code."""
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--host", server("null")),
+        *("--web-host", "127.0.0.1", "--web-port", str(free_port_of()), "--inputs", str(rows)),
+        *("--autostart", "--autoquit", "0", "--rate", "50", "--arrivals", "constant"),
+        *("--duration-s", "3", "--warmup-s", "0"),
+        *("--max-send-lag-ms", "2000", "--max-generator-cpu", "1"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert "150 requests, 150 answered" in " ".join(done.stdout.split()), done.stderr
+    assert done.returncode == 0
+
+
 CELLS = "[...document.querySelectorAll('tbody tr:first-child td')].map(c => c.innerText)"
 ELSEWHERE = {"url", "shape", "processes", "samples", "locust", "abort", "closed_loop"}
 """Locust asks for these itself, or not at all here; a shape is several fields."""
