@@ -61,8 +61,7 @@ def _words(name: str, own: PriceList) -> str:
     ends = _ends(name, price, own)
     if not isinstance(price, ApiPrice):
         return "\n".join([price.words, *ends])
-    batch = price.batch()
-    lines = [price.words, *([batch.words] if batch else [])]
+    lines = [price.words, *(other.words for other in price.variants)]
     hours = [at.replace(minute=0) + timedelta(hours=h) for h in range(1, 24 * LOOK_AHEAD_DAYS)]
     seen = {price.rates(at).words}
     for hour in hours if price.changes else ():

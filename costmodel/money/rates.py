@@ -210,6 +210,11 @@ class ApiPrice:
             return None
         return replace(self, processing=processing, _known={})
 
+    @property
+    def variants(self) -> tuple[ApiPrice, ...]:
+        """The same model on each of the other terms that genai-prices knows."""
+        return tuple(price for name in _TERMS if (price := self.on(name)))
+
     def processed(self, processing: Processing | None) -> ApiPrice:
         """The same model on the terms that a file asks for.
 

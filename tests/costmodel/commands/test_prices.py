@@ -39,6 +39,20 @@ def test_a_model_shows_list_and_batch_price():
 
 
 @pytest.mark.parametrize(
+    ("name", "terms"),
+    [
+        ("openai:gpt-5.2", ["batch", "flex", "priority", "fast"]),
+        ("anthropic:claude-fable-5-2", ["batch", "fast"]),
+    ],
+)
+def test_a_model_shows_its_price_on_all_terms_that_are_known(name, terms):
+    """What `processing` may say in a file can be looked up: flex and priority, not batch alone."""
+    shown = _run(name).splitlines()
+    found = [line.partition(" price: ")[0].split()[-1] for line in shown if " price: " in line]
+    assert found == ["list", *terms]
+
+
+@pytest.mark.parametrize(
     "name", ["azure:gpt-4o", "aws:us.anthropic.claude-sonnet-4-5-20250929-v1:0"]
 )
 def test_who_rents_machines_may_sell_models_too(name):

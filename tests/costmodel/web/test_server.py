@@ -255,6 +255,8 @@ def test_what_the_simulator_finds_turns_the_verdict(plain_task):
                   "simulate", "per_day=3e7")  # fmt: skip
     assert (got["answers"], got["pays"]) == (False, False)
     assert got["feasibility"]["unanswered"] > 0.6
+    # The sentence is the run's own and not the closed form's, which comes to another share.
+    assert f"{got['feasibility']['unanswered']:.1%} of the escalations" in got["verdict"]
 
 
 def test_once_it_answers_it_pays_for_the_calls_that_were_not_made(plain_task):
