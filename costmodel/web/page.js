@@ -167,10 +167,18 @@ async function after(mine, projection) {
 }
 
 const told = new URLSearchParams(location.search);
+const odd = [...told].find(([name, text]) =>
+  !boxes.some(box => box.id === name) || text.trim() === "" || !isFinite(text));
 for (const box of boxes) {
-  if (told.has(box.id)) box.value = +(told.get(box.id) * box.dataset.factor).toPrecision(12);
+  // Said twice, the last one counts, as it does behind the page.
+  if (told.has(box.id)) box.value = +(told.getAll(box.id).at(-1) * box.dataset.factor).toPrecision(12);
+  if (box.value === "") box.value = box.dataset.default;
   place(box);
-  box.addEventListener("change", () => { place(box); update(); });
+  box.addEventListener("change", () => {
+    if (box.value === "") box.value = box.dataset.default;
+    place(box);
+    update();
+  });
   rangeOf(box).addEventListener("input", () => {
     const at = fromRange(box, +rangeOf(box).value);
     box.value = box.step === "1" ? Math.round(at) : rounded(at);
@@ -182,4 +190,5 @@ byId("reset").addEventListener("click", () => {
   for (const box of boxes) { box.value = box.dataset.default; place(box); }
   update();
 });
-update();
+if (odd) failed(new Error(`The address says ${odd[0]}=${odd[1]}: there is no such control, or it takes no such value.`));
+else update();

@@ -82,7 +82,8 @@ class WhatIf:
         if page is None:
             return _json({"error": f"there is no page {path!r}"}, 404)
         try:
-            return page({name: values[-1] for name, values in parse_qs(query).items()})
+            asked = parse_qs(query, keep_blank_values=True)
+            return page({name: values[-1] for name, values in asked.items()})
         except CostModelError as error:
             return _json({"error": str(error)}, 400)
 

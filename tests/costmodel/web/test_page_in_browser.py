@@ -49,3 +49,23 @@ def test_a_control_is_moved_by_keyboard_alone(address, chromium):
     tab.wait(SIMULATED)
     assert tab.run("document.querySelector('#per_day-range').getAttribute('aria-valuetext')")
     assert tab.troubles == []
+
+
+@pytest.mark.parametrize("query", ["per_day=abc", "per_day=", "foo=1", "per_day=1e12"])
+def test_an_address_that_no_control_can_show_says_so(address, chromium, query):
+    """A link is not answered by figures of something else; what is behind the page refuses too."""
+    tab = chromium.tab()
+    tab.open(f"{address}?{query}", until="document.querySelector('#alert')?.hidden === false")
+    assert query.partition("=")[0] in tab.run("document.querySelector('#alert').textContent")
+    assert tab.run("document.querySelector('#headlines').textContent") == ""
+
+
+def test_a_value_said_twice_or_taken_away_is_what_is_behind_the_page(address, chromium):
+    """The last of two counts, as for who asks without the page; an empty box is the file's value."""
+    tab = chromium.tab()
+    tab.open(f"{address}?per_day=2000000&per_day=3000000", until=SIMULATED)
+    assert tab.run("location.search") == "?per_day=3000000"
+    box = "document.querySelector('#per_day')"
+    tab.run(f"{box}.value = ''; {box}.dispatchEvent(new Event('change'))")
+    tab.wait("location.search === ''")
+    assert tab.run(f"{box}.value === {box}.dataset.default")

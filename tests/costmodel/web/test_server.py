@@ -117,7 +117,7 @@ def test_a_box_shows_the_value_and_its_slider_the_same_place(app):
     ("query", "words"),
     [("audit_rate=0.9", "it goes from 0 to 0.2"), ("per_day=1e12", "to 1e\\+09"),
      ("machines=2.6", "a whole number"), ("input_price=500", "it goes from"),
-     ("latency=-1", "it goes from")],
+     ("latency=-1", "it goes from"), ("per_day=", "a number is needed")],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["project", "charts", "simulate", "report", "scenario.yaml"])
 def test_what_a_control_cannot_show_no_address_takes(app, path, query, words):
