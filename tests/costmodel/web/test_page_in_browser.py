@@ -61,7 +61,7 @@ def test_an_address_that_no_control_can_show_says_so(address, chromium, query):
 
 
 def test_a_value_said_twice_or_taken_away_is_what_is_behind_the_page(address, chromium):
-    """The last of two counts, as for who asks without the page; an empty box is the file's value."""
+    """The last of two counts, as behind the page; an emptied box is the file's value again."""
     tab = chromium.tab()
     tab.open(f"{address}?per_day=2000000&per_day=3000000", until=SIMULATED)
     assert tab.run("location.search") == "?per_day=3000000"
