@@ -3,8 +3,8 @@
 Every look at a row with another student or another promise is another chance to be lucky, a
 refusal no less than a certificate, so it is written down before it happens. Looks are counted by
 row: a pile that grew by one row is not fresh, nor is one whose descriptions or gold were edited.
-The same student under the same promise on the same rows is the same look: it gives the same answer
-and costs nothing.
+The same student under the same promise on the same rows, copies as often, is the same look: it
+gives the same answer and costs nothing.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Use(Frozen):
 
 
 def row_ids(texts: Sequence[str], answers: Sequence[str]) -> Rows:
-    """Return the distinct rows, sorted: what was asked and what the teacher said, nothing else."""
+    """Return the rows, sorted: what was asked and what the teacher said, nothing else."""
     rows = (f"{answer}\0{text}" for text, answer in zip(texts, answers, strict=True))
-    digests = {
+    digests = (
         hashlib.blake2b(row.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         for row in rows
-    }
-    return np.unique(np.frombuffer(b"".join(digests), np.uint64))
+    )
+    return np.sort(np.frombuffer(b"".join(digests), np.uint64))
 
 
 def take_use(
@@ -89,7 +89,7 @@ def take_use(
             promise=promise,
             use=max((one.use for one in uses if one.saw(rows)), default=0) + 1,
             date=clock().isoformat(timespec="seconds"),
-            rows=base64.b64encode(rows.tobytes()).decode(),
+            rows=base64.b64encode(np.unique(rows).tobytes()).decode(),
         )
         try:
             with path.open("a", encoding="utf-8") as stream:

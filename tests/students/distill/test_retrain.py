@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import combinations
 
@@ -18,10 +17,10 @@ from click.testing import CliRunner
 
 from router.cli import main
 from students.distill.retrain import MOST_WEIGHT, gather, last_judged, part_of
-from students.distill.suspects import COLUMNS, read_gold, suspects, write_suspects
 from students.errors import BadInputs
 from students.label.labelled import LabelledSet
 from students.label.split import LEARNT
+from students.labels import LabelSchema
 from students.runtime.bundle import find_bundle
 from students.sections import TextsSection
 from students.task import load_task
@@ -176,10 +175,16 @@ def test_rows_that_judged_the_last_student_judge_no_other(at):
     """Only what came since is fresh; it may still be too little, and that is said."""
     task = load_task(at / "task.yaml")
     kept = list(recognised(traffic(6_000)))
-    found = gather(task, kept, None, nobody, since=3_000.0)
     at_of = {one.said.text: one.at for one in kept}
-    for name in ("calibration", "test"):
-        assert min(at_of[found.labelled.texts[i]] for i in found.splits[name]) > 3_000
+
+    def judges(found):
+        rows = np.concatenate([found.splits["calibration"], found.splits["test"]])
+        return sorted(at_of[found.labelled.texts[i]] for i in rows)
+
+    before = judges(gather(task, kept, None, nobody))
+    last = before[len(before) // 2]
+    again = gather(task, kept, None, nobody, since=last)
+    assert judges(again) == [moment for moment in before if moment > last]
     with pytest.raises(BadInputs, match="calibration 0 of 59"):
         gather(task, kept, None, nobody, since=6_000.0)
 
@@ -199,6 +204,8 @@ def test_old_labels_teach_and_never_judge(at):
     where = {name for name, rows in found.splits.items() for i in rows
              if found.labelled.texts[i].startswith("old")}  # fmt: skip
     assert where == {"train"}
+    renamed = replace(old, schema=LabelSchema(("rescue", "rest")))
+    assert gather(task, kept, renamed, nobody).old == 0
 
 
 def test_what_was_lost_or_is_of_another_teacher_is_no_sample(at):
@@ -235,6 +242,22 @@ def test_a_draw_without_an_answer_judges_as_one_that_differs(at):
     rows = len(found.splits["calibration"]) + len(found.splits["test"])
     assert (silent["calibration"] + silent["test"]) / rows == pytest.approx(found.lost, abs=0.015)
     assert silent["calibration"] > 0
+
+
+def test_an_answer_that_names_no_label_judges_and_teaches_nothing(at):
+    """Its probabilities may be bounds: what the teacher was taken to say counts."""
+    kept = [
+        msgspec.structs.replace(one, said=msgspec.structs.replace(one.said, teacher_label=""))
+        if i % 10 == 0
+        else one
+        for i, one in enumerate(recognised(traffic(6_000)))
+    ]
+    found = gather(load_task(at / "task.yaml"), kept, None, nobody)
+    silent = {one.said.text for one in kept if one.said.teacher_label == ""}
+    rows = found.splits["calibration"]
+    texts = [found.labelled.texts[i] for i in rows]
+    assert [text in silent for text in texts] == (~found.labelled.usable[rows]).tolist()
+    assert silent.intersection(texts)
 
 
 def test_every_row_has_its_part():
@@ -274,41 +297,6 @@ def test_the_command_makes_a_certified_candidate_that_is_not_served(at):
     assert bundles_of(task.work_dir, texts) == [said["bundle"]]
     again = CliRunner().invoke(main, run)
     assert "too little was kept" in str(again.exception)
-
-
-def test_suspects_are_sure_and_contradicted():
-    """The surest first; what nobody compared is no suspect."""
-
-    def one(name, student, teacher, confidence, kind="audit"):
-        said = Said(
-            text=f"=text {name}", student_label=student, teacher_label=teacher,
-            confidence=confidence, probabilities=[0.3, 0.7],
-        )  # fmt: skip
-        return KeptText(task="demo", request_id=name, at=0.0, kind=kind, propensity=0.1, said=said)
-
-    rows = [
-        one("a", "help", "other", 0.91),
-        one("b", "help", "other", 0.99),
-        one("c", "help", "help", 0.99),
-        one("d", "help", None, 0.99),
-        one("e", "help", "", 0.95),
-        one("f", "help", "other", 0.5, kind="escalation"),
-    ]
-    found = suspects(rows, NAMES)
-    assert [row.request_id for row in found] == ["b", "e", "a"]
-    file = io.StringIO()
-    assert write_suspects(file, found, NAMES) == 3
-    table = list(csv.DictReader(io.StringIO(file.getvalue())))
-    assert tuple(table[0]) == COLUMNS
-    assert table[0]["text"] == "'=text b"  # no spreadsheet runs it
-    assert [row["teacher_share"] for row in table] == ["0.7000", "", "0.7000"]
-    table[1]["gold"] = " help "
-    filled = io.StringIO()
-    writer = csv.DictWriter(filled, COLUMNS)
-    writer.writeheader()
-    writer.writerows(table)
-    filled.seek(0)
-    assert read_gold(filled) == [("e", "help")]
 
 
 class _AdminPort:
