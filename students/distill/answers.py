@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from students.label.labelled import LabelledSet
 from students.runtime.protocol import Student
 
 BATCH = 256
@@ -20,6 +21,21 @@ class StudentAnswers:
     probabilities: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     confidence: npt.NDArray[np.float64]
+
+
+class PartsAnswered:
+    """What one student says of each part of the rows; a part is asked once, when it is needed."""
+
+    def __init__(self, student: Student, part: Mapping[str, LabelledSet]) -> None:
+        self.student = student
+        self.part = part
+        self._said: dict[str, StudentAnswers] = {}
+
+    def __getitem__(self, name: str) -> StudentAnswers:
+        """Return what it says of that part."""
+        if name not in self._said:
+            self._said[name] = answer(self.student, self.part[name].texts)
+        return self._said[name]
 
 
 def answer(student: Student, texts: Sequence[str]) -> StudentAnswers:

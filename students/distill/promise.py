@@ -11,12 +11,11 @@ from students.certificate import Certificate, ClassPromise, NoCertificate
 from students.certify.certify import Certified, certify, grid_from_scores
 from students.certify.thresholds import rungs_of
 from students.certify.uses import USES_FILE, row_ids, take_use
-from students.distill.answers import answer
+from students.distill.answers import PartsAnswered
 from students.errors import NotCertifiable
 from students.label.labelled import LabelledSet
 from students.labels import NO_LABEL
 from students.runtime.bundle import Manifest
-from students.runtime.protocol import Student
 from students.runtime.usual import Usual
 from students.task import Task
 
@@ -24,23 +23,22 @@ from students.task import Task
 def certify_draft(
     task: Task,
     manifest: Manifest,
-    student: Student,
-    part: Mapping[str, LabelledSet],
+    said: PartsAnswered,
     clock: Callable[[], datetime],
 ) -> tuple[Certificate | None, NoCertificate | None]:
     """Certify a draft on its calibration rows, one look taken; or say why not, and what helps."""
+    part = said.part
     rows = part["calibration"]
     answers = [rows.schema.names[i] if i != NO_LABEL else "" for i in rows.teacher]
     looked_at = row_ids(rows.texts, answers)
     use = take_use(
         task.work_dir / USES_FILE, looked_at, manifest.artefact_sha256, task.promise, clock
     )
-    unlabelled = answer(student, part["temperature"].texts)
-    said = answer(student, rows.texts)
+    unlabelled, judged = said["temperature"], said["calibration"]
     try:
         certified = certify(
-            said.confidence,
-            said.labels,
+            judged.confidence,
+            judged.labels,
             rows.teacher,
             task.promise,
             labels=rows.schema.names,
@@ -108,14 +106,12 @@ def _certificate(
     )
 
 
-def usual_traffic(
-    manifest: Manifest, student: Student, part: Mapping[str, LabelledSet]
-) -> dict[str, object]:
+def usual_traffic(manifest: Manifest, said: PartsAnswered) -> dict[str, object]:
     """Fix the ladder and what is usual, on rows without labels that no threshold was placed on."""
-    texts = part["temperature"].texts
-    said = answer(student, texts)
-    kept = said.confidence >= np.array(manifest.thresholds)[said.labels]
+    texts, unlabelled = said.part["temperature"].texts, said["temperature"]
+    sure = unlabelled.confidence
+    kept = sure >= np.array(manifest.thresholds)[unlabelled.labels]
     return {
-        "rungs": rungs_of(said.confidence[kept].tolist()),
-        "usual": Usual.of(texts, said.confidence, kept, getattr(student, "unknown_share", None)),
+        "rungs": rungs_of(sure[kept].tolist()),
+        "usual": Usual.of(texts, sure, kept, getattr(said.student, "unknown_share", None)),
     }

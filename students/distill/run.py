@@ -22,7 +22,7 @@ from students.certify.calibration import fit_temperature, ranking_kind
 from students.certify.evaluation import evaluate
 from students.certify.scoring import share
 from students.confidence import Kind, softmax
-from students.distill.answers import answer
+from students.distill.answers import PartsAnswered, answer
 from students.distill.promise import certify_draft, usual_traffic
 from students.distill.students import Trained, train_student
 from students.errors import BadInputs
@@ -37,6 +37,7 @@ from students.task import Task
 from students.teachers.protocol import TeacherDescriptor
 from students.train.profiling import profile_student
 
+Float32 = npt.NDArray[np.float32]
 Report = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is."""
 Parts = Mapping[str, LabelledSet]
@@ -92,13 +93,14 @@ def distill(
             SeenNgrams.of(part["train"].texts).save(folder)
         trained = _gated(task, trained, folder, part)
         manifest = _describe(task, trained, folder, teacher, labelling, clock)
+        logits = _logits(Bundle(folder, manifest), part["temperature"])
         manifest = manifest.model_copy(
             update={
                 "training_s": time.perf_counter() - start,
-                "confidence": _kind(task, trained, Bundle(folder, manifest), part),
+                "confidence": _kind(task, trained, logits, part),
             }
         )
-        return prove(task, manifest, folder, part, report, clock)
+        return prove(task, manifest, folder, part, report, clock, logits)
 
 
 def _gated(task: Task, trained: Trained, folder: Path, part: Parts) -> Trained:
@@ -135,27 +137,36 @@ def prove(
     part: Parts,
     report: Report = lambda stage, done, total: None,
     clock: Callable[[], datetime] = now,
+    logits: Float32 | None = None,
 ) -> Distilled:
-    """Calibrate, certify, evaluate and profile the files in a draft folder, and publish them."""
+    """Calibrate, certify, evaluate and profile the files in a draft folder, and publish them.
+
+    `logits` (N, K) are those of the temperature rows at T = 1, where they were said already.
+    """
     report("calibrate", 0, 1)
-    manifest = _calibrated(manifest, folder, part)
+    held_out = part["temperature"]
+    if logits is None:
+        logits = _logits(Bundle(folder, manifest), held_out)
+    temperature = fit_temperature(logits, held_out.probabilities)
+    manifest = manifest.model_copy(update={"temperature": temperature})
     student = load_student(Bundle(folder, manifest))
     report("certify", 0, 1)
-    certificate, outlook = certify_draft(task, manifest, student, part, clock)
+    said = PartsAnswered(student, part)
+    certificate, outlook = certify_draft(task, manifest, said, clock)
     manifest = manifest.model_copy(update={"certificate": certificate})
-    manifest = manifest.model_copy(update=usual_traffic(manifest, student, part))
+    manifest = manifest.model_copy(update=usual_traffic(manifest, said))
     report("evaluate", 0, 1)
     bill = manifest.labelling
     known = {text for name in LEARNT for text in part[name].texts}
-    said = answer(student, part["test"].texts)
+    test = said["test"]
     evaluation = evaluate(
-        said.probabilities,
+        test.probabilities,
         part["test"],
         manifest.thresholds,
         manifest.confidence,
         task.promise,
         unlike=unlike(part["test"].texts, known),
-        outside=np.isnan(said.confidence),
+        outside=np.isnan(test.confidence),
         self_agreement=share(bill.self_agreement_agreed, bill.self_agreement_n)
         if bill and bill.self_agreement_n
         else None,
@@ -231,15 +242,7 @@ def _describe(
     )
 
 
-def _calibrated(manifest: Manifest, folder: Path, part: Parts) -> Manifest:
-    """Fit the temperature on rows that are used for nothing else."""
-    rows = part["temperature"]
-    logits = _logits(Bundle(folder, manifest), rows)
-    temperature = fit_temperature(logits, rows.probabilities)
-    return manifest.model_copy(update={"temperature": temperature})
-
-
-def _kind(task: Task, trained: Trained, drafted: Bundle, part: Parts) -> Kind:
+def _kind(task: Task, trained: Trained, logits: Float32, part: Parts) -> Kind:
     """Choose how confidence is scored, where the task names no kind.
 
     On the temperature rows, and on the validation rows as the student said them before it learnt
@@ -248,14 +251,14 @@ def _kind(task: Task, trained: Trained, drafted: Bundle, part: Parts) -> Kind:
     if task.student.confidence is not None:
         return task.student.confidence
     both = (
-        (_logits(drafted, part["temperature"]), part["temperature"]),
+        (logits, part["temperature"]),
         (trained.held_out, part["validation"]),
     )
     said = [softmax(z, fit_temperature(z, rows.probabilities)) for z, rows in both]
     return ranking_kind(np.concatenate(said), np.concatenate([rows.teacher for _, rows in both]))
 
 
-def _logits(drafted: Bundle, rows: LabelledSet) -> npt.NDArray[np.float32]:
+def _logits(drafted: Bundle, rows: LabelledSet) -> Float32:
     """Log probabilities (N, K) at T = 1, also of what was calibrated before it was exported.
 
     They are logits up to a constant per row.

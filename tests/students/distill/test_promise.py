@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from students.distill.answers import PartsAnswered
 from students.distill.promise import certify_draft
 from students.labels import LabelSchema
 from students.runtime.bundle import LabellingBill, Manifest
@@ -39,11 +40,9 @@ def certify(make_task, make_labels, split_rows, tmp_path):
             labelling=LabellingBill(n=len(labels), usd=1, price="$1", sampling=sampling),
             created="2026-01-01",
         )
-        student = ScriptedStudent(labels.schema, said.__getitem__)
+        answers = PartsAnswered(ScriptedStudent(labels.schema, said.__getitem__), part)
         task = make_task(tmp_path, **promise)
-        return certify_draft(
-            task, manifest, student, part, lambda: datetime(2026, 1, 1, tzinfo=UTC)
-        )
+        return certify_draft(task, manifest, answers, lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
     certify.data = data
     return certify
