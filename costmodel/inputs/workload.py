@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from costmodel.errors import BadScenario, BadTable
 from costmodel.frozen import Frozen
 from costmodel.inputs.tables.read import read_table
-from costmodel.inputs.tables.times import seconds_of
+from costmodel.inputs.tables.times import TimesOfOneKind
 from costmodel.kernel import layout
 from costmodel.kernel.layout import TAIL_FROM, TAIL_LOWEST, TAIL_STEPS
 
@@ -236,7 +236,8 @@ def read_trace(trace: Trace) -> TraceRows:
     if len(table) < 2:
         raise BadScenario(f"trace {trace.path.name} has {len(table)} rows; it needs at least 2")
     try:
-        at = np.array([seconds_of(word) for word in columns[0]])
+        times = TimesOfOneKind()
+        at = np.array([times.seconds_of(word) for word in columns[0]])
         tokens = np.array([float(word) for word in columns[1]])
         output = np.array([float(word) for word in columns[2]]) if columns[2:] else np.ones(at.size)
     except ValueError as error:

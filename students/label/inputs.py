@@ -14,7 +14,7 @@ import numpy.typing as npt
 from costmodel.errors import BadTable
 from costmodel.inputs.tables.read import read_table
 from costmodel.inputs.tables.table import Table
-from costmodel.inputs.tables.times import seconds_of
+from costmodel.inputs.tables.times import TimesOfOneKind
 from costmodel.inputs.tables.words import KnownWords
 from students.errors import BadInputs
 from students.labels import LabelSchema
@@ -184,7 +184,7 @@ def read_inputs(section: InputsSection, schema: LabelSchema) -> Inputs:
             raise BadInputs(f"{section.path} has no row with text in column {section.text!r}")
         gold = _column(table, section.gold, kept, _gold_of(schema))
         split = _column(table, section.split, kept, _split)
-        time = _column(table, section.time, kept, _time)
+        time = _column(table, section.time, kept, _time_of())
         group = _column(table, section.group, kept, _group)
     except BadTable as error:
         raise BadInputs(str(error)) from None
@@ -237,14 +237,19 @@ def _split(word: str) -> str | None:
     return word or None
 
 
-def _time(word: str) -> float:
-    try:
-        return seconds_of(word)
-    except ValueError:
-        raise BadInputs(
-            f"has the time {word[:40]!r}; a number or an ISO 8601 time is needed, e.g. "
-            "2026-11-29T08:30:00Z"
-        ) from None
+def _time_of() -> Callable[[str], float]:
+    times = TimesOfOneKind()
+
+    def time(word: str) -> float:
+        try:
+            return times.seconds_of(word)
+        except ValueError:
+            raise BadInputs(
+                f"has the time {word[:40]!r}; numbers or ISO 8601 times are needed, all of one "
+                "kind, e.g. 2026-11-29T08:30:00Z"
+            ) from None
+
+    return time
 
 
 def _group(word: str) -> str:

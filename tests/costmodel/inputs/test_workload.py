@@ -148,6 +148,7 @@ def test_a_trace_can_be_stretched_to_a_rate(trace_file):
         ("time,ContextTokens\n1,2\n", "no column 'TIMESTAMP'; it has 'time', 'ContextTokens'"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n2,x,3\n", "bad value"),
         ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n1,2,3\n", "forward in time"),
+        ("TIMESTAMP,ContextTokens,GeneratedTokens\n1,2,3\n2026-01-01,2,3\n", "among numbers"),
     ],
 )
 def test_a_bad_trace_is_one_sentence(tmp_path, text, words):

@@ -94,6 +94,14 @@ def test_a_time_that_is_none_is_one_sentence(tmp_path, value):
         read_inputs(InputsSection(path=path, time="at"), SCHEMA)
 
 
+def test_times_of_two_kinds_are_one_sentence(tmp_path):
+    """Milliseconds from one system and ISO times from another: the former judged, all of them."""
+    path = tmp_path / "a.csv"
+    path.write_text("text,at\nhello,2026-11-29\nthere,1764460800000\n")
+    with pytest.raises(BadInputs, match=r"line 3 has the time '1764460800000'; .* of one kind"):
+        read_inputs(InputsSection(path=path, time="at"), SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from costmodel.inputs.tables.times import seconds_of
+from costmodel.inputs.tables.times import TimesOfOneKind, seconds_of
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,12 @@ def test_anything_else_is_no_time(word):
     """What is neither is refused."""
     with pytest.raises(ValueError, match=r"."):
         seconds_of(word)
+
+
+@pytest.mark.parametrize("words", [("1764460800", "2026-11-29"), ("2026-11-29", "20261129")])
+def test_a_column_has_times_of_one_kind(words):
+    """A number and an ISO time have no order: the latest rows would be those of one kind."""
+    times = TimesOfOneKind()
+    assert times.seconds_of(words[0]) == times.seconds_of(words[0])
+    with pytest.raises(ValueError, match=f"'{words[1]}' stands among"):
+        times.seconds_of(words[1])
