@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from costmodel.commands.options import JSON, PRICES, SEEDS, WORKERS
+from costmodel.commands.options import JSON, PRICES, SEEDS, WORKERS, Number
 from costmodel.commands.shown import show, write
 from costmodel.errors import BadScenario
 
@@ -37,16 +37,19 @@ if TYPE_CHECKING:
 @WORKERS
 @click.option(
     "--availability",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     help="Also N+k: share "
     "of arrivals answered as meant, e.g. 0.999, while machines go and are back.",
 )
 @click.option(
     "--hours-between",
-    type=float,
+    type=Number(min=0, min_open=True),
     help="Mean hours until one machine goes; default: the file's interruptions.",
 )
-@click.option("--back-after-s", default=180.0, show_default=True, help="Until it is back.")
+@click.option(
+    "--back-after-s", default=180.0, show_default=True, type=Number(min=0, min_open=True),
+    help="Until it is back.",
+)  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path), help="Also write a page.")
 @JSON
 def capacity(

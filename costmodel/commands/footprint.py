@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from costmodel.commands.options import FILE, JSON, SEEDS
+from costmodel.commands.options import FILE, JSON, SEEDS, Number
 from costmodel.commands.questions import projected
 from costmodel.commands.shown import show
 from costmodel.errors import UnknownFootprint
@@ -37,7 +37,7 @@ def _idle_busy(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option("--task", "task_path", type=FILE, help="Task file instead of a scenario.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change it first.")
 @click.option("--region", help="Whose grid, e.g. eu-central-1.")
-@click.option("--kg-per-kwh", type=click.FloatRange(0), help="Of one's own grid or contract.")
+@click.option("--kg-per-kwh", type=Number(0), help="Of one's own grid or contract.")
 @click.option("--watts", callback=_idle_busy, metavar="IDLE:BUSY", help="Of one student machine.")
 @click.option(
     "--teacher-watts",
@@ -47,10 +47,10 @@ def _idle_busy(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--teacher-wh-per-call",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Watt-hours of a call to a teacher by API, data centre included; suppliers do not say.",
 )
-@click.option("--pue", type=click.FloatRange(1), help="Of one's own data centre.")
+@click.option("--pue", type=Number(1), help="Of one's own data centre.")
 @SEEDS
 @JSON
 def footprint(

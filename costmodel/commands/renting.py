@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS
+from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS, Number
 from costmodel.commands.shown import show, write
 
 
@@ -20,28 +20,28 @@ from costmodel.commands.shown import show, write
     "--cold-start",
     "cold_starts",
     multiple=True,
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="A hosted teacher that follows load: seconds until a new engine answers; repeat.",
 )
 @click.option(
     "--hours-between",
     "hours",
     multiple=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Machines that are taken away: mean hours until one is; repeat it.",
 )
 @click.option(
     "--back-after-s",
     default=180.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Until it, or the next, answers.",
 )
 @click.option(
     "--spot-price",
     default=1.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="Price of a machine that may be taken away, as a part of the ordinary one.",
 )
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change it first.")

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from costmodel.commands.footprint import footprint
-from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS
+from costmodel.commands.options import FILE, JSON, MARKDOWN, PRICES, SEED, SEEDS, WORKERS, Number
 from costmodel.commands.questions import compare, forecast, year
 from costmodel.commands.renting import machines
 from costmodel.commands.shown import ledger_of, show, write
@@ -43,7 +43,7 @@ class Questions(click.Group):
     "Examples: raisehand whatif --task task.yaml --set traffic.requests_per_day=1e6 · "
     "raisehand whatif examples/scenarios/ten-million-a-day.yaml --sweep student.replicas=2,4",
 )
-@click.argument("scenario_path", metavar="[SCENARIO]", required=False, type=FILE)
+@click.argument("scenarios", metavar="[SCENARIO]", nargs=-1, type=FILE)
 @click.option("--task", "task_path", type=FILE, help="Task file: project its latest bundle.")
 @click.option("--bundle", help="Id of the bundle whose evaluation counts; default the latest.")
 @click.option(
@@ -67,9 +67,7 @@ class Questions(click.Group):
     metavar="FIELD=A,B,…",
     help="Answer every combination of the values. May be repeated.",
 )
-@click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="With --task: as if this were the threshold."
-)
+@click.option("--threshold", type=Number(0, 1), help="With --task: as if this were the threshold.")
 @PRICES
 @SEED
 @SEEDS
@@ -90,7 +88,7 @@ class Questions(click.Group):
 @JSON
 @click.option("--serve", is_flag=True, help="With --task: open a page with sliders, on loopback.")
 @click.option("--port", default=8090, show_default=True, type=click.IntRange(0, 65535))
-def month(scenario_path: Path | None, task_path: Path | None, **options: Any) -> None:
+def month(scenarios: tuple[Path, ...], task_path: Path | None, **options: Any) -> None:
     """Project a month's bill on every rail, the savings with their band, and break-even.
 
     With --task, counts come from the bundle's evaluation and prices from the task file: closed
@@ -99,16 +97,18 @@ def month(scenario_path: Path | None, task_path: Path | None, **options: Any) ->
     Exit code 0: it answers and breaks no promise, whether it pays or not. 3: it does not answer
     within the limits, or breaks its promise (of a sweep: every place does). 2: a bad input.
     """
-    if (scenario_path is None) == (task_path is None):
+    if len(scenarios) > 1:
+        raise click.UsageError("several files stand side by side with `raisehand whatif compare`")
+    if bool(scenarios) == (task_path is not None):
         raise click.UsageError("give either a SCENARIO file or --task task.yaml")
-    if scenario_path is not None:
+    if scenarios:
         for name, option in (("bundle", "--bundle"), ("ledger_path", "--from-ledger"),
                              ("threshold", "--threshold"), ("serve", "--serve")):  # fmt: skip
             if _is_given(name):
                 raise click.UsageError(f"{option} belongs to --task, not to a scenario file")
         if options["engine"] == "ray" and _is_given("workers"):
             raise click.UsageError("--workers is of --engine local; a cluster has its own CPUs")
-        _scenario(scenario_path, options)
+        _scenario(scenarios[0], options)
     else:
         assert task_path is not None
         for name in ("figures", "engine"):

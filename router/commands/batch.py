@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from router.batch.on_ray.pool import pool_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--prefix", default="", help="Before the names of the five columns that are added.")
 @click.option(
     "--max-usd",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="What the teacher may cost in all; rows beyond it are answered as on_failure says.",
 )
 @click.option(
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gpus-per-student",
     "gpus",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="On Ray: a GPU, or a part of one, for each; default: CPUs only.",
 )
 @click.option(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from router.errors import BadSettings
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def canary() -> None:
 @click.option(
     "--rows", default=100, show_default=True, type=click.IntRange(1), help="Rows asked about."
 )
-@click.option("--max-usd", type=click.FloatRange(0), help="Ask about as many rows as this pays.")
+@click.option("--max-usd", type=Number(0), help="Ask about as many rows as this pays.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def teacher(task_path: Path, rows: int, max_usd: float | None, as_json: bool) -> None:
     """Ask the teacher again about rows that it has labelled, and add up what differs.

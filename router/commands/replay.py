@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from router.commands.ledger import of_a_task
 from router.insight.accuracy import Portion
 from router.insight.replay import MOST_LOST, Replay, Replayed, replay
@@ -23,7 +24,7 @@ GRID = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 @click.option(
     "--threshold",
     "thresholds",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     multiple=True,
     help="Confidence from which the student would have answered; again for more. Default: several.",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from costmodel.extras import require
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ Paths = click.Path(path_type=Path)
 @click.option(
     "--agreement",
     "promises",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     multiple=True,
     default=(0.97, 0.95),
     show_default=True,
@@ -47,12 +48,12 @@ Paths = click.Path(path_type=Path)
 )
 @click.option(
     "--sampled",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="Share of the traffic that the log holds.",
 )
-@click.option("--days", type=click.FloatRange(0, min_open=True), help="Days that it covers.")
+@click.option("--days", type=Number(0, min_open=True), help="Days that it covers.")
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%d"]),

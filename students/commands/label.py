@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from students.commands.label_table import print_labels
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Label only so many inputs, drawn at random.")
 @click.option(
     "--max-usd",
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Stop before these labels cost more than this in all, earlier runs included.",
 )
 @click.option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from costmodel.commands.options import Number
 from costmodel.extras import require
 from students.admin_port import call_admin, states_of
 from students.commands.distill import finish
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--every",
     "hours",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Do it again after so many hours, with --shadow and --most.",
 )
 @click.option("--most", type=click.IntRange(1), help="Candidates, then it ends: the loop's budget.")

@@ -121,7 +121,11 @@ def test_a_task_is_swept_and_written_as_csv(task_file, tmp_path):
     "words",
     [["--p99-ms", "0"], ["--p99-ms", "nan"], ["--p99-ms", "inf"],
      ["--p99-ms", "800", "--agreement", "2"], ["--p99-ms", "800", "--most-degraded", "-1"],
-     ["--p99-ms", "800", "--agreement", "nan"]],
+     ["--p99-ms", "800", "--agreement", "nan"],
+     ["--p99-ms", "800", "--availability", "nan", "--hours-between", "24"],
+     ["--p99-ms", "800", "--availability", "0.9", "--hours-between", "inf"],
+     ["--p99-ms", "800", "--availability", "0.9", "--hours-between", "24", "--back-after-s", "inf"],
+     ],
 )  # fmt: skip
 def test_a_goal_that_is_no_goal_is_a_bad_input(words):
     """Exit code 3 is for goals that no fleet meets; nonsense is 2, before anything is simulated."""

@@ -140,6 +140,7 @@ def test_the_command_writes_every_format(tmp_path):
     assert len(load_workbook(out["xlsx"]).worksheets) == 2
     shown = CliRunner().invoke(whatif, [*words, "--markdown"]).stdout
     assert "Where each costs the same as" in shown
+    assert "whatif compare" in CliRunner().invoke(whatif, shipped).output
 
 
 def test_the_workbooks_formulas_give_the_bill(tmp_path, found):
