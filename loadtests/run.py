@@ -58,7 +58,7 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
     null = null_check_of(spec, wanted.null_check, OUT.print)
     prediction = _prediction(wanted, spec)
     reports: list[LoadReport] = []
-    ended = None
+    ended: GeneratorFailed | KeyboardInterrupt | None = None
     for seed in range(spec.seed, spec.seed + wanted.repeats):
         again = spec.model_copy(update={"seed": seed})
         try:
@@ -76,12 +76,9 @@ def test(wanted: Wanted, spec: LoadSpec, at_start: Callable[[], None]) -> bool:
     conclusion = _conclude(wanted, reports, null, prediction)
     terminal.show_conclusion(conclusion)
     troubles = write(wanted, conclusion)
-    if ended is not None:
-        for trouble in troubles:
-            OUT.print(trouble)
-        raise ended if isinstance(ended, GeneratorFailed) else KeyboardInterrupt(_so_far(reports))
-    if troubles:
-        raise CannotWrite("; ".join(troubles))
+    if isinstance(ended, KeyboardInterrupt):
+        ended = KeyboardInterrupt(_so_far(reports))
+    _end(troubles, ended)
     return conclusion.passed
 
 
@@ -98,6 +95,7 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
     """Search the knee, show and write it; return whether there is one and it is the server's.
 
     Raises:
+        CannotWrite: before the search, or after it and after all that could be written.
         GeneratorFailed, KeyboardInterrupt: after what was found until then was written.
     """
     files.check(wanted.outputs)
@@ -122,11 +120,7 @@ def find(wanted: Wanted, spec: LoadSpec) -> bool:
         "json": lambda: knee.model_dump_json(indent=2) + "\n",
         "html": lambda: knee_page(knee, about).html(),
     }
-    for name, form in forms.items():
-        if name in wanted.outputs:
-            files.write(wanted.outputs[name], form())
-    if search.broken_off is not None:
-        raise search.broken_off
+    _end(files.write_all(wanted.outputs, forms), search.broken_off)
     return knee.rate is not None and knee.ended_by == "tolerance"
 
 
@@ -134,22 +128,28 @@ def against(wanted: Wanted, spec: LoadSpec) -> bool:
     """Test two servers in turns, A B B A …, compare them, show and write it.
 
     Raises:
-        GeneratorFailed, KeyboardInterrupt: nothing is compared then.
+        CannotWrite: before the test, or after it and after all that could be written.
+        GeneratorFailed, KeyboardInterrupt: after the turns that both had were written.
     """
     assert wanted.against is not None
     files.check(wanted.outputs)
     null = null_check_of(spec, wanted.null_check, OUT.print)
-    found: dict[str, list[LoadReport]] = {spec.url: [], wanted.against: []}
-    for k, seed in enumerate(range(spec.seed, spec.seed + wanted.repeats)):
-        for url in reversed(found) if k % 2 else found:
-            each = load_spec(**{**spec.model_dump(), "url": url, "seed": seed})
-            with terminal.progress_bar(each) as progress:
-                found[url].append(doubted(run_load(each, wanted.slo, progress=progress), null))
-    sides = {
-        url: _conclude(replace(wanted, url=url), reports, null, None)
-        for url, reports in found.items()
-    }
-    a, b = sides.values()
+    found: list[tuple[str, list[LoadReport]]] = [(spec.url, []), (wanted.against, [])]
+    ended: GeneratorFailed | KeyboardInterrupt | None = None
+    try:
+        for k, seed in enumerate(range(spec.seed, spec.seed + wanted.repeats)):
+            for url, reports in reversed(found) if k % 2 else found:
+                each = load_spec(**{**spec.model_dump(), "url": url, "seed": seed})
+                with terminal.progress_bar(each) as progress:
+                    reports.append(doubted(run_load(each, wanted.slo, progress=progress), null))
+    except (GeneratorFailed, KeyboardInterrupt) as error:
+        if not all(reports for _, reports in found):
+            raise
+        ended = error
+    turns = min(len(reports) for _, reports in found)
+    a, b = (
+        _conclude(replace(wanted, url=url), reports[:turns], null, None) for url, reports in found
+    )
     compared = compare_runs([a], [b])
     show_load_comparison(compared)
     whole = {"comparison": compared, "a": a, "b": b}
@@ -157,10 +157,22 @@ def against(wanted: Wanted, spec: LoadSpec) -> bool:
         "json": lambda: json.dumps({k: v.model_dump(mode="json") for k, v in whole.items()}) + "\n",
         "html": lambda: comparison_page(compared).html(),
     }
-    for name, form in forms.items():
-        if name in wanted.outputs:
-            files.write(wanted.outputs[name], form())
+    if isinstance(ended, KeyboardInterrupt):
+        ended = KeyboardInterrupt(
+            f"Interrupted after {turns} of {wanted.repeats} turns of both, which are reported."
+        )
+    _end(files.write_all(wanted.outputs, forms), ended)
     return compared.passed
+
+
+def _end(troubles: list[str], ended: BaseException | None) -> None:
+    """End a command as what broke it off does, or else as files that cannot be written do."""
+    if ended is not None:
+        for trouble in troubles:
+            OUT.print(trouble)
+        raise ended
+    if troubles:
+        raise CannotWrite("; ".join(troubles))
 
 
 def fit_profile(wanted: Wanted, spec: LoadSpec) -> bool:
@@ -199,24 +211,13 @@ def predict_only(wanted: Wanted) -> bool:
 
 def write(wanted: Wanted, conclusion: Conclusion) -> list[str]:
     """Write whatever was asked for (JSON, HTML, JUnit, a line of history); say what cannot be."""
-    forms: dict[str, Callable[[Conclusion], str]] = {
-        "json": lambda each: each.model_dump_json(indent=2) + "\n",
-        "html": _page,
-        "junit": junit,
-        "history": history_line,
+    forms: dict[str, Callable[[], str]] = {
+        "json": lambda: conclusion.model_dump_json(indent=2) + "\n",
+        "html": lambda: page_of(conclusion).html(),
+        "junit": lambda: junit(conclusion),
+        "history": lambda: history_line(conclusion),
     }
-    troubles = []
-    for name, form in forms.items():
-        if name in wanted.outputs:
-            try:
-                files.write(wanted.outputs[name], form(conclusion), append=name == "history")
-            except CannotWrite as error:
-                troubles.append(str(error))
-    return troubles
-
-
-def _page(conclusion: Conclusion) -> str:
-    return page_of(conclusion).html()
+    return files.write_all(wanted.outputs, forms, adds="history")
 
 
 def _prediction(wanted: Wanted, spec: LoadSpec) -> RunPrediction | None:

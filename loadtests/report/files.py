@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from loadtests.errors import CannotWrite
@@ -38,6 +38,20 @@ def write(path: Path, content: str, *, append: bool = False) -> None:
             file.write(content)
     except OSError as error:
         raise _cannot(path, error.strerror or str(error)) from None
+
+
+def write_all(
+    outputs: Mapping[str, Path], forms: Mapping[str, Callable[[], str]], *, adds: str = ""
+) -> list[str]:
+    """Write each form that has an output, `adds` at its end; say which files cannot be written."""
+    troubles = []
+    for name, form in forms.items():
+        if name in outputs:
+            try:
+                write(outputs[name], form(), append=name == adds)
+            except CannotWrite as error:
+                troubles.append(str(error))
+    return troubles
 
 
 def _cannot(path: Path, why: str) -> CannotWrite:

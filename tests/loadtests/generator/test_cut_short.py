@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import time
@@ -165,6 +166,49 @@ def test_a_file_that_the_disk_does_not_take(command, server, rows, tmp_path):
     assert done.returncode == 1
     assert "samples could not be written to /dev/full" in " ".join(done.stdout.split())
     assert "<b>INVALID</b>" in page.read_text()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("kind", ["knee", "against"])
+def test_a_full_disk_costs_a_search_one_file(command, server, rows, tmp_path, kind):
+    """A search and a comparison (with itself), too: exit 2 names the file, the page is written."""
+    url, page = server("null"), tmp_path / "page.html"
+    more = ("--knee", "--most-runs", "2") if kind == "knee" else ("--against", url)
+    done = command(
+        *("--url", url, "--inputs", str(rows), "--rate", "20", "--duration", "1", "--warmup", "0"),
+        *("--json", "/dev/full", "--html", str(page), "--no-null-check", *more, *QUIET),
+    )
+    assert done.returncode == 2
+    assert "/dev/full cannot be written (No space left on device)" in done.stderr
+    assert page.read_text().endswith("</html>")
+
+
+@pytest.mark.e2e
+def test_interrupted_turns(raisehand, server, rows, tmp_path):
+    """Of two servers in turns those that both had are compared and kept; INVALID, exit 130."""
+    out = tmp_path / "both.json"
+    asked = (
+        *("--url", server("null"), "--against", server("null"), "--inputs", str(rows)),
+        *("--rate", "50", "--duration", "3", "--warmup", "0", "--repeats", "30"),
+        *("--json", str(out), "--no-null-check", *QUIET),
+    )
+    with subprocess.Popen([raisehand, "loadtest", *asked], stderr=subprocess.PIPE) as running:
+        try:
+            seen = set()
+            deadline = time.monotonic() + 90
+            while len(seen) < 4 and time.monotonic() < deadline:
+                with contextlib.suppress(psutil.Error):  # one that ends meanwhile
+                    seen.update(each.pid for each in _children_of(running))
+                time.sleep(0.05)
+            running.send_signal(signal.SIGTERM)
+            _, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 130
+    assert re.search(rb"Interrupted after \d of 30 turns of both, which are reported", err)
+    told = json.loads(out.read_text())
+    assert told["comparison"]["verdict"] == "INVALID"
+    assert len(told["a"]["repeats"]) == len(told["b"]["repeats"]) > 0
 
 
 def test_a_file_that_cannot_be_written_is_said_before_the_test(command, rows, tmp_path):

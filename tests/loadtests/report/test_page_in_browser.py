@@ -9,6 +9,8 @@ from loadtests.verdict.conclusion import Conclusion
 
 REPORTS = sorted((Path(__file__).parents[3] / "docs" / "reports").glob("*.json"))
 PICTURED = "teacher-outage"
+SCROLLED = "[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth + 1)"
+DRAWN = "[...document.querySelectorAll('figure svg')].filter(s => s.getBoundingClientRect().width)"
 VIEWS = (("desktop", False), ("phone", True), ("desktop", True), ("phone", False))
 
 
@@ -22,6 +24,8 @@ def test_axe_finds_no_fault_on_any_screen(path, chromium, tmp_path, screenshots)
         tab.open(page.as_uri(), until="document.querySelector('figure svg')")
         assert tab.faults() == []
         assert tab.wider_than_its_screen() == []
+        assert tab.run(f"{SCROLLED}.map(t => t.innerText.slice(0, 60))") == []
+        assert tab.run(f"{DRAWN}.length == document.querySelectorAll('figure').length")
         assert "`" not in tab.run("document.body.innerText")
         assert tab.troubles == []
         if path.stem == PICTURED and (size == "phone") == dark:
