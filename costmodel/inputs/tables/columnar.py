@@ -88,11 +88,13 @@ def require_columns(path: Path, schema: Arrow, names: Sequence[str]) -> None:
     """Raise a BadTable unless each name stands for one column, `a.b` also for b within a."""
     for name in names:
         times = len(schema.get_all_field_indices(name))
+        if times <= 1 and "." in name:
+            times += _within(schema, name) is not None
         if times > 1:
             raise BadTable(
                 f"{path} has {times} columns named {name!r}; one name must stand for one column"
             )
-        if not times and _within(schema, name) is None:
+        if not times:
             raise no_column(path, name, _leaves(schema))
 
 

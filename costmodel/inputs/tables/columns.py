@@ -40,6 +40,15 @@ def inside(record: Mapping[str, object], name: str) -> object:
     """Return the cell of a record that `name` names, `a.b` also being b within a; or MISSING."""
     if name in record or "." not in name:
         return record.get(name, MISSING)
+    return _within(record, name)
+
+
+def stands_twice(record: Mapping[str, object], name: str) -> bool:
+    """Whether `a.b` is a key of a record, and b within its a is there too."""
+    return "." in name and name in record and _within(record, name) is not MISSING
+
+
+def _within(record: Mapping[str, object], name: str) -> object:
     cell: object = record
     for step in name.split("."):
         if cell is None:

@@ -36,8 +36,8 @@ def opened(path: Path, encoding: str, newline: str | None = None) -> Iterator[Te
         BadTable: there is no such encoding, or the file is not in it; names one that fits.
     """
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        "".encode(encoding)
+    except (LookupError, UnicodeError):  # or no encoding of text, as rot13
         raise BadTable(
             f"there is no encoding {encoding!r}; name one that Python knows, e.g. utf-8 or cp1252"
         ) from None

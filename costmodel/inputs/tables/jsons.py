@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from costmodel.errors import BadTable
-from costmodel.inputs.tables.columns import MISSING, inside, leaves, no_column
+from costmodel.inputs.tables.columns import MISSING, inside, leaves, no_column, stands_twice
 from costmodel.inputs.tables.table import TablePart
 
 _LOOKED_AT = 100
@@ -23,8 +23,8 @@ def read_json(path: Path, stream: TextIO, names: Sequence[str]) -> TablePart:
     """Read the named cells of each object; a key that a row lacks is an empty cell.
 
     Raises:
-        BadTable: something is no JSON or no object, a key stands twice in one object, or no row
-            has a key.
+        BadTable: something is no JSON or no object, a key stands twice in one object, a name
+            for two cells, or no row has a key.
     """
     cells: list[list[object]] = [[] for _ in names]
     starts = array("q")
@@ -55,7 +55,27 @@ class _Doubled(ValueError):
 
 
 def values_of(path: Path, stream: TextIO, names: Sequence[str]) -> Iterator[tuple[int, object]]:
-    """Yield each value with its line; the first character tells an array from lines."""
+    """Return each value with its line; the first character tells an array from lines."""
+    values = _values(path, stream, names)
+    dotted = [name for name in names if "." in name]
+    return _unambiguous(path, values, dotted) if dotted else values
+
+
+def _unambiguous(
+    path: Path, values: Iterator[tuple[int, object]], names: Sequence[str]
+) -> Iterator[tuple[int, object]]:
+    for line, value in values:
+        twice = (name for name in names if isinstance(value, dict) and stands_twice(value, name))
+        name = next(twice, None)
+        if name is not None:
+            raise BadTable(
+                f"{path} line {line}: {name!r} is a key and a field within a record; one name must "
+                "stand for one cell"
+            )
+        yield line, value
+
+
+def _values(path: Path, stream: TextIO, names: Sequence[str]) -> Iterator[tuple[int, object]]:
     steps = {step for name in names for step in (name, *name.split("."))}
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

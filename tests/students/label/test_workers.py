@@ -192,8 +192,10 @@ async def test_whatever_ends_it_early_what_there_is_is_a_random_sample(tmp_path,
     [part] = done
     n = len(part.labelled)
     assert 20 < n < 100
-    sample = sample_rows(_inputs(200), n)
-    assert set(part.labelled.texts) == set(sample.texts)
+    pile = _inputs(200)
+    assert set(part.labelled.texts) == set(sample_rows(pile, n).texts)
+    in_the_first_half = np.isin(pile.texts[:100], part.labelled.texts).sum()
+    assert abs(in_the_first_half - n / 2) < 4 * np.sqrt(n / 4)
 
 
 async def test_a_limit_bounds_all_that_was_paid_and_a_sample_costs_nothing_more(tmp_path):
