@@ -80,9 +80,16 @@ class Slider:
         shown = value * self.factor
         if not self.least * (1 - SLACK) <= shown <= self.most * (1 + SLACK):
             least, most = self.least / self.factor, self.most / self.factor
-            raise BadProjection(f"{self.name} is {value:g}; it goes from {least:g} to {most:g}")
+            raise BadProjection(
+                f"{self.name} is {_plain(value)}; it goes from {_plain(least)} to {_plain(most)}"
+            )
         if self.name in WHOLE and value != round(value):
-            raise BadProjection(f"{self.name} is {value:g}; a whole number is needed")
+            raise BadProjection(f"{self.name} is {_plain(value)}; a whole number is needed")
+
+
+def _plain(value: float) -> str:
+    """A number for people, without an exponent as far as anybody counts."""
+    return f"{value:,.13g}"
 
 
 def sliders_of(deployment: Deployment) -> tuple[Slider, ...]:

@@ -134,6 +134,13 @@ def test_any_scenario_obeys_physics(scenario, seed):
     assert counts["audit_calls"] <= tries * counts["audits"]
     lost = counts["calls_failed"] + counts["calls_cancelled"]
     assert lost <= counts["teacher_calls"] + counts["audit_calls"]
+    # What bought no answer is a part of what was billed, and no more than what failed or was left.
+    assert lost - counts["audit_calls"] <= counts["lost_calls"] <= lost
+    assert counts["teacher_calls"] - counts["lost_calls"] == counts["teacher"]
+    for part, whole in (("calls", "teacher_calls"), ("input_tokens", "input_tokens"),
+                        ("output_tokens", "output_tokens")):  # fmt: skip
+        for window in run.timeline:
+            assert 0 <= window.counts[f"lost_{part}"] <= window.counts[whole]
     for kind in ("", "audit_"):
         called = counts[f"{kind}calls" if kind else "teacher_calls"]
         assert (counts[f"{kind}input_tokens"] > 0) == (called > 0)
