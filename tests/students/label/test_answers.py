@@ -19,7 +19,9 @@ def _kept(rng):
     kind = rng.integers(5)
     p = rng.dirichlet(np.full(K, 0.5)) * rng.uniform(0.3, 1.0)
     p = np.full(K, 0.3) if kind == 1 else p
-    said = LabelDistribution(tuple(p.tolist()), float(1 - p.sum()), bool(rng.integers(2)))
+    other, truncated = float(1 - p.sum()), bool(rng.integers(2))
+    # Refused in one order of the options and answered in the other: no label.
+    said = LabelDistribution(tuple(p.tolist()), other, truncated, refused=bool(kind == 4))
     said = LabelDistribution.refusal(K) if kind == 2 else said
     usage = TokenUsage(int(rng.integers(50, 55)), 1, 3, cache_write_tokens=int(rng.integers(2)))
     return CachedAnswer(said, usage, Decimal(usage.input_tokens) / 1000, bool(kind == 3))
