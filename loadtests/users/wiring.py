@@ -48,19 +48,32 @@ def _on_init(environment: Any, web_ui: Any = None, **_: Any) -> None:
     if web_ui is not None:
         _check_in_web_ui(environment, web_ui)
     if web_ui is None or environment.parsed_options.autostart:
-        open_loop = any(issubclass(each, OpenLoopUser) for each in environment.user_classes)
         try:
-            spec = _checked(environment, environment.host)
-            # Before the start, so that Locust's clocks do not count the laying out.
-            environment.open_loop_schedule = (spec, laid_out(spec) if open_loop else None)
+            _prepare(environment, environment.host)
         except LoadTestsError as error:
             sys.stderr.write(f"Error: {error}\n")
             sys.exit(2)
-        if not open_loop:
-            return
+    if not _has_open_loop(environment):
+        return
     environment.events.test_start.add_listener(_on_test_start)
     environment.events.spawning_complete.add_listener(lambda **_: _begin(environment))
     environment.events.test_stop.add_listener(lambda **_: _judge(environment))
+
+
+def _has_open_loop(environment: Any) -> bool:
+    """Whether users send by the schedule; of a closed loop Locust's own figures say everything."""
+    return any(issubclass(each, OpenLoopUser) for each in environment.user_classes)
+
+
+def _prepare(environment: Any, host: str | None) -> None:
+    """Check the options, and lay out the schedule before Locust's clocks count.
+
+    Raises:
+        LoadTestsError: one sentence.
+    """
+    spec = _checked(environment, host)
+    schedule = laid_out(spec) if _has_open_loop(environment) else None
+    environment.open_loop_schedule = (spec, schedule)
 
 
 def _checked(environment: Any, host: str | None) -> LoadSpec:
@@ -91,8 +104,7 @@ def _check_in_web_ui(environment: Any, web_ui: Any) -> None:
         before = dict(known)
         known.update(form)
         try:
-            spec = _checked(environment, form.get("host") or environment.host)
-            environment.open_loop_schedule = (spec, laid_out(spec))
+            _prepare(environment, form.get("host") or environment.host)
         except LoadTestsError as error:
             known.update(before)
             return jsonify({"success": False, "message": str(error), "host": environment.host})

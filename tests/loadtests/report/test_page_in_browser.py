@@ -10,7 +10,10 @@ from loadtests.verdict.conclusion import Conclusion
 REPORTS = sorted((Path(__file__).parents[3] / "docs" / "reports").glob("*.json"))
 PICTURED = "teacher-outage"
 SCROLLED = "[...document.querySelectorAll('.table')].filter(t => t.scrollWidth > t.clientWidth + 1)"
-DRAWN = "[...document.querySelectorAll('figure svg')].filter(s => s.getBoundingClientRect().width)"
+SMALLEST = (
+    "Math.min(...[...document.querySelectorAll('figure svg text')]"
+    ".map(t => t.getBoundingClientRect().height).filter(h => h))"
+)
 VIEWS = (("desktop", False), ("phone", True), ("desktop", True), ("phone", False))
 
 
@@ -25,7 +28,7 @@ def test_axe_finds_no_fault_on_any_screen(path, chromium, tmp_path, screenshots)
         assert tab.faults() == []
         assert tab.wider_than_its_screen() == []
         assert tab.run(f"{SCROLLED}.map(t => t.innerText.slice(0, 60))") == []
-        assert tab.run(f"{DRAWN}.length == document.querySelectorAll('figure').length")
+        assert tab.run(SMALLEST) > 8
         assert "`" not in tab.run("document.body.innerText")
         assert tab.troubles == []
         if path.stem == PICTURED and (size == "phone") == dark:

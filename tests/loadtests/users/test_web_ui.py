@@ -107,6 +107,38 @@ def test_a_wrong_start_is_refused_and_the_next_one_runs(server, rows, free_port_
     assert b"Traceback" not in err
 
 
+CLOSED_LOOP = """
+from loadtests.users import ClosedLoopShape, ClosedLoopUser
+class Waiting(ClosedLoopUser): ...
+class Shape(ClosedLoopShape): ...
+"""
+
+
+@pytest.mark.e2e
+def test_a_closed_loop_is_locusts_own_in_the_web_ui_too(server, rows, free_port_of, tmp_path):
+    """No schedule beside it: nothing is dropped, and nothing judged that nobody sent."""
+    target, port, file = server("null"), free_port_of(), tmp_path / "closed.py"
+    file.write_text(CLOSED_LOOP)
+    ui = f"http://127.0.0.1:{port}"
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(file), "--host", target, "--tags", "classify"),
+        *("--web-host", "127.0.0.1", "--web-port", str(port), "--inputs", str(rows)),
+        *("--duration-s", "2"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as locust:
+        try:
+            until(lambda: asked(f"{ui}/stats/requests"))
+            assert asked(f"{ui}/swarm", user_count=2, spawn_rate=2, host=target)["success"]
+            until(lambda: asked(f"{ui}/stats/requests")["state"] in ("stopped", "cleanup"))
+            found = asked(f"{ui}/stats/requests")["stats"]
+        finally:
+            locust.terminate()
+            said, _ = locust.communicate(timeout=15)
+    assert [line["name"] for line in found] == ["/v1/classify", "Aggregated"]
+    assert found[0]["num_requests"] > 20
+    assert b"INVALID" not in said
+
+
 @pytest.mark.e2e
 def test_a_run_starts_by_itself_beside_the_web_ui(server, rows, free_port_of):
     """--autostart: the options are the run's; the verdict is in the exit code."""
