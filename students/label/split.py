@@ -126,7 +126,9 @@ def _judge(
     place = _uniform(inputs, free, seed, "judge")
     rest = np.ones(len(free), bool)
     if inputs.time is not None:
-        latest = np.lexsort((place, inputs.time[free]))[::-1][: round(total * len(free))]
+        # Not by their place: of rows of one moment those with the highest would all be test rows.
+        ties = _uniform(inputs, free, seed, "latest")
+        latest = np.lexsort((ties, inputs.time[free]))[::-1][: round(total * len(free))]
         drawn, place = np.isin(np.arange(len(free)), latest), place * total
     elif inputs.group is not None:
         names, member = np.unique([inputs.group[i] for i in free], return_inverse=True)

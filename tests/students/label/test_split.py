@@ -84,6 +84,18 @@ def test_the_latest_rows_judge():
     assert 110 < len(split["calibration"]) < 190
 
 
+@pytest.mark.parametrize("moments", [1, 2, 4])
+def test_of_rows_of_one_moment_random_ones_judge(moments):
+    """Where a date is all there is, calibration had none of the day that is drawn in part."""
+    days = np.arange(4_000) % moments
+    split = split_inputs(make_inputs(_words(4_000), time=days.astype(float)))
+    counts = [np.bincount(days[split[name]], minlength=moments) for name in JUDGED]
+    for in_calibration, in_test in zip(*counts, strict=True):
+        n = in_calibration + in_test
+        assert abs(in_calibration - n / 2) <= 4 * np.sqrt(n / 4)
+    assert sum(map(sum, counts)) == 1_200
+
+
 def test_one_row_of_each_group_judges():
     """With groups one row of each drawn judges, and nobody learns from a group that judges."""
     group = [f"customer {i // 10}" for i in range(4000)]
