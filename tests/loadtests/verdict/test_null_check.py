@@ -9,7 +9,7 @@ from loadtests.generator.tallies import RequestOutcome, Tally
 from loadtests.inputs.slo import Slo
 from loadtests.inputs.spec import LoadSpec
 from loadtests.verdict import generator_limit as limit
-from loadtests.verdict.null_check import believable_run
+from loadtests.verdict.null_check import believable_run, check_generator
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,26 @@ def test_what_a_closed_loop_asked_is_judged_afterwards():
     assert believable_run(Slo(), perfect)(spec).valid
     limit.remember(1000)
     assert "1200 rps are asked" in believable_run(Slo(), perfect)(spec).invalid_reasons[0]
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"surface": "batch", "student_only": True},
+        {"arrivals": "log", "time": "at"},
+        {"url": "https://127.0.0.1:1", "insecure": True},
+    ],
+    ids=["student_only", "log", "https"],
+)
+def test_the_null_check_is_of_the_generator_whatever_the_target_is_asked(tmp_path, asked):
+    """A null server has no student, no certificate, no log: it is asked all the same."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,at\n" + "".join(f"message {i},{i}\n" for i in range(30)))
+    settings = {"url": "http://127.0.0.1:1", "inputs": rows, "rate": 20, "max_send_lag_ms": 3000}
+    null = check_generator(LoadSpec(**settings | asked, max_generator_cpu=1.0))
+    assert null.rate > 20
+    assert "requests failed" not in null.words
 
 
 @pytest.mark.e2e
