@@ -128,6 +128,8 @@ def fitted_load(
         "arrivals": "poisson" if gap_cv == 1 else "gamma",
         "cv": gap_cv,
         "trace": None,
+        "time": None,
+        "closed_loop": None,
         "hard_share": None,
     }
     update = {**steady, "rate": rate, "duration_s": seconds, "samples": samples}

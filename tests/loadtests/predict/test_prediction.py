@@ -83,3 +83,20 @@ def test_a_fit_that_is_cut_short_is_of_the_rates_before(server, rows, tmp_path, 
     assert len(profile.fitted_on) == 2
     assert profile.escalation_rate == 0
     assert profile.service_s > 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"arrivals": "log", "time": "at"},
+        {"arrivals": "replay", "trace": "trace.csv", "hard_share": 0.5},
+        {"closed_loop": 4},
+    ],
+    ids=["log", "trace", "closed loop"],
+)
+def test_a_profile_is_fitted_on_rates_whatever_the_load_is(asked, tmp_path):
+    """A log, a trace and a closed loop have none of their own: the load is a whole one again."""
+    spec = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=1, **asked)
+    load = prediction.fitted_load(spec, 20.0, 2.0, 5.0, tmp_path / "samples.jsonl")
+    again = LoadSpec.model_validate_json(load.model_dump_json())
+    assert (again.arrivals, again.rate, again.closed_loop) == ("gamma", 20.0, None)
