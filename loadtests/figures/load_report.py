@@ -176,8 +176,9 @@ class LoadReport(BaseModel):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Why it did not pass: rules that it broke, limits that were not kept."""
-        return (*self.invalid_reasons, *(c.words for c in self.checks if not c.passed))
+        """Why it did not pass: rules that it broke, why it was lost, limits that were not kept."""
+        lost = (self.cut.why,) if self.valid and self.cut is not None else ()
+        return (*self.invalid_reasons, *lost, *(c.words for c in self.checks if not c.passed))
 
 
 def report_of(

@@ -86,4 +86,5 @@ def test_a_lost_run_ends_before_its_time(server, rows):
     report = run_load(spec, Slo(latency_ms={"all": {"p99": 10}}))
     assert report.cut.measured_s < 30
     assert "its p99 cannot be kept any more" in report.cut.why
+    assert report.faults[0] == report.cut.why
     assert (report.valid, report.passed) == (True, False)
