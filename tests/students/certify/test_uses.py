@@ -87,9 +87,20 @@ def test_looks_that_an_older_version_wrote_count_for_every_row(tmp_path):
     assert take_use(path, ROWS, "b", PROMISE) == 4
 
 
+def _all_ready(barrier):
+    global READY
+    READY = barrier
+
+
+def _look_at_once(path, artefact):
+    READY.wait(timeout=60)
+    return take_use(path, ROWS, artefact, PROMISE)
+
+
 def test_two_distillations_at_once_take_two_looks(tmp_path):
-    """Eight processes that look at the same moment get eight uses."""
-    path = tmp_path / "certificates.jsonl"
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        uses = pool.starmap(take_use, [(path, ROWS, f"{i}", PROMISE) for i in range(8)])
+    """Four processes that look at the same moment, twice, get eight uses."""
+    path, context = tmp_path / "certificates.jsonl", multiprocessing.get_context("spawn")
+    with context.Pool(4, _all_ready, (context.Barrier(4),)) as pool:
+        looks = [(path, str(i)) for i in range(8)]
+        uses = pool.starmap(_look_at_once, looks, chunksize=1)
     assert sorted(uses) == list(range(1, 9))
