@@ -11,8 +11,6 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 LIFELINE = "RAISEHAND_LIFELINE"
 """Number of the descriptor on which a process sees that whoever started it is gone."""
@@ -29,16 +27,8 @@ class Lifeline:
         """What a process that is started with `descriptor` has to be told."""
         return {LIFELINE: str(self.descriptor)}
 
-    def __enter__(self) -> Self:
-        """Hold it for a block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go: whoever holds the other end is told that this process is gone."""
         os.close(self.descriptor)
         os.close(self._held)
 

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
@@ -62,7 +62,7 @@ def running(
         NotStarted: it ended, or was not ready in time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with Lifeline() as lifeline:
+    with closing(Lifeline()) as lifeline:
         with log.open("wb") as stream:
             process: subprocess.Popen[bytes] = subprocess.Popen(
                 command,

@@ -15,8 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from costmodel.fields import NotNegative
 from costmodel.frozen import Frozen
-from costmodel.money.pricing import PriceSpec
+from costmodel.money.pricing import MONTH_S, PriceSpec
+from costmodel.units import DAY_S
 from students.confidence import Kind
 from students.prompt import Prompt
 
@@ -41,14 +43,11 @@ def _as_written(value: object) -> object:
 
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_per_cent)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1), BeforeValidator(_no_per_cent)]
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$"), BeforeValidator(_as_written)]
 _KEY_HEADERS = ("authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization")
 Sampling = Literal["rows", "latest", "groups"]
 """What judges: random rows of the pile, its latest rows, or one row of each group drawn."""
-SECONDS_PER_MONTH = 730 * 3600
-"""The one month convention of the product: 730 hours."""
 
 
 def _off_as_meant(value: object) -> object:
@@ -273,7 +272,7 @@ class StudentSection(Section):
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0)
     hard_weights: tuple[float, ...] = (0.0, 0.1)
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
-    l2: Annotated[tuple[Strength, ...], Field(min_length=1)] = (0.01, 0.0, 0.1)
+    l2: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0.01, 0.0, 0.1)
     """Linear: strengths of the L2 penalty, scikit-learn's 1 / C; T is chosen with the first."""
     epochs: int | None = Field(default=None, ge=1)
     """Most passes over the rows, early stopping takes fewer; linear without it: all it needs."""
@@ -293,7 +292,7 @@ class TrafficSection(Section):
     @property
     def requests_per_month(self) -> float:
         """Requests in the product's month of 730 hours."""
-        return self.requests_per_day / 86_400 * SECONDS_PER_MONTH
+        return self.requests_per_day / DAY_S * MONTH_S
 
 
 class WebhookSection(Section):

@@ -19,7 +19,8 @@ from pydantic import (
 )
 
 from costmodel.faults import every_fault
-from costmodel.inputs.limits import Limits, UsdEach
+from costmodel.fields import NotNegative
+from costmodel.inputs.limits import Limits
 from costmodel.inputs.taskyaml import parse_task
 from students.errors import BadTask
 from students.labels import LabelSchema
@@ -72,9 +73,9 @@ class Task(Section):
     """Budget: refuse to call it a saving above this share of the teacher-only bill."""
     limits: Limits = Limits()
     """What may fail before a what-if says that the system does not answer."""
-    cost_of_refusal: UsdEach = 0.0
+    cost_of_refusal: NotNegative = 0.0
     """US dollars that a request without an answer costs its user."""
-    cost_of_wrong_answer: UsdEach = 0.0
+    cost_of_wrong_answer: NotNegative = 0.0
     """The same of an answer that differs from the teacher's."""
     p99_ms: float = Field(default=50.0, gt=0)
     max_labelling_usd: Decimal | None = Field(default=None, ge=0)

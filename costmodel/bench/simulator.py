@@ -25,8 +25,8 @@ from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario
 from costmodel.inputs.workload import BUSINESS_DAY, Lengths, Workload
 from costmodel.queueing.closed_forms import MMc
+from costmodel.units import DAY_S
 
-DAY_S = 86_400.0
 MONTH_REQUESTS = 300_000_000
 ARRIVAL = 1000.0
 PEERS = ("simpy_cascade", "ciw_cascade", "fleet_sim_pool")

@@ -10,7 +10,7 @@ from costmodel.engine.result import Result
 from costmodel.engine.run import simulate_many
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
 from costmodel.queueing.closed_forms import (
     BurkeCascade,
     MMc,
@@ -20,6 +20,7 @@ from costmodel.queueing.closed_forms import (
     md1_wait,
     mg1_wait,
 )
+from costmodel.units import DAY_S
 
 EXPONENTIAL = Noise(kind="exponential")
 LONG = 1e9

@@ -12,9 +12,7 @@ import numpy.typing as npt
 from costmodel.bill.line import Line, Usd
 from costmodel.errors import BadProjection
 from costmodel.frozen import Frozen
-from costmodel.money.pricing import HOURS_PER_MONTH, SECONDS_PER_HOUR, MachinePrice
-
-MONTH_S = HOURS_PER_MONTH * float(SECONDS_PER_HOUR)
+from costmodel.money.pricing import HOURS_PER_MONTH, MONTH_S, SECONDS_PER_HOUR, MachinePrice
 
 
 @dataclass(frozen=True, slots=True)

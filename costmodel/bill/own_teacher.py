@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from costmodel.bill.machines import MONTH_S, Fleet, MachineBill, TeacherFleet, rented
+from costmodel.bill.machines import Fleet, MachineBill, TeacherFleet, rented
 from costmodel.bill.usage import mean_output, mean_tokens
 from costmodel.inputs.scenario import HostedTeacher, Scenario
 from costmodel.inputs.workload import WINDOW_S
-from costmodel.money.pricing import HOURS_PER_MONTH, SECONDS_PER_HOUR, MachinePrice, Price
+from costmodel.money.pricing import HOURS_PER_MONTH, MONTH_S, SECONDS_PER_HOUR, MachinePrice, Price
 
 if TYPE_CHECKING:
     from costmodel.engine.result import Result

@@ -31,7 +31,7 @@ from costmodel.frozen import Frozen
 from costmodel.inputs.assumptions import Counts, OneOff, Operation, Prices, TeacherUsage, Traffic
 from costmodel.intervals import binomial_interval
 from costmodel.money.pricebook import mean_cost, processed
-from costmodel.money.pricing import HOURS_PER_MONTH, MachinePrice, now
+from costmodel.money.pricing import HOURS_PER_MONTH, MONTH_S, MachinePrice, now
 
 
 class Projection(Frozen):
@@ -169,7 +169,7 @@ def _best_terms(
     starts: datetime,
 ) -> Baseline:
     """The cheapest known way to ask the same teacher everything; the cascade on the same terms."""
-    per_s = float(month.requests) / (HOURS_PER_MONTH * 3600)
+    per_s = float(month.requests) / MONTH_S
     asked = rates[1] * month.operation.attempts + month.operation.audit_rate * (1 - rates[1])
     best, how = month, "no cheaper terms of this teacher are known (batch, flex, cached prompt)"
     for terms in other_terms(prices.teacher, usage, per_s, per_s * asked):

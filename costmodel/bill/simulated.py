@@ -30,7 +30,7 @@ from costmodel.inputs.scenario import Scenario
 from costmodel.inputs.workload import WINDOW_S, Workload
 from costmodel.money.pricebook import old_prices, price_of, processed
 from costmodel.money.pricing import (
-    HOURS_PER_MONTH,
+    MONTH_S,
     SECONDS_PER_HOUR,
     MachinePrice,
     Price,
@@ -39,8 +39,6 @@ from costmodel.money.pricing import (
     now,
 )
 from costmodel.money.rates import ApiPrice
-
-MONTH_S = HOURS_PER_MONTH * int(SECONDS_PER_HOUR)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from costmodel.bill.projection import Projection
 from costmodel.inputs.asking import SLOT_WAIT_S
 from costmodel.inputs.deployment import Deployment
-from costmodel.inputs.workload import DAY_S
 from costmodel.money.pricing import SECONDS_PER_HOUR
 from costmodel.queueing.closed_forms import given_up
+from costmodel.units import DAY_S
 
 LATENCY_CV = 0.5
 """How an API's time scatters where only its mean is known; the simulator's default too."""

@@ -21,7 +21,8 @@ from costmodel.fit.measured import Floats, MeasuredRun
 from costmodel.fit.router_profile import POINTS, FittedOn, RouterProfile, workers_of
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.scenario import Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
+from costmodel.units import DAY_S
 
 FITTED = (0.5, 0.9, 0.99)
 

@@ -16,7 +16,8 @@ from costmodel.fit.router_profile import RouterProfile, workers_of
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Noise
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Workload
+from costmodel.inputs.workload import Workload
+from costmodel.units import DAY_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from costmodel.fields import NotNegative, Positive, Share
 from costmodel.frozen import Frozen
-from costmodel.inputs.fleet import NotNegative, Positive
 
 SLOTS = 8
 """Calls to one teacher at once, where the task file says nothing."""
@@ -32,7 +32,7 @@ class Asking(Frozen):
     throttle_window_s: Positive = 5.0
     throttle_least: int = Field(default=10, ge=1)
     """Calls in the window below which none is refused."""
-    throttle_most: Annotated[float, Field(ge=0, le=1)] = 0.9
+    throttle_most: Share = 0.9
     """Share of the calls that is refused at most: the others find out when it is over."""
     slow_share: Positive = 0.8
     """An answer that took this share of the time-out is a sign of congestion."""

@@ -10,17 +10,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadProjection
 from costmodel.faults import first_fault
+from costmodel.fields import NotNegative, NotNegativeUsd, Positive, Share
 from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOTS, TIMEOUT_S
 from costmodel.inputs.changes import changed
-from costmodel.inputs.limits import Limits, Promise, UsdEach
+from costmodel.inputs.limits import Limits, Promise
 from costmodel.inputs.profile import StudentProfile
 from costmodel.inputs.stated_doubt import Doubt
 from costmodel.money.pricelist import PriceList
 from costmodel.money.pricing import PriceSpec, Processing
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 ASSUMED_LATENCY_S = 0.6
 """Of a teacher's call that nobody measured: an API's short answer."""
 
@@ -35,9 +34,9 @@ class TeacherTerms(Frozen):
     timeout_s: Positive = TIMEOUT_S
     latency_s: Positive | None = None
     """Mean seconds of a call; None: nobody measured it, and `ASSUMED_LATENCY_S` is taken."""
-    max_requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    max_requests_per_second: NotNegative | None = None
     """The router's escalation budget; beyond it answers are degraded."""
-    max_usd_per_hour: NotNegative | None = None
+    max_usd_per_hour: NotNegativeUsd | None = None
     hedge: bool = False
     """Whether a late call is asked a second time, beside."""
     on_failure: Literal["student", "error"] = "student"
@@ -72,7 +71,7 @@ class OperationTerms(Frozen):
     """Billed teacher calls per escalation, and what recurs each month."""
 
     attempts: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    monthly_usd: NotNegative = Decimal(0)
+    monthly_usd: NotNegativeUsd = Decimal(0)
     audit_processing: Processing | None = None
     """Terms on which audits are asked, e.g. batch: they may wait. None: as escalations."""
 
@@ -80,22 +79,22 @@ class OperationTerms(Frozen):
 class OneOffTerms(Frozen):
     """Paid once."""
 
-    labelling_usd: NotNegative = Decimal(0)
-    training_usd: NotNegative = Decimal(0)
-    other_usd: NotNegative = Decimal(0)
+    labelling_usd: NotNegativeUsd = Decimal(0)
+    training_usd: NotNegativeUsd = Decimal(0)
+    other_usd: NotNegativeUsd = Decimal(0)
 
 
 class UsageTerms(Frozen):
     """Teacher tokens of the mean request, and how much longer escalated requests are."""
 
-    input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    output_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    cached_input_tokens: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    input_tokens: NotNegative = 0.0
+    output_tokens: NotNegative = 0.0
+    cached_input_tokens: NotNegative = 0.0
     """Of these, read from the supplier's cache, as its answers said."""
     fixed_input_tokens: int = Field(default=0, ge=0)
     cache_ttl_s: Positive = 300.0
     escalated_factor: Positive = 1.0
-    input_quantiles: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = ()
+    input_quantiles: tuple[NotNegative, ...] = ()
     """Evenly spaced quantiles of a request's input tokens, for prices with tiers; only their
     proportions count. Empty: every request is the mean one."""
 
@@ -125,18 +124,18 @@ class Deployment(Frozen):
     teacher: TeacherTerms
     student: StudentTerms = StudentTerms()
     traffic: TrafficTerms = TrafficTerms()
-    audit_rate: Annotated[float, Field(ge=0, le=1)] = 0.01
+    audit_rate: Share = 0.01
     max_cost_ratio: Positive | None = None
     promise: Promise = Promise()
     certified: Promise | None = None
     """What the bundle's certificate says of its threshold; None: nothing is certified."""
     limits: Limits = Limits()
     """What may fail before a cheap system is no system."""
-    cost_of_refusal: UsdEach = 0.0
-    cost_of_wrong_answer: UsdEach = 0.0
+    cost_of_refusal: NotNegative = 0.0
+    cost_of_wrong_answer: NotNegative = 0.0
     """Of an answer that differs from the teacher's."""
     evaluation: CountTerms
-    unusable: Annotated[float, Field(ge=0, le=1)] = 0.0
+    unusable: Share = 0.0
     """Share of the escalated test rows to which the teacher's answer was no label."""
     unusable_rows: int = Field(default=0, ge=0)
     """All test rows of the kind; those that are kept count as disagreeing."""
@@ -152,7 +151,7 @@ class Deployment(Frozen):
     curve: tuple[tuple[float, int, int], ...] = ()
     """Thresholds with rows kept and kept rows that disagree, from the evaluation."""
     certified_threshold: float | None = None
-    training_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    training_s: NotNegative = 0.0
     """Seconds one training took; they are priced as hours of a student machine."""
     doubt: Doubt = Doubt()
     """How far the inputs may be off that nothing above counts."""

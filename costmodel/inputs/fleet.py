@@ -6,12 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from costmodel.fields import NotNegative, Positive, Share
 from costmodel.frozen import Frozen
 from costmodel.money.pricing import PriceSpec
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Noise(Frozen):

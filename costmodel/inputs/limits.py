@@ -6,21 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from costmodel.fields import Share
 from costmodel.frozen import Frozen
 
-_Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-UsdEach = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """US dollars that one failed request costs its user; 0 means that nobody said."""
 
 
 class Limits(Frozen):
     """What may fail before a system no longer answers; a bill above a limit is no saving."""
 
-    most_refused: _Share = 0.001
+    most_refused: Share = 0.001
     """Share of the requests that nobody answers."""
-    most_degraded: _Share = 0.01
+    most_degraded: Share = 0.01
     """Share of the escalations that the teacher does not answer: degraded answers and errors."""
-    most_late: _Share = 0.01
+    most_late: Share = 0.01
     """Share of the requests that are answered after their deadline: 0.01 is a p99."""
 
 

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadScenario
 from costmodel.faults import first_fault
+from costmodel.fields import NotNegative, Positive, Share
 from costmodel.frozen import Frozen
 from costmodel.inputs.asking import SLOT_WAIT_S, SLOTS, TIMEOUT_S, Asking
 from costmodel.inputs.changes import changed
@@ -28,17 +29,15 @@ from costmodel.inputs.fleet import (
     Autoscaling,
     Interruptions,
     Noise,
-    NotNegative,
-    Positive,
-    Share,
     StudentFleet,
 )
-from costmodel.inputs.limits import Limits, Promise, UsdEach
+from costmodel.inputs.limits import Limits, Promise
 from costmodel.inputs.measured import with_profile, with_roofline
 from costmodel.inputs.stated_doubt import Doubt
-from costmodel.inputs.workload import Bursts, Lengths, Workload
+from costmodel.inputs.workload import MONTH_DAYS, Bursts, Lengths, Workload
 from costmodel.money.pricelist import PriceList, read_prices
 from costmodel.money.pricing import PriceSpec, Processing, today
+from costmodel.units import DAY_S
 
 Floats = npt.NDArray[np.float64]
 
@@ -83,17 +82,17 @@ class Drift(Frozen):
 
     def hardness(self, middle_s: Floats) -> Floats:
         """Factor on the unsure share at each moment."""
-        days = middle_s / 86_400.0
+        days = middle_s / DAY_S
         if self.retrain_days is not None:
             days = days % self.retrain_days
-        drifted: Floats = (1 + self.per_month) ** (days * 24 / 730)
+        drifted: Floats = (1 + self.per_month) ** (days / MONTH_DAYS)
         return drifted
 
 
 class Policy(Frozen):
     """When the teacher is asked: by threshold on the curve, or by the share to escalate."""
 
-    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    threshold: Share | None = None
     escalation_rate: Share | None = None
     audit_rate: Share = 0.01
     audit_processing: Processing | None = None
@@ -246,8 +245,8 @@ class Scenario(Frozen):
     """What was promised to those who read the answers; None: nothing was."""
     limits: Limits = Limits()
     """What may fail before a cheap system is no system."""
-    cost_of_refusal: UsdEach = 0.0
-    cost_of_wrong_answer: UsdEach = 0.0
+    cost_of_refusal: NotNegative = 0.0
+    cost_of_wrong_answer: NotNegative = 0.0
     """Of an answer that differs from the teacher's."""
     doubt: Doubt = Doubt()
     """How far inputs may be off that nothing above measures; only intervals use it."""
@@ -255,7 +254,7 @@ class Scenario(Frozen):
     @property
     def duration_s(self) -> float:
         """Counted seconds of workload."""
-        return self.days * 86_400.0
+        return self.days * DAY_S
 
     @model_validator(mode="after")
     def _threshold_needs_a_curve(self) -> Self:

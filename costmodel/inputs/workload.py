@@ -21,18 +21,18 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from costmodel.errors import BadScenario, BadTable
+from costmodel.fields import Positive
 from costmodel.frozen import Frozen
 from costmodel.inputs.tables.read import read_table
 from costmodel.inputs.tables.times import TimesOfOneKind
 from costmodel.kernel import layout
 from costmodel.kernel.layout import TAIL_FROM, TAIL_LOWEST, TAIL_STEPS
+from costmodel.money.pricing import HOURS_PER_MONTH
+from costmodel.units import DAY_S
 
 Floats = npt.NDArray[np.float64]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
-DAY_S = 86_400.0
-MONTH_DAYS = 730 / 24
+MONTH_DAYS = HOURS_PER_MONTH / 24
 """The one month convention of the product: 730 hours."""
 WINDOW_S = 900.0
 """Rates are constant within a quarter of an hour."""

@@ -23,22 +23,21 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from costmodel.errors import BadPriceList
+from costmodel.fields import NotNegativeUsd
 from costmodel.frozen import Frozen
 from costmodel.money.machines import MachineRow, given_twice, shipped_machines
 from costmodel.money.pricing import PriceSpec
 from costmodel.money.retirements import Retirement
-
-NotNegative = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 class ModelRow(Frozen):
     """What was agreed for a model, in US dollars per million tokens."""
 
     name: str = Field(min_length=1)
-    usd_per_mtok_input: NotNegative
-    usd_per_mtok_output: NotNegative
-    usd_per_mtok_cached_input: NotNegative | None = None
-    usd_per_mtok_cache_write: NotNegative | None = None
+    usd_per_mtok_input: NotNegativeUsd
+    usd_per_mtok_output: NotNegativeUsd
+    usd_per_mtok_cached_input: NotNegativeUsd | None = None
+    usd_per_mtok_cache_write: NotNegativeUsd | None = None
     retires: date | None = None
     """When it ends for you."""
     checked: date

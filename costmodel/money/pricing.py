@@ -24,6 +24,7 @@ MILLION = Decimal(1_000_000)
 SECONDS_PER_HOUR = Decimal(3600)
 HOURS_PER_MONTH = 730
 """The one month convention of the product: 730 hours for traffic and for machines alike."""
+MONTH_S = HOURS_PER_MONTH * 3600
 
 
 _COUNTED = (

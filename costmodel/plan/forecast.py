@@ -11,9 +11,8 @@ from costmodel.bill.projection import Projection
 from costmodel.errors import BadProjection
 from costmodel.inputs.ledger.database import OTHERS, is_database, read_paid
 from costmodel.inputs.ledger.traffic import TrafficLog
-from costmodel.money.pricing import HOURS_PER_MONTH
+from costmodel.money.pricing import MONTH_S
 
-MONTH_S = HOURS_PER_MONTH * 3600.0
 PICO = 1e12
 """The ledger counts money in whole millionths of a millionth of a dollar."""
 _PAID = f"""

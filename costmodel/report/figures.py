@@ -15,6 +15,7 @@ from costmodel.bill.rails import Rail
 from costmodel.plan.pareto import ParetoPoint
 from costmodel.report.tables import RAILS, usd
 from costmodel.uncertainty.draws import INPUTS, Uncertain
+from costmodel.units import DAY_S
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -275,8 +276,8 @@ def _spread(points: Sequence[ParetoPoint]) -> list[ParetoPoint]:
 def day_figure(result: Result, *, narrow: bool = False) -> Figure:
     """Traffic, latency and utilisation over the simulated time."""
     windows = result.timeline
-    long = result.seconds > 2 * 86_400
-    scale, unit = (86_400.0, "days") if long else (3600.0, "hours")
+    long = result.seconds > 2 * DAY_S
+    scale, unit = (float(DAY_S), "days") if long else (3600.0, "hours")
     if result.seconds < 2 * 3600:
         scale, unit = 60.0, "minutes"
     at = [(w.start_s + w.seconds / 2) / scale for w in windows]

@@ -30,13 +30,13 @@ from costmodel.bill.verdict import Verdict
 from costmodel.errors import BadProjection, CostModelError
 from costmodel.inputs.deployment import Deployment
 from costmodel.inputs.scenario import Scenario
-from costmodel.inputs.workload import DAY_S
 from costmodel.plan.pareto import ParetoPoint, pareto_points
 from costmodel.report.money import chart_blocks, money_page
 from costmodel.report.page import environment
 from costmodel.report.tables import ms, percent, savings, usd
 from costmodel.report.tasks import place_records, places
 from costmodel.uncertainty.draws import quantify
+from costmodel.units import DAY_S
 from costmodel.web.sliders import moved, sliders_of
 from costmodel.whatif import project_deployment, verdict, verdict_of
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from costmodel.faults import every_fault
+from costmodel.fields import Positive, Share
 from costmodel.frozen import Frozen
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.percentiles import Percentile
 
-Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-Limits = Mapping[str, Mapping[Percentile, Milliseconds]]
+Limits = Mapping[str, Mapping[Percentile, Positive]]
 """By route (`all`, `student`, `teacher`, …; streams: `first_token`, `token_gap`, `per_token`)."""
 
 
@@ -35,13 +32,13 @@ class Slo(Frozen):
     max_escalation_rate: Share | None = None
     max_degraded_rate: Share | None = None
     """Of the valid answers: the student's where the teacher should have spoken."""
-    min_tokens_per_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    min_tokens_per_s: Positive | None = None
     """Streams: words of all of them together."""
-    min_saturation_rps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    min_saturation_rps: Positive | None = None
     """A ramp: the rate up to which it is carried."""
-    max_recovery_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_recovery_s: Positive | None = None
     """An outage of the fake teacher: until degraded answers are as before it."""
-    max_usd_per_1k: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_usd_per_1k: Positive | None = None
 
 
 def load_slo(**limits: object) -> Slo:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from costmodel.faults import every_fault
+from costmodel.fields import NotNegative, Positive, Share
 from costmodel.frozen import Frozen
 from loadtests.errors import BadLoadSpec
 from loadtests.inputs.route import check_files
@@ -19,7 +20,6 @@ Surface = Literal["classify", "chat", "chat-stream", "systemone", "batch"]
 ClientWay = Literal["whole", "apart", "fresh"]
 """How a client brings a request, each the way of many: head and body in one write (aiohttp, curl);
 the body in a write of its own (openai, httpx, requests, Java, Go, node); a connection for each."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class LoadSpec(Frozen):
@@ -38,7 +38,7 @@ class LoadSpec(Frozen):
     """Of .csv and .tsv; None: whichever finds the column in the header."""
     order: Literal["sequential", "shuffled"] = "shuffled"
     """How rows are taken; all rows are used before any is repeated."""
-    hard_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    hard_share: Share | None = None
     """So many requests take one of the tenth of the inputs that the student is least sure of; None
     takes the inputs as they are."""
     surface: Surface = "classify"
@@ -76,7 +76,7 @@ class LoadSpec(Frozen):
     inputs are sent in that order at those instants, stretched to `rate`."""
     shape: RateShape = RateShape()
     duration_s: Positive = 20.0
-    warmup_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    warmup_s: NotNegative = 2.0
     seed: int = Field(default=0, ge=0)
     timeout_s: Positive = 10.0
     deadline_ms: Positive = 1000.0

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from costmodel.fields import Share
 from costmodel.frozen import Frozen
 
-Rate = Annotated[float, Field(ge=0, le=1)]
+Rate = Share
 Window = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]
 
 

@@ -9,8 +9,8 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from costmodel.units import DAY_S
 from router.errors import BadLedger, BadSettings
-from router.ledger.rollup import DAY_S
 from router.ledger.view import open_view
 from router.teacher.prices import is_same_model
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costmodel.money.pricing import MachinePrice
+from costmodel.units import DAY_S
 from router.insight.savings import Savings, read_savings
-from router.ledger.rollup import DAY_S
 from router.ledger.view import open_view
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from costmodel.units import DAY_S
 from router.clock import Clock
 from router.shared.leases import PICO, SharedBudget
 from router.shared.purse import Purse
 from router.shared.purser import Purser
 
-DAY_S = 86_400.0
 _DIGITS = len(str(PICO)) - 1
 AHEAD_S = 60.0
 """So long before midnight the budget of the next day is leased."""

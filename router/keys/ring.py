@@ -23,7 +23,9 @@ from typing import Annotated, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from costmodel.fields import Share
 from costmodel.frozen import Frozen
+from costmodel.units import DAY_S
 from router.clock import Clock
 from router.errors import BadSettings, Forbidden, OverQuota, Unauthorized
 from router.keys.day_budget import DayBudget, DayBudgets, OwnDay
@@ -54,7 +56,7 @@ class KeySpec(Frozen):
     """0 is served first when the teacher has more callers than slots."""
     teacher_calls_per_second: Annotated[float, Field(gt=0)] | None = None
     """Escalations and calls passed on; beyond it the student answers, marked degraded."""
-    max_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_threshold: Share | None = None
     """How much certainty a request may ask for; 0: no more than the certificate's."""
     student_only: bool = True
     """Whether it may ask the student alone, past certificate and audit."""
@@ -111,7 +113,7 @@ class Key:
             raise OverQuota(
                 "This API key has spent its budget of the day; ask for more, or wait for the "
                 "next day (UTC).",
-                86_400.0 - self._wall() % 86_400.0,
+                DAY_S - self._wall() % DAY_S,
             )
         self._bucket.take(1.0)
 

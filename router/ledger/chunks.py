@@ -13,8 +13,9 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+from costmodel.units import DAY_S
 from router.ledger.entry import Entry, Sums
-from router.ledger.rollup import DAY_S, add_table_sums
+from router.ledger.rollup import add_table_sums
 from router.ledger.schema import open_file, prepare
 from router.ledger.sqlite import PICO, insert
 from router.policy import Reason, Route

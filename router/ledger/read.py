@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from costmodel.units import DAY_S
 from router.errors import BadLedger
 from router.ledger.entry import Entry, Sums, Totals
-from router.ledger.rollup import DAY_S, SUMS_OF_DAYS, SUMS_OF_ROWS, days_of
+from router.ledger.rollup import SUMS_OF_DAYS, SUMS_OF_ROWS, days_of
 from router.ledger.schema import COLUMNS, UNKNOWN, columns_of, open_ledger
 from router.ledger.sqlite import PICO
 

@@ -6,7 +6,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
-DAY_S = 86_400
+from costmodel.units import DAY_S
+
 CHUNK = 2_000
 """Rows folded in one transaction: others wait for it some 10 ms."""
 

@@ -15,11 +15,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from costmodel.units import DAY_S
 from router.database.connection import reading
 from router.database.url import is_url, shown
 from router.errors import BadLedger
 from router.ledger.feedback import has_feedback
-from router.ledger.rollup import DAY_S, folded_until
+from router.ledger.rollup import folded_until
 from router.ledger.schema import COLUMNS, UNKNOWN, columns_of, open_ledger
 
 if TYPE_CHECKING:

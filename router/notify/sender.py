@@ -14,6 +14,7 @@ import time
 
 import aiohttp
 
+from costmodel.units import DAY_S
 from router.clock import Clock
 from router.notify.webhook import Webhook
 from router.shared.records import Event, StoreAway
@@ -25,7 +26,7 @@ LEASE_S = 30.0
 """A sender that is silent for so long is taken for dead; longer than a delivery takes."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
-GIVE_UP_S = 86_400.0
+GIVE_UP_S = DAY_S
 """An event that nobody took for a day is left out, and counted: those behind it matter more."""
 BATCH = 100
 log = logging.getLogger(__name__)

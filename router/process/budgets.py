@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+from costmodel.units import DAY_S
 from router.errors import BadSettings
-from router.keys.day_budget import DAY_S, DayBudget, LeasedDay, budget_name, end_of_day
+from router.keys.day_budget import DayBudget, LeasedDay, budget_name, end_of_day
 from router.ledger.read import read_spending
 from router.promise.audit import Auditor
 from router.shared.bucket import LeasedBucket

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from costmodel.units import DAY_S
 from router.shared.memory import Memory
 from router.shared.records import Audit, AuditVerdict, Event, Judge, Reopen, Ruling, StoreAway, Wish
 from router.shared.store import Store, read_rulings
@@ -193,7 +194,7 @@ class Keeper:
     def _forget(self) -> None:
         if self._keep_days is not None and time.monotonic() >= self._forget_at:
             self._forget_at = time.monotonic() + FORGET_EVERY_S
-            self.store.forget(time.time() - self._keep_days * 86_400.0)
+            self.store.forget(time.time() - self._keep_days * DAY_S)
 
     def _begin(self, key: tuple[str, str]) -> None:
         """Have the store rule on a bundle that was followed while it was away."""

@@ -15,11 +15,13 @@ from typing import Any
 
 import msgspec
 
+from costmodel.units import DAY_S
+
 LEASE_S = 10.0
 """How long a slice should last at the pace of the last one; it is renewed at half that time."""
 LIVE_S = 2 * LEASE_S
 """A holder that has not renewed for so long is not counted among those who share."""
-KEPT_S = 3 * 86_400.0
+KEPT_S = 3 * DAY_S
 """How long the store keeps a budget that nobody leases of."""
 FLOOR = 1_000
 """The smallest slice is this part of the budget: it is what a holder keeps that spends nothing."""

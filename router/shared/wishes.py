@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
+from costmodel.units import DAY_S
 from router.shared.records import Event, Wish
 from router.shared.store import Execute, Store
 
-FORGET_S = 7 * 86_400.0
+FORGET_S = 7 * DAY_S
 """What was wanted of one router alone is forgotten after so long: it has ended by then."""
 _COLUMNS = "task, name, version, value, bases"
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from costmodel.units import DAY_S
 from students.assess.call import LoggedCall, Passed
 from students.assess.formats import READERS, batch_pair, spans
 from students.assess.rows import read_rows
@@ -35,7 +36,7 @@ class Log:
     def days(self) -> float | None:
         """From the first call to the last, at least an hour; None where nothing has a time."""
         times = [call.at for call in self.calls if call.at is not None]
-        return max(max(times) - min(times), 3600.0) / 86_400 if times else None
+        return max(max(times) - min(times), 3600.0) / DAY_S if times else None
 
     def add(self, found: LoggedCall | Passed) -> None:
         """Count one row."""

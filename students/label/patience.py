@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
+from costmodel.units import DAY_S
 from students.errors import TeacherTimeout
 from students.sections import TeacherSection
 
@@ -15,7 +16,7 @@ FIRST_S = 60.0
 MOST_S = 600.0
 _TIMES = 8.0
 """As many times the slowest of the recent calls is late: a queue may grow, a lost call stays."""
-DEFERRED_S = 14 * 86_400.0
+DEFERRED_S = 14 * DAY_S
 """A batch ends by itself within a day; several may follow one another."""
 DEFERRED_LOOK_S = 600.0
 _REMEMBERED = 50

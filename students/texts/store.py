@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from costmodel.units import DAY_S
 from students.errors import BadTask
 from students.private_file import make_private
 from students.sections import TextsSection
@@ -31,7 +32,6 @@ CAPACITY = 20_000
 """Texts that wait in memory while the file is busy; beyond it they are dropped and counted."""
 TICK_S = 0.1
 EXPIRE_EVERY_S = 60.0
-DAY_S = 86_400.0
 log = logging.getLogger(__name__)
 Kind = Literal["escalation", "audit", "input"]
 _CREATE = """
@@ -165,7 +165,7 @@ class TextWriter:
         said, recognised = kept.said, self._cipher.recognise(kept.said.text)
         if self._section.mask:
             said = msgspec.structs.replace(said, text=mask(said.text, self.masked))
-        place = f"{kept.task}\0{kept.request_id}\0{kept.at!r}"
+        place = _place(kept.task, kept.request_id, kept.at)
         sealed = self._cipher.encrypt(msgspec.json.encode(said), place)
         return (
             kept.task, kept.request_id, kept.at, kept.kind, kept.propensity, recognised, sealed,
@@ -201,11 +201,14 @@ def unsealed(cipher: TextCipher, task: str, row: Sequence[Any]) -> KeptText:
         at=at,
         kind=kind,
         propensity=propensity,
-        said=msgspec.json.decode(
-            cipher.decrypt(sealed, f"{task}\0{request_id}\0{at!r}"), type=Said
-        ),
+        said=msgspec.json.decode(cipher.decrypt(sealed, _place(task, request_id, at)), type=Said),
         recognised=recognised,
     )
+
+
+def _place(task: str, request_id: str, at: float) -> str:
+    """Name the row that a sealed text belongs to; the file gives a whole second back as a float."""
+    return f"{task}\0{request_id}\0{float(at)!r}"
 
 
 def forget(

@@ -17,8 +17,8 @@ import numpy as np
 from costmodel.errors import BadProjection
 from costmodel.inputs.deployment import Deployment, with_changes
 from costmodel.inputs.ledger.database import OTHERS, is_database, read_sums
+from costmodel.units import DAY_S
 
-DAY_S = 86_400.0
 LEAST_SECONDS = 60.0
 """A rate measured over less time than this says nothing."""
 QUANTILES = 1001

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from costmodel.units import DAY_S
 from router.database.connection import connect
 from router.ledger.shipping.days import make_days, today
 
@@ -79,7 +80,7 @@ def _fill(connection: Connection, rows: int) -> None:
     first = today() - timedelta(days=DAYS)
     make_days(connection, [first + timedelta(days=day) for day in range(DAYS + 1)])
     start = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    step = DAYS * 86_400_000_000 // rows
+    step = DAYS * DAY_S * 1_000_000 // rows
     for begin in range(0, rows, 1_000_000):
         connection.execute(
             _ROWS,

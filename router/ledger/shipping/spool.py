@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from router.ledger.rollup import DAY_S
+from costmodel.units import DAY_S
 from router.ledger.schema import COLUMNS, open_file
 
 BATCH_ROWS = 10_000

@@ -9,12 +9,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.units import DAY_S
 from router.database.connection import transaction
 from router.errors import BadSettings
 from router.ledger.shipping.cargo import CARGO_S
 from students.texts.cipher import TextCipher
 from students.texts.fleet import apply_forgotten
-from students.texts.store import DAY_S, open_texts
+from students.texts.store import open_texts
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -16,11 +16,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
+from costmodel.units import DAY_S
 from router.clock import Clock
 from router.database.connection import reading
 from router.database.url import is_url
 from router.errors import BadLedger
-from router.ledger.rollup import DAY_S, days_of
+from router.ledger.rollup import days_of
 from router.ledger.schema import open_ledger
 
 CHUNK = 50_000

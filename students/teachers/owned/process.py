@@ -83,7 +83,7 @@ class LocalTeacher:
         async with self._starting:
             if self._process is not None and self._process.poll() is None:
                 return
-            lifeline = self._held.enter_context(Lifeline())
+            lifeline = self._held.enter_context(contextlib.closing(Lifeline()))
             self._process = subprocess.Popen(
                 self._command,
                 stdout=subprocess.DEVNULL,

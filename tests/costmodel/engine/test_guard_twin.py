@@ -15,10 +15,11 @@ from costmodel.inputs.asking import Asking
 from costmodel.inputs.deployment import Deployment, TeacherTerms
 from costmodel.inputs.fleet import Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
 from costmodel.kernel import calls, layout
 from costmodel.kernel.teachers.api_teacher import accepts, fails, service_s
 from costmodel.money.pricing import TokenUsage
+from costmodel.units import DAY_S
 from costmodel.web.server import scenario_of
 from loadtests.inputs.taskfile import TaskTeacher
 from router.teacher import guard as real

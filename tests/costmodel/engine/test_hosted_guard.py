@@ -10,9 +10,10 @@ from costmodel.engine.run import log_calls, simulate
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Autoscaling, Interruptions, Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, HostedTeacher, Policy, Scenario, vary
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
 from costmodel.kernel import calls, layout
 from costmodel.money.pricing import TokenUsage
+from costmodel.units import DAY_S
 from router.teacher.budget import EscalationBudget
 from router.teacher.guard import EscalationGuard
 from router.teacher.token_bucket import TokenBucket

@@ -10,8 +10,9 @@ import pytest
 from costmodel.engine.run import log_calls, simulate
 from costmodel.inputs.fleet import StudentFleet
 from costmodel.inputs.scenario import HostedTeacher, Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
 from costmodel.kernel import calls
+from costmodel.units import DAY_S
 
 
 @dataclass

@@ -10,8 +10,9 @@ from costmodel.engine.run import simulate
 from costmodel.inputs.asking import Asking
 from costmodel.inputs.fleet import Autoscaling, Interruptions, Noise, StudentFleet
 from costmodel.inputs.scenario import ApiTeacher, Drift, HostedTeacher, Policy, Quality, Scenario
-from costmodel.inputs.workload import DAY_S, Bursts, Lengths, Workload
+from costmodel.inputs.workload import Bursts, Lengths, Workload
 from costmodel.money.pricing import PriceSpec
+from costmodel.units import DAY_S
 
 REASONS = (
     "escalation_budget", "teacher_deadline", "teacher_busy", "teacher_throttled",

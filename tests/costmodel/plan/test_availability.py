@@ -11,9 +11,10 @@ from costmodel.engine.run import simulate
 from costmodel.errors import BadGoal
 from costmodel.inputs.fleet import Interruptions, StudentFleet
 from costmodel.inputs.scenario import Policy, Scenario
-from costmodel.inputs.workload import DAY_S, Lengths, Workload
+from costmodel.inputs.workload import Lengths, Workload
 from costmodel.plan.availability import SpareSearch, weighed
 from costmodel.plan.capacity import Goal, Plan, smallest_fleet
+from costmodel.units import DAY_S
 
 
 def scenario(**student):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from costmodel.units import DAY_S
 from router.cli import main
 from router.errors import BadDatabase, BadLedger
 from router.insight.accuracy import read_accuracy
@@ -21,7 +22,7 @@ from router.insight.periods import periods
 from router.insight.replay import replay
 from router.insight.savings import read_savings
 from router.ledger.feedback import FeedbackSource, Judgement, Received, SqliteFeedback
-from router.ledger.rollup import DAY_S, fold
+from router.ledger.rollup import fold
 from router.ledger.shipping import days
 from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.verdicts import VerdictCargo

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from costmodel.units import DAY_S
 from router.errors import BadLedger
 from router.ledger import rollup as ledger_days
 from router.ledger.entry import MemoryLedger
 from router.ledger.read import read_entries, read_spending, read_totals
-from router.ledger.rollup import DAY_S
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry

@@ -11,19 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
+from costmodel.units import DAY_S
 from students.errors import BadTask
 from students.sections import TextsSection
 from students.texts.cipher import TextCipher, open_cipher
 from students.texts.learnt import bundles_of, note
-from students.texts.store import (
-    DAY_S,
-    KeptText,
-    Said,
-    TextWriter,
-    forget,
-    read_texts,
-    recognised_of,
-)
+from students.texts.store import KeptText, Said, TextWriter, forget, read_texts, recognised_of
 
 SECRET = "My card was charged twice, says Ada"
 KEY = bytes(range(32))

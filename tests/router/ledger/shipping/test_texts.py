@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from costmodel.units import DAY_S
 from router.cli import main
 from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.texts import TextCargo
@@ -22,7 +23,7 @@ from students.sections import TextsSection
 from students.task import load_task
 from students.texts.cipher import TextCipher
 from students.texts.shelf import open_shelf
-from students.texts.store import DAY_S, TEXTS_FILE, KeptText, Said, TextWriter
+from students.texts.store import TEXTS_FILE, KeptText, Said, TextWriter
 
 KEY = bytes(range(32))
 NOW = time.time()

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
+from costmodel.units import DAY_S
 from router.errors import BadLedger
 from router.ledger.read import read_totals
-from router.ledger.rollup import DAY_S, fold
+from router.ledger.rollup import fold
 from router.ledger.schema import open_file
 from router.ledger.sqlite import SqliteLedger
 from router.process.board import spending
