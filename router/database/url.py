@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from costmodel.extras import require
+from costmodel.inputs.ledger.database import is_database
 from router.errors import BadDatabase
-
-SCHEMES = ("postgresql://", "postgres://")
-
-
-def is_url(source: object) -> bool:
-    """Tell whether a source names a database and not a file."""
-    return str(source).startswith(SCHEMES)
 
 
 def check_url(url: str) -> None:
@@ -20,7 +14,7 @@ def check_url(url: str) -> None:
         BadDatabase: it is not one of PostgreSQL's.
         NotInstalled: the extra that speaks to it is missing.
     """
-    if not is_url(url):
+    if not is_database(url):
         raise BadDatabase(
             "a database is named as postgresql://user:password@host:5432/name; found another form"
         )

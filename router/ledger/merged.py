@@ -7,8 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from costmodel.inputs.ledger.database import is_database
 from router.database.connection import reading
-from router.database.url import is_url
 from router.errors import BadLedger
 from router.ledger.entry import Sums, Totals
 from router.ledger.read import read_totals
@@ -40,7 +40,7 @@ def totals_of(source: str, since: float = 0.0) -> Totals:
         BadLedger: it is none, or `since` lies within a time of which only the sum is kept.
         BadDatabase: the database cannot be used.
     """
-    return _merged(source, since) if is_url(source) else read_totals(Path(source), since)
+    return _merged(source, since) if is_database(source) else read_totals(Path(source), since)
 
 
 def _merged(url: str, since: float) -> Totals:

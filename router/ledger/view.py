@@ -15,9 +15,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from costmodel.inputs.ledger.database import is_database
 from costmodel.units import DAY_S
 from router.database.connection import reading
-from router.database.url import is_url, shown
+from router.database.url import shown
 from router.errors import BadLedger
 from router.ledger.feedback import has_feedback
 from router.ledger.rollup import folded_until
@@ -124,7 +125,7 @@ def open_view(source: str | Path) -> Iterator[LedgerView]:
         BadLedger: there is no such file, or it is not a ledger.
         BadDatabase: the database cannot be used.
     """
-    if not is_url(source):
+    if not is_database(source):
         path = Path(source)
         try:
             with closing(open_ledger(path)) as connection:

@@ -13,8 +13,8 @@ from pydantic import JsonValue
 
 from students.errors import BadTask
 from students.label.labelled import LabelledSet
-from students.runtime.bundle import Family, Trial
-from students.runtime.load import LINEAR_WEIGHTS, WEIGHTS
+from students.runtime.bundle import WEIGHTS, Family, Trial
+from students.runtime.load import LINEAR_WEIGHTS
 from students.sections import StudentSection
 from students.train.progress import Progress
 

@@ -38,6 +38,7 @@ from students.teachers.protocol import TeacherDescriptor
 
 MANIFEST = "manifest.json"
 LATEST = "latest"
+WEIGHTS = "weights.safetensors"
 ID_DIGITS = 12
 """Hex digits of the manifest's sha256 that are a bundle's id."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from students.errors import BadBundle
-from students.runtime.bundle import Bundle
+from students.runtime.bundle import WEIGHTS, Bundle
 from students.runtime.encoders import int8
 from students.runtime.encoders.encoder import (
     BATCH,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from students.runtime.encoders.encoder import EncoderStudent
     from students.runtime.linear import LinearWeights
 
-WEIGHTS = "weights.safetensors"
 LINEAR_WEIGHTS = "linear.safetensors"
 """The linear part of a blend, beside its encoder's weights."""
 RUNTIME_EXTRAS = {"encoder": "encoder", "encoder-int8": "int8", "encoder-onnx": "onnx"}

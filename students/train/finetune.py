@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from students.errors import BadInputs
+from students.runtime.encoders.encoder import CHARACTERS_PER_TOKEN
 from students.train.progress import Progress
-
-CHARACTERS_PER_TOKEN = 12
-"""Text beyond max_length times this is cut before tokenizing: nobody's words are that long."""
 
 
 def finetune_classifier(

@@ -16,10 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol
 
+from costmodel.inputs.ledger.database import is_database
 from costmodel.units import DAY_S
 from router.clock import Clock
 from router.database.connection import reading
-from router.database.url import is_url
 from router.errors import BadLedger
 from router.ledger.rollup import days_of
 from router.ledger.schema import open_ledger
@@ -89,7 +89,7 @@ class PaidReader(Protocol):
 
 def open_spending(source: str | Path) -> PaidReader:
     """Return who adds up a ledger: a file, or the database that has those of all hosts."""
-    return FleetSpending(str(source)) if is_url(source) else SpendingSums(Path(source))
+    return FleetSpending(str(source)) if is_database(source) else SpendingSums(Path(source))
 
 
 class FleetSpending:

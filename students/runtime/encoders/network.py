@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from students.errors import BadBundle
+from students.runtime.bundle import WEIGHTS
 
-WEIGHTS = "weights.safetensors"
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
