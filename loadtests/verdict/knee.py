@@ -191,7 +191,13 @@ class KneeSearch:
     def _end(self, low: float | None) -> End:
         if low is None:
             return "samples" if self._probes[-1].too_few else "nothing held"
-        above = [p for p in self._probes if not p.passed and p.rate >= low]
+        held = {p.rate for p in self._probes if p.passed}
+        # A run that did not count at a rate that held says nothing of that rate.
+        above = [
+            p
+            for p in self._probes
+            if not p.passed and p.rate >= low and (p.valid or p.rate not in held)
+        ]
         if not above or min(p.rate for p in above) > low * (1 + TOLERANCE) / BACK_OFF:
             return "budget"
         first = min(above, key=lambda p: p.rate)
@@ -201,8 +207,12 @@ class KneeSearch:
         return len(self._probes) < self._most_runs
 
     def _holds(self, rate: float, seed: int | None = None) -> bool:
+        """Ask a rate; a run that does not count is asked again once before it bounds anything."""
         probe = self._probe(rate, seed)
         self._probes.append(probe)
+        if not probe.valid and self._may_go_on():
+            probe = self._probe(rate, seed)
+            self._probes.append(probe)
         return probe.passed
 
     def _probe(self, rate: float, seed: int | None = None) -> KneeProbe:

@@ -51,6 +51,25 @@ def test_knee_is_found_within_five_percent(limit):
     assert {spec.shape.kind for spec in seen} == {"steady"}
 
 
+@pytest.mark.parametrize("paused", [100, 200, 400])
+def test_a_machine_that_pauses_once_bounds_nothing(paused):
+    """A rate whose first run does not count, for the machine paused, is asked again."""
+    plain, seen = server(437)
+    paused_once = []
+
+    def run(spec):
+        report = plain(spec)
+        if spec.rate == paused and not paused_once:
+            paused_once.append(spec.rate)
+            return report.model_copy(update={"valid": False, "invalid_reasons": ("paused",)})
+        return report
+
+    knee = find_knee(SPEC, run)
+    assert paused_once == [paused]
+    assert (437 / 1.06 <= knee.rate <= 437, knee.ended_by) == (True, "tolerance")
+    assert sum(spec.rate == paused for spec in seen) == 2
+
+
 def test_past_the_knee_goodput_is_measured():
     """Multiples of the knee are run afterwards; this server's goodput plateaus at its limit."""
     run, _ = server(437)
