@@ -27,7 +27,8 @@ from router.batch.tables.sources import Source, open_source
 from router.batch.watching import JobWatch
 from router.ledger.chunks import ChunkLedger
 from router.ledger.schema import LEDGER_FILE
-from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
+from router.ledger.shipping.opening import open_carrier  # psycopg is an extra
+from router.ledger.shipping.shipper import Shipper
 from router.process.compose import usd_per_answer
 from router.process.load_model import check_fits
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
@@ -215,7 +216,7 @@ def _shipping(path: Path, url: str | None) -> Iterator[None]:
         yield
         return
 
-    shipper = open_shipper(path, url)
+    shipper = Shipper(open_carrier(path, url))
     try:
         yield
     finally:

@@ -29,21 +29,37 @@ class Subject:
     threads: Mapping[str, int]
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return CPU seconds so far of each named thread and of the rest, `other`."""
+        """Return CPU seconds so far of each named thread, each companion, and the rest, `other`."""
         names = {native: name for name, native in self.threads.items()}
         used = dict.fromkeys([*self.threads, "other"], 0.0)
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            try:
-                nanoseconds = int((task / "schedstat").read_text().split()[0])
-            except (OSError, IndexError):  # the thread ended meanwhile
-                continue
-            used[names.get(int(task.name), "other")] += nanoseconds / 1e9
+        for thread, seconds in _by_thread(self.pid).items():
+            used[names.get(thread, "other")] += seconds
+        for name, pid in self.companions().items():
+            used[name] = used.get(name, 0.0) + sum(_by_thread(pid).values())
         return used
+
+    def companions(self) -> dict[str, int]:
+        """Return the processes that it has started, by the name that they gave themselves."""
+        found = {}
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(OSError):  # the thread ended meanwhile, or the child
+                for child in (task / "children").read_text().split():
+                    found[Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
+        return found
 
     def resident_mb(self) -> float:
         """Resident memory in MiB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _by_thread(pid: int) -> dict[int, float]:
+    """CPU seconds so far of the threads of a process."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError, IndexError):  # the thread ended meanwhile
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+    return found
 
 
 def family_seconds(pid: int) -> float:

@@ -24,8 +24,6 @@ from router.keys.spending import SpendingLedger
 from router.ledger.entry import Ledger
 from router.ledger.feedback import SqliteFeedback
 from router.ledger.schema import LEDGER_FILE
-from router.ledger.shipping.opening import open_shipper  # psycopg is an extra
-from router.ledger.shipping.shipped import ShippedLedger
 from router.ledger.sqlite import SqliteLedger
 from router.ledger.text_hash import TextHash, open_text_hash
 from router.notify.sender import Sender
@@ -35,6 +33,7 @@ from router.process.budgets import DaysOfKeys, auditor_of, budget_of, open_purse
 from router.process.following.serving import Serving
 from router.process.following.steward import SERVING
 from router.process.load_model import LoadStudent, load_model
+from router.process.shipping import shipped
 from router.promise.answered_as import AnsweredAs
 from router.recheck.check import TeacherCheck
 from router.recheck.retirement import RetirementWatch, end_of
@@ -51,7 +50,6 @@ from router.student.loaded import Model, ModelSlot
 from router.teacher.guard import EscalationGuard
 from router.teacher.prices import TeacherPrices
 from router.telemetry.metrics import Metrics
-from router.telemetry.shipping import watch_shipping
 from router.worker_share import Share
 from students.errors import BadBundle, TeacherError
 from students.runtime.load import load_student
@@ -157,22 +155,6 @@ def open_keepers(
         for store in dict.fromkeys(stores.values())
     }
     return {name: keepers[store] for name, store in stores.items()}
-
-
-def shipped(
-    file: SqliteLedger, settings: Settings, metrics: Metrics, tasks: Sequence[Task] = ()
-) -> Ledger:
-    """Return the ledger of a file, whose rows go on to the database where there is one.
-
-    Feedback goes with them, and the kept texts of the tasks.
-    """
-    if settings.database_url is None:
-        return file
-
-    url, keep_days = settings.database_url.get_secret_value(), settings.ledger_keep_days or None
-    shipper = open_shipper(file.path, url, tasks, keep_days=keep_days)
-    watch_shipping(metrics, shipper.state)
-    return ShippedLedger(file, shipper)
 
 
 def _start(

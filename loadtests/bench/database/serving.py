@@ -1,6 +1,6 @@
 """One worker with a ledger in PostgreSQL beside one with SQLite alone, in turns.
 
-The worker has a core of its own, as a deployment gives it one. The thread that ships, PostgreSQL
+The worker has a core of its own, as a deployment gives it one. The process that ships, PostgreSQL
 and the load generator are on the other; where that core is full in a closed loop, the loop says
 what the generator could, and not the worker. So both workers are also asked a rate that leaves air,
 at once, so that the machine's moods are the same for both: what a worker can do is one over the
@@ -34,21 +34,28 @@ SHIPPED_S = 60.0
 RATE = 0.12
 """Of the requests a second in the closed loop, asked of each worker."""
 SHIPPER = "shipper"
-"""The thread of the router that ships."""
+"""The process of the router that ships, and the thread that waits for it."""
 _SHARED = "one_core"
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerArm:
-    """A router, and the core of the thread that ships: None where there is none."""
+    """A router, and the core of the process that ships: None where there is none."""
 
     subject: Subject
     shipper_core: int | None = None
 
     def place(self) -> None:
-        """Put the thread that ships where this arm has it."""
-        if self.shipper_core is not None:
-            os.sched_setaffinity(self.subject.threads[SHIPPER], {self.shipper_core})
+        """Put the process that ships, which starts a moment later, where this arm has it."""
+        if self.shipper_core is None:
+            return
+        give_up_at = time.monotonic() + SHIPPED_S
+        while (pid := self.subject.companions().get(SHIPPER)) is None:
+            if time.monotonic() > give_up_at:
+                raise BadSettings("the router has started no process that ships")
+            time.sleep(0.1)
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {self.shipper_core})
 
 
 @dataclass(slots=True)
@@ -57,7 +64,7 @@ class ArmTurns:
 
     rps: list[float] = field(default_factory=list)
     worker_us: list[float] = field(default_factory=list)
-    """Of the worker's processor a request, without the thread that ships."""
+    """Of the worker's processor a request, without what ships."""
     shipper_us: list[float] = field(default_factory=list)
     database_us: list[float] = field(default_factory=list)
     worker_busy: list[float] = field(default_factory=list)
@@ -260,7 +267,7 @@ def serving_words(report: Mapping[str, Any]) -> list[str]:
     own, others = report["cores"].values()
     alone, shared = asked["sqlite"]["worker_us"], asked["postgres"]
     lines = [
-        f"One worker on core {own}; the thread that ships, PostgreSQL and the load on core "
+        f"One worker on core {own}; the process that ships, PostgreSQL and the load on core "
         f"{others}. Throughput with PostgreSQL beside SQLite alone:",
         f"  by the worker's processor time, both at {asked['rate']} requests/s at once: "
         f"{_interval(shared['throughput'])} ({alone['median']:g} and "
@@ -270,7 +277,7 @@ def serving_words(report: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"  {_loop(closed, name)}" for name in ("postgres", _SHARED)]
     lines += [
-        f"A row costs the thread that ships {shared['shipper_us']['least']:g} µs and "
+        f"A row costs the process that ships {shared['shipper_us']['least']:g} µs and "
         f"PostgreSQL {shared['database_us']['least']:g} at least",
         f"PostgreSQL dead, {dead['rate']} requests/s: p99 {dead['p99_ms']['postgres']} ms beside "
         f"{dead['p99_ms']['sqlite']} of SQLite alone: {_interval(dead['p99'])}",

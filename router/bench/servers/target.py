@@ -26,8 +26,8 @@ from router.bench.subject import make_student, make_task
 from router.ledger.sqlite import SqliteLedger
 from router.pipeline import Pipeline
 from router.process.app import create_app
-from router.process.compose import shipped
 from router.process.server import bind, serve
+from router.process.shipping import shipped
 from router.service.served import Served
 from router.service.service import Service
 from router.settings import load_settings

@@ -1,4 +1,4 @@
-"""All that a host has for the database, and who carries it."""
+"""All that a host has for the database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from router.ledger.shipping.cargo import Cargo
-from router.ledger.shipping.shipper import Shipper
+from router.ledger.shipping.carrier import Carrier
 from router.ledger.shipping.tables import TableSumsCargo
 from router.ledger.shipping.texts import TextCargo
 from router.ledger.shipping.verdicts import VerdictCargo
@@ -15,10 +15,10 @@ from students.texts.cipher import open_cipher
 from students.texts.store import TEXTS_FILE
 
 
-def open_shipper(
+def open_carrier(
     path: Path, url: str, tasks: Iterable[Task] = (), *, keep_days: int | None = None
-) -> Shipper:
-    """Ship a ledger's rows, feedback and sums of tables, and the kept texts of its tasks.
+) -> Carrier:
+    """Carry a ledger's rows, feedback and sums of tables, and the kept texts of its tasks.
 
     Raises:
         BadDatabase: the address is wrong; a database that is away is none.
@@ -35,4 +35,4 @@ def open_shipper(
         if task.store_texts is not None
     ]
     cargo: list[Cargo] = [VerdictCargo(path), TableSumsCargo(path), *texts]
-    return Shipper(path, url, keep_days=keep_days, cargo=cargo)
+    return Carrier(path, url, keep_days=keep_days, cargo=cargo)

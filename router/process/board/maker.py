@@ -7,20 +7,15 @@ that answers requests they were felt: whoever looked at the page made the p99 ha
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from costmodel.processes import end_with_parent
+from costmodel.companion import Companion, CompanionEnded
 from router.errors import Unavailable
 from router.process.board.books import BookKeeper
 from router.process.board.document import document_of
@@ -81,16 +76,13 @@ class MakerProcess:
     """
 
     def __init__(self, files: PageFiles) -> None:
-        self._files = files
         self._turn = asyncio.Lock()
-        self._process: BaseProcess | None = None
-        self._connection: Connection
-        self._closed = False
+        self._companion = Companion[bytes, bytes]("page", partial(_maker, files), NICE)
 
     @property
     def process_id(self) -> int | None:
         """The process; None while there is none."""
-        return None if self._process is None else self._process.pid
+        return self._companion.process_id
 
     async def make(self, pulses: Sequence[Pulse | None]) -> bytes:
         """Return the document of what the workers say now.
@@ -99,47 +91,19 @@ class MakerProcess:
             Unavailable: the process ends before it has made it.
         """
         async with self._turn:
-            return await asyncio.to_thread(self._ask, msgspec.json.encode(pulses))
+            try:
+                return await asyncio.to_thread(self._companion.ask, msgspec.json.encode(pulses))
+            except CompanionEnded:
+                raise Unavailable("What makes the page has ended; it is started again.") from None
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        self._closed = True
-        self._end()
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.join()
-
-    def _ask(self, pulses: bytes) -> bytes:
-        if self._process is None:
-            self._start()
-        try:
-            self._connection.send_bytes(pulses)
-            return self._connection.recv_bytes()
-        except (EOFError, OSError):
-            self._end()
-            raise Unavailable("What makes the page has ended; it is started again.") from None
-
-    def _start(self) -> None:
-        if self._closed:
-            raise Unavailable("The router stops.")
-        fresh = multiprocessing.get_context("spawn")
-        self._connection, its = fresh.Pipe()
-        self._process = fresh.Process(target=_make_on, args=(self._files, its), daemon=True)
-        self._process.start()
-        its.close()
+        self._companion.close()
 
 
-def _make_on(files: PageFiles, connection: Connection) -> None:
-    """Answer pulses with documents until nobody is left to ask."""
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: who asks ends this process
-    os.nice(NICE)
+def _maker(files: PageFiles) -> Callable[[bytes], bytes]:
+    """Return what answers pulses with documents; called in the process."""
     configure_logs(())
     decoder = msgspec.json.Decoder(list[Pulse | None])
     maker = PageMaker(files.open())
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            connection.send_bytes(maker.make(decoder.decode(connection.recv_bytes())))
+    return lambda pulses: maker.make(decoder.decode(pulses))

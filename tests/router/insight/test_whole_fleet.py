@@ -24,6 +24,7 @@ from router.insight.savings import read_savings
 from router.ledger.feedback import FeedbackSource, Judgement, Received, SqliteFeedback
 from router.ledger.rollup import fold
 from router.ledger.shipping import days
+from router.ledger.shipping.carrier import Carrier
 from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.verdicts import VerdictCargo
 from router.ledger.sqlite import SqliteLedger
@@ -112,7 +113,7 @@ def book(path, entries, verdicts):
 
 def ship(path, url):
     """Carry a host's file to the database, as its router does when it stops."""
-    shipper = Shipper(path, url, cargo=[VerdictCargo(path)])
+    shipper = Shipper(Carrier(path, url, cargo=[VerdictCargo(path)]))
     shipper.close(60.0)
     assert not shipper.state.errors
 

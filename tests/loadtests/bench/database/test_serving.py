@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from click.testing import CliRunner
 
+from costmodel.companion import Companion
 from loadtests.bench.database.command import database
-from loadtests.bench.database.serving import ArmTurns, LedgerArm, _note, _told, serving_words
+from loadtests.bench.database.serving import (
+    SHIPPER,
+    ArmTurns,
+    LedgerArm,
+    _note,
+    _told,
+    serving_words,
+)
 from loadtests.bench.driving import Driven
 from loadtests.figures.load_report import report_of
 from loadtests.generator.tallies import RequestOutcome, Tally
@@ -54,11 +63,11 @@ def test_the_words_say_where_everything_ran_and_who_was_the_limit():
     assert "One worker on core 4" in words
     assert "on core 5" in words
     assert "worker 90% and 70% busy, generator 80% and 100%" in words
-    assert "costs the thread that ships 2 µs and PostgreSQL 5 at least" in words
+    assert "costs the process that ships 2 µs and PostgreSQL 5 at least" in words
 
 
 def test_what_ships_is_not_of_the_workers_time(tmp_path):
-    """The thread that ships is another's cost; rows of the warm-up are its rows, too."""
+    """What ships is another's cost; rows of the warm-up are its rows, too."""
     spec = LoadSpec(url="http://127.0.0.1:1", inputs="x", rate=10, duration_s=2.0)
     tally = Tally(1.0)
     for i in range(20):
@@ -74,14 +83,22 @@ def test_what_ships_is_not_of_the_workers_time(tmp_path):
     assert turns.database_us == [pytest.approx(200.0)]
 
 
-def test_a_thread_is_put_where_its_arm_has_it(monkeypatch):
-    """The same router ships beside its worker, or on its core; one without a database stays."""
-    placed = []
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *where: placed.append(where))
-    arm = LedgerArm(Subject(1, 2, {"shipper": 77}), 3)
-    for each in (arm, replace(arm, shipper_core=0), LedgerArm(arm.subject)):
-        each.place()
-    assert placed == [(77, {3}), (77, {0})]
+def test_the_process_that_ships_is_put_where_its_arm_has_it():
+    """It ships beside its worker, or on its core; a router without a database has none."""
+    cores = sorted(os.sched_getaffinity(0))
+    companion = Companion(SHIPPER, partial(partial, str), 0)
+    try:
+        assert companion.ask(7) == "7"
+        arm = LedgerArm(Subject(os.getpid(), 2, {}))
+        for core in (cores[0], cores[-1]):
+            replace(arm, shipper_core=core).place()
+            assert os.sched_getaffinity(companion.process_id) == {core}
+        arm.place()
+        assert arm.subject.companions()[SHIPPER] == companion.process_id
+        assert arm.subject.cpu_seconds()[SHIPPER] > 0
+    finally:
+        companion.close()
+    assert SHIPPER not in arm.subject.companions()
 
 
 @pytest.mark.e2e

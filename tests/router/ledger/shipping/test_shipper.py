@@ -17,6 +17,7 @@ from router.ledger.entry import Entry
 from router.ledger.read import read_totals
 from router.ledger.rollup import fold
 from router.ledger.shipping import days, postgres
+from router.ledger.shipping.carrier import Carrier
 from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.spool import BATCH_ROWS, Spool
 from router.ledger.sqlite import SqliteLedger
@@ -331,18 +332,18 @@ def until(condition, seconds=30.0):
 def quick(monkeypatch):
     """A shipper that need not wait."""
     monkeypatch.setattr("router.ledger.shipping.shipper.EVERY_S", 0.02)
-    monkeypatch.setattr("router.ledger.shipping.shipper.RETRY_S", 0.02)
+    monkeypatch.setattr("router.ledger.shipping.carrier.RETRY_S", 0.02)
 
 
 def test_one_of_several_workers_ships_and_another_takes_over(write, database, db, quick):
     """Two shippers of one file never ship together; when one is gone the other goes on."""
     path = write([entry(i) for i in range(5)])
-    first = Shipper(path, database)
+    first = Shipper(Carrier(path, database))
     until(lambda: count(db) == 5)
-    second = Shipper(path, database)
+    second = Shipper(Carrier(path, database))
     write([entry(i) for i in range(5, 9)])
     until(lambda: count(db) == 9)
-    assert (first.state.leads, second.state.leads) == (True, False)
+    assert (first.leads, second.leads) == (True, False)
     assert first.state.days_ahead == days.AHEAD
     first.close()
     write([entry(i) for i in range(9, 11)])
@@ -356,7 +357,7 @@ def test_rows_wait_for_tables_and_come_when_these_are_made(write, empty_database
     from router.database.migrate import migrate
 
     path = write([entry(i) for i in range(5)])
-    shipper = Shipper(path, empty_database)
+    shipper = Shipper(Carrier(path, empty_database))
     until(lambda: shipper.state.errors > 2)
     assert shipper.state.unshipped.rows == 5
     assert math.isclose(shipper.state.unshipped.oldest_at, NOW)
@@ -370,7 +371,7 @@ def test_rows_wait_for_tables_and_come_when_these_are_made(write, empty_database
 def test_what_is_left_is_shipped_at_close(write, database, db):
     """A pod that ends takes its disk with it: the last rows are shipped before."""
     path = write([entry(i) for i in range(5)])
-    Shipper(path, database).close()
+    Shipper(Carrier(path, database)).close()
     assert count(db) == 5
 
 
@@ -382,7 +383,7 @@ def test_a_database_that_is_killed_gets_every_row_once(write, make_postgres, qui
     url = server.create()
     migrate(url)
     path = write([asked(i) for i in range(20)])
-    shipper = Shipper(path, url)
+    shipper = Shipper(Carrier(path, url))
     until(lambda: shipper.state.rows == 20)
     server.kill()
     write([asked(i) for i in range(20, 50)])
@@ -399,7 +400,7 @@ def test_a_database_that_is_read_only_loses_nothing(write, database, db, postgre
     name = database.rsplit("/", 1)[1]
     path = write([entry(i) for i in range(5)])
     db.execute(f"alter database {name} set default_transaction_read_only = on")
-    shipper = Shipper(path, database)
+    shipper = Shipper(Carrier(path, database))
     until(lambda: shipper.state.errors)
     assert not shipper.state.up
     with postgres.connect("postgres") as connection:
@@ -411,4 +412,4 @@ def test_a_database_that_is_read_only_loses_nothing(write, database, db, postgre
 def test_a_wrong_address_stops_the_start(write):
     """What can never work is said at once."""
     with pytest.raises(BadDatabase, match="another form"):
-        Shipper(write([]), "mysql://x/y")
+        Carrier(write([]), "mysql://x/y")

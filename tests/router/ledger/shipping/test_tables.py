@@ -16,7 +16,8 @@ from router.ledger.chunks import ChunkLedger
 from router.ledger.entry import Sums
 from router.ledger.merged import totals_of
 from router.ledger.shipping.days import wrong_days
-from router.ledger.shipping.opening import open_shipper
+from router.ledger.shipping.opening import open_carrier
+from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.tables import TableSumsCargo
 from router.policy import Reason, Route
 from router.process.board.spending import open_spending
@@ -48,7 +49,7 @@ def asked(request_id):
 
 def ship(ledger, url):
     """Carry a ledger to the database, as a job does at its end."""
-    assert open_shipper(ledger.path, url).close(60.0)
+    assert Shipper(open_carrier(ledger.path, url)).close(60.0)
 
 
 def test_tables_of_two_hosts_add_up(hosts, database):

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from costmodel.units import DAY_S
 from router.cli import main
+from router.ledger.shipping.carrier import Carrier
 from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.texts import TextCargo
 from router.ledger.sqlite import SqliteLedger
@@ -73,7 +74,7 @@ class Host:
         """Carry them to the database, as its router does when it stops."""
         path = self.folder / TEXTS_FILE
         cargo = TextCargo(path, "urgent", TextCipher(self.key), 30.0)
-        shipper = Shipper(self.folder / "ledger.sqlite", self.url, cargo=[cargo])
+        shipper = Shipper(Carrier(self.folder / "ledger.sqlite", self.url, cargo=[cargo]))
         shipper.close(60.0)
         return shipper.state
 
