@@ -9,7 +9,6 @@ Door to torch: import this module only inside the functions that train.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +24,9 @@ from torch import nn
 from students.certify.calibration import calibrated_kl
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
-from students.runtime.encoders.network import new_head
 from students.train.embedding import embed, fingerprint, opened
 from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
+from students.train.heads import Heads, RunningAverage, mean_head
 from students.train.profiling import one_core
 from students.train.progress import Progress
 from students.train.training import distillation_loss
@@ -43,7 +42,10 @@ WORTH_IT = 0.005
 """Share of the validation KL; `PATIENCE` epochs that gain less together have learnt nothing."""
 LEAST_NATS = 1e-4
 """A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
-HIDDEN = 512
+HEADS = 4
+"""Hidden heads that learn side by side; what is kept is their mean."""
+HIDDEN = 256
+"""Width of each of them."""
 BATCH = 128
 LR = 3e-3
 AVERAGED = 0.99
@@ -58,7 +60,7 @@ class HeadRecipe:
     """How a head is trained.
 
     Attributes:
-        hidden: width of the hidden layer; 0 is a linear head.
+        hidden: width of the hidden layer of each of `HEADS` heads; 0 is one linear head.
         temperature: T of the soft loss.
         hard_weight: lambda of the hard cross-entropy.
         dropout: share of the vector, and of the hidden layer, left out in a step.
@@ -187,7 +189,7 @@ def _search(
 
 
 def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
-    """Train one head on the training rows and keep the running average of its weights.
+    """Train heads on the training rows and keep the mean of the running averages of their weights.
 
     It stops where the average's validation KL has stopped falling; without validation rows, after
     the recipe's epochs.
@@ -195,25 +197,36 @@ def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     width, classes = rows.vectors.shape[1], rows.teacher.shape[1]
-    head = new_head(width, recipe.hidden, classes)
-    average = _Average(head)
+    # The mean of linear heads would be what one learns.
+    side_by_side = HEADS if recipe.hidden else 1
+    heads = Heads(side_by_side, width, recipe.hidden, classes)
+    average = RunningAverage(heads.parameters, AVERAGED)
     drop = nn.Dropout(recipe.dropout)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(heads.parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
     targets, judged = torch.from_numpy(rows.teacher), rows.teacher[rows.training :]
-    best = _FittedHead(head, Trial(kl=math.inf, agreement=0.0), np.empty((0, classes), np.float32))
+    best = _FittedHead(
+        mean_head(heads.parameters),
+        Trial(kl=math.inf, agreement=0.0),
+        np.empty((0, classes), np.float32),
+    )
     mark, marked = math.inf, 0
     for epoch in range(1, (recipe.epochs or MOST_EPOCHS) + 1):
-        order = torch.from_numpy(rng.permutation(rows.training))
-        for batch in torch.split(order, BATCH):
-            logits = _dropped(head, drop, rows.vectors[batch])
-            loss = distillation_loss(logits, targets[batch], recipe.temperature, recipe.hard_weight)
+        orders = np.stack([rng.permutation(rows.training) for _ in range(side_by_side)])
+        for batch in torch.split(torch.from_numpy(orders), BATCH, dim=1):
+            logits = heads.logits(rows.vectors[batch], drop)
+            loss = distillation_loss(
+                logits.flatten(0, 1),
+                targets[batch.flatten()],
+                recipe.temperature,
+                recipe.hard_weight,
+            )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             average.take()
         if len(judged) == 0:
             continue
-        found = average.head()
+        found = mean_head(average.parameters())
         with torch.inference_mode():
             held_out = found(rows.vectors[rows.training :]).numpy()
         kl = calibrated_kl(held_out, judged)
@@ -230,44 +243,7 @@ def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
             mark, marked = best.trial.kl, epoch
         elif epoch - marked >= PATIENCE:
             break
-    return best if len(judged) else replace(best, head=average.head())
-
-
-class _Average:
-    """The running average of a head's weights; what was taken long ago hardly counts."""
-
-    def __init__(self, head: nn.Module) -> None:
-        self._learning = head
-        self._sum = copy.deepcopy(head)
-        self._weight = 0.0
-        with torch.no_grad():
-            torch._foreach_zero_(list(self._sum.parameters()))
-
-    def take(self) -> None:
-        """Take in the weights as they are."""
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self._sum.parameters()), list(self._learning.parameters()), 1 - AVERAGED
-            )
-        self._weight = AVERAGED * self._weight + 1 - AVERAGED
-
-    def head(self) -> nn.Module:
-        """Return a head with the average of all that was taken."""
-        found = copy.deepcopy(self._sum)
-        with torch.no_grad():
-            torch._foreach_div_(list(found.parameters()), self._weight)
-        return found
-
-
-def _dropped(head: nn.Module, drop: nn.Dropout, vectors: torch.Tensor) -> torch.Tensor:
-    """Apply the head with dropout before each of its layers."""
-    hidden = drop(vectors)
-    if isinstance(head, nn.Sequential):
-        first, activation, last = head
-        hidden = drop(activation(first(hidden)))
-        head = last
-    logits: torch.Tensor = head(hidden)
-    return logits
+    return best if len(judged) else replace(best, head=mean_head(average.parameters()))
 
 
 def _folded(head: nn.Module, mean: Float32, scale: Float32) -> nn.Module:

@@ -50,6 +50,18 @@ def test_the_kind_of_confidence_is_the_one_that_ranks_errors_last():
     assert ranking_kind(p, np.where(low, (answer + 1) % 3, answer)) == "max_probability"
 
 
+def test_margin_is_left_only_for_what_is_shown():
+    """Where neither kind ranks better, chance hardly ever takes max probability."""
+    rng = np.random.default_rng(1)
+    chosen = []
+    for _ in range(100):
+        p = rng.dirichlet([4, 2, 1], 200)
+        wrong = rng.random(200) < 0.2
+        chosen.append(ranking_kind(p, np.where(wrong, -1, p.argmax(axis=1))))
+    assert chosen.count("margin") > 90
+    assert ranking_kind(p, p.argmax(axis=1)) == "margin"  # no wrong row says anything
+
+
 def test_two_labels_have_one_order_of_rows():
     """Nothing is chosen where there is nothing to choose."""
     p = np.random.default_rng(0).dirichlet([1, 1], 50)
