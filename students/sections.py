@@ -263,8 +263,8 @@ class StudentSection(Section):
     and the best buy is kept."""
     blend_with: Literal["frozen", "encoder"] = "frozen"
     confidence: Kind | None = None
-    """What rows are ranked by; None: margin, unless the validation and temperature rows show that max
-    probability ranks better."""
+    """What rows are ranked by; None: margin, unless the validation and temperature rows show that
+    max probability is better."""
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""
     in_scope: OpenFraction | None = None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 
-from students.confidence import KINDS, Kind, confidence
+from students.confidence import Kind, confidence
 
 Floats = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
@@ -82,8 +82,12 @@ def ranking_kind(probabilities: Floats, teacher: Ints) -> Kind:
     if probabilities.shape[1] <= 2:
         return "max_probability"
     wrong = probabilities.argmax(axis=1) != teacher
-    behind = {kind: rankdata(confidence(probabilities, kind))[wrong] for kind in KINDS}
-    more = behind["margin"] - behind["max_probability"]
+
+    def behind(kind: Kind) -> Floats:
+        ranks: Floats = rankdata(confidence(probabilities, kind))[wrong]
+        return ranks
+
+    more = behind("margin") - behind("max_probability")
     if more.size < FEWEST_WRONG or not more.any():
         return "margin"
     error = more.std(ddof=1) / math.sqrt(more.size)
