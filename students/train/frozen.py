@@ -26,7 +26,7 @@ from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
 from students.train.embedding import embed, fingerprint, opened
 from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
-from students.train.heads import Heads, RunningAverage, mean_head
+from students.train.heads import HeadEnsemble, RunningAverage, mean_head
 from students.train.profiling import one_core
 from students.train.progress import Progress
 from students.train.training import distillation_loss
@@ -199,7 +199,7 @@ def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
     width, classes = rows.vectors.shape[1], rows.teacher.shape[1]
     # The mean of linear heads would be what one learns.
     side_by_side = HEADS if recipe.hidden else 1
-    heads = Heads(side_by_side, width, recipe.hidden, classes)
+    heads = HeadEnsemble(side_by_side, width, recipe.hidden, classes)
     average = RunningAverage(heads.parameters, AVERAGED)
     drop = nn.Dropout(recipe.dropout)
     optimizer = torch.optim.AdamW(heads.parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=True)

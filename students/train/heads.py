@@ -17,7 +17,7 @@ from torch import nn
 from students.runtime.encoders.network import new_head
 
 
-class Heads:
+class HeadEnsemble:
     """M heads of one shape, W to K, with a hidden layer of H or none (H = 0).
 
     Each starts anew and may read other rows than the others in a step; a step of all of them is one

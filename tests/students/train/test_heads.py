@@ -1,11 +1,11 @@
-"""Heads that learn side by side are served as one."""
+"""HeadEnsemble that learn side by side are served as one."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from students.train.heads import Heads, RunningAverage, mean_head
+from students.train.heads import HeadEnsemble, RunningAverage, mean_head
 
 pytestmark = pytest.mark.torch
 
@@ -16,7 +16,7 @@ VECTORS = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 def test_the_mean_of_heads_is_one_head(hidden):
     """Its logits are the mean of theirs, and a hidden one is as wide as all of them."""
     torch.manual_seed(0)
-    heads = Heads(3, 6, hidden, 2)
+    heads = HeadEnsemble(3, 6, hidden, 2)
     each = heads.logits(VECTORS.expand(3, -1, -1), nn.Identity())
     assert not torch.allclose(each[0], each[1])
     one = mean_head(heads.parameters)
@@ -27,7 +27,7 @@ def test_the_mean_of_heads_is_one_head(hidden):
 def test_each_head_learns_from_its_own_rows():
     """What one head reads moves no other."""
     torch.manual_seed(0)
-    heads = Heads(2, 6, 4, 2)
+    heads = HeadEnsemble(2, 6, 4, 2)
     heads.logits(VECTORS.expand(2, -1, -1), nn.Identity())[0].sum().backward()
     for stacked in heads.parameters:
         assert stacked.grad[0].abs().sum() > 0
