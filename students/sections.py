@@ -263,8 +263,7 @@ class StudentSection(Section):
     and the best buy is kept."""
     blend_with: Literal["frozen", "encoder"] = "frozen"
     confidence: Kind | None = None
-    """What rows are ranked by; None: margin, unless the validation and temperature rows show that
-    max probability is better."""
+    """What rows are ranked by; None: margin, unless held-out rows show max probability better."""
     encoder_path: Path | None = None
     """Local Hugging Face folder of the encoder; nothing is downloaded."""
     in_scope: OpenFraction | None = None
@@ -275,6 +274,8 @@ class StudentSection(Section):
     """Mixing weights lambda of the hard cross-entropy; T and lambda are chosen on validation."""
     l2: Annotated[tuple[NotNegative, ...], Field(min_length=1)] = (0.01, 0.0, 0.1)
     """Linear: strengths of the L2 penalty, scikit-learn's 1 / C; T is chosen with the first."""
+    variants: int = Field(default=0, ge=0, le=100)
+    """Linear: texts made of each row by leaving out words, answered by a frozen encoder's head."""
     epochs: int | None = Field(default=None, ge=1)
     """Most passes over the rows, early stopping takes fewer; linear without it: all it needs."""
     gradient_checkpointing: bool = False

@@ -158,7 +158,7 @@ def _material(
     known = None if old is None else _teaching(old, schema, recognise)
     if known is not None:
         train = np.concatenate([train, len(labelled) + np.arange(len(known))])
-        labelled = _joined(labelled, known)
+        labelled = labelled.joined(known)
     splits["train"] = train
     each = np.array([*weights, *([1] * (0 if known is None else len(known)))], float)
     return Material(
@@ -218,17 +218,6 @@ def _labelled(schema: LabelSchema, rows: Sequence[KeptText]) -> LabelledSet:
         np.zeros(n, bool),
         np.full(n, -1, np.int32),
         means_label(probabilities, other) & ~no_label,
-    )
-
-
-def _joined(one: LabelledSet, other: LabelledSet) -> LabelledSet:
-    return LabelledSet(
-        one.schema,
-        one.texts + other.texts,
-        *(
-            np.concatenate([getattr(one, name), getattr(other, name)])
-            for name in ("probabilities", "other", "truncated", "gold", "usable")
-        ),
     )
 
 

@@ -59,17 +59,19 @@ def train_student(
     Raises:
         BadTask: the family needs something that the task does not name.
     """
-    if section.family == "linear":
+    if section.family == "linear" and not section.variants:
         return _of_linear(_linear(train, validation, section, progress))
     if section.encoder_path is None:
         raise BadTask(
             "student.encoder_path is missing; name a local Hugging Face folder, or use family "
-            "linear, which needs none"
+            "linear without variants, which needs none"
         )
     base = section.encoder_path
-    if section.family == "blend":
-        return _blend(train, validation, section, base, progress, checkpoints)
     parts = train, validation, section, base, progress, checkpoints
+    if section.family == "linear":
+        return _of_linear(_on_variants(*parts))
+    if section.family == "blend":
+        return _blend(*parts)
     return _of_encoder(_ENCODERS[section.family](*parts), base, section.family)
 
 
@@ -83,6 +85,29 @@ def _linear(
         train, validation, recipe, section.temperatures, section.hard_weights, section.l2,
         progress=progress,
     )  # fmt: skip
+
+
+def _on_variants(
+    train: LabelledSet,
+    validation: LabelledSet,
+    section: StudentSection,
+    base: Path,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> TrainedLinear:
+    """Train a linear student on what a head on a frozen encoder says of variants, too."""
+    from students.train.variants import answered, train_on_variants, without_words
+
+    def part(i: int) -> Progress:
+        return lambda done, of: progress(100 * i + 100 * done // of, 400)
+
+    assistant = _frozen(train, validation, section, base, part(0), checkpoints)
+    plain = _linear(train, validation, section, part(1))
+    texts = without_words(train.texts, section.variants)
+    if not texts:  # each row is a single word
+        return plain
+    made = answered(texts, assistant, validation, _vectors(checkpoints), part(2))
+    return train_on_variants(train, validation, made, plain, part(3))
 
 
 def _encoder(
@@ -119,8 +144,6 @@ def _frozen(
 ) -> TrainedEncoder:
     from students.train.frozen import HeadRecipe, train_frozen_student
 
-    if checkpoints is None:
-        raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
     return train_frozen_student(
         train,
         validation,
@@ -128,9 +151,15 @@ def _frozen(
         HeadRecipe(epochs=section.epochs, seed=section.seed),
         section.temperatures,
         section.hard_weights,
-        cache=checkpoints.parent / "embeddings",
+        cache=_vectors(checkpoints),
         progress=progress,
     )
+
+
+def _vectors(checkpoints: Path | None) -> Path:
+    if checkpoints is None:
+        raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
+    return checkpoints.parent / "embeddings"
 
 
 _ENCODERS = {"frozen": _frozen, "encoder": _encoder}

@@ -93,6 +93,17 @@ class LabelledSet:
             usable=self.usable[index],
         )
 
+    def joined(self, other: LabelledSet) -> LabelledSet:
+        """Return these rows and then those of another set of the same labels."""
+        return LabelledSet(
+            self.schema,
+            self.texts + other.texts,
+            *(
+                np.concatenate([getattr(self, name), getattr(other, name)])
+                for name in ("probabilities", "other", "truncated", "gold", "usable")
+            ),
+        )
+
     def save(self, path: Path) -> None:
         """Write an .npz without pickles; an interrupted write leaves the old file whole."""
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,8 @@ class Trial(Frozen):
     """Training texts that a feature must have been in; older bundles: 2."""
     linear_weight: float | None = None
     """Weight of the linear part of a blend, which trains nothing itself."""
+    variants: int = 0
+    """Texts made from the rows, and answered by another student, that it learnt beside them."""
     kl: float
     """KL(teacher || student) in nats per row."""
     agreement: float

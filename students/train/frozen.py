@@ -146,12 +146,14 @@ def train_frozen_student(
     return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials, held_out)
 
 
-def frozen_logits(trained: TrainedEncoder, texts: Sequence[str], cache: Path) -> Float32:
-    """Return the logits (N, K) of a head on a frozen encoder, from the vectors that are kept."""
+def frozen_logits(
+    trained: TrainedEncoder, texts: Sequence[str], cache: Path, progress: Progress | None = None
+) -> Float32:
+    """Return the logits (N, K) of a head on a frozen encoder, from vectors that are kept."""
     network, longest = trained.network, trained.max_length
     encode = tokenizing(Tokenizer.from_str(trained.tokenizer_json), longest)
     with opened(cache, fingerprint(network, trained.tokenizer_json, longest)) as kept:
-        vectors = embed(network, encode, texts, trained.pad_id, kept)
+        vectors = embed(network, encode, texts, trained.pad_id, kept, progress)
     with torch.inference_mode():
         logits: Float32 = network.head(torch.from_numpy(vectors)).numpy()
     return logits

@@ -72,11 +72,13 @@ class TrainedLinear:
         weights: learnt from the training and the validation rows, as the best setting was.
         trials: every setting, the best first, each learnt from the training rows alone.
         held_out: (N, K), logits of the validation rows by the best one that never learnt them.
+        recipe: how the best one is trained.
     """
 
     weights: LinearWeights
     trials: tuple[Trial, ...]
     held_out: Float32
+    recipe: LinearRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +130,8 @@ def train_linear(
     trials = tuple(sorted(search.tried.values(), key=lambda trial: trial.kl))
     found = search.found
     search.forget()
-    return TrainedLinear(_learnt(train, validation, best, found.rates), trials, found.held_out)
+    weights = _learnt(train, validation, best, found.rates)
+    return TrainedLinear(weights, trials, found.held_out, best)
 
 
 class _Search:
