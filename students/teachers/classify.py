@@ -8,6 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from costmodel.money.pricing import TokenUsage
 from students.errors import TeacherGarbled, TeacherRejected
 from students.labels import LabelDistribution
@@ -79,7 +81,7 @@ class ClassifyTeacher:
         name = row.get("label")
         # A tie may go to any of the winners; a reply without a name is taken in order.
         if name is not None and not self._is_winner(name, probabilities):
-            best = max(range(len(probabilities)), key=probabilities.__getitem__)
+            best = probabilities.index(max(probabilities))
             raise TeacherRejected(
                 f"the server calls class {best} {name!r} where the task has "
                 f"{self._classes[best]!r}; list the labels in the order of the model's id2label, "
@@ -108,17 +110,21 @@ def _rows(reply: dict[str, Any], n: int) -> list[dict[str, Any]]:
 
 def _probabilities(row: dict[str, Any]) -> tuple[float, ...]:
     probs = row.get("probs")
-    if not isinstance(probs, list) or not all(
-        isinstance(p, (int, float)) and math.isfinite(p) and -1e-6 <= p <= 1 + 1e-3 for p in probs
-    ):
+    try:
+        values = msgspec.convert(probs, list[float])
+    except msgspec.ValidationError:
+        values = []
+    total = sum(values)
+    if not values or math.isnan(total) or min(values) < -1e-6 or max(values) > 1 + 1e-3:
         raise TeacherGarbled("`probs` of an answer is not a list of probabilities")
-    total = sum(probs)
     if abs(total - 1) > _SUM_TOLERANCE:
         raise TeacherGarbled(
             f"the probabilities of one answer sum to {total:.3f}; the classifier must give one "
             "label per text (softmax), not several (sigmoid)"
         )
-    return tuple(min(1.0, max(0.0, float(p))) for p in probs)
+    if min(values) < 0.0 or max(values) > 1.0:
+        values = [min(1.0, max(0.0, p)) for p in values]
+    return tuple(values)
 
 
 def _shares(usage: TokenUsage, texts: Sequence[str]) -> list[TokenUsage]:

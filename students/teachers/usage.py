@@ -76,7 +76,11 @@ def _report(reply: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _first(report: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return next((count for name in names if (count := _count(report.get(name)))), 0)
+    for name in names:
+        value = report.get(name)
+        if value is not None and (count := _count(value)):
+            return count
+    return 0
 
 
 def _count(value: object) -> int:
