@@ -115,12 +115,15 @@ def test_page_says_the_word_and_draws_the_intervals(peak):
 def test_command_compares_two_servers_in_turns(command, server, rows, tmp_path):
     """A B B A: the second server takes 50 ms more: WORSE, exit code 1, and both are kept."""
     out = tmp_path / "both.json"
-    done = command(
+    asked = [
         *("--url", server("null"), "--against", server("freezing", "--latency", "0.05")),
         *("--inputs", str(rows), "--rate", "60", "--duration", "4", "--warmup", "0"),
         *("--repeats", "3", "--json", str(out), "--html", str(tmp_path / "both.html")),
         *("--max-send-lag-ms", "3000", "--max-generator-cpu", "1", "--no-null-check"),
-    )
+    ]
+    done = command(*asked)
+    if "UNCLEAR" in done.stdout:  # a machine that pauses in one of three pairs: asked again
+        done = command(*asked)
     assert done.returncode == 1, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert found["comparison"]["verdict"] == "WORSE"
