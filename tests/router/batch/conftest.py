@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from costmodel.processes import running
 from students.runtime import hashing
 from students.runtime.linear import LinearWeights
 from students.task import load_task
@@ -66,23 +65,15 @@ class FakeServer:
 
 
 @pytest.fixture(scope="session")
-def fake_teacher(free_port_of):
+def fake_teacher(free_port_of, tmp_path_factory):
     """One for all tests: it calls 'help' and 'sos' urgent, whatever else is in a text."""
     port = free_port_of()
     command = [sys.executable, "-m", "loadtests.commands.fake_teacher", "--port", str(port)]
     command += [option for label in LABELS for option in ("--label", label)]
     command += ["--set", 'keywords={"urgent": ["help", "sos"]}']
-    process = subprocess.Popen(command, env=os.environ)
-    server = FakeServer(f"http://127.0.0.1:{port}", process)
-    for _ in range(200):
-        try:
-            server.served()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield server
-    process.terminate()
-    process.wait(10)
+    url, log = f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("fake-teacher") / "log"
+    with running(command, f"{url}/control/served", log) as process:
+        yield FakeServer(url, process)
 
 
 @pytest.fixture
