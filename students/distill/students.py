@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,130 +59,131 @@ def train_student(
     Raises:
         BadTask: the family needs something that the task does not name.
     """
-    if section.family == "linear" and not section.variants:
-        return _of_linear(_linear(train, validation, section, progress))
-    if section.encoder_path is None:
-        raise BadTask(
-            "student.encoder_path is missing; name a local Hugging Face folder, or use family "
-            "linear without variants, which needs none"
-        )
-    base = section.encoder_path
-    parts = train, validation, section, base, progress, checkpoints
-    if section.family == "linear":
-        return _of_linear(_on_variants(*parts))
+    work = _Work(train, validation, section, progress, checkpoints)
     if section.family == "blend":
-        return _blend(*parts)
-    return _of_encoder(_ENCODERS[section.family](*parts), base, section.family)
+        return _blend(work)
+    if section.family == "linear":
+        return _of_linear(_on_variants(work) if section.variants else _linear(work))
+    return _of_encoder(_ENCODERS[section.family](work), work.base, section.family)
 
 
-def _linear(
-    train: LabelledSet, validation: LabelledSet, section: StudentSection, progress: Progress
-) -> TrainedLinear:
+@dataclass(frozen=True)
+class _Work:
+    """What a family is trained with."""
+
+    train: LabelledSet
+    validation: LabelledSet
+    section: StudentSection
+    progress: Progress
+    checkpoints: Path | None
+
+    @property
+    def base(self) -> Path:
+        """Folder of the encoder.
+
+        Raises:
+            BadTask: the task names none.
+        """
+        if self.section.encoder_path is None:
+            raise BadTask(
+                "student.encoder_path is missing; name a local Hugging Face folder, or use family "
+                "linear without variants, which needs none"
+            )
+        return self.section.encoder_path
+
+    @property
+    def vectors(self) -> Path:
+        """Folder in which a frozen encoder's vectors are kept.
+
+        Raises:
+            BadTask: there is none.
+        """
+        if self.checkpoints is None:
+            raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
+        return self.checkpoints.parent / "embeddings"
+
+    def part(self, i: int, parts: int) -> _Work:
+        """Return the same for the i-th of so many trainings, as far as is shown."""
+        return replace(self, progress=self.share(i, parts))
+
+    def share(self, i: int, parts: int) -> Progress:
+        """Return the progress of the i-th of so many parts of this."""
+        return lambda done, of: self.progress(100 * i + 100 * done // max(1, of), 100 * parts)
+
+
+def _linear(work: _Work) -> TrainedLinear:
     from students.train.linear import LinearRecipe, train_linear
 
-    recipe = LinearRecipe(epochs=section.epochs, seed=section.seed)
+    section = work.section
     return train_linear(
-        train, validation, recipe, section.temperatures, section.hard_weights, section.l2,
-        progress=progress,
-    )  # fmt: skip
+        work.train,
+        work.validation,
+        LinearRecipe(epochs=section.epochs, seed=section.seed),
+        section.temperatures,
+        section.hard_weights,
+        section.l2,
+        progress=work.progress,
+    )
 
 
-def _on_variants(
-    train: LabelledSet,
-    validation: LabelledSet,
-    section: StudentSection,
-    base: Path,
-    progress: Progress,
-    checkpoints: Path | None,
-) -> TrainedLinear:
+def _on_variants(work: _Work) -> TrainedLinear:
     """Train a linear student on what a head on a frozen encoder says of variants, too."""
     from students.train.variants import answered, train_on_variants, without_words
 
-    def part(i: int) -> Progress:
-        return lambda done, of: progress(100 * i + 100 * done // of, 400)
-
-    assistant = _frozen(train, validation, section, base, part(0), checkpoints)
-    plain = _linear(train, validation, section, part(1))
-    texts = without_words(train.texts, section.variants)
+    assistant = _frozen(work.part(0, 4))
+    plain = _linear(work.part(1, 4))
+    texts = without_words(work.train.texts, work.section.variants)
     if not texts:  # each row is a single word
         return plain
-    made = answered(texts, assistant, validation, _vectors(checkpoints), part(2))
-    return train_on_variants(train, validation, made, plain, part(3))
+    made = answered(texts, assistant, work.validation, work.vectors, work.share(2, 4))
+    return train_on_variants(work.train, work.validation, made, plain, work.share(3, 4))
 
 
-def _encoder(
-    train: LabelledSet,
-    validation: LabelledSet,
-    section: StudentSection,
-    base: Path,
-    progress: Progress,
-    checkpoints: Path | None,
-) -> TrainedEncoder:
+def _encoder(work: _Work) -> TrainedEncoder:
     from students.train.encoder import train_encoder_student
     from students.train.training import Recipe
 
+    section = work.section
     return train_encoder_student(
-        train,
-        validation,
-        base,
+        work.train,
+        work.validation,
+        work.base,
         Recipe(epochs=section.epochs or ENCODER_EPOCHS, lr=0.0, seed=section.seed),
         section.temperatures,
         section.hard_weights,
         gradient_checkpointing=section.gradient_checkpointing,
-        checkpoints=checkpoints,
-        progress=progress,
+        checkpoints=work.checkpoints,
+        progress=work.progress,
     )
 
 
-def _frozen(
-    train: LabelledSet,
-    validation: LabelledSet,
-    section: StudentSection,
-    base: Path,
-    progress: Progress,
-    checkpoints: Path | None,
-) -> TrainedEncoder:
+def _frozen(work: _Work) -> TrainedEncoder:
     from students.train.frozen import HeadRecipe, train_frozen_student
 
+    section = work.section
     return train_frozen_student(
-        train,
-        validation,
-        base,
+        work.train,
+        work.validation,
+        work.base,
         HeadRecipe(epochs=section.epochs, seed=section.seed),
         section.temperatures,
         section.hard_weights,
-        cache=_vectors(checkpoints),
-        progress=progress,
+        cache=work.vectors,
+        progress=work.progress,
     )
-
-
-def _vectors(checkpoints: Path | None) -> Path:
-    if checkpoints is None:
-        raise BadTask("a frozen encoder keeps its vectors; give a folder for them")
-    return checkpoints.parent / "embeddings"
 
 
 _ENCODERS = {"frozen": _frozen, "encoder": _encoder}
 
 
-def _blend(
-    train: LabelledSet,
-    validation: LabelledSet,
-    section: StudentSection,
-    base: Path,
-    progress: Progress,
-    checkpoints: Path | None,
-) -> Trained:
+def _blend(work: _Work) -> Trained:
     """Train both parts, then choose their weight."""
     from students.train.blend import blend
 
-    linear = _linear(train, validation, section, lambda done, of: progress(done, 2 * of))
-    with_it = section.blend_with
-    encoder = _ENCODERS[with_it](
-        train, validation, section, base,
-        lambda done, of: progress(of + done, 2 * of), checkpoints,
-    )  # fmt: skip
-    shares, trial = blend(linear.held_out, encoder.held_out, validation.probabilities)
+    base, with_it = work.base, work.section.blend_with  # before anything is trained
+    linear = _linear(work.part(0, 2))
+    encoder = _ENCODERS[with_it](work.part(1, 2))
+    shares, trial = blend(linear.held_out, encoder.held_out, work.validation.probabilities)
     one = _of_linear(linear, LINEAR_WEIGHTS)
     other = _of_encoder(encoder, base, with_it)
 
