@@ -19,6 +19,7 @@ from typing import Any
 from costmodel.lifeline import Lifeline
 
 START_S, GRACE_S = 120.0, 15.0
+_LINES_SHOWN = 40
 _LOOK_AGAIN_S = 0.1
 
 
@@ -130,9 +131,11 @@ def _wait(
         if process.poll() is not None:
             lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = lines[-1].removeprefix("Error: ") if lines else "it said nothing"
-            raise NotStarted(
+            error = NotStarted(
                 f"a server exited with {process.returncode} at its start: {said} (log: {log})"
             )
+            error.add_note("\n".join(lines[-_LINES_SHOWN:]))  # a traceback outlives the log
+            raise error
         if answers(ready) if isinstance(ready, str) else ready():
             return
         time.sleep(_LOOK_AGAIN_S)

@@ -11,8 +11,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -21,18 +19,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from costmodel.extras import require
-from costmodel.processes import free_port, running
+from costmodel.processes import running
 from router.bench.batch import make_table, sample_of, write_task
+from router.bench.on_ray.cluster import ray_serve_of
 from router.bench.on_ray.descendants import DescendantCost
 
 if TYPE_CHECKING:
-    from router.student.connections import ServeAddress
-    from students.runtime.bundle import Bundle
     from students.runtime.protocol import Student
 
 SIZES = (1, 16, 64, 256)
-ROUTE = "/students"
-START_S = 180.0
 _ROWS = 10_000
 
 
@@ -79,8 +74,9 @@ def measure(
     memory: dict[str, float] = {}
     with _timed(started, memory, "engine", _engine(folder)) as socket:
         engine = RemoteStudent(schema, socket, bundle.path)
-        with _timed(started, memory, "ray_serve", _serve(folder, bundle, replicas, ha_proxy)) as at:
-            there = RemoteStudent(schema, at, bundle.path)
+        serve = ray_serve_of(bundle, bundle.path.parent.parent, replicas, folder, ha_proxy)
+        with _timed(started, memory, "ray_serve", serve) as (address, _):
+            there = RemoteStudent(schema, address, bundle.path)
             students = {"own": load_student(bundle), "engine": engine, "ray_serve": there}
             rows = [_row(students, texts[:size], calls) for size in SIZES]
     return {
@@ -133,40 +129,3 @@ def _engine(folder: Path) -> Iterator[Path]:
     command = [sys.executable, "-m", "router.process.engine", "--socket", str(address)]
     with running(command, address.exists, folder / "engine.log"):
         yield address
-
-
-@contextmanager
-def _serve(folder: Path, bundle: Bundle, replicas: int, ha_proxy: bool) -> Iterator[ServeAddress]:
-    from router.student.connections import ServeAddress
-
-    port = free_port()
-    config = folder / "students.yaml"
-    app = {
-        "name": "students", "route_prefix": ROUTE,
-        "import_path": "router.process.on_ray.app:students",
-        "args": {
-            "work_dir": str(folder / ".raisehand"), "bundles": [bundle.id],
-            "replicas": replicas, "cpus": 0.5,
-        },
-    }  # fmt: skip
-    http = {"host": "127.0.0.1", "port": port}
-    # JSON is YAML.
-    config.write_text(json.dumps({"http_options": http, "applications": [app]}), encoding="utf-8")
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
-    if ha_proxy:
-        environment["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
-    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(config)]
-    address = ServeAddress("127.0.0.1", port, ROUTE)
-    log = folder / "serve.log"
-    ready = partial(_answers, address)
-    with running(command, ready, log, timeout_s=START_S, variables=environment):
-        yield address
-
-
-def _answers(address: ServeAddress) -> bool:
-    try:
-        asked = HTTPConnection(address.host, address.port, timeout=5)
-        asked.request("POST", f"{address.route}/none", b"no message")
-        return asked.getresponse().status == 400  # it refuses what is no message
-    except (OSError, HTTPException):
-        return False

@@ -3,11 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,57 +10,22 @@ import aiohttp
 import numpy as np
 import psutil
 import pytest
-import yaml
 
-from router.student.connections import serve_address
+from router.bench.on_ray.cluster import ray_serve_of
 from router.student.remote_student import RemoteStudent
 from students.errors import BadBundle
 from students.runtime.bundle import find_bundle
 from students.runtime.load import load_student
 
 pytestmark = pytest.mark.e2e
-RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ADDRESS": "local"}
-"""A cluster of its own: without the address it would join that of another test."""
 
 
 @pytest.fixture(scope="module")
-def deployed(folder, free_port_of, tmp_path_factory):
+def deployed(folder, tmp_path_factory):
     """Ray Serve with two replicas of the folder's bundle; its address and the process."""
-    bundle, port = find_bundle(folder / ".raisehand"), free_port_of()
-    config = tmp_path_factory.mktemp("serve") / "config.yaml"
-    arguments = {"work_dir": str(folder / ".raisehand"), "bundles": [bundle.id]}
-    app = {
-        "name": "students", "route_prefix": "/students",
-        "import_path": "router.process.on_ray.app:students",
-        "args": arguments | {"replicas": 2, "cpus": 0.5},
-    }  # fmt: skip
-    http = {"host": "127.0.0.1", "port": port}
-    config.write_text(yaml.safe_dump({"http_options": http, "applications": [app]}))
-    command = [sys.executable, "-m", "ray.serve.scripts", "run", str(config)]
-    log = (config.parent / "log").open("w")
-    process = subprocess.Popen(command, env=os.environ | RAY, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/students/{bundle.id}"
-    for _ in range(1_200):
-        if answers(url):
-            break
-        assert process.poll() is None, (config.parent / "log").read_text()
-        time.sleep(0.1)
-    yield serve_address(f"ray://127.0.0.1:{port}/students"), process
-    process.send_signal(signal.SIGINT)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(60)
-    process.kill()
-    log.close()
-
-
-def answers(url):
-    """Whether a replica is there: it refuses what is no message."""
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, b"no message"), timeout=5)
-    except urllib.error.HTTPError as error:
-        return error.code == 400
-    except OSError:
-        return False
+    bundle, into = find_bundle(folder / ".raisehand"), tmp_path_factory.mktemp("serve")
+    with ray_serve_of(bundle, folder / ".raisehand", 2, into) as served:
+        yield served
 
 
 def replicas(process):
