@@ -34,13 +34,12 @@ _ENVIRONMENT = {
 
 @contextmanager
 def ray_serve_of(
-    bundle: Bundle, work_dir: Path, replicas: int, into: Path, ha_proxy: bool = False
+    bundle: Bundle, replicas: int, into: Path, ha_proxy: bool = False
 ) -> Iterator[tuple[ServeAddress, subprocess.Popen[bytes]]]:
     """Serve a bundle on a cluster that ends with the context: where it answers, and its process.
 
     Args:
-        bundle: what is served.
-        work_dir: the folder that holds its `bundles`.
+        bundle: what is served, in the `bundles` of a work_dir.
         replicas: how many hold it, half a core each.
         into: an existing folder for the configuration and the log.
         ha_proxy: whether HAProxy stands before the replicas instead of Serve's own proxy.
@@ -55,7 +54,8 @@ def ray_serve_of(
         "name": "students", "route_prefix": ROUTE,
         "import_path": "router.process.on_ray.app:students",
         "args": {
-            "work_dir": str(work_dir), "bundles": [bundle.id], "replicas": replicas, "cpus": 0.5,
+            "work_dir": str(bundle.path.parents[1]), "bundles": [bundle.id],
+            "replicas": replicas, "cpus": 0.5,
         },
     }  # fmt: skip
     http = {"host": address.host, "port": address.port}

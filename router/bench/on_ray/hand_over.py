@@ -74,7 +74,7 @@ def measure(
     memory: dict[str, float] = {}
     with _timed(started, memory, "engine", _engine(folder)) as socket:
         engine = RemoteStudent(schema, socket, bundle.path)
-        serve = ray_serve_of(bundle, bundle.path.parent.parent, replicas, folder, ha_proxy)
+        serve = ray_serve_of(bundle, replicas, folder, ha_proxy)
         with _timed(started, memory, "ray_serve", serve) as (address, _):
             there = RemoteStudent(schema, address, bundle.path)
             students = {"own": load_student(bundle), "engine": engine, "ray_serve": there}

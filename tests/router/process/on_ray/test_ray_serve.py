@@ -24,7 +24,7 @@ pytestmark = pytest.mark.e2e
 def deployed(folder, tmp_path_factory):
     """Ray Serve with two replicas of the folder's bundle; its address and the process."""
     bundle, into = find_bundle(folder / ".raisehand"), tmp_path_factory.mktemp("serve")
-    with ray_serve_of(bundle, folder / ".raisehand", 2, into) as served:
+    with ray_serve_of(bundle, 2, into) as served:
         yield served
 
 
