@@ -52,7 +52,7 @@ sdks: .venv-sdks/ready ## Install the SDKs that the router is tested with into .
 TEST_WORKERS ?= 3
 
 test: .venv/extras .venv-sdks/ready lint types contracts ## Lint, types, import contracts, every test
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 screenshots: .venv/ready ## The pictures of pages in docs/images, taken anew by the tests that look at them
 	$(BIN)/python -m pytest -q $$(grep -rl screenshots --include='test_*.py' tests) --screenshots docs/images

@@ -28,12 +28,6 @@ def pytest_addoption(parser):
     parser.addoption("--screenshots", help="Folder for pictures of pages; default: thrown away.")
 
 
-def pytest_collection_modifyitems(items):
-    """Files that start servers go first: the short ones fill what is left of the time."""
-    long = {item.path for item in items if item.get_closest_marker("e2e")}
-    items.sort(key=lambda item: item.path not in long)
-
-
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     """A headless Chromium that every test with a page shares."""
