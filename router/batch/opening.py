@@ -35,6 +35,7 @@ from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from students.certificate import Certificate
 from students.label.cache import ReplyCache
 from students.runtime.bundle import Bundle, find_bundle
+from students.runtime.cores import cores
 from students.runtime.load import load_student
 from students.runtime.protocol import Student
 from students.task import Task
@@ -184,7 +185,7 @@ class BatchOpening:
     def _engine(self) -> Iterator[ScoringEngine]:
         options = self.options
         if options.pool is None:
-            threads = options.threads or len(os.sched_getaffinity(0))
+            threads = options.threads or cores()
             yield LocalEngine(self.student, threads)
             return
         with ray_engine(

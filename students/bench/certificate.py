@@ -35,6 +35,7 @@ from students.bench.placement import (
     standard_error,
 )
 from students.bench.whole_way import PileCell, piles, simulate_pile
+from students.runtime.cores import cores
 
 
 def summarise(
@@ -111,9 +112,7 @@ def certificate(
     Example: raisehand bench certificate --out docs/benchmarks
     """
     started = _processor_s()
-    cells, whole = _simulated(
-        deployments, pile_deployments, seed, processes or len(os.sched_getaffinity(0))
-    )
+    cells, whole = _simulated(deployments, pile_deployments, seed, processes or cores())
     result = summarise(cells, whole, deployments, pile_deployments, seed)
     result["seconds"] = _processor_s() - started
     if out is not None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,6 +82,7 @@ def rungs(
 ) -> None:
     """Distil each family on several seeds; report escalation, agreement, speed and time."""
     from students.label.record import load_labels
+    from students.runtime.cores import cores
     from students.task import load_task
     from students.train.profiling import machine
 
@@ -116,7 +116,7 @@ def rungs(
         "seeds": seeds,
         "students": summary(found),
         "machine": machine(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
     }
     click.echo(json.dumps(shown, indent=1) if as_json else _words(shown["students"]))
 

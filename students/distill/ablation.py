@@ -10,7 +10,6 @@ say, can be measured in the same table.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +29,7 @@ from students.distill.judge import (
     validation_rows,
 )
 from students.label.labelled import LabelledSet
+from students.runtime.cores import cores
 from students.train.linear import LinearRecipe, train_linear
 from students.train.progress import Progress
 
@@ -141,7 +141,7 @@ def ablate(
         progress(done, len(jobs))
         return outcome
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+    with ThreadPoolExecutor(cores()) as threads:
         outcomes = list(threads.map(run, jobs))
     of = {
         job[0]: [o for (j, _), o in zip(jobs, outcomes, strict=True) if j is job]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,18 +25,20 @@ from torch import nn
 from students.certify.calibration import calibrated_kl
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
+from students.runtime.cores import cores
+from students.runtime.encoders.network import new_head
 from students.train.embedding import embed, fingerprint, opened
 from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
-from students.train.heads import HeadEnsemble, RunningAverage, mean_head
+from students.train.heads import BATCH, LearningHead, mean_head
 from students.train.profiling import one_core
 from students.train.progress import Progress
-from students.train.training import distillation_loss
+from students.train.training import TeacherRows
 
 Float32 = npt.NDArray[np.float32]
 
 MOST_EPOCHS = 200
 """Never reached: training stops when the validation KL does."""
-TRIAL_STEPS = 100
+TRIAL_STEPS = 70
 """Steps after which settings are compared; the best is trained to its end."""
 PATIENCE = 3
 WORTH_IT = 0.005
@@ -43,15 +46,11 @@ WORTH_IT = 0.005
 LEAST_NATS = 1e-4
 """A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
 HEADS = 4
-"""Hidden heads that learn side by side; what is kept is their mean."""
+"""Hidden heads that learn side by side, on as many cores; what is kept is their mean."""
+TOGETHER = 1.5
+"""Times the epochs after which each disagrees least with the teacher: their mean still gains."""
 HIDDEN = 256
 """Width of each of them."""
-BATCH = 128
-LR = 3e-3
-AVERAGED = 0.99
-"""Of the running average of the weights, for each step: the average is what is judged and kept. It
-disagrees with the teacher less than any rate that falls to nothing, and needs no end to be set."""
-WEIGHT_DECAY = 1e-2
 DROPOUTS = (0.0, 0.3)
 
 
@@ -78,16 +77,34 @@ class HeadRecipe:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Standardised vectors (N, W) and the teacher's probabilities (N, K), training rows first."""
+    """Rows to learn and rows to judge by.
+
+    Attributes:
+        vectors: (N, W), standardised; training rows first, then validation rows.
+        teacher: (N, K), its probabilities.
+        part: (N,), of the validation rows, 0 to HEADS - 1: a text and its copies are in one; -1 for
+            training rows.
+    """
 
     vectors: torch.Tensor
     teacher: Float32
-    training: int
+    part: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, vectors: Float32, train: LabelledSet, validation: LabelledSet, seed: int) -> _Rows:
+        """Take standardised vectors of both; parts are drawn."""
+        _, text = np.unique(np.array(validation.texts, dtype=object), return_inverse=True)
+        drawn = np.random.default_rng(seed).permutation(text.max(initial=-1) + 1) % HEADS
+        return cls(
+            torch.from_numpy(vectors),
+            np.concatenate([train.probabilities, validation.probabilities]),
+            np.concatenate([np.full(len(train), -1), drawn[text]]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class _FittedHead:
-    """A head, what it came to, and its logits (N, K) of the validation rows."""
+    """A head, what it came to, and logits (N, K) of validation rows as if it had learnt none."""
 
     head: nn.Module
     trial: Trial
@@ -108,8 +125,8 @@ def train_frozen_student(
     """Embed with the encoder at `base` and train the head that is best on the validation rows.
 
     The hidden head is tried with every T, a linear one with the best of them; the better of the two
-    then with every lambda and with dropout. All are compared after a few epochs, and the best is
-    trained to its end, and then as long on the validation rows, too: labels were paid for.
+    then with every lambda and with dropout. All are compared after a few epochs of one head, and
+    the best is trained to its end.
 
     Args:
         train: rows to learn.
@@ -132,18 +149,16 @@ def train_frozen_student(
     with opened(cache, fingerprint(network, tokenizer.to_str(), longest)) as kept:
         vectors = embed(network, encode, texts, pad_id, kept, progress)
     mean, scale = _standard(vectors[: len(train)])
-    rows = _Rows(
-        torch.from_numpy((vectors - mean) / scale),
-        np.concatenate([train.probabilities, validation.probabilities]),
-        len(train),
-    )
-    # A second thread would wait at the end of each small product for longer than it computes.
+    rows = _Rows.of((vectors - mean) / scale, train, validation, recipe.seed)
+    # A head, not a product, is what a second core gets: it would wait at the end of each small one
+    # for longer than it computes.
     with one_core():
-        setting, trials, held_out = _search(rows, recipe, temperatures, hard_weights)
-        everything = replace(rows, training=len(texts))
-        head = _fit(everything, replace(setting, epochs=trials[0].epochs)).head
-    network.head = _folded(head, mean, scale)
-    return TrainedEncoder(network.eval(), tokenizer.to_str(), longest, pad_id, trials, held_out)
+        fitted, others = _search(rows, recipe, temperatures, hard_weights)
+    network.head = _folded(fitted.head, mean, scale)
+    trials = (fitted.trial, *others)
+    return TrainedEncoder(
+        network.eval(), tokenizer.to_str(), longest, pad_id, trials, fitted.held_out
+    )
 
 
 def frozen_logits(
@@ -167,15 +182,15 @@ def _standard(vectors: Float32) -> tuple[Float32, Float32]:
 
 def _search(
     rows: _Rows, recipe: HeadRecipe, temperatures: Sequence[float], hard_weights: Sequence[float]
-) -> tuple[HeadRecipe, tuple[Trial, ...], Float32]:
-    """Return the best setting, all trials, its own first, and its logits of the validation rows."""
+) -> tuple[_FittedHead, list[Trial]]:
+    """Return the head of the best setting, and the trials of the others, best first."""
     tried: dict[HeadRecipe, Trial] = {}
-    epochs = -(-TRIAL_STEPS * BATCH // rows.training)
+    epochs = -(-TRIAL_STEPS * BATCH // int((rows.part < 0).sum()))
 
     def best(settings: Iterator[HeadRecipe]) -> HeadRecipe:
         for setting in settings:
             if setting not in tried:
-                tried[setting] = _fit(rows, replace(setting, epochs=epochs)).trial
+                tried[setting] = _fit(rows, replace(setting, epochs=epochs), 1).trial
         return min(tried, key=lambda setting: tried[setting].kl)
 
     lam = hard_weights[0]
@@ -185,67 +200,58 @@ def _search(
     chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
     chosen = best(replace(chosen, hard_weight=w) for w in hard_weights)
     chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
-    fitted = _fit(rows, replace(chosen, epochs=recipe.epochs))
-    others = sorted((t for s, t in tried.items() if s != chosen), key=lambda t: t.kl)
-    return chosen, (fitted.trial, *others), fitted.held_out
+    fitted = _fit(rows, replace(chosen, epochs=recipe.epochs), HEADS)
+    return fitted, sorted((t for s, t in tried.items() if s != chosen), key=lambda t: t.kl)
 
 
-def _fit(rows: _Rows, recipe: HeadRecipe) -> _FittedHead:
-    """Train heads on the training rows and keep the mean of the running averages of their weights.
+def _fit(rows: _Rows, recipe: HeadRecipe, heads: int) -> _FittedHead:
+    """Train heads side by side and keep the mean of their running averages.
 
-    It stops where the average's validation KL has stopped falling; without validation rows, after
-    the recipe's epochs.
+    Each learns the training rows and all validation rows but a share of its own, by which it is
+    judged: labels were paid for, and all of them are learnt without learning twice. A single head
+    learns none of them. It stops some time after the KL over all shares has stopped falling.
     """
     torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
     width, classes = rows.vectors.shape[1], rows.teacher.shape[1]
-    # The mean of linear heads would be what one learns.
-    side_by_side = HEADS if recipe.hidden else 1
-    heads = HeadEnsemble(side_by_side, width, recipe.hidden, classes)
-    average = RunningAverage(heads.parameters, AVERAGED)
-    drop = nn.Dropout(recipe.dropout)
-    optimizer = torch.optim.AdamW(heads.parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=True)
-    targets, judged = torch.from_numpy(rows.teacher), rows.teacher[rows.training :]
-    best = _FittedHead(
-        mean_head(heads.parameters),
-        Trial(kl=math.inf, agreement=0.0),
-        np.empty((0, classes), np.float32),
+    part = np.where(rows.part < 0, -1, rows.part % heads)
+    learning = [
+        LearningHead(
+            new_head(width, recipe.hidden, classes),
+            np.flatnonzero(part != n),
+            recipe.dropout,
+            recipe.seed * HEADS + n,
+        )
+        for n in range(heads)
+    ]
+    shares = [part[part >= 0] == n for n in range(heads)]
+    held_out, judged = rows.vectors[part >= 0], rows.teacher[part >= 0]
+    teacher = TeacherRows(torch.from_numpy(rows.teacher), recipe.temperature, recipe.hard_weight)
+    least = mark = math.inf
+    epoch, best, marked, last = 0, 0, 0, recipe.epochs or MOST_EPOCHS
+    with ThreadPoolExecutor(min(heads, cores())) as threads:
+        while epoch < last:
+            epoch += 1
+            list(threads.map(lambda one: one.learn(rows.vectors, teacher), learning))
+            found = [one.average() for one in learning]
+            logits = np.empty_like(judged)
+            with torch.inference_mode():
+                for head, share in zip(found, shares, strict=True):
+                    logits[share] = head(held_out[share]).numpy()
+            kl = calibrated_kl(logits, judged)
+            if kl < least:
+                least, best = kl, epoch
+            if least < min(mark * (1 - WORTH_IT), mark - LEAST_NATS):
+                mark, marked = least, epoch
+            elif epoch == marked + PATIENCE:
+                last = min(last, round(best * (TOGETHER if heads > 1 else 1)))
+    trial = Trial(
+        temperature=recipe.temperature,
+        hard_weight=recipe.hard_weight,
+        kl=kl,
+        agreement=float((logits.argmax(1) == judged.argmax(1)).mean()),
+        epochs=epoch,
     )
-    mark, marked = math.inf, 0
-    for epoch in range(1, (recipe.epochs or MOST_EPOCHS) + 1):
-        orders = np.stack([rng.permutation(rows.training) for _ in range(side_by_side)])
-        for batch in torch.split(torch.from_numpy(orders), BATCH, dim=1):
-            logits = heads.logits(rows.vectors[batch], drop)
-            loss = distillation_loss(
-                logits.flatten(0, 1),
-                targets[batch.flatten()],
-                recipe.temperature,
-                recipe.hard_weight,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            average.take()
-        if len(judged) == 0:
-            continue
-        found = mean_head(average.parameters())
-        with torch.inference_mode():
-            held_out = found(rows.vectors[rows.training :]).numpy()
-        kl = calibrated_kl(held_out, judged)
-        if kl < best.trial.kl:
-            trial = Trial(
-                temperature=recipe.temperature,
-                hard_weight=recipe.hard_weight,
-                kl=kl,
-                agreement=float((held_out.argmax(1) == judged.argmax(1)).mean()),
-                epochs=epoch,
-            )
-            best = _FittedHead(found, trial, held_out)
-        if best.trial.kl < min(mark * (1 - WORTH_IT), mark - LEAST_NATS):
-            mark, marked = best.trial.kl, epoch
-        elif epoch - marked >= PATIENCE:
-            break
-    return best if len(judged) else replace(best, head=mean_head(average.parameters()))
+    return _FittedHead(mean_head(found), trial, logits)
 
 
 def _folded(head: nn.Module, mean: Float32, scale: Float32) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Several heads on the same vectors, learnt side by side: their mean disagrees less than each.
+"""Several heads on the same vectors, each learnt on its own: their mean disagrees less than each.
 
 The mean of M hidden heads of width H is one of width M H, whose last layer is divided by M: what is
 served and exported is an ordinary head.
@@ -8,64 +8,124 @@ Door to torch: import this module only inside the functions that train.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from students.runtime.encoders.network import new_head
+from students.train.training import TeacherRows
+
+BATCH = 256
+LR = 4.2e-3
+WEIGHT_DECAY = 1e-2
+AVERAGED = 0.98
+"""Of the running average of the weights, for each step: the average is what is judged and kept. It
+disagrees with the teacher less than any rate that falls to nothing, and needs no end to be set."""
 
 
-class HeadEnsemble:
-    """M heads of one shape, W to K, with a hidden layer of H or none (H = 0).
+class LearningHead:
+    """A head with an optimiser, random numbers and a running average of its weights.
 
-    Each starts anew and may read other rows than the others in a step; a step of all of them is one
-    batched product, hardly slower than one of the widest.
+    It shares nothing with others: several can learn at once, a thread each, and come to the same.
+    Products of this size take as long as the bookkeeping of automatic differentiation, so the
+    gradient is written down: the chain rule through two layers.
 
-    Attributes:
-        parameters: stacked over the heads: weight (M, W, H) and bias (M, 1, H) of the hidden layer,
-            then (M, H, K) and (M, 1, K).
+    Args:
+        head: linear, or with a hidden layer; it is trained in place.
+        rows: (n,), the numbers of the rows that it learns.
+        dropout: share of the vector, and of the hidden layer, left out in a step.
+        seed: of shuffling and of dropout.
     """
 
-    def __init__(self, heads: int, width: int, hidden: int, classes: int) -> None:
-        layers = [_layers(new_head(width, hidden, classes)) for _ in range(heads)]
-        self.parameters: list[torch.Tensor] = []
-        for alike in zip(*layers, strict=True):
-            weight = torch.stack([one.weight.detach().T for one in alike])
-            bias = torch.stack([one.bias.detach()[None] for one in alike])
-            self.parameters += [weight.contiguous().requires_grad_(), bias.requires_grad_()]
+    def __init__(
+        self, head: nn.Module, rows: npt.NDArray[np.int64], dropout: float, seed: int
+    ) -> None:
+        self._head = head
+        self._layers = _layers(head)
+        self._rows = torch.from_numpy(rows)
+        self._dropout = dropout
+        self._random = torch.Generator().manual_seed(seed)
+        parameters = list(head.parameters())
+        for one in parameters:
+            one.grad = torch.zeros_like(one)
+        self._average = RunningAverage(parameters, AVERAGED)
+        self._optimizer = torch.optim.AdamW(
+            parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=True
+        )
 
-    def logits(self, vectors: torch.Tensor, drop: nn.Module) -> torch.Tensor:
-        """Map vectors (M, B, W), each head's own, to logits (M, B, K); `drop` before each layer."""
-        weight, bias, *rest = self.parameters
-        out = torch.baddbmm(bias, drop(vectors), weight)
-        if rest:
-            weight, bias = rest
-            out = torch.baddbmm(bias, drop(nn.functional.gelu(out)), weight)
-        return out
+    @torch.no_grad()
+    def learn(self, vectors: torch.Tensor, teacher: TeacherRows) -> None:
+        """Read its rows of the vectors (N, W), and of the teacher, once, in a new order."""
+        order = torch.randperm(len(self._rows), generator=self._random)
+        for batch in torch.split(self._rows[order], BATCH):
+            self._differentiate(vectors, teacher, batch)
+            self._optimizer.step()
+            self._average.take()
 
-
-def mean_head(parameters: Sequence[torch.Tensor]) -> nn.Module:
-    """Return the head whose logits are the mean of the logits of all M, from their parameters."""
-    heads, width, first = parameters[0].shape
-    if len(parameters) == 2:  # linear ones: their mean is one of the same size
-        head = new_head(width, 0, first)
-        (last,) = _layers(head)
-        weight, bias = parameters
-        mean = weight.mean(dim=0)
-    else:
-        classes = parameters[2].shape[2]
-        head = new_head(width, heads * first, classes)
-        hidden, last = _layers(head)
-        weight, bias = parameters[2:]
-        mean = weight.reshape(heads * first, classes) / heads
+    def average(self) -> nn.Module:
+        """Return a head with the running average of the weights: at least one step was made."""
+        head = copy.deepcopy(self._head)
         with torch.no_grad():
-            hidden.weight.copy_(parameters[0].permute(0, 2, 1).reshape(heads * first, width))
-            hidden.bias.copy_(parameters[1].reshape(heads * first))
+            for one, mean in zip(head.parameters(), self._average.parameters(), strict=True):
+                one.copy_(mean)
+        return head
+
+    def _differentiate(
+        self, vectors: torch.Tensor, teacher: TeacherRows, batch: torch.Tensor
+    ) -> None:
+        """Set the gradient of each weight: of the loss over the rows numbered (B,)."""
+        *below, last = self._layers
+        read, _ = self._dropped(vectors[batch])
+        if not below:
+            _set_gradient(last, read, teacher.gradient(last(read), batch))
+            return
+        (hidden,) = below
+        sums = hidden(read)
+        active, kept = self._dropped(nn.functional.gelu(sums))
+        found = teacher.gradient(last(active), batch)
+        _set_gradient(last, active, found)
+        found = torch.ops.aten.gelu_backward((found @ last.weight).mul_(kept), sums)
+        _set_gradient(hidden, read, found)
+
+    def _dropped(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
+        """Return values of which a share is 0 and the rest larger, and what they were times."""
+        if not self._dropout:
+            return values, 1.0
+        # nn.Dropout would draw from the random numbers of all threads.
+        kept = torch.empty_like(values).bernoulli_(1 - self._dropout, generator=self._random)
+        kept /= 1 - self._dropout
+        return values * kept, kept
+
+
+def _set_gradient(layer: nn.Linear, read: torch.Tensor, found: torch.Tensor) -> None:
+    """Of a layer that read (B, W), where the loss changes by (B, K) with what it wrote."""
+    # Into the same memory each time: to ask for new pages takes a fifth of a step.
+    torch.mm(found.T, read, out=layer.weight.grad)
+    torch.sum(found, dim=0, out=layer.bias.grad)
+
+
+def mean_head(heads: Sequence[nn.Module]) -> nn.Module:
+    """Return the head whose logits are the mean of the logits of several of one shape."""
+    layers = [_layers(head) for head in heads]
+    first, last = layers[0][0], layers[0][-1]
+    hidden = len(layers[0]) > 1
+    width = len(heads) * first.out_features if hidden else 0
+    head = new_head(first.in_features, width, last.out_features)
     with torch.no_grad():
-        last.weight.copy_(mean.T)
-        last.bias.copy_(bias.mean(dim=0)[0])
+        *below, top = _layers(head)
+        for one in below:
+            one.weight.copy_(torch.cat([alike[0].weight for alike in layers]))
+            one.bias.copy_(torch.cat([alike[0].bias for alike in layers]))
+        weights = [alike[-1].weight for alike in layers]
+        # Side by side over the hidden units, which are more of them; of linear heads there are not.
+        mean = torch.cat(weights, dim=1) / len(heads) if hidden else torch.stack(weights).mean(0)
+        top.weight.copy_(mean)
+        top.bias.copy_(torch.stack([alike[-1].bias for alike in layers]).mean(0))
     return head
 
 

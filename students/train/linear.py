@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from students.certify.calibration import calibrated_kl
 from students.label.labelled import LabelledSet
 from students.runtime.bundle import Trial
+from students.runtime.cores import cores
 from students.runtime.linear import LinearWeights
 from students.train.progress import Progress
 from students.train.table import Bags, FeatureTable, Lesson
@@ -164,7 +164,7 @@ class _Search:
     def _side_by_side(self, settings: Sequence[LinearRecipe]) -> None:
         self._keep_read(settings[0].reading)
         self._place |= {setting: len(self._place) + n for n, setting in enumerate(settings)}
-        with ThreadPoolExecutor(min(len(settings), os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(len(settings), cores())) as pool:
             self.tried |= zip(settings, pool.map(self._one, settings), strict=True)
 
     def _one(self, setting: LinearRecipe) -> Trial:

@@ -23,6 +23,7 @@ Tokens = Sequence[Sequence[int]]
 EpochEnd = Callable[[int], bool]
 """Called with the number of epochs done; True stops the training."""
 
+_LEAST_MASS = 1e-10
 BUCKET = 50
 """Batches that are sorted by length together: large enough to waste no padding, small enough that
 batches stay random."""
@@ -60,11 +61,10 @@ def distillation_loss(
 
     p_T is the teacher softened, p^(1/T) renormalised (Hinton 2015). Rows of `targets` (N, K) may
     sum to less than 1: mass that the teacher put on no label weighs its row down. Its gradient in
-    closed form, which the linear student learns by, is in `students.train.table`.
+    closed form is in `TeacherRows`, and in `students.train.table` for the linear student.
     """
     mass = targets.sum(dim=1)
-    powered = targets ** (1 / temperature)
-    soft = powered / powered.sum(dim=1, keepdim=True).clamp_min(1e-30)
+    soft = softened(targets, temperature)
     student = torch.log_softmax(logits / temperature, dim=1)
     # 0 log 0 is 0: what the teacher rules out stays ruled out at any T.
     kl = (torch.xlogy(soft, soft) - soft * student).sum(dim=1) * temperature**2
@@ -72,7 +72,40 @@ def distillation_loss(
     if hard_weight:
         hard = nn.functional.cross_entropy(logits, targets.argmax(dim=1), reduction="none")
         loss = (1 - hard_weight) * kl + hard_weight * hard
-    return (loss * mass).sum() / mass.sum().clamp_min(1e-10)
+    return (loss * mass).sum() / mass.sum().clamp_min(_LEAST_MASS)
+
+
+def softened(targets: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return p^(1/T) renormalised, (N, K)."""
+    powered = targets ** (1 / temperature)
+    return powered / powered.sum(dim=1, keepdim=True).clamp_min(1e-30)
+
+
+class TeacherRows:
+    """What the teacher said, ready for the gradient of `distillation_loss` over some of the rows.
+
+    Args:
+        targets: (N, K), its probabilities; rows may sum to less than 1.
+        temperature: T.
+        hard_weight: lambda.
+    """
+
+    def __init__(self, targets: torch.Tensor, temperature: float, hard_weight: float) -> None:
+        self._soft = softened(targets, temperature)
+        self._mass, self._hard = targets.sum(dim=1), targets.argmax(dim=1)
+        self._temperature, self._hard_weight = temperature, hard_weight
+
+    def gradient(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return (B, K): how the loss over the rows numbered (B,) changes with their logits."""
+        weight = self._hard_weight
+        out = torch.softmax(logits / self._temperature, dim=1).sub_(self._soft[rows])
+        out *= (1 - weight) * self._temperature
+        if weight:
+            certain = torch.softmax(logits, dim=1)
+            certain[torch.arange(len(rows)), self._hard[rows]] -= 1
+            out.add_(certain, alpha=weight)
+        mass = self._mass[rows]
+        return out.mul_((mass / mass.sum().clamp_min(_LEAST_MASS))[:, None])
 
 
 class Checkpoint:

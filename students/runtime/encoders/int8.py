@@ -5,7 +5,6 @@ The model's own integers are in the bundle (`model.xml`, `model.bin`); nothing i
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from students.errors import BadBundle
+from students.runtime.cores import cores
 
 MODEL = "model.xml"
 BATCH = 16
@@ -30,7 +30,7 @@ class Int8Forward:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.streams = _cores()
+        self.streams = cores()
         import openvino
 
         try:
@@ -59,10 +59,3 @@ class Int8Forward:
             request = self._local.request = self._model.create_infer_request()
         logits: npt.NDArray[np.float32] = request.infer([ids, mask])[0]
         return logits.copy()
-
-
-def _cores() -> int:
-    """Cores that this process may use: two threads on one core would take turns."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

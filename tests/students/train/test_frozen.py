@@ -14,7 +14,7 @@ from students.runtime.load import load_student
 from students.teachers.protocol import TeacherDescriptor
 from students.train.embedding import EmbeddingCache, embed, fingerprint
 from students.train.encoder import load_base, tokenizing
-from students.train.frozen import HeadRecipe, frozen_logits, train_frozen_student
+from students.train.frozen import HEADS, HeadRecipe, _Rows, frozen_logits, train_frozen_student
 
 pytestmark = pytest.mark.torch
 
@@ -139,6 +139,18 @@ def test_the_head_learns_the_held_out_rows_in_the_end(
     known = frozen_logits(done, validation.texts, tmp_path)
     teacher = validation.probabilities
     assert calibrated_kl(known, teacher) < calibrated_kl(done.held_out, teacher)
+
+
+def test_copies_of_a_text_are_learnt_together_or_not_at_all(make_labels):
+    """A head that learnt a text judges none of its copies; each head judges some rows."""
+    labels = make_labels()
+    validation = labels.take(np.tile(np.arange(40), 3))
+    train = labels.take(np.arange(40, 60))
+    parts = _Rows.of(np.zeros((140, 2), np.float32), train, validation, 0).part
+    assert (parts[:20] == -1).all()
+    copies = parts[20:].reshape(3, 40)
+    assert (copies == copies[0]).all()
+    assert set(copies[0]) == set(range(HEADS))
 
 
 @pytest.mark.parametrize("target", ["onnx", "int8"])

@@ -1,37 +1,94 @@
-"""HeadEnsemble that learn side by side are served as one."""
+"""Heads that learn side by side are served as one."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from students.train.heads import HeadEnsemble, RunningAverage, mean_head
+from students.runtime.encoders.network import new_head
+from students.train.heads import LearningHead, RunningAverage, mean_head
+from students.train.training import TeacherRows, distillation_loss
 
 pytestmark = pytest.mark.torch
 
-VECTORS = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+VECTORS = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.softmax(3 * VECTORS[:, :2], dim=1)
+
+
+def _heads(count, hidden=4, dropout=0.0):
+    torch.manual_seed(0)
+    return [LearningHead(new_head(6, hidden, 2), np.arange(300), dropout, n) for n in range(count)]
+
+
+def _learn(head):
+    for _ in range(3):
+        head.learn(VECTORS, TeacherRows(TARGETS, 2.0, 0.1))
+    return head.average()
+
+
+def _weights(head):
+    return torch.cat([one.detach().flatten() for one in head.parameters()])
 
 
 @pytest.mark.parametrize("hidden", [0, 4])
 def test_the_mean_of_heads_is_one_head(hidden):
     """Its logits are the mean of theirs, and a hidden one is as wide as all of them."""
-    torch.manual_seed(0)
-    heads = HeadEnsemble(3, 6, hidden, 2)
-    each = heads.logits(VECTORS.expand(3, -1, -1), nn.Identity())
+    heads = [new_head(6, hidden, 2) for _ in range(3)]
+    each = torch.stack([head(VECTORS) for head in heads])
     assert not torch.allclose(each[0], each[1])
-    one = mean_head(heads.parameters)
+    one = mean_head(heads)
     torch.testing.assert_close(one(VECTORS), each.mean(dim=0))
     assert (isinstance(one, nn.Sequential) and one[0].out_features == 12) == bool(hidden)
 
 
-def test_each_head_learns_from_its_own_rows():
-    """What one head reads moves no other."""
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_threads_change_nothing(dropout):
+    """Heads that learn at once, a thread each, come to what each comes to alone, to the bit."""
+    alone = [_weights(_learn(head)) for head in _heads(4, dropout=dropout)]
+    with ThreadPoolExecutor(4) as threads:
+        at_once = [_weights(head) for head in threads.map(_learn, _heads(4, dropout=dropout))]
+    assert all(torch.equal(a, b) for a, b in zip(alone, at_once, strict=True))
+    assert not torch.allclose(alone[0], alone[1])
+
+
+@pytest.mark.parametrize("hidden", [0, 4])
+@pytest.mark.parametrize(("temperature", "hard_weight"), [(1.0, 0.0), (2.0, 0.3), (4.0, 1.0)])
+def test_the_gradient_is_that_of_autograd(hidden, temperature, hard_weight):
+    """Of each weight, with label mass below 1 too."""
     torch.manual_seed(0)
-    heads = HeadEnsemble(2, 6, 4, 2)
-    heads.logits(VECTORS.expand(2, -1, -1), nn.Identity())[0].sum().backward()
-    for stacked in heads.parameters:
-        assert stacked.grad[0].abs().sum() > 0
-        assert stacked.grad[1].abs().sum() == 0
+    head = new_head(6, hidden, 2)
+    teacher = TARGETS * torch.linspace(0.3, 1.0, 300)[:, None]
+    loss = distillation_loss(head(VECTORS[:9]), teacher[:9], temperature, hard_weight)
+    expected = torch.autograd.grad(loss, list(head.parameters()))
+    rows = TeacherRows(teacher, temperature, hard_weight)
+    with torch.no_grad():
+        LearningHead(head, np.arange(9), 0.0, 0)._differentiate(VECTORS, rows, torch.arange(9))
+    for one, wanted in zip(head.parameters(), expected, strict=True):
+        torch.testing.assert_close(one.grad, wanted, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_head_learns_what_the_teacher_says(dropout):
+    """After some passes the loss is a small part of a new head's."""
+    torch.manual_seed(0)
+    new = new_head(6, 4, 2)
+    before = distillation_loss(new(VECTORS), TARGETS).item()
+    head = LearningHead(new, np.arange(300), dropout, 0)
+    for _ in range(300):
+        head.learn(VECTORS, TeacherRows(TARGETS, 1.0, 0.0))
+    after = distillation_loss(head.average()(VECTORS), TARGETS).item()
+    assert after < before * (0.05 if not dropout else 0.4)
+
+
+def test_dropout_leaves_out_that_share_and_keeps_the_sum():
+    """A vector and a hidden layer lose their share in training, and nothing when answering."""
+    head = LearningHead(nn.Linear(6, 2), np.arange(1), 0.25, 0)
+    dropped, kept = head._dropped(torch.ones(400, 50))
+    assert torch.equal(dropped, kept)
+    assert (dropped == 0).float().mean() == pytest.approx(0.25, abs=0.02)
+    assert dropped.mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_the_average_forgets():
