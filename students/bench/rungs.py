@@ -23,6 +23,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from students.runtime.cores import cores
+
 if TYPE_CHECKING:
     from students.distill.run import Distilled
     from students.label.labelled import LabelledSet
@@ -82,7 +84,6 @@ def rungs(
 ) -> None:
     """Distil each family on several seeds; report escalation, agreement, speed and time."""
     from students.label.record import load_labels
-    from students.runtime.cores import cores
     from students.task import load_task
     from students.train.profiling import machine
 
