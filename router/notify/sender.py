@@ -66,6 +66,7 @@ class Sender:
         self._rng = rng or random.Random()
         self._failed_in_a_row = 0
         self._task: asyncio.Task[None] | None = None
+        self._holding: asyncio.Future[int | None] | None = None
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -77,6 +78,8 @@ class Sender:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if self._holding is not None:  # a thread goes on when its task is cancelled
+            await asyncio.gather(self._holding, return_exceptions=True)
         try:
             await asyncio.to_thread(self._store.release, self.webhook.name, self._holder)
         except StoreAway:
@@ -136,9 +139,12 @@ class Sender:
 
     async def _hold(self) -> int | None:
         """Take or keep the lease; return the last event that was taken, None: another has it."""
-        return await asyncio.to_thread(
-            self._store.lease, self.webhook.name, self._holder, self._wall(), LEASE_S
+        self._holding = asyncio.ensure_future(
+            asyncio.to_thread(
+                self._store.lease, self.webhook.name, self._holder, self._wall(), LEASE_S
+            )
         )
+        return await asyncio.shield(self._holding)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, and keep the lease meanwhile: one that takes over would not wait."""

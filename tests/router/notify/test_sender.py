@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import threading
 import time
 
 import aiohttp
@@ -117,6 +118,26 @@ async def test_one_of_many_workers_sends(store, task, receive):
         await receiver.got(3)
         await asyncio.sleep(0.1)
     assert [one["reason"] for one in receiver.taken] == ["a", "b", "c"]
+
+
+async def test_who_leaves_while_it_takes_the_lease_leaves_none_behind(
+    store, task, receive, monkeypatch
+):
+    """A thread that is still asking for the lease comes before the one that gives it back."""
+    asked, lease = threading.Event(), store.lease
+
+    def slow(*words):
+        asked.set()
+        time.sleep(0.3)
+        return lease(*words)
+
+    monkeypatch.setattr(store, "lease", slow)
+    receiver = await receive()
+    async with sending(store, task, receiver) as sender:
+        await asyncio.to_thread(asked.wait, 10)
+        await sender.close()
+    await asyncio.sleep(0.5)
+    assert lease(sender.webhook.name, "next", time.time(), LEASE_S) is not None
 
 
 def test_the_lease_of_a_dead_worker_runs_out(store):
