@@ -11,6 +11,8 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -30,6 +32,8 @@ GIVE_UP_S = DAY_S
 """An event that nobody took for a day is left out, and counted: those behind it matter more."""
 BATCH = 100
 log = logging.getLogger(__name__)
+
+Told = TypeVar("Told")
 
 
 class Sender:
@@ -66,7 +70,7 @@ class Sender:
         self._rng = rng or random.Random()
         self._failed_in_a_row = 0
         self._task: asyncio.Task[None] | None = None
-        self._holding: asyncio.Future[int | None] | None = None
+        self._asking: asyncio.Future[Any] | None = None
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -78,8 +82,8 @@ class Sender:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._holding is not None:  # a thread goes on when its task is cancelled
-            await asyncio.gather(self._holding, return_exceptions=True)
+        if self._asking is not None:  # a thread goes on when its task is cancelled
+            await asyncio.gather(self._asking, return_exceptions=True)
         try:
             await asyncio.to_thread(self._store.release, self.webhook.name, self._holder)
         except StoreAway:
@@ -106,13 +110,11 @@ class Sender:
             cursor = await self._hold()
             if cursor is None:
                 return True
-            events = await asyncio.to_thread(self._store.events, cursor, BATCH)
+            events = await self._ask(self._store.events, cursor, BATCH)
             for event in events:
                 if self.webhook.wants(event) and not await self._deliver(session, event):
                     return False
-                await asyncio.to_thread(
-                    self._store.advance, self.webhook.name, self._holder, event.id
-                )
+                await self._ask(self._store.advance, self.webhook.name, self._holder, event.id)
                 if await self._hold() is None:
                     return True
             if len(events) < BATCH:
@@ -139,12 +141,15 @@ class Sender:
 
     async def _hold(self) -> int | None:
         """Take or keep the lease; return the last event that was taken, None: another has it."""
-        self._holding = asyncio.ensure_future(
-            asyncio.to_thread(
-                self._store.lease, self.webhook.name, self._holder, self._wall(), LEASE_S
-            )
+        return await self._ask(
+            self._store.lease, self.webhook.name, self._holder, self._wall(), LEASE_S
         )
-        return await asyncio.shield(self._holding)
+
+    async def _ask(self, question: Callable[..., Told], *words: object) -> Told:
+        """Ask the store on a thread, which `close` waits for."""
+        asking = asyncio.ensure_future(asyncio.to_thread(question, *words))
+        self._asking = asking
+        return await asyncio.shield(asking)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, and keep the lease meanwhile: one that takes over would not wait."""

@@ -120,24 +120,31 @@ async def test_one_of_many_workers_sends(store, task, receive):
     assert [one["reason"] for one in receiver.taken] == ["a", "b", "c"]
 
 
-async def test_who_leaves_while_it_takes_the_lease_leaves_none_behind(
-    store, task, receive, monkeypatch
+@pytest.mark.parametrize("question", ["lease", "advance"])
+async def test_who_leaves_while_it_asks_the_store_is_waited_for(
+    question, store, task, receive, monkeypatch
 ):
-    """A thread that is still asking for the lease comes before the one that gives it back."""
-    asked, lease = threading.Event(), store.lease
+    """A thread that still takes the lease, or notes a receipt, comes before the lease goes back."""
+    asked, ask = threading.Event(), getattr(store, question)
 
     def slow(*words):
         asked.set()
         time.sleep(0.3)
-        return lease(*words)
+        return ask(*words)
 
-    monkeypatch.setattr(store, "lease", slow)
     receiver = await receive()
     async with sending(store, task, receiver) as sender:
+        await leased(store)
+        happen(store, "a")
+        await receiver.got(1)
+        monkeypatch.setattr(store, question, slow)
+        happen(store, "b")
         await asyncio.to_thread(asked.wait, 10)
         await sender.close()
     await asyncio.sleep(0.5)
-    assert lease(sender.webhook.name, "next", time.time(), LEASE_S) is not None
+    monkeypatch.undo()
+    cursor = store.lease(sender.webhook.name, "next", time.time(), LEASE_S)
+    assert cursor == len(receiver.taken)
 
 
 def test_the_lease_of_a_dead_worker_runs_out(store):
