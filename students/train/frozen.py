@@ -46,7 +46,7 @@ WORTH_IT = 0.005
 LEAST_NATS = 1e-4
 """A KL that nears 0 may fall by the same share for ever; no decision moves with it."""
 HEADS = 4
-"""Hidden heads that learn side by side, on as many cores; what is kept is their mean."""
+"""Heads that learn side by side, on as many cores; what is kept is their mean."""
 TOGETHER = 1.5
 """Times the epochs after which each disagrees least with the teacher: their mean still gains."""
 HIDDEN = 256
@@ -59,7 +59,7 @@ class HeadRecipe:
     """How a head is trained.
 
     Attributes:
-        hidden: width of the hidden layer of each of `HEADS` heads; 0 is one linear head.
+        hidden: width of the hidden layer of each of `HEADS` heads; 0: they are linear.
         temperature: T of the soft loss.
         hard_weight: lambda of the hard cross-entropy.
         dropout: share of the vector, and of the hidden layer, left out in a step.
