@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from costmodel.extras import require
+from loadtests.inputs.percentiles import MIN_SAMPLES
 
 if TYPE_CHECKING:
     from loadtests.figures.latency import LatencySummary
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from router.bench.process import Subject
 
 WARM_UP_S = 0.5
+SPARE = 1.2
+"""Times the answers that a percentile needs: arrivals are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,12 @@ def chat_spec(folder: Path) -> LoadSpec:
         abort="never",
         max_generator_cpu=1.0,
     )
+
+
+def for_p99(spec: LoadSpec, rate: float) -> LoadSpec:
+    """Return a load that lasts until so many requests a second make a p99, if it would not."""
+    least = SPARE * MIN_SAMPLES["p99"] / rate
+    return spec.model_copy(update={"duration_s": max(spec.duration_s, least)})
 
 
 def drive(

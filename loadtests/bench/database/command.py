@@ -25,7 +25,7 @@ from router.database.migrate import migrate
 @click.command(name="database", epilog="Example: raisehand bench database --json")
 @click.option("--rows", default=10_000_000, show_default=True, help="To read; 0: do not.")
 @click.option("--runs", default=5, show_default=True, help="Turns of each kind of router; 0: none.")
-@click.option("--seconds", default=4.0, show_default=True, help="Of each turn.")
+@click.option("--seconds", default=4.0, show_default=True, help="Of each turn, at least.")
 @CONNECTIONS
 @CORE
 @CLIENT_CORE

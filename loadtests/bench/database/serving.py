@@ -21,7 +21,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from loadtests.bench.driving import Driven, chat_spec, drive, metrics_of
+from loadtests.bench.driving import Driven, chat_spec, drive, for_p99, metrics_of
 from loadtests.bench.ratios import ratio_of_pairs
 from router.bench.process import python_subject
 from router.errors import BadSettings
@@ -234,13 +234,14 @@ def _latencies(
     arms: Mapping[str, LedgerArm], spec: LoadSpec, rate: float, runs: int
 ) -> dict[str, Any]:
     p99: dict[str, list[float]] = {name: [] for name in arms}
+    spec = for_p99(spec, rate)
     for run in range(runs):
         for name in _in_turn(arms, run):
             driven = drive([arms[name].subject], spec, rate=rate, seed=run)
             _check(driven, {"rate": rate})
             late = driven.answers_ms.p99
             if late is None:
-                raise BadSettings(f"too few answers for a p99 at {rate}/s; give a longer --seconds")
+                raise BadSettings(f"too few answers for a p99 at {rate}/s; try again")
             p99[name].append(late)
     return {
         "p99_ms": {name: [round(v, 2) for v in values] for name, values in p99.items()},

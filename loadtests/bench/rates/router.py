@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from costmodel.commands.options import JSON
-from loadtests.bench.driving import chat_spec, drive
+from loadtests.bench.driving import chat_spec, drive, for_p99
 from loadtests.bench.options import CLIENT_CORE, CONNECTIONS, CORE
 from loadtests.bench.rates.peer import peer_router
 from router.bench.process import python_subject, take_client_core
@@ -39,7 +39,7 @@ IN_FLIGHT = 1_000
 
 @click.command(name="router", epilog="Example: raisehand bench router --json")
 @click.option("--runs", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--seconds", default=3.0, show_default=True, help="Of each measurement, at least.")
 @CONNECTIONS
 @CORE
 @CLIENT_CORE
@@ -130,6 +130,7 @@ def _latencies(
 
     p99: dict[str, list[float | None]] = {"router": [], "bare": []}
     p50, doubts = [], set[str]()
+    spec = for_p99(spec, rate)
     for seed in range(runs):
         for name, kept in p99.items():
             driven = drive([subjects[name]], spec, rate=rate, seed=seed)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from costmodel.commands.options import JSON
-from loadtests.bench.driving import WARM_UP_S, drive, write_texts
+from loadtests.bench.driving import WARM_UP_S, drive, for_p99, write_texts
 from loadtests.bench.options import CLIENT_CORE, CORE
 from loadtests.bench.ratios import ratio_of_pairs
 from loadtests.bench.watching.turns import Turn, take_pairs
@@ -44,7 +44,7 @@ AIM = 1.03
 
 @click.command(name="watching", epilog="Example: raisehand bench watching --pairs 40 --json")
 @click.option("--pairs", default=40, show_default=True, type=click.IntRange(2))
-@click.option("--seconds", default=4.0, show_default=True, help="Of each turn.")
+@click.option("--seconds", default=4.0, show_default=True, help="Of each turn, at least.")
 @click.option(
     "--rate", type=float, help=f"Requests a second; default: {SHARE:.0%} of what a router can."
 )
@@ -90,7 +90,7 @@ def _measure(
     watched.pause()
     try:
         rate = rate or SHARE * min(_most(routed, spec) for routed in (plain, watched))
-        turn = partial(_turn, spec=spec, rate=rate)
+        turn = partial(_turn, spec=for_p99(spec, rate), rate=rate)
         taken = take_pairs({"off": plain, "on": watched}, turn, pairs)
     finally:
         plain.go_on()
