@@ -16,6 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what it runs in the background so; every command under test would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Ray lets everybody else go first, so that its workers starve among tests that run at once.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 Ray spells it so
+
 # How long an example takes says something of the machine, and nothing of the code.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from students.runtime.bundle import Bundle
 
 ROUTE = "/students"
-START_S = 180.0
+START_S = 300.0
 _PROXY_START_S = "60"
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A cluster of its own: without the address it would join another that runs here.
     "RAY_ADDRESS": "local",
+    # Ray lets everybody else go first, so that replicas starve on a busy machine, and a comparison
+    # with servers of usual priority is none.
+    "RAY_worker_niceness": "0",
     # Serve kills a proxy that was not ready after 5 s, and its start fails with it: a busy machine
     # takes longer.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": _PROXY_START_S,
