@@ -7,6 +7,7 @@ import pytest
 
 from costmodel.extras import EXTRA_OF
 from router.cli import COMMANDS
+from tests.waiting import PATIENCE_S
 
 HEAVY = ("torch", "transformers", "vllm", "locust", "fastapi", "numba", "matplotlib", "sklearn")
 
@@ -27,7 +28,11 @@ LIGHT = [
 def _heavy_modules_after(code: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
     script = f"{code}\nimport sys\nprint('LOADED', *[m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     return done.stdout.splitlines()[-1].split()[1:]
 

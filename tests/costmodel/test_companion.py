@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from costmodel.companion import Companion, CompanionEnded
+from tests.waiting import PATIENCE_S, until
 
 NICE = 7
 
@@ -82,7 +83,7 @@ def test_closing_ends_what_it_does_and_stays(companion):
     waiting.start()
     time.sleep(0.2)
     companion.close()
-    waiting.join(10.0)
+    waiting.join(PATIENCE_S)
     assert ended
     assert not Path(f"/proc/{process}").exists()
     with pytest.raises(CompanionEnded, match="closed"):
@@ -101,10 +102,7 @@ def test_it_ends_with_its_owner():
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    give_up_at = time.monotonic() + 10.0
-    while Path(f"/proc/{process}").exists():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+    until(lambda: not Path(f"/proc/{process}").exists())
 
 
 OWNER = """

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from costmodel.processes import NotStarted, answers, free_port, running, stop
+from tests.waiting import until
 
 SERVE = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1")
 
@@ -89,12 +91,10 @@ def test_a_server_ends_with_who_started_it_however_that_ended(tmp_path):
         server = Path(f"/proc/{int(parent.stdout.readline())}")
         assert server.exists()
         os.kill(parent.pid, signal.SIGKILL)
-    for _ in range(600):
-        if not server.exists():
-            return
-        time.sleep(0.1)
-    os.kill(int(server.name), signal.SIGKILL)
-    pytest.fail("the server is still there")
+    try:
+        until(lambda: not server.exists())
+    finally:
+        _kill(int(server.name))
 
 
 POOL = """
@@ -115,9 +115,12 @@ def test_a_worker_of_a_pool_ends_with_who_started_it():
         worker = int(parent.stdout.readline())
         assert Path(f"/proc/{worker}").exists()
         os.kill(parent.pid, signal.SIGKILL)
-    for _ in range(600):
-        if not Path(f"/proc/{worker}").exists():
-            return
-        time.sleep(0.1)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker is still there")
+    try:
+        until(lambda: not Path(f"/proc/{worker}").exists())
+    finally:
+        _kill(worker)
+
+
+def _kill(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -3,10 +3,11 @@
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,18 +30,18 @@ def server(free_port_of):
             [sys.executable, "-m", f"loadtests.{room}.{name}", "--port", str(port), *arguments]
         )
         started.append(process)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
+
+        def answers():
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}"
-            time.sleep(0.05)
-        raise AssertionError(f"{name} did not start")
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        until(answers)
+        return f"http://127.0.0.1:{port}"
 
     yield start
     for process in started:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def command(raisehand):
 
     def run(*arguments):
         return subprocess.run(
-            [raisehand, "loadtest", *arguments], capture_output=True, text=True, timeout=120
+            [raisehand, "loadtest", *arguments], capture_output=True, text=True, timeout=PATIENCE_S
         )
 
     return run

@@ -33,6 +33,7 @@ from students.runtime.linear import LinearWeights
 from students.task import load_task
 from students.teachers import make_teacher
 from students.testing import publish_linear
+from tests.waiting import PATIENCE_S
 
 SERVED_LABELS = ["calm", "urgent"]
 SERVED_TASK = {
@@ -156,7 +157,7 @@ class Router:
     def stop(self, number=signal.SIGTERM):
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def serve(folder):
     yield start
     for process in started:
         process.terminate()  # not killed: it has to stop its own workers
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 class Stalls:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.waiting import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -103,11 +105,11 @@ def test_it_serves_a_linear_student_without_any_extra(installed, folder):
         asked = urllib.request.Request(
             f"{found[1]}/v1/classify", body, {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             assert json.load(answer)["label"] == "urgent"
     finally:
         router.send_signal(signal.SIGTERM)
-        router.communicate(timeout=30)
+        router.communicate(timeout=PATIENCE_S)
     assert router.returncode == 0
 
 

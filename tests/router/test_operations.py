@@ -20,6 +20,7 @@ import pytest
 
 from router.ledger.read import read_entries, read_totals
 from router.testing import Fault, FaultServer
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 SCRIPT = Path(__file__).with_name("serve_scripted.py")
@@ -146,7 +147,7 @@ async def test_a_killed_teacher_and_its_return(tmp_path, session):
             revived = FaultServer(["calm", "urgent"])
             revived.port = port
             async with revived:
-                ends = time.monotonic() + 25
+                ends = time.monotonic() + PATIENCE_S
                 while time.monotonic() < ends:
                     after = await router.load(session, rate=60, seconds=1)
                     if all(route != "degraded" for _, route, *_ in after):
@@ -182,7 +183,9 @@ async def test_overload_is_refused_fast_and_forgotten_fast(teacher, tmp_path, se
                 if len(good) / 3 > 0.7 * knee:
                     break
             assert len(good) / 3 > 0.7 * knee
-        ends = time.monotonic() + 25  # a machine that pauses for .4 s fills so short a queue, too
+        ends = (
+            time.monotonic() + PATIENCE_S
+        )  # a machine that pauses for .4 s fills so short a queue, too
         while time.monotonic() < ends:
             after = await router.load(session, rate=0.5 * knee, seconds=1, **calm)
             if {status for status, *_ in after} == {200}:

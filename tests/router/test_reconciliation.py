@@ -22,6 +22,7 @@ from router.teacher.guard import EscalationGuard
 from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import REFUSALS, Fault, FaultServer
 from students.teachers.classify import ClassifyTeacher
+from tests.waiting import PATIENCE_S
 
 USD_PER_TOKEN = Decimal("0.000002")
 CENT = Decimal("0.01")
@@ -197,7 +198,7 @@ async def test_cancelled_streams_are_billed_and_cut_off_at_the_teacher(chat, ser
         await chat.send("/v1/chat/completions", cycle.chunks, cycle=cycle)
 
     await asyncio.gather(*(leave_half_way(events) for events in range(1, 7)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while server.cut_off < 6:  # it notices when it writes the next word
             await asyncio.sleep(0.01)
     sums = chat.ledger.totals().all

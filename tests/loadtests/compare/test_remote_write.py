@@ -19,6 +19,7 @@ from loadtests.commands import loadtest
 from loadtests.compare.remote_write import series_of, snappy, write_request
 from loadtests.compare.results import read_results
 from loadtests.errors import CannotWrite
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 PEAK = ROOT / "docs" / "reports" / "peak.json"
@@ -44,7 +45,7 @@ def prometheus(tmp_path, free_port_of):
          "--storage.tsdb.retention.time=10y", "--web.enable-remote-write-receiver"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             _get(f"{url}/-/ready")
@@ -55,7 +56,7 @@ def prometheus(tmp_path, free_port_of):
             time.sleep(0.1)
     yield url
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(PATIENCE_S)
 
 
 def _asked(url, expression, points):

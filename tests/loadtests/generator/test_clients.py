@@ -13,6 +13,7 @@ from loadtests.errors import BadLoadSpec
 from loadtests.inputs.request import wanted_of
 from loadtests.inputs.spec import LoadSpec, load_spec
 from loadtests.workers.workers import run_load
+from tests.waiting import PATIENCE_S
 
 CLIENT = """
 from gevent import monkey; monkey.patch_all()
@@ -76,7 +77,10 @@ class Recorder:
 def _twenty(way):
     server = Recorder()
     subprocess.run(
-        [sys.executable, "-c", CLIENT, server.url, way], env=os.environ, check=True, timeout=60
+        [sys.executable, "-c", CLIENT, server.url, way],
+        env=os.environ,
+        check=True,
+        timeout=PATIENCE_S,
     )
     return server
 

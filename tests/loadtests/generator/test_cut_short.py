@@ -17,6 +17,7 @@ from loadtests.generator.plan import WorkerPlan
 from loadtests.generator.sample_file import SampleFile
 from loadtests.generator.tallies import RequestOutcome, Tally
 from loadtests.inputs.spec import LoadSpec
+from tests.waiting import PATIENCE_S
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=10, duration_s=60)
 QUIET = ("--max-send-lag-ms", "1000", "--max-generator-cpu", "1")
@@ -63,7 +64,7 @@ def _children_of(running):
 
 def generators_of(running):
     """The generator's processes, once each has counted for two seconds."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         found = _children_of(running)
         plans = [WorkerPlan(_folder_of(each), worker) for worker, each in enumerate(found)]
@@ -103,7 +104,7 @@ def test_interrupted(started, tmp_path, end):
     samples = tmp_path / "samples.jsonl"
     with started("--samples", str(samples)) as (running, outputs, generators):
         running.send_signal(end)
-        said = running.communicate(timeout=60)
+        said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130
     report = check_marked(outputs)
     assert len(samples.read_text().splitlines()) == report["sent"]
@@ -119,7 +120,7 @@ def test_killed_worker(started):
     """A generator process is killed in the middle: exit 1, its number, and what was counted."""
     with started() as (running, outputs, generators):
         generators[1].kill()
-        said = running.communicate(timeout=60)
+        said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 1
     check_marked(outputs)
     assert "load generator process 1 was killed by signal 9" in said[1]
@@ -133,7 +134,7 @@ def test_killed_parent(started, when):
     """Whoever has nobody to hand over to ends, also while it waits for the word to begin."""
     with started(when=when) as (running, _, generators):
         running.kill()
-        _, alive = psutil.wait_procs(generators, timeout=60)
+        _, alive = psutil.wait_procs(generators, timeout=PATIENCE_S)
         for each in alive:
             each.kill()
     assert alive == []
@@ -144,7 +145,7 @@ def test_interrupted_repeat(command, started):
     """Of three runs the first was interrupted: INVALID, and it is said that runs are missing."""
     with started("--repeats", "3") as (running, outputs, _):
         running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=60)
+        said = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 130
     check_marked(outputs)
     assert "1 of 3 runs were made" in said[0]
@@ -195,13 +196,13 @@ def test_interrupted_turns(raisehand, server, rows, tmp_path):
     with subprocess.Popen([raisehand, "loadtest", *asked], stderr=subprocess.PIPE) as running:
         try:
             seen = set()
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + PATIENCE_S
             while len(seen) < 4 and time.monotonic() < deadline:
                 with contextlib.suppress(psutil.Error):  # one that ends meanwhile
                     seen.update(each.pid for each in _children_of(running))
                 time.sleep(0.05)
             running.send_signal(signal.SIGTERM)
-            _, err = running.communicate(timeout=60)
+            _, err = running.communicate(timeout=PATIENCE_S)
         finally:
             running.kill()
     assert running.returncode == 130

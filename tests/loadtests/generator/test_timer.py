@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from tests.waiting import PATIENCE_S
+
 CODE = """
 import time
 from loadtests.generator.timer import Timer
@@ -20,7 +22,7 @@ print(sorted(late)[100], min(late))
 def test_timer_is_finer_than_a_millisecond():
     """Never early; half of the sleeps end within 0.4 ms, where gevent's own would take a whole."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     median, earliest = map(float, done.stdout.split())
     assert earliest >= 0

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from decimal import Decimal
 
 import numpy as np
@@ -26,6 +25,7 @@ from students.runtime.linear import LinearWeights
 from students.task import load_task
 from students.testing import publish_linear
 from tests.router.running import SERVED_TASK
+from tests.waiting import PATIENCE_S, until
 
 CONFIG = {"shortest": 3, "longest": 4}
 INPUT_USD, OUTPUT_USD = Decimal("0.000001"), Decimal("0.000002")
@@ -195,10 +195,8 @@ def test_a_target_that_asks_whom_it_likes_is_refused(server, rows):
 def test_options_are_handed_on_to_the_router(task):
     """With --workers 2 two processes listen on the router's port."""
     with running_stack(task, {"latency_ms": 5}, serve=("--workers", "2")) as stack:
-        port, until = int(stack.url.rpartition(":")[2]), time.monotonic() + 60
-        while len(listeners(port)) < 2 and time.monotonic() < until:
-            time.sleep(0.1)  # the first one answers before the second one listens
-        assert len(listeners(port)) == 2
+        port = int(stack.url.rpartition(":")[2])
+        until(lambda: len(listeners(port)) == 2)  # the first answers before the second listens
 
 
 KILLED = """
@@ -222,7 +220,7 @@ def test_whoever_is_killed_leaves_no_server_behind(task, workers):
         assert [answers(f"{urls[0]}/readyz"), answers(f"{urls[1]}/health")] == [True, True]
         servers = [one for url in urls for one in listeners(int(url.rpartition(":")[2]))]
         parent.kill()
-    _, alive = psutil.wait_procs(servers, timeout=60)
+    _, alive = psutil.wait_procs(servers, timeout=PATIENCE_S)
     for one in alive:
         one.kill()
     assert (alive, [listeners(int(url.rpartition(":")[2])) for url in urls]) == ([], [[], []])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.inputs.spec import LoadSpec
+from tests.waiting import PATIENCE_S, until
 
 LOCUSTFILE = Path(__file__).parents[3] / "loadtests" / "locustfile.py"
 
@@ -22,19 +23,6 @@ def asked(url, **form):
     body = urllib.parse.urlencode(form).encode() if form else None
     with urllib.request.urlopen(url, body, timeout=90) as reply:
         return json.load(reply)
-
-
-def until(condition, seconds=30):
-    """What `condition` returns once it is true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if found := condition():
-                return found
-        except urllib.error.URLError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
 
 
 @pytest.mark.e2e
@@ -70,7 +58,7 @@ def test_a_run_is_started_watched_and_stopped_in_the_web_ui(server, rows, free_p
             assert asked(f"{ui}/stats/requests")["stats"][0]["num_requests"] == count
         finally:
             locust.terminate()
-            locust.wait(timeout=15)
+            locust.wait(timeout=PATIENCE_S)
 
 
 @pytest.mark.e2e
@@ -103,7 +91,7 @@ def test_a_wrong_start_is_refused_and_the_next_one_runs(server, rows, free_port_
             until(lambda: asked(f"{ui}/stats/requests")["stats"][0]["num_requests"] >= 20)
         finally:
             locust.terminate()
-            _, err = locust.communicate(timeout=15)
+            _, err = locust.communicate(timeout=PATIENCE_S)
     assert b"Traceback" not in err
 
 
@@ -133,7 +121,7 @@ def test_a_closed_loop_is_locusts_own_in_the_web_ui_too(server, rows, free_port_
             found = asked(f"{ui}/stats/requests")["stats"]
         finally:
             locust.terminate()
-            said, _ = locust.communicate(timeout=15)
+            said, _ = locust.communicate(timeout=PATIENCE_S)
     assert [line["name"] for line in found] == ["/v1/classify", "Aggregated"]
     assert found[0]["num_requests"] > 20
     assert b"INVALID" not in said
@@ -149,7 +137,7 @@ def test_a_run_starts_by_itself_beside_the_web_ui(server, rows, free_port_of):
         *("--duration-s", "3", "--warmup-s", "0"),
         *("--max-send-lag-ms", "2000", "--max-generator-cpu", "1"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert "150 requests, 150 answered" in " ".join(done.stdout.split()), done.stderr
     assert done.returncode == 0
 
@@ -196,4 +184,4 @@ def test_a_freezing_server_cannot_hide_from_a_browser(chromium, server, rows, fr
             assert line["num_failures"] == 0
         finally:
             locust.terminate()
-            locust.wait(timeout=15)
+            locust.wait(timeout=PATIENCE_S)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from router.ledger.read import read_totals
+from tests.waiting import PATIENCE_S
 
 ROWS, KILLS = 600, 10
 
@@ -50,7 +51,7 @@ def undisturbed(job_folder, teacher):
     clean = folder / "clean"
     shutil.copytree(folder, clean, ignore=shutil.ignore_patterns("clean"))
     process = _start(clean, "out.parquet")
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     invoice = teacher.served()
     teacher._call("/control/reset", b"{}")
@@ -76,7 +77,7 @@ def test_ten_kills_change_nothing_and_hide_nothing(undisturbed, teacher):
                 kills += 1
             if kills == KILLS:
                 teacher.turn(latency_ms=0)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE_S)
         if process.returncode == 0 or (folder / "out.parquet").exists():
             break  # killed after its last step, it has done its work too
         assert process.returncode == -signal.SIGKILL, said

@@ -10,6 +10,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 pytestmark = pytest.mark.e2e
 CONFIG = Path(__file__).parents[3] / "deploy/haproxy.cfg"
 
@@ -51,7 +53,7 @@ async def test_a_router_is_stopped_and_nobody_notices(serve, tmp_path, free_port
         assert set(statuses) == {200}
     finally:
         balancer.terminate()
-        balancer.wait(10)
+        balancer.wait(PATIENCE_S)
 
 
 async def _until_ready(url):

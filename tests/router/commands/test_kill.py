@@ -16,6 +16,7 @@ import pytest
 from router.database.migrate import migrate
 from router.ledger.merged import totals_of
 from router.testing import FaultServer
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 USD_PER_TOKEN = Decimal("0.0001")
@@ -112,7 +113,7 @@ async def kill_all_in_turn(start, hosts, server):
     assert hosts.answered > before  # without a database all goes on
     one.process.kill()
     one.process.wait()
-    psutil.wait_procs(children, timeout=20)
+    psutil.wait_procs(children, timeout=PATIENCE_S)
     one = await start(hosts, "one", "--workers", "2")
     await asyncio.to_thread(server.start)
     await asyncio.sleep(1)

@@ -9,6 +9,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from tests.waiting import PATIENCE_S
+
 pytestmark = pytest.mark.e2e
 CONFIG = """
 daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
@@ -48,7 +50,7 @@ def nginx(tmp_path, free_port_of):
     yield start
     for process in started:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def _attack(path):

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,10 +41,7 @@ def test_a_router_ends_with_the_demo_that_started_it(tmp_path, folder):
     server = int(demo.stdout.readline())
     os.kill(demo.pid, signal.SIGKILL)
     demo.wait()
-    end = time.monotonic() + 60
-    while Path(f"/proc/{server}").exists() and "Z" not in _state(server):
-        assert time.monotonic() < end, "the router is still there"
-        time.sleep(0.1)
+    until(lambda: not Path(f"/proc/{server}").exists() or "Z" in _state(server))
 
 
 def _state(pid):

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from costmodel.processes import free_port
 from router.keys.ring import KeySpec, save_keys, sha256_of
+from tests.waiting import PATIENCE_S, until_equal
 
 pytestmark = pytest.mark.e2e
 
@@ -210,7 +211,7 @@ async def test_two_workers_share_a_port_and_their_metrics(serve, tmp_path):
             families = {f.name: f for f in await scrape()}
             return sum(s.value for s in families["raisehand_worker_up"].samples)
 
-        await _wait_for(workers_up, 2)
+        await until_equal(workers_up, 2)
         await ask(60)
         by_worker = {}
         for family in await scrape():
@@ -222,8 +223,8 @@ async def test_two_workers_share_a_port_and_their_metrics(serve, tmp_path):
         assert set(by_worker) == {"0", "1"}
         victim = _children(router.process.pid)[0]
         os.kill(victim, signal.SIGKILL)
-        await _wait_for(workers_up, 1)
-        await _wait_for(workers_up, 2)
+        await until_equal(workers_up, 1)
+        await until_equal(workers_up, 2)
         await ask(20)
     assert await asyncio.to_thread(router.stop) == 0
     assert rows(ledger) >= 20
@@ -233,20 +234,6 @@ async def _post(session, url):
     async with session.post(url + "/v1/classify", json={"text": "help"}) as response:
         await response.read()
         return response.status
-
-
-async def _wait_for(read, wanted, seconds=20):
-    end = time.monotonic() + seconds
-    found = None
-    while time.monotonic() < end:
-        try:
-            found = await read()
-        except aiohttp.ClientError:
-            found = None
-        if found == wanted:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{found} instead of {wanted}")
 
 
 def _children(pid):
@@ -260,7 +247,7 @@ def run(folder, *arguments, task="task.yaml"):
         [*command, "--task", str(folder / task), "--port", "0", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return done.returncode, done.stderr

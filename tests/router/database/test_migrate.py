@@ -9,6 +9,7 @@ import pytest
 from router.database.connection import reading
 from router.database.migrate import is_behind, migrate, newest, version_of
 from router.errors import BadDatabase
+from tests.waiting import PATIENCE_S
 
 
 def test_an_empty_database_gets_its_tables_once(empty_database):
@@ -24,7 +25,7 @@ def test_several_may_migrate_at_once(empty_database):
     code = "from router.cli import run; run()"
     command = [sys.executable, "-c", code, "database", "migrate", empty_database]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in "12"]
-    said = [process.communicate(timeout=120)[0] for process in started]
+    said = [process.communicate(timeout=PATIENCE_S)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
     assert all(newest() in words and "secret" not in words for words in said)
 

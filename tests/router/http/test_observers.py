@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from router.http.observer import values_of
+from tests.waiting import PATIENCE_S
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -131,7 +132,7 @@ def test_a_trace_goes_through_the_router_to_its_teacher(serve, folder_of, receiv
         f"{router.url}/v1/classify",
         json={"text": "a", "threshold": 1.0},
         headers={"traceparent": PARENT},
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert answer.status_code == 200
     assert router.stop() == 0
@@ -157,7 +158,7 @@ def test_without_tracing_the_callers_own_trace_reaches_the_teacher(serve, folder
             f"{router.url}/v1/classify",
             json={"text": "a", "threshold": 1.0},
             headers={"traceparent": given},
-            timeout=30,
+            timeout=PATIENCE_S,
         )
     router.stop()
     assert [headers.get("traceparent") for _, headers, _ in received[-2:]] == [PARENT, None]

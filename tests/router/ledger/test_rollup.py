@@ -18,6 +18,7 @@ from router.ledger.read import read_entries, read_spending, read_totals
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
 from router.testing import sample_entry
+from tests.waiting import until
 
 TODAY = int(time.time()) // DAY_S * DAY_S
 OLD, KEPT = TODAY - 30 * DAY_S, TODAY - 5 * DAY_S
@@ -94,13 +95,16 @@ def test_two_workers_fold_one_file(path, monkeypatch):
         for ledger in ledgers:
             ledger.append(sample_entry(at=TODAY + n / 10))
     seen = set()
-    deadline = time.monotonic() + 20.0
-    while len(list(read_entries(path))) > 400 and time.monotonic() < deadline:
+
+    def folded():
         seen.add(read_totals(path).all.requests)
+        return len(list(read_entries(path))) <= 400
+
+    until(folded)
     for ledger in ledgers:
         ledger.close()
     assert read_totals(path).all.requests == 900
-    assert max(seen, default=0) <= 900
+    assert max(seen) <= 900
     assert len(list(read_entries(path))) == 400
     assert [ledger.dropped for ledger in ledgers] == [0, 0]
 
@@ -149,7 +153,4 @@ def _fold(path, keep_days):
     """Let a router's ledger fold until nothing is old any more."""
     before = TODAY - keep_days * DAY_S
     with closing(SqliteLedger(path, keep_days=keep_days, interval_s=0.001)):
-        deadline = time.monotonic() + 10.0
-        while any(entry.at < before for entry in read_entries(path)):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: all(entry.at >= before for entry in read_entries(path)), 0.005)

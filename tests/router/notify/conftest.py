@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from tests.waiting import PATIENCE_S
+
 
 @dataclass
 class Receiver:
@@ -36,9 +38,9 @@ class Receiver:
             self.taken.append(json.loads(body))
         return web.Response(status=status)
 
-    async def got(self, n, within_s=30.0):
+    async def got(self, n):
         """Wait until so many were taken."""
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.taken) < n:
                 await asyncio.sleep(0.01)
 

@@ -20,6 +20,7 @@ from router.shared.records import Event
 from router.shared.sqlite_store import SqliteStore
 from router.testing import FaultServer
 from students.sections import WebhookSection
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -211,7 +212,7 @@ async def test_an_alarm_of_a_running_router_arrives_once(serve, folder_of, recei
         )  # fmt: skip
         router = await asyncio.to_thread(serve, "--workers", "2", at=at)
         async with aiohttp.ClientSession(router.url) as client:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while not receiver.taken:
                     async with client.post("/v1/classify", json={"text": "help"}) as response:
                         await response.read()

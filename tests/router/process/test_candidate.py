@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from router.cli import main
 from router.testing import FaultServer
 from students.runtime.bundle import find_bundle, name_latest
+from tests.waiting import PATIENCE_S
 
 TOKEN = "a-token-of-some-length"
 RULES = {"margin": 0.1, "cost_margin": 0.2, "steps": [0.3], "step_audits": 5}
@@ -74,9 +75,9 @@ class _Running:
             assert response.status == 200, await response.text()
             return await response.json()
 
-    async def until(self, true, within_s=60.0):
+    async def until(self, true):
         """Send traffic until every worker is in a state."""
-        give_up_at = time.monotonic() + within_s
+        give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             await asyncio.gather(*(self.ask() for _ in range(4)))
             states = await self.states()
@@ -145,7 +146,7 @@ async def test_it_takes_the_steps_itself_where_the_task_allows_it(running):
 
     await made.until(done)
     assert 0.3 in seen or len(seen) == 1  # a busy machine may take both steps in one tick
-    async with asyncio.timeout(30):  # it answers first and is the latest then
+    async with asyncio.timeout(PATIENCE_S):  # it answers first and is the latest then
         while find_bundle(made.at / ".raisehand").id != made.candidate:
             await asyncio.sleep(0.05)
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from router.keys.ring import KeySpec, load_keys, save_keys, sha256_of
 from router.ledger.read import read_entries
 from router.policy import Reason, Route
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 TOKEN = "a-long-enough-admin-token"
@@ -150,7 +151,7 @@ async def test_sighup_reads_the_keys_again(started, tmp_path, workers):
     router = await started("--keys", str(path), "--workers", str(workers))
 
     async def until(session, key, status):
-        give_up_at = time.monotonic() + 20
+        give_up_at = time.monotonic() + PATIENCE_S
         headers = {"authorization": f"Bearer {key}", "connection": "close"}
         found = []
         while found[-8:] != [status] * 8:

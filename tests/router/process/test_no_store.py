@@ -12,6 +12,7 @@ import pytest
 from router.database.migrate import migrate
 from router.keys.ring import KeySpec, save_keys, sha256_of
 from router.testing import FaultServer
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 KEY = {"authorization": "Bearer secret"}
@@ -53,13 +54,13 @@ async def test_no_store_no_new_lease_and_no_client_is_refused(
         assert set(await asked(session, router.url, 20)) == {escalated}
         postgres.kill()
         found: Counter = Counter()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not found[degraded]:
                 found += await asked(session, router.url, 20)
         assert set(found) == {escalated, degraded}
         assert set(await asked(session, router.url, 20)) == {degraded}
         await asyncio.to_thread(postgres.start)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while degraded in await asked(session, router.url, 5):
                 await asyncio.sleep(0.1)
         assert set(await asked(session, router.url, 20)) == {escalated}

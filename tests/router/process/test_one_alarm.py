@@ -12,6 +12,7 @@ from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from tests.router.running import reason_of
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 HEARD_S = 1.0
@@ -31,7 +32,7 @@ async def test_two_workers_have_one_alarm_and_a_restart_keeps_it(
     """All escalate within a second of the verdict, whichever of them wrote it."""
     folder = folder_of({"mode": "classify", "base_url": calm_teacher.url}, audit_rate=0.5)
     router = await asyncio.to_thread(serve, "--workers", "2", at=folder)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not all(await alarmed(session, router.url)):
             await asyncio.gather(*(reason_of(session, router.url) for _ in range(4)))
     store = SqliteStore(folder / ".raisehand" / STORE_FILE)
@@ -67,7 +68,7 @@ async def test_two_hosts_have_one_alarm(
     ]
     routers = await asyncio.gather(*starting)
     urls = [router.url for router in routers]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not all([all(await alarmed(session, url)) for url in urls]):
             await asyncio.gather(*(reason_of(session, url) for url in urls for _ in range(2)))
     store = PostgresStore(database)

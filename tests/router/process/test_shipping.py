@@ -16,6 +16,7 @@ from router.process.shipping import shipped
 from router.settings import load_settings
 from router.telemetry.metrics import Metrics
 from router.testing import sample_entry
+from tests.waiting import until
 
 
 class Router:
@@ -64,14 +65,6 @@ def stored(database):
         return connection.execute(
             "select count(*), count(distinct request_id) from raisehand.decisions"
         ).fetchone()
-
-
-def until(condition, seconds=30.0):
-    """Wait for what comes by itself."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
 
 
 def test_rows_are_shipped_by_a_process_beside_the_router(router, database):

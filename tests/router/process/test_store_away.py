@@ -9,6 +9,7 @@ import pytest
 
 from router.database.migrate import migrate
 from router.testing import FaultServer
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 
@@ -28,9 +29,9 @@ async def store_up(session, router):
     return found
 
 
-async def until(session, router, wanted, seconds=60):
+async def until(session, router, wanted):
     """Ask until a reason is given; no request fails on the way there."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(PATIENCE_S):
         while (answer := await ask(session, router)) != (200, wanted):
             assert answer[0] == 200, answer
             await asyncio.sleep(0.02)
@@ -59,7 +60,7 @@ async def test_an_alarm_outlives_the_database_and_a_start_without_it(
         assert await ask(session, unknown) == (200, "promise_broken")
         assert await store_up(session, unknown) == "0.0"
         postgres.start(fsync="on")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await store_up(session, unknown) != "1.0":
                 await asyncio.sleep(0.05)
         assert await ask(session, unknown) == (200, "promise_broken")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import aiohttp
 import pytest
 
 from router.ledger.read import read_entries
+from tests.waiting import until_equal
 
 pytestmark = pytest.mark.e2e
 TOKEN = "a-token-of-some-length"
@@ -37,21 +37,6 @@ def worker_of(router, index):
     lines = children(router.process.pid).items()
     [pid] = [p for p, line in lines if "--worker" in line and f"{index}/2" in line]
     return pid
-
-
-async def until(read, wanted, seconds=30):
-    """Wait for a reading."""
-    end = time.monotonic() + seconds
-    found = None
-    while time.monotonic() < end:
-        try:
-            found = await read()
-        except aiohttp.ClientError:
-            found = None
-        if found == wanted:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{found} instead of {wanted}")
 
 
 @pytest.fixture
@@ -95,7 +80,7 @@ async def test_workers_share_one_engine_and_lose_nothing_when_it_is_killed(
     router = await asyncio.to_thread(
         serve, "--workers", "2", "--engine", "shared", "--ledger", str(ledger)
     )
-    await until(lambda: up(session, router.url), 2)
+    await until_equal(lambda: up(session, router.url), 2)
     assert {a[:2] for a in await ask_many(session, router.url, "before", 60)} == {(200, "urgent")}
     victim = engine_of(router)
     answers, stop = [], asyncio.Event()
@@ -105,9 +90,9 @@ async def test_workers_share_one_engine_and_lose_nothing_when_it_is_killed(
     ]
     await asyncio.sleep(0.5)
     os.kill(victim, signal.SIGKILL)
-    await until(lambda: get(session, router.url + "/readyz"), 503, 5)
+    await until_equal(lambda: get(session, router.url + "/readyz"), 503)
     assert await get(session, router.url + "/healthz") == 200
-    await until(lambda: get(session, router.url + "/readyz"), 200)
+    await until_equal(lambda: get(session, router.url + "/readyz"), 200)
     stop.set()
     await asyncio.gather(*asking)
     assert engine_of(router) != victim
@@ -151,7 +136,7 @@ async def test_without_their_supervisor_workers_and_engine_drain_and_end(serve, 
     router = await asyncio.to_thread(
         serve, "--workers", "2", "--engine", "shared", "--ledger", str(tmp_path / "l.sqlite")
     )
-    await until(lambda: up(session, router.url), 2)
+    await until_equal(lambda: up(session, router.url), 2)
     orphans = [Path(f"/proc/{pid}") for pid in children(router.process.pid)]
     assert len(orphans) == 3
     router.process.kill()
@@ -160,7 +145,7 @@ async def test_without_their_supervisor_workers_and_engine_drain_and_end(serve, 
     async def left():
         return sum(path.exists() for path in orphans)
 
-    await until(left, 0, 20)
+    await until_equal(left, 0)
 
 
 @pytest.fixture
@@ -172,13 +157,13 @@ async def operator(serve, session, tmp_path):
             serve, "--workers", "2", "--admin-port", "0", *options,
             "--ledger", str(tmp_path / "l.sqlite"), admin_token=TOKEN,
         )  # fmt: skip
-        await until(lambda: up(session, router.url), 2)
+        await until_equal(lambda: up(session, router.url), 2)
         admin = Operator(router, session)
 
         async def away():
             return (await admin.each("bundle")).count(None)
 
-        await until(away, 0)
+        await until_equal(away, 0)
         return admin
 
     return start
@@ -242,14 +227,14 @@ async def test_a_worker_that_is_replaced_is_where_the_others_are(operator, sessi
     await admin("POST", "/tasks/urgent/canary", {"bundle": first, "share": 0.25})
     await admin("PUT", "/drain", {"draining": True})
     os.kill(worker_of(admin.router, 1), signal.SIGKILL)
-    await until(lambda: admin.each("bundle"), [calm, None])
+    await until_equal(lambda: admin.each("bundle"), [calm, None])
     for name, wanted in {
         "bundle": calm,
         "previous": first,
         "canary": first,
         "canary_share": 0.25,
     }.items():
-        await until(lambda name=name: admin.each(name), [wanted, wanted])
+        await until_equal(lambda name=name: admin.each(name), [wanted, wanted])
     assert await get(session, admin.router.url + "/readyz") == 503
 
 

@@ -15,6 +15,7 @@ from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
 from students.teachers.protocol import PROBE
 from tests.router.running import reason_of
+from tests.waiting import until_seen
 
 pytestmark = pytest.mark.e2e
 EVERY_S = 4.0
@@ -28,14 +29,6 @@ def checks(folder):
     """Rows of the ledger that are questions of the router's own."""
     found = read_entries(folder / ".raisehand" / "ledger.sqlite")
     return [entry for entry in found if entry.reason == "teacher_check"]
-
-
-async def until(look, seconds=180):
-    """Wait until there is something to see."""
-    async with asyncio.timeout(seconds):
-        while not (found := await look()):
-            await asyncio.sleep(0.1)
-    return found
 
 
 async def metric(session, url, name):
@@ -66,7 +59,7 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
         times = await metric(session, router.url, "raisehand_teacher_checked_timestamp_seconds{")
         return len(times) == 2 and all(times)
 
-    await until(checked)
+    await until_seen(checked)
     most = 1 + (time.monotonic() - started) / EVERY_S
     store = SqliteStore(folder / ".raisehand" / STORE_FILE)
     [figures] = [r.verdict.figures for r in store.rulings() if r.task == "urgent#teacher"]
@@ -79,25 +72,25 @@ async def test_another_teacher_behind_the_name_is_found_and_its_price_is_in_the_
     async def changed():
         return await reason_of(session, router.url) == "promise_broken"
 
-    await until(changed)
+    await until_seen(changed)
 
     async def events():
         return [one for one in store.events() if one.reason == "teacher_changed"]
 
-    [event] = await until(events)
+    [event] = await until_seen(events)
     assert event.kind == "verdict"
     assert event.figures["differed"] > 0
 
     async def webhook():
         return [one for one in told if one["reason"] == "teacher_changed"]
 
-    [body] = await until(webhook)
+    [body] = await until_seen(webhook)
     assert body["figures"]["differed"] == event.figures["differed"]
 
     async def both_know():
         return await metric(session, router.url, "raisehand_teacher_changed{") == [1.0, 1.0]
 
-    await until(both_know)
+    await until_seen(both_know)
     assert {await reason_of(session, router.url) for _ in range(10)} == {"promise_broken"}
     headers = {"authorization": f"Bearer {TOKEN}"}
     async with session.get(router.admin + "/state", headers=headers) as response:
@@ -135,9 +128,9 @@ async def test_a_restart_asks_nothing_anew(serve, labelled_as, calm_teacher):
 
     for _ in range(2):
         router = await asyncio.to_thread(serve, at=folder)
-        [first] = await until(seen)
+        [first] = await until_seen(seen)
         assert await asyncio.to_thread(router.stop) == 0
-    [again] = await until(seen)
+    [again] = await until_seen(seen)
     assert again.verdict.figures["begun_at"] == first.verdict.figures["begun_at"]
     assert checks(folder) == []
     store.close()
@@ -161,7 +154,7 @@ async def test_two_hosts_ask_once(serve, labelled_as, calm_teacher, database, tm
         found = [await metric(session, router.url, name) for router in routers]
         return all(len(times) == 2 and all(times) for times in found)
 
-    await until(all_know)
+    await until_seen(all_know)
     for router in routers:
         assert await asyncio.to_thread(router.stop) == 0
     most = 1 + (time.monotonic() - started) / EVERY_S

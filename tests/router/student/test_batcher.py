@@ -15,6 +15,7 @@ from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
 from router.student.batcher import Batcher
 from students.labels import LabelSchema, Prediction
 from students.testing import ScriptedStudent
+from tests.waiting import PATIENCE_S
 
 SCHEMA = LabelSchema(("a", "b"))
 
@@ -234,7 +235,7 @@ async def test_a_deadline_is_kept_while_the_student_is_busy(start):
     queued = batcher.submit("queued", deadline=deadline)
     for future in (running, queued):
         with pytest.raises(DeadlinePassed):
-            await asyncio.wait_for(future, 10.0)
+            await asyncio.wait_for(future, PATIENCE_S)
     assert time.monotonic() >= deadline
     gate.let_go.set()
 

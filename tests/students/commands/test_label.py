@@ -20,6 +20,7 @@ from router.cli import main
 from students.distill.run import bill_of
 from students.errors import BadInputs, BudgetReached, TeacherDenied
 from students.label.record import load_labels
+from tests.waiting import PATIENCE_S, until
 
 
 class Teacher(threading.Thread):
@@ -77,10 +78,10 @@ def teacher():
     """A running teacher."""
     thread = Teacher()
     thread.start()
-    assert thread._ready.wait(10)
+    assert thread._ready.wait(PATIENCE_S)
     yield thread
     thread.loop.call_soon_threadsafe(thread.loop.stop)
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -185,11 +186,9 @@ def test_a_killed_run_resumes_without_a_second_charge(task_file, teacher):
     teacher.delay_s = 0.05
     command = [Path(sys.executable).parent / "raisehand", "label", "--task", task_file, "--yes"]
     process = subprocess.Popen([*command, "--repeats", "0"], stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 60
-    while len(teacher.texts) < 100 and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: len(teacher.texts) >= 100, 0.01)
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
     time.sleep(0.2)
     assert 100 <= len(teacher.texts) < 280
     teacher.delay_s = 0.0
@@ -212,11 +211,9 @@ def test_ctrl_c_leaves_labels_of_what_was_paid_for(task_file, teacher):
     task_file.write_text(yaml.safe_dump(task))
     command = [Path(sys.executable).parent / "raisehand", "label", "--task", task_file, "--yes"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while len(teacher.texts) < 60 and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: len(teacher.texts) >= 60, 0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "run the same command to go on" in said
     labelled, record = load_labels(task_file.parent / ".raisehand")

@@ -21,6 +21,7 @@ from students.labels import LabelSchema
 from students.task import Task
 from students.teachers.idempotency import KEYS, MEMORY
 from students.testing import ScriptedTeacher
+from tests.waiting import PATIENCE_S
 
 SCHEMA = LabelSchema(("calm", "urgent"))
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -126,7 +127,7 @@ async def _cut_off(folder, **options):
     """Label 16 texts, end while the first two calls hang; return their texts and keys."""
     teacher = KeyedTeacher(holds=2)
     run = asyncio.create_task(_label(folder, teacher, 16, **options))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(teacher.keys) < 3:
             await asyncio.sleep(0)
     run.cancel()

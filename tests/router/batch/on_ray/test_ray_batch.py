@@ -17,6 +17,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from router.ledger.read import read_totals
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 FILES, ROWS = 16, 25_000
@@ -49,9 +50,9 @@ def start(folder, out, *options, address=None):
     )
 
 
-def finished(process, timeout=240):
+def finished(process):
     """Wait for it; return what it printed."""
-    out, said = process.communicate(timeout=timeout)
+    out, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     return out
 
@@ -132,7 +133,7 @@ def test_a_cluster_without_machines_is_said_and_gone_on_with(tables, cluster_to_
     wait_for_a_part(process, folder)
     for lost in list(cluster_to_lose.worker_nodes):
         cluster_to_lose.remove_node(lost)
-    said = process.communicate(timeout=240)[1]
+    said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 2
     assert "no room for a student and a reader; what was answered is kept" in said.splitlines()[-1]
     finished(start(folder, "out.parquet"))
@@ -173,7 +174,7 @@ def test_a_row_that_cannot_be_read_ends_both_engines_alike(job_folder, cluster):
     said = []
     for out, options in (("here", ()), ("there", ("--engine", "ray"))):
         process = start(folder, out, *options, address=cluster.address)
-        said.append(process.communicate(timeout=240)[1].splitlines()[-1])
+        said.append(process.communicate(timeout=PATIENCE_S)[1].splitlines()[-1])
         assert process.returncode == 2
     assert said[0] == said[1]
     assert "b.csv" in said[0]

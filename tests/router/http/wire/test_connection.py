@@ -11,6 +11,7 @@ import pytest
 from router.http.loopback import Loopback
 from router.process.server import Admin, bind, within_descriptors
 from router.settings import Settings
+from tests.waiting import PATIENCE_S
 
 SETTINGS = Settings(
     head_timeout_s=0.3, body_timeout_s=0.3, answer_timeout_s=0.3, max_body_bytes=10_000
@@ -221,7 +222,7 @@ async def test_a_request_in_work_outlasts_every_time_of_its_connection():
             if sent.endswith(b"\r\n\r\n"):
                 await asyncio.sleep(0.1)
                 writer.write(BODY)
-            answer = await asyncio.wait_for(reader.readuntil(b"ok"), 5.0)
+            answer = await asyncio.wait_for(reader.readuntil(b"ok"), PATIENCE_S)
             assert answer.startswith(b"HTTP/1.1 200")
         writer.close()
 

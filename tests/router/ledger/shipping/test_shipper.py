@@ -4,7 +4,6 @@ import math
 import random
 import shutil
 import sqlite3
-import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -22,6 +21,7 @@ from router.ledger.shipping.shipper import Shipper
 from router.ledger.shipping.spool import BATCH_ROWS, Spool
 from router.ledger.sqlite import SqliteLedger
 from router.policy import Reason, Route
+from tests.waiting import until
 
 NOW = datetime.now(UTC).timestamp()
 
@@ -318,14 +318,6 @@ def test_a_file_folds_nothing_that_was_not_shipped(write, db, tmp_path):
     assert read_totals(path).all.teacher_usd == 5 * Decimal("1.000000000007")
     ship_all(write([asked(i) for i in range(5, 7)]), db)
     assert count(db) == 7
-
-
-def until(condition, seconds=30.0):
-    """Wait for something that another thread does."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 from router.testing import FaultServer
+from tests.waiting import PATIENCE_S
 
 TOKEN = "the-operators-own-token"
 
@@ -44,7 +45,7 @@ def ask():
         body = json.dumps({"text": text, **fields}).encode()
         headers = {"content-type": "application/json"}
         request = urllib.request.Request(router.url + "/v1/classify", body, headers)
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             return json.load(reply)
 
     return post
@@ -57,7 +58,7 @@ def state_of():
     def read(router):
         request = urllib.request.Request(router.admin + "/state")
         request.add_header("authorization", f"Bearer {TOKEN}")
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             return json.load(reply)
 
     return read

@@ -16,6 +16,7 @@ from router.student.remote_student import RemoteStudent
 from students.errors import BadBundle
 from students.runtime.bundle import find_bundle
 from students.runtime.load import load_student
+from tests.waiting import until_seen
 
 pytestmark = pytest.mark.e2e
 
@@ -90,13 +91,13 @@ async def test_a_killed_replica_costs_no_answer(serve, deployed, load, tmp_path)
     before = replicas(process)
     assert len(before) == 2
     os.kill(before[0], signal.SIGKILL)
-    for _ in range(600):
+
+    async def replaced():
         now = replicas(process)
-        if len(now) == 2 and before[0] not in now:
-            break
-        await asyncio.sleep(0.1)
+        return len(now) == 2 and before[0] not in now
+
+    await until_seen(replaced)
     await end()
-    assert before[0] not in replicas(process)
     assert set(seen) == {(200, "confident")}
     assert len(seen) > 50
 
@@ -116,10 +117,11 @@ async def test_without_a_replica_the_teacher_is_asked(serve, deployed, load, tmp
     for pid in replicas(process):
         os.kill(pid, signal.SIGKILL)
     killed = len(seen)
-    for _ in range(900):
-        await asyncio.sleep(0.1)
-        if len(seen) > killed + 50 and set(seen[-20:]) == {(200, "confident")}:
-            break
+
+    async def back():
+        return len(seen) > killed + 50 and set(seen[-20:]) == {(200, "confident")}
+
+    await until_seen(back)
     await end()
     assert set(seen[-20:]) == {(200, "confident")}
     assert set(seen) <= {

@@ -8,6 +8,7 @@ import uvicorn
 
 from loadtests.servers.fake_teacher import FakeTeacher
 from loadtests.servers.knobs import Knobs
+from tests.waiting import PATIENCE_S
 
 LABELS = ("urgent", "calm")
 
@@ -26,7 +27,7 @@ def server(free_port_of):
     fake.url = f"http://127.0.0.1:{port}/v1"
     yield fake
     running.should_exit = True
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
 
 @pytest.fixture

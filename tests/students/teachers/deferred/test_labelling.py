@@ -20,6 +20,7 @@ from students.teachers import make_teacher
 from students.teachers.chat import ChatTeacher
 from students.teachers.deferred import FILE, cancel_batches, deferred_price, make_deferred
 from students.teachers.deferred.client import DeferredClient
+from tests.waiting import PATIENCE_S
 
 TEXTS = [f"{'help' if i % 3 else 'well'} {i}" for i in range(60)]
 
@@ -168,10 +169,10 @@ def test_a_killed_label_finds_its_batch_again(task, server, turn, tmp_path):
             time.sleep(0.02)
         time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
     turn(batch_s=0)
     process = _command(tmp_path)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     assert server.served["batch_lines"] == len(TEXTS) + 5
     assert "possibly billed" not in said

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from students.errors import BadTask, TeacherUnavailable
 from students.task import Task
 from students.teachers import make_teacher
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.torch, pytest.mark.e2e]
 
@@ -116,8 +116,5 @@ def test_it_ends_when_its_parent_is_killed(folder, tmp_path):
     pid = int(parent.stdout.readline())
     assert _alive(pid)
     parent.send_signal(signal.SIGKILL)
-    parent.wait(10)
-    end = time.monotonic() + 10
-    while _alive(pid) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not _alive(pid)
+    parent.wait(PATIENCE_S)
+    until(lambda: not _alive(pid))
