@@ -13,6 +13,8 @@ import logging
 import random
 import secrets
 import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.clock import Clock
@@ -20,7 +22,7 @@ from router.errors import BadSettings
 from router.in_flight import InFlight
 from router.promise.audit import AUDIT_PRIORITY
 from router.promise.same_teacher import comparable
-from router.recheck.evidence import TeacherInStore
+from router.recheck.evidence import TeacherInStore, TeacherJudge
 from router.recheck.reference import Reference, ReferenceReader, compare
 from router.recheck.voiding import void_certificates
 from router.request import Ask, Run
@@ -32,6 +34,7 @@ from students.errors import BadBundle, BadInputs
 
 if TYPE_CHECKING:
     from router.pipeline import Pipeline
+    from students.label.labelled import LabelledSet
     from students.task import Task, TeacherCheckSection
 
 SURFACE = "teacher_check"
@@ -87,7 +90,7 @@ class TeacherCheck:
         self._running.start(self._run())
 
     async def close(self) -> None:
-        """Look no more; what is being asked is cut off, and booked."""
+        """Look no more; what is being asked is cut off and booked, and what was answered learnt."""
         await self._running.close(0.0)
 
     async def _run(self) -> None:
@@ -116,7 +119,7 @@ class TeacherCheck:
         teacher = await self._followed(reference)
         if teacher.changed:
             await self._void_all(teacher)
-        elif teacher.due(self._wall(), self._every_s) and await self._claim(teacher):
+        elif teacher.due(self._wall(), self._every_s):
             await self._check(teacher, reference)
 
     async def _followed(self, reference: Reference) -> TeacherInStore:
@@ -126,40 +129,52 @@ class TeacherCheck:
             self._teacher = teacher
         return self._teacher
 
-    async def _claim(self, teacher: TeacherInStore) -> bool:
-        claimed: list[bool] = []
-        await asyncio.to_thread(
-            teacher.amend, self._keeper.store, self._keeper.instance,
-            lambda judge: claimed.append(judge.claim(self._wall(), self._every_s)),
-        )  # fmt: skip
-        return claimed[-1]
-
     async def _check(self, teacher: TeacherInStore, reference: Reference) -> None:
-        labelled = await asyncio.to_thread(reference.load)
         rows = reference.rows(self._section.rows, self._section.max_usd, self._rng)
-        today = await self._ask_all([labelled.texts[row] for row in rows])
-        pairs = compare(labelled, rows[: len(today)], today)
-        if 2 * len(pairs) < len(today):
-            pairs = []  # a teacher that is away is no other teacher
-        await asyncio.to_thread(
-            teacher.amend, self._keeper.store, self._keeper.instance,
-            lambda judge: judge.learn(pairs, self._wall()),
-        )  # fmt: skip
+        claimed: list[bool] = []
+        today: list[int | None] = []
+        try:
+            await self._amend(
+                teacher, lambda judge: claimed.append(judge.claim(self._wall(), self._every_s))
+            )
+            if not claimed[-1]:
+                return
+            labelled = await asyncio.to_thread(reference.load)
+            await self._ask_all([labelled.texts[row] for row in rows], today)
+        except asyncio.CancelledError:
+            if claimed and claimed[-1]:  # nobody else would begin before the next interval
+                pairs = _pairs(labelled, rows, today) if today else []
+                with suppress(StoreAway):
+                    await self._amend(
+                        teacher, lambda judge: judge.learn(pairs, self._wall(), cut_off=True)
+                    )
+            raise
+        pairs = _pairs(labelled, rows, today)
+        await self._amend(teacher, lambda judge: judge.learn(pairs, self._wall()))
         log.info("the teacher of task %s was asked again: %s", self._task.name, teacher.shown)
         if not pairs:
             self._tell(f"{len(today)} of {len(rows)} rows were asked about, and too few answered")
         if teacher.changed:
             await self._void_all(teacher)
 
-    async def _ask_all(self, texts: list[str]) -> list[int | None]:
+    async def _amend(self, teacher: TeacherInStore, change: Callable[[TeacherJudge], None]) -> None:
+        """Change what all processes know; cancelled, wait for the thread that goes on with it."""
+        amending = asyncio.ensure_future(
+            asyncio.to_thread(teacher.amend, self._keeper.store, self._keeper.instance, change)
+        )
+        try:
+            await asyncio.shield(amending)
+        except asyncio.CancelledError:
+            await asyncio.wait([amending])
+            raise
+
+    async def _ask_all(self, texts: list[str], found: list[int | None]) -> None:
         """Ask about each text on its own, as escalations do, as long as money and teacher last."""
-        found: list[int | None] = []
         for text in texts:
             failed = found.count(None)
             if not self._affords() or (failed >= MOST_FAILURES and 2 * failed > len(found)):
                 break
             found.append(await self._ask(text))
-        return found
 
     async def _ask(self, text: str) -> int | None:
         """Return the label of today, as it is compared; None: no answer."""
@@ -204,3 +219,11 @@ class TeacherCheck:
         if fault != self._told:
             self._told = fault
             log.warning("the teacher of task %s is not checked: %s", self._task.name, fault)
+
+
+def _pairs(
+    labelled: LabelledSet, rows: Sequence[int], today: Sequence[int | None]
+) -> list[tuple[int, int]]:
+    """Labels on record beside those of today; none of a teacher that is away: it is no other."""
+    pairs = compare(labelled, rows[: len(today)], today)
+    return pairs if 2 * len(pairs) >= len(today) else []

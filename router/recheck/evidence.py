@@ -19,7 +19,7 @@ from router.shared.store import Store
 TEACHER = "#teacher"
 """Behind a task's name: what is remembered of its teacher, apart from what is of its bundles."""
 AGAIN_SHARE = 0.1
-"""Of the interval: how soon a check that got no answers is tried again."""
+"""Of the interval: how soon a check that got no answers, or was cut off, is tried again."""
 
 
 _STATE = ("changed", "begun_at", "checked_at", "failed")
@@ -36,7 +36,7 @@ class CheckedTeacher(BaseModel):
     checked_at: float | None = None
     """Unix seconds at which answers were last compared; None: never."""
     failed: bool = False
-    """Whether the last check got no answers."""
+    """Whether the last check got no answers, or was cut off."""
 
 
 class TeacherJudge:
@@ -53,14 +53,12 @@ class TeacherJudge:
             self.remembered = seen.model_copy(update={"begun_at": now, "failed": False})
         return due
 
-    def learn(self, pairs: Sequence[tuple[int, int]], now: float) -> None:
+    def learn(self, pairs: Sequence[tuple[int, int]], now: float, *, cut_off: bool = False) -> None:
         """Take labels on record beside those of today; without any the check has failed."""
-        if not pairs:
-            self.remembered = self.remembered.model_copy(update={"failed": True})
-            return
-        self.remembered = CheckedTeacher(
-            known=self.remembered.known.compared(pairs), begun_at=now, checked_at=now
-        )
+        known = self.remembered
+        if pairs:
+            known = CheckedTeacher(known=known.known.compared(pairs), begun_at=now, checked_at=now)
+        self.remembered = known.model_copy(update={"failed": cut_off or not pairs})
 
     def observe(self, audit: Audit) -> None:
         """Nothing: an audit is about a bundle."""

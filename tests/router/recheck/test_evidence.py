@@ -53,6 +53,19 @@ def test_a_check_without_answers_is_tried_again_after_a_tenth():
     assert not one.claim(1.5 * DAY_S, DAY_S)
 
 
+def test_a_check_that_was_cut_off_is_made_again_after_a_tenth():
+    """What was answered by then is known."""
+    one = judge()
+    one.claim(0.0, DAY_S)
+    one.claim(DAY_S, DAY_S)
+    one.learn([(0, 0)] * 3, DAY_S, cut_off=True)
+    assert one.verdict.figures["compared"] == 3
+    assert not one.claim(1.09 * DAY_S, DAY_S)
+    assert one.claim(1.11 * DAY_S, DAY_S)
+    one.learn([(0, 0)] * 20, 1.11 * DAY_S)
+    assert not one.claim(1.5 * DAY_S, DAY_S)
+
+
 def test_a_change_gives_no_orders_of_its_own():
     """What follows from it is ruled on each bundle: one event, not two."""
     one = judge()

@@ -136,6 +136,26 @@ async def test_a_restart_asks_nothing_anew(serve, labelled_as, calm_teacher):
     store.close()
 
 
+async def test_a_check_that_a_stop_cuts_off_is_no_check_and_its_answers_are_known(
+    serve, labelled_as, calm_teacher
+):
+    """The worker that claimed it is gone: the next one need not wait for an interval."""
+    calm_teacher.latency_s = 0.2
+    folder = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK | {"rows": 5 * ROWS})
+    router = await asyncio.to_thread(serve, at=folder)
+
+    async def begun():
+        return len(checks(folder)) >= 2
+
+    await until_seen(begun)
+    assert await asyncio.to_thread(router.stop) == 0
+    store = SqliteStore(folder / ".raisehand" / STORE_FILE)
+    [figures] = [r.verdict.figures for r in store.rulings() if r.task == "urgent#teacher"]
+    store.close()
+    assert figures["failed"] == 1
+    assert 1 <= figures["compared"] <= len(checks(folder)) < 5 * ROWS
+
+
 async def test_two_hosts_ask_once(serve, labelled_as, calm_teacher, database, tmp_path, session):
     """Four workers on one PostgreSQL: as many checks as one process would make."""
     first = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK)
