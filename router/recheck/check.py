@@ -14,7 +14,6 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from router.clock import Clock
@@ -144,9 +143,13 @@ class TeacherCheck:
         except asyncio.CancelledError:
             if claimed and claimed[-1]:  # nobody else would begin before the next interval
                 pairs = _pairs(labelled, rows, today) if today else []
-                with suppress(StoreAway):
+                try:
                     await self._amend(
                         teacher, lambda judge: judge.learn(pairs, self._wall(), cut_off=True)
+                    )
+                except Exception as fault:  # it must not keep a process that is to end
+                    log.warning(
+                        "a check of the teacher of task %s is lost: %s", self._task.name, fault
                     )
             raise
         pairs = _pairs(labelled, rows, today)

@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from aiohttp import web
 
+from router.database.migrate import migrate
 from router.ledger.read import read_entries
 from router.shared.postgres_store import PostgresStore
 from router.shared.sqlite_store import STORE_FILE, SqliteStore
@@ -154,6 +155,26 @@ async def test_a_check_that_a_stop_cuts_off_is_no_check_and_its_answers_are_know
     store.close()
     assert figures["failed"] == 1
     assert 1 <= figures["compared"] <= len(checks(folder)) < 5 * ROWS
+
+
+async def test_a_check_that_a_stop_cuts_off_without_a_store_keeps_nobody(
+    serve, labelled_as, calm_teacher, make_postgres
+):
+    """The database is gone: the router ends, and says what is lost."""
+    calm_teacher.latency_s = 0.2
+    folder = labelled_as(calm_teacher.url, "calm", teacher_check=CHECK | {"rows": 5 * ROWS})
+    postgres = await asyncio.to_thread(make_postgres)
+    url = postgres.create()
+    migrate(url)
+    router = await asyncio.to_thread(serve, at=folder, database_url=url)
+
+    async def begun():
+        return len(checks(folder)) >= 2
+
+    await until_seen(begun)
+    postgres.kill()
+    assert await asyncio.to_thread(router.stop) == 0
+    assert any("a check of the teacher of task urgent is lost" in line for line in router.log)
 
 
 async def test_two_hosts_ask_once(serve, labelled_as, calm_teacher, database, tmp_path, session):
