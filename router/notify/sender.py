@@ -11,13 +11,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 import aiohttp
 
 from costmodel.units import DAY_S
 from router.clock import Clock
+from router.in_flight import on_a_thread
 from router.notify.webhook import Webhook
 from router.shared.records import Event, StoreAway
 from router.shared.store import Store
@@ -32,8 +31,6 @@ GIVE_UP_S = DAY_S
 """An event that nobody took for a day is left out, and counted: those behind it matter more."""
 BATCH = 100
 log = logging.getLogger(__name__)
-
-Told = TypeVar("Told")
 
 
 class Sender:
@@ -70,7 +67,6 @@ class Sender:
         self._rng = rng or random.Random()
         self._failed_in_a_row = 0
         self._task: asyncio.Task[None] | None = None
-        self._asking: asyncio.Future[Any] | None = None
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -82,8 +78,6 @@ class Sender:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        if self._asking is not None:  # a thread goes on when its task is cancelled
-            await asyncio.gather(self._asking, return_exceptions=True)
         try:
             await asyncio.to_thread(self._store.release, self.webhook.name, self._holder)
         except StoreAway:
@@ -110,11 +104,11 @@ class Sender:
             cursor = await self._hold()
             if cursor is None:
                 return True
-            events = await self._ask(self._store.events, cursor, BATCH)
+            events = await on_a_thread(self._store.events, cursor, BATCH)
             for event in events:
                 if self.webhook.wants(event) and not await self._deliver(session, event):
                     return False
-                await self._ask(self._store.advance, self.webhook.name, self._holder, event.id)
+                await on_a_thread(self._store.advance, self.webhook.name, self._holder, event.id)
                 if await self._hold() is None:
                     return True
             if len(events) < BATCH:
@@ -141,15 +135,9 @@ class Sender:
 
     async def _hold(self) -> int | None:
         """Take or keep the lease; return the last event that was taken, None: another has it."""
-        return await self._ask(
+        return await on_a_thread(
             self._store.lease, self.webhook.name, self._holder, self._wall(), LEASE_S
         )
-
-    async def _ask(self, question: Callable[..., Told], *words: object) -> Told:
-        """Ask the store on a thread, which `close` waits for."""
-        asking = asyncio.ensure_future(asyncio.to_thread(question, *words))
-        self._asking = asking
-        return await asyncio.shield(asking)
 
     async def _wait(self, seconds: float) -> None:
         """Wait, and keep the lease meanwhile: one that takes over would not wait."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from router.clock import Clock
 from router.errors import BadSettings
-from router.in_flight import InFlight
+from router.in_flight import InFlight, on_a_thread
 from router.promise.audit import AUDIT_PRIORITY
 from router.promise.same_teacher import comparable
 from router.recheck.evidence import TeacherInStore, TeacherJudge
@@ -161,15 +161,8 @@ class TeacherCheck:
             await self._void_all(teacher)
 
     async def _amend(self, teacher: TeacherInStore, change: Callable[[TeacherJudge], None]) -> None:
-        """Change what all processes know; cancelled, wait for the thread that goes on with it."""
-        amending = asyncio.ensure_future(
-            asyncio.to_thread(teacher.amend, self._keeper.store, self._keeper.instance, change)
-        )
-        try:
-            await asyncio.shield(amending)
-        except asyncio.CancelledError:
-            await asyncio.wait([amending])
-            raise
+        """Change what all processes know, to the end."""
+        await on_a_thread(teacher.amend, self._keeper.store, self._keeper.instance, change)
 
     async def _ask_all(self, texts: list[str], found: list[int | None]) -> None:
         """Ask about each text on its own, as escalations do, as long as money and teacher last."""
