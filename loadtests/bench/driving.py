@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from costmodel.extras import require
 from loadtests.inputs.percentiles import MIN_SAMPLES
+from router.errors import BadSettings
 
 if TYPE_CHECKING:
     from loadtests.figures.latency import LatencySummary
@@ -95,7 +96,11 @@ def for_p99(spec: LoadSpec, rate: float) -> LoadSpec:
 def drive(
     subjects: Sequence[Subject], spec: LoadSpec, *, port: int | None = None, **changes: object
 ) -> Driven:
-    """Load servers that share a port, of the first by default, and return what came of it."""
+    """Load servers that share a port, of the first by default, and return what came of it.
+
+    Raises:
+        BadSettings: nothing was sent.
+    """
     from loadtests.inputs.spec import load_spec
     from loadtests.workers.workers import run_load
 
@@ -104,6 +109,11 @@ def drive(
     url = f"http://127.0.0.1:{port or subjects[0].port}"
     changed = load_spec(**{**spec.model_dump(), "url": url, **changes})
     report = run_load(changed, at_start=lambda: before.extend(s.cpu_seconds() for s in subjects))
+    if not report.sent:
+        raise BadSettings(
+            f"nothing was sent in {changed.duration_s:g} s: the machine is too busy; "
+            "give --seconds a larger value"
+        )
     after = [subject.cpu_seconds() for subject in subjects]
     used: dict[str, float] = {}
     for first, last in zip(before, after, strict=True):

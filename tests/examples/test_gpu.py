@@ -76,7 +76,7 @@ def test_twin_measures_the_real_router_with_what_is_carried(bare, tmp_path):
         done = run(
             bare,
             *("--device", "cpu", "--toy", "--out", str(tmp_path), "--lengths", "8"),
-            *("--workers", "2", "--p99-ms", "5000", "--max-send-lag-ms", "2000", "--seconds", "2"),
+            *("--workers", "2", "--p99-ms", "5000", "--max-send-lag-ms", "60000", "--seconds", "2"),
             *("--runs", "1", "--only", "toy MiniLM-L6", "--guess", "320", "--usd-per-hour", "0.36"),
         )
         assert done.returncode == 0, done.stdout + done.stderr

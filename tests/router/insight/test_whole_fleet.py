@@ -130,9 +130,11 @@ def task_file(tmp_path):
 def both(tmp_path, database):
     """All rows in one file, and the address of a database that two hosts shipped them to.
 
-    What the one host answered is judged at the other.
+    What the one host answered is judged at the other. Each has answered just now, too: there is
+    something of this month on its first day.
     """
-    entries = list(traffic())
+    now = [sample_entry(request_id=f"now-{name}", at=time.time()) for name in HOSTS]
+    entries = [*traffic(), *now]
     book(tmp_path / "all.sqlite", entries, VERDICTS)
     for k, name in enumerate(HOSTS):
         book(tmp_path / f"{name}.sqlite", entries[k::2], VERDICTS[1 - k :: 2])
@@ -282,7 +284,8 @@ def test_of_a_retired_day_the_database_has_only_sums(both, task_file):
     with pytest.raises(BadLedger, match="only daily sums"):
         read_savings(url, "urgent", 0.0, NOW)
     month = periods(url, load_task(task_file), NOW + 1)["month"]
-    assert month.start <= first.timestamp()
+    of_month = datetime.fromtimestamp(NOW + 1, UTC).replace(day=1, hour=0, minute=0, second=0)
+    assert month.start == max(first.timestamp() // DAY_S * DAY_S, of_month.timestamp())
 
 
 def test_a_database_that_is_away_is_one_sentence():

@@ -13,6 +13,7 @@ from router.teacher.throttle import AdaptiveThrottle, RetryBudget
 from router.testing import Fault, FaultServer
 from students.task import Task
 from students.teachers.classify import ClassifyTeacher
+from tests.waiting import until
 
 LABELS = ["urgent", "not urgent"]
 TEXT = "we need water and food here"
@@ -57,7 +58,7 @@ def _teacher(url):
     return ClassifyTeacher(task)
 
 
-async def _failure(guard, within_s=0.25):
+async def _failure(guard, within_s=1.0):
     with pytest.raises(EscalationFailed) as caught:
         await guard.ask(TEXT, deadline=time.monotonic() + within_s)
     return caught.value
@@ -92,7 +93,8 @@ async def test_every_fault_ends_by_the_deadline_with_its_name(
 ):
     """Whatever the server does, and it may do it for ever, the call ends, named and counted."""
     server.fault = fault
-    error = await _failure(guard)
+    # Only what answers nothing ends at the deadline; THROTTLE_LONG asks for 30 seconds.
+    error = await _failure(guard, 1.0 if reason is Reason.TEACHER_TIMEOUT else 20.0)
     assert (error.reason, error.attempts) == (reason, attempts)
     assert server.seen[fault] == attempts
 
@@ -118,9 +120,8 @@ async def test_nobody_listening_is_unavailable_and_free():
 async def test_a_call_that_is_given_up_hangs_up(guard, server):
     """At the deadline the connection is closed, so that the teacher can stop working."""
     server.fault = Fault.HANG
-    await _failure(guard, within_s=0.1)
-    await asyncio.sleep(0.05)
-    assert server.cut_off == 1
+    await _failure(guard)
+    await asyncio.to_thread(until, lambda: server.cut_off == 1)
 
 
 async def test_a_retry_heals_a_connection_lost_while_idle(guard, server):
@@ -137,7 +138,7 @@ async def test_a_retry_heals_a_connection_lost_while_idle(guard, server):
 async def test_a_flood_keeps_the_cap_at_the_server(guard, server):
     """200 unsure texts at once: the server never sees more than the cap, everyone is answered."""
     server.fault = Fault.HANG
-    deadline = time.monotonic() + 0.3
+    deadline = time.monotonic() + 3.0
     calls = [guard.ask(TEXT, deadline=deadline) for _ in range(200)]
     errors = await asyncio.gather(*calls, return_exceptions=True)
     reasons = Counter(error.reason for error in errors)

@@ -19,7 +19,7 @@ def test_the_router_is_measured_by_the_harness(tmp_path):
         python_subject("router.bench.servers.bare", 0) as bare,
     ):
         spec = chat_spec(tmp_path)
-        report = compare({"router": router, "bare": bare}, spec, 1, 8, 0.6)
+        report = compare({"router": router, "bare": bare}, spec, 1, 8, 2.0)
         driven = drive([router], spec, rate=20.0, duration_s=0.6, arrivals="constant")
     assert report["failed"] == 0
     assert set(report["clients"]) == {"whole", "apart", "fresh"}
