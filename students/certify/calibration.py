@@ -40,9 +40,14 @@ def fit_temperature(logits: Floats, teacher: Floats) -> float:
     """
     if len(logits) == 0:
         return 1.0
-    # The loss is convex in 1/T and so has one minimum in log T.
+    return _best(_CrossEntropy(logits, teacher))
+
+
+def _best(loss: _CrossEntropy) -> float:
+    """Return the temperature of least loss."""
+    # It is convex in 1/T and so has one minimum in log T.
     found = minimize_scalar(
-        lambda log_t: _cross_entropy(logits, teacher, math.exp(log_t)),
+        lambda log_t: loss.at(math.exp(log_t)),
         bounds=(math.log(COLDEST), math.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-3},
@@ -57,12 +62,12 @@ def calibrated_kl(logits: Floats, teacher: Floats) -> float:
     """
     if len(logits) == 0:
         return math.inf
-    uncertain = mass = 0.0
-    for _, target in _blocks(logits, teacher):
+    loss, uncertain = _CrossEntropy(logits, teacher), 0.0
+    for rows in _blocks(len(teacher)):
+        target = teacher[rows].astype(np.float64)
         share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-12)
         uncertain -= (target * np.log(np.maximum(share, 1e-12))).sum()
-        mass += target.sum()
-    return _cross_entropy(logits, teacher, fit_temperature(logits, teacher)) - uncertain / mass
+    return loss.at(_best(loss)) - float(uncertain) / loss.mass
 
 
 def ranking_kind(probabilities: Floats, teacher: Ints) -> Kind:
@@ -94,20 +99,37 @@ def ranking_kind(probabilities: Floats, teacher: Ints) -> Kind:
     return "max_probability" if more.mean() > SHOWN * error else "margin"
 
 
-def _cross_entropy(logits: Floats, teacher: Floats, temperature: float) -> float:
-    """Nats per label mass between teacher and softmax(logits / temperature), both (N, K)."""
-    loss = mass = 0.0
-    for scores, target in _blocks(logits, teacher):
-        scores /= temperature
-        scores -= scores.max(axis=1, keepdims=True)
-        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        loss -= (target * log_p).sum()
-        mass += target.sum()
-    return float(loss / mass)
+class _CrossEntropy:
+    """Nats per label mass between teacher and softmax(logits / T), both (N, K).
+
+    Of a row with label mass m and scores s that is m log sum exp(s / T) - p s / T: how the scores
+    go with the teacher is counted once, whatever is asked of T.
+    """
+
+    def __init__(self, logits: Floats, teacher: Floats) -> None:
+        self._logits, self._top = logits, logits.max(axis=1, keepdims=True)
+        self._masses, self._along = np.zeros(len(logits)), 0.0
+        for rows in _blocks(len(logits)):
+            target = teacher[rows].astype(np.float64)
+            self._masses[rows] = target.sum(axis=1)
+            self._along += float((target * self._below_top(rows)).sum())
+        self.mass = float(self._masses.sum())
+
+    def at(self, temperature: float) -> float:
+        """Return it at that T."""
+        spread = 0.0
+        for rows in _blocks(len(self._logits)):
+            sums = np.exp(self._below_top(rows) / temperature).sum(axis=1, dtype=np.float64)
+            spread += float(self._masses[rows] @ np.log(sums))
+        return float((spread - self._along / temperature) / self.mass)
+
+    def _below_top(self, rows: slice) -> Floats:
+        """Return scores of some rows, less the highest of each: no sum overflows."""
+        below: Floats = self._logits[rows] - self._top[rows]
+        return below
 
 
-def _blocks(logits: Floats, teacher: Floats) -> Iterator[tuple[Float64, Float64]]:
-    """Yield copies of some rows of both: of all rows they would be many times the labels."""
-    for start in range(0, len(logits), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        yield logits[rows].astype(np.float64), teacher[rows].astype(np.float64)
+def _blocks(n: int) -> Iterator[slice]:
+    """Yield some rows at a time: copies of all would be many times the labels."""
+    for start in range(0, n, ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)

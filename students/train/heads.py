@@ -20,6 +20,7 @@ from torch import nn
 from students.runtime.encoders.network import new_head
 from students.train.training import TeacherRows
 
+_BYTES, _WORDS = 1 << 8, 1 << 64
 BATCH = 256
 LR = 4.2e-3
 WEIGHT_DECAY = 1e-2
@@ -49,7 +50,7 @@ class LearningHead:
         self._layers = _layers(head)
         self._rows = torch.from_numpy(rows)
         self._dropout = dropout
-        self._random = torch.Generator().manual_seed(seed)
+        self._random = np.random.default_rng(seed)
         parameters = list(head.parameters())
         for one in parameters:
             one.grad = torch.zeros_like(one)
@@ -61,7 +62,7 @@ class LearningHead:
     @torch.no_grad()
     def learn(self, vectors: torch.Tensor, teacher: TeacherRows) -> None:
         """Read its rows of the vectors (N, W), and of the teacher, once, in a new order."""
-        order = torch.randperm(len(self._rows), generator=self._random)
+        order = torch.from_numpy(self._random.permutation(len(self._rows)))
         for batch in torch.split(self._rows[order], BATCH):
             self._differentiate(vectors, teacher, batch)
             self._optimizer.step()
@@ -80,26 +81,35 @@ class LearningHead:
     ) -> None:
         """Set the gradient of each weight: of the loss over the rows numbered (B,)."""
         *below, last = self._layers
-        read, _ = self._dropped(vectors[batch])
+        read, _ = dropped(vectors[batch], self._dropout, self._random)
         if not below:
             _set_gradient(last, read, teacher.gradient(last(read), batch))
             return
         (hidden,) = below
         sums = hidden(read)
-        active, kept = self._dropped(nn.functional.gelu(sums))
+        active, kept = dropped(nn.functional.gelu(sums), self._dropout, self._random)
         found = teacher.gradient(last(active), batch)
         _set_gradient(last, active, found)
         found = torch.ops.aten.gelu_backward((found @ last.weight).mul_(kept), sums)
         _set_gradient(hidden, read, found)
 
-    def _dropped(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """Return values of which a share is 0 and the rest larger, and what they were times."""
-        if not self._dropout:
-            return values, 1.0
-        # nn.Dropout would draw from the random numbers of all threads.
-        kept = torch.empty_like(values).bernoulli_(1 - self._dropout, generator=self._random)
-        kept /= 1 - self._dropout
-        return values * kept, kept
+
+def dropped(
+    values: torch.Tensor, share: float, random: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """Return values of which a share is 0 and the rest larger, and what they were times.
+
+    The share is rounded to a 256th: a random byte decides on a value, for to draw a float for each,
+    as nn.Dropout does, takes as long as all else of a step.
+    """
+    left_out = round(share * _BYTES)
+    if not left_out:
+        return values, 1.0
+    words = random.integers(_WORDS, size=-(-values.numel() // 8), dtype=np.uint64)
+    stays = words.view(np.uint8)[: values.numel()].reshape(values.shape) >= left_out
+    scale = np.float32(_BYTES / (_BYTES - left_out))
+    kept = torch.from_numpy(np.multiply(stays, scale, dtype=np.float32))
+    return values * kept, kept
 
 
 def _set_gradient(layer: nn.Linear, read: torch.Tensor, found: torch.Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from students.runtime.encoders.network import new_head
-from students.train.heads import LearningHead, RunningAverage, mean_head
+from students.train.heads import LearningHead, dropped, mean_head
 from students.train.training import TeacherRows, distillation_loss
 
 pytestmark = pytest.mark.torch
@@ -82,24 +82,12 @@ def test_a_head_learns_what_the_teacher_says(dropout):
     assert after < before * (0.05 if not dropout else 0.4)
 
 
-def test_dropout_leaves_out_that_share_and_keeps_the_sum():
-    """A vector and a hidden layer lose their share in training, and nothing when answering."""
-    head = LearningHead(nn.Linear(6, 2), np.arange(1), 0.25, 0)
-    dropped, kept = head._dropped(torch.ones(400, 50))
-    assert torch.equal(dropped, kept)
-    assert (dropped == 0).float().mean() == pytest.approx(0.25, abs=0.02)
-    assert dropped.mean() == pytest.approx(1.0, abs=0.02)
-
-
-def test_the_average_forgets():
-    """One step is itself; later ones weigh kept^n, as if it had always been so."""
-    learning = [torch.tensor([4.0])]
-    average = RunningAverage(learning, 0.5)
-    average.take()
-    assert average.parameters()[0].item() == pytest.approx(4.0)
-    learning[0].fill_(1.0)
-    average.take()
-    assert average.parameters()[0].item() == pytest.approx((0.25 * 4 + 0.5 * 1) / 0.75)
-    for _ in range(40):
-        average.take()
-    np.testing.assert_allclose(average.parameters()[0].numpy(), 1.0, rtol=1e-6)
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.3])
+def test_dropout_leaves_out_that_share_and_keeps_the_sum(share):
+    """Of a vector or a hidden layer, each value of it as often, whatever their number."""
+    left, times = dropped(torch.ones(4001, 51), share, np.random.default_rng(0))
+    assert torch.equal(left, times)
+    assert len(left.unique()) == 2
+    assert (left == 0).float().mean() == pytest.approx(share, abs=0.005)
+    assert (left.mean(dim=0) - 1).abs().max() < 0.05
+    assert left.mean() == pytest.approx(1, abs=0.005)
