@@ -75,7 +75,7 @@ async def _router(teacher, folder, *options, **environment):
         sys.executable, str(SCRIPT), "--teacher", teacher, "--ledger", str(ledger), *options,
         stdout=asyncio.subprocess.PIPE, env=os.environ | environment,
     )  # fmt: skip
-    port = int(await asyncio.wait_for(process.stdout.readline(), 30))
+    port = int(await asyncio.wait_for(process.stdout.readline(), PATIENCE_S))
     try:
         yield Router(process, f"http://127.0.0.1:{port}", ledger)
     finally:
@@ -219,13 +219,13 @@ async def test_sigterm_under_load_loses_nothing(teacher, tmp_path, session):
 
 async def test_a_second_sigterm_leaves_now(teacher, tmp_path, session):
     """T18: a router that waits for a long drain exits at the second signal, its ledger stored."""
-    async with _router(teacher.url, tmp_path, RAISEHAND_DRAIN_DELAY_S="60") as router:
+    async with _router(teacher.url, tmp_path, RAISEHAND_DRAIN_DELAY_S="3600") as router:
         answers = await router.load(session, rate=50, seconds=0.5)
         router.process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
         assert router.process.returncode is None
         router.process.send_signal(signal.SIGTERM)
-        await asyncio.wait_for(router.process.wait(), 5)
+        await asyncio.wait_for(router.process.wait(), PATIENCE_S)
     assert read_totals(router.ledger).all.requests == len(answers)
 
 

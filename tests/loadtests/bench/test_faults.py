@@ -24,6 +24,7 @@ from loadtests.inputs.spec import LoadSpec
 from loadtests.inputs.surface import body_of
 from router.ledger.sqlite import SqliteLedger
 from router.testing import sample_entry
+from tests.waiting import PATIENCE_S
 
 
 def report(sure_s, unsure_s, failure=None):
@@ -105,7 +106,7 @@ def test_the_teacher_does_what_it_is_told():
     def ask(port):
         body = json.dumps({"input": ["some words"]}).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}/classify", body)
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return json.loads(response.read())["data"][0]["label"]
 
     with _teacher(0) as teacher:

@@ -27,7 +27,7 @@ BOARD = ROOT / "deploy" / "grafana" / "loadtests.json"
 
 
 def _get(url):
-    with urllib.request.urlopen(url, timeout=5) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
         return response.read()
 
 

@@ -13,6 +13,7 @@ from aiohttp import web
 from router.policy import Reason, Route
 from router.teacher.budget import EscalationBudget
 from router.teacher.token_bucket import TokenBucket
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 PATH = "/v1/chat/completions"
@@ -221,7 +222,7 @@ async def test_a_teacher_that_does_not_begin_is_a_504_that_is_not_repeated(
     assert (response.status, response.json["error"]["code"]) == (504, "teacher_timeout")
     assert "within 0.05 s" in response.json["error"]["message"]
     assert response.headers["x-should-retry"] == "false"
-    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.wait_for(cut.wait(), PATIENCE_S)
     [entry] = made.ledger.entries
     assert (entry.reason, entry.estimated) == (Reason.TEACHER_TIMEOUT, True)
 
@@ -277,7 +278,7 @@ async def test_a_client_that_leaves_ends_its_call_at_every_stage(upstream, behin
         first.disconnected = True
     await asyncio.gather(*leaving)
     if path != "queue":
-        await asyncio.wait_for(cut.wait(), 5)
+        await asyncio.wait_for(cut.wait(), PATIENCE_S)
     [entry] = made.ledger.entries
     assert entry.reason is Reason.CLIENT_GONE
     assert entry.attempts == (0 if path == "queue" else 1)

@@ -88,7 +88,7 @@ async def test_the_next_client_of_a_connection_gets_its_own_answer(
         for turn in range(3):
             reader, writer = await asyncio.open_connection(*bind.split(":"))
             writer.write(_attack(path))
-            await asyncio.wait_for(reader.read(100), 30)
+            await asyncio.wait_for(reader.read(100), PATIENCE_S)
             for victim in range(4):  # each of the connections that nginx keeps
                 name = f"victim-{turn}-{victim}"
                 url = f"http://{bind}/v1/classify"

@@ -71,7 +71,7 @@ async def ask(port, *parts, pause_s=0.02):
         writer.write(part)
         await writer.drain()
         await asyncio.sleep(pause_s)
-    answer = await asyncio.wait_for(reply(reader), 5)
+    answer = await asyncio.wait_for(reply(reader), PATIENCE_S)
     writer.close()
     return answer
 
@@ -143,7 +143,7 @@ async def test_pipelined_requests_are_answered_one_by_one_in_order(rig):
         await asyncio.sleep(0)
         for n, text in enumerate(texts):
             writer.write(request({"text": text}, extra=f"X-Request-Id: r-{n}\r\n"))
-        answers = [await asyncio.wait_for(reply(reader), 5) for _ in range(6)]
+        answers = [await asyncio.wait_for(reply(reader), PATIENCE_S) for _ in range(6)]
         writer.close()
     assert [headers[b"x-request-id"] for _, headers, _ in answers[1:]] == [
         b"r-0", b"r-1", b"r-2", b"r-3", b"r-4",
@@ -237,11 +237,11 @@ async def test_one_too_many_is_refused_at_once_and_the_connection_stays(rig):
         first = await _slow_first(made, port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request({"text": "help second"}))
-        status, headers, _ = await asyncio.wait_for(reply(reader), 5)
+        status, headers, _ = await asyncio.wait_for(reply(reader), PATIENCE_S)
         assert (status, headers[b"retry-after"]) == (429, b"1")
         assert (await first)[0] == 200
         writer.write(request({"text": "help second"}))
-        assert (await asyncio.wait_for(reply(reader), 5))[0] == 200
+        assert (await asyncio.wait_for(reply(reader), PATIENCE_S))[0] == 200
         writer.close()
 
 
@@ -328,9 +328,9 @@ async def test_stopping_waits_for_the_request_on_the_lane(rig):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request({"text": "help"}))
         await _seen(made.student)
-    status, headers, _ = await asyncio.wait_for(reply(reader), 5)
+    status, headers, _ = await asyncio.wait_for(reply(reader), PATIENCE_S)
     assert (status, headers[b"connection"]) == (200, b"close")
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from router.process.server import Admin, bind, express_lane
 from router.settings import Settings
+from tests.waiting import PATIENCE_S
 
 CLIENTS = Path(__file__).parent / "clients"
 BODY = '{"text": "help"}'
@@ -50,7 +51,7 @@ async def test_a_client_as_it_comes_is_answered_by_the_student_on_the_lane(rig, 
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"GOCACHE": str(tmp_path), "GO111MODULE": "off"},
     )
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     await server.stop()
     statuses = [line for line in out.decode().splitlines() if not line.startswith("{")]
     assert statuses, err.decode()

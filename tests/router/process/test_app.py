@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from router.settings import Settings
 from students.testing import ScriptedStudent
+from tests.waiting import PATIENCE_S
 
 
 async def test_a_started_router_is_alive_and_ready(rig):
@@ -35,7 +36,9 @@ async def test_a_slow_student_is_not_ready_in_time(rig, task):
     thought = threading.Event()
     made = await rig(
         settings=Settings(probe_timeout_s=0.02, stall_s=0.05),
-        student=ScriptedStudent(task.schema_, lambda _: "calm" if thought.wait(60) else "urgent"),
+        student=ScriptedStudent(
+            task.schema_, lambda _: "calm" if thought.wait(PATIENCE_S) else "urgent"
+        ),
     )
     response = await made.get("/readyz")
     thought.set()

@@ -20,6 +20,7 @@ from router.student.remote_student import EngineGone, RemoteStudent
 from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.testing import ScriptedStudent
+from tests.waiting import PATIENCE_S
 
 SCHEMA = LabelSchema(("a", "b"))
 BUNDLE = Path("/bundles/0123456789ab")
@@ -143,7 +144,7 @@ async def test_a_batch_is_that_of_all_workers(start):
     class Gated(ScriptedStudent):
         def predict(self, texts):
             if "first" in texts:
-                gate.wait(5)
+                gate.wait(PATIENCE_S)
             return super().predict(texts)
 
     student = Gated(SCHEMA, said)
@@ -292,6 +293,6 @@ async def test_what_is_no_message_ends_its_connection_only(start, sent):
     reader, writer = await asyncio.open_unix_connection(rig.address)
     writer.write(sent)
     writer.write_eof()
-    assert await asyncio.wait_for(reader.read(), 2.0) == b""
+    assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     writer.close()
     assert len(await predict(student, "x")) == 1

@@ -15,6 +15,7 @@ from router.process.server import Admin, bind
 from router.service.passthrough import Passthrough
 from router.service.served import Served
 from router.settings import Settings
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 PATH = "/v1/chat/completions"
@@ -182,7 +183,7 @@ async def test_a_stream_is_not_held_back(upstream, behind):
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b'data: {"choices": [{"delta": {"content": "A"}}]}\n\n')
-        await asyncio.wait_for(reached.wait(), 5)
+        await asyncio.wait_for(reached.wait(), PATIENCE_S)
         await response.write(b"data: " + json.dumps({"usage": USAGE}).encode() + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
         return response
@@ -224,7 +225,7 @@ async def test_a_client_that_leaves_ends_the_call_and_the_bill_is_kept(upstream,
             self.disconnected = len(self.messages) > 3
 
     await made.send(PATH, [], cycle=Leaving([OTHER]))
-    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.wait_for(cut.wait(), PATIENCE_S)
     [entry] = made.ledger.entries
     assert (entry.route, entry.reason) == (Route.REFUSED, Reason.CLIENT_GONE)
     assert entry.estimated
@@ -267,7 +268,7 @@ async def test_a_client_that_reads_nothing_is_given_up(upstream, rig, make_task)
     _, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1], limit=1)
     head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(OTHER)}\r\n\r\n"
     writer.write(head.encode() + OTHER)
-    await asyncio.wait_for(cut.wait(), 5)
+    await asyncio.wait_for(cut.wait(), PATIENCE_S)
     await asyncio.sleep(0.05)
     assert passthrough.guard.bulkhead.inflight == 0
     [entry] = made.ledger.entries

@@ -13,6 +13,7 @@ from router.errors import ClientGone, DeadlinePassed, Overloaded, Unavailable
 from router.student.batcher import Batcher, Scored
 from router.testing import ManualClock
 from students.labels import LabelSchema, Prediction
+from tests.waiting import PATIENCE_S
 
 PREDICTIONS = {"good": "answer", "bad": RuntimeError("x"), "worse": SystemExit(1)}
 EVENTS = st.lists(
@@ -62,7 +63,7 @@ class Moody:
     def predict(self, texts):
         """Answer, raise, or lose an answer."""
         if threading.current_thread() is not threading.main_thread():
-            self.permits.acquire(timeout=5)
+            self.permits.acquire(timeout=PATIENCE_S)
         for text in texts:
             if isinstance(PREDICTIONS.get(text), BaseException):
                 raise PREDICTIONS[text]

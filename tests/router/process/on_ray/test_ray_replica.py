@@ -20,6 +20,7 @@ from students.errors import BadBundle
 from students.labels import LabelSchema
 from students.runtime.bundle import find_bundle
 from students.testing import ScriptedStudent
+from tests.waiting import PATIENCE_S
 
 SCHEMA = LabelSchema(("a", "b"))
 
@@ -59,7 +60,7 @@ async def test_a_student_that_hangs_is_ill(replica, bundle):
 
     class Hanging(ScriptedStudent):
         def predict(self, texts):
-            free.wait(20)
+            free.wait(PATIENCE_S)
             return super().predict(texts)
 
     student = Hanging(SCHEMA, lambda text: (0.5, 0.5))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from students.labels import LabelSchema
 from students.runtime.encoders.encoder import EncoderStudent, cut
+from tests.waiting import PATIENCE_S
 
 SCHEMA = LabelSchema(("even", "odd"))
 
@@ -50,7 +51,7 @@ def test_where_a_pass_is_everything_there_are_as_few_as_can_be(n, sizes):
 
 def test_streams_compute_batches_at_once_and_keep_the_order():
     """Two forwards wait for each other, so that one at a time would never end."""
-    both = threading.Barrier(2, timeout=10.0)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def forward(ids, mask):
         both.wait()
