@@ -24,6 +24,7 @@ from router.ledger.read import read_entries
 from students.runtime.bundle import find_bundle
 from students.task import load_task
 from tests.router.api.sdks.run import CASES, ask_with
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.sdks]
 KEYS = ("team-a", "team-b")
@@ -258,7 +259,7 @@ async def test_the_ledger_equals_the_teachers_invoice_row_by_row(day, tmp_path):
         await asyncio.sleep(0.3)
         teacher.slow.set()
         assert (await last).status_code == 200
-    assert await asyncio.to_thread(router.process.wait, 30) == 0
+    assert await asyncio.to_thread(router.process.wait, PATIENCE_S) == 0
 
     refusals = [(status, headers) for status, headers, _ in answers if status != 200]
     assert {headers.get("x-raisehand-reason") for _, headers in refusals} <= NAMED, refusals

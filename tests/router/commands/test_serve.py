@@ -105,7 +105,7 @@ async def test_sigterm_under_load_fails_nobody(serve, tmp_path):
             assert response.status == 200
         stop.set()
         await asyncio.gather(*askers)
-    assert await asyncio.to_thread(router.process.wait, 10) == 0
+    assert await asyncio.to_thread(router.process.wait, PATIENCE_S) == 0
     assert set(statuses) == {200}
     assert rows(tmp_path / "l.sqlite") == len(statuses) > 50
 
@@ -129,7 +129,7 @@ async def test_drain_then_sigterm_is_a_drain(serve, tmp_path):
     writer.write(b'"text": "help"}')
     assert (await reader.read()).startswith(b"HTTP/1.1 200")
     writer.close()
-    assert await asyncio.to_thread(router.process.wait, 10) == 0
+    assert await asyncio.to_thread(router.process.wait, PATIENCE_S) == 0
     assert rows(tmp_path / "l.sqlite") == 1
 
 
@@ -155,7 +155,7 @@ async def test_it_listens_on_a_unix_socket(serve, tmp_path):
 
 async def test_a_second_sigterm_leaves_now(serve, tmp_path):
     """While a drain waits, a second signal ends it at once; what was answered is stored."""
-    router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=60)
+    router = serve("--ledger", str(tmp_path / "l.sqlite"), drain_delay_s=3600)
     async with aiohttp.ClientSession() as session:
         async with session.post(router.url + "/v1/classify", json={"text": "help"}) as response:
             assert response.status == 200
@@ -163,7 +163,7 @@ async def test_a_second_sigterm_leaves_now(serve, tmp_path):
         await asyncio.sleep(0.3)
         assert router.process.poll() is None
         router.process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(router.process.wait, 5) == 0
+        assert await asyncio.to_thread(router.process.wait, PATIENCE_S) == 0
     assert rows(tmp_path / "l.sqlite") == 1
 
 

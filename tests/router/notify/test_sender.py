@@ -140,7 +140,7 @@ async def test_who_leaves_while_it_asks_the_store_is_waited_for(
         await receiver.got(1)
         monkeypatch.setattr(store, question, slow)
         happen(store, "b")
-        await asyncio.to_thread(asked.wait, 10)
+        await asyncio.to_thread(asked.wait, PATIENCE_S)
         await sender.close()
     await asyncio.sleep(0.5)
     monkeypatch.undo()

@@ -86,7 +86,7 @@ async def post(session, url, body):
 
 async def ended(router):
     """The exit code."""
-    return await asyncio.to_thread(router.process.wait, 20)
+    return await asyncio.to_thread(router.process.wait, PATIENCE_S)
 
 
 @pytest.mark.parametrize(("path", "body"), BOTH)

@@ -88,7 +88,7 @@ async def start():
 async def in_forward(batcher, gate, text="first"):
     """Submit a text and return its future once the student holds it."""
     future = batcher.submit(text)
-    await asyncio.to_thread(gate.entered.wait, 5)
+    await asyncio.to_thread(gate.entered.wait, PATIENCE_S)
     return future
 
 
@@ -170,7 +170,7 @@ async def test_the_least_urgent_are_refused_first(start, priority, admitted):
     gate = Gate()
     batcher = start(gate, max_queue=20)
     futures = [batcher.submit("in the worker")]
-    await asyncio.to_thread(gate.entered.wait, 5)
+    await asyncio.to_thread(gate.entered.wait, PATIENCE_S)
     for _ in range(admitted):
         futures.append(batcher.submit("x", priority=priority))
     with pytest.raises(Overloaded):
@@ -231,7 +231,7 @@ async def test_a_deadline_is_kept_while_the_student_is_busy(start):
     batcher = start(gate)
     deadline = time.monotonic() + 0.05
     running = batcher.submit("running", deadline=deadline)
-    await asyncio.to_thread(gate.entered.wait, 5)
+    await asyncio.to_thread(gate.entered.wait, PATIENCE_S)
     queued = batcher.submit("queued", deadline=deadline)
     for future in (running, queued):
         with pytest.raises(DeadlinePassed):
