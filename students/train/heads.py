@@ -81,7 +81,7 @@ class LearningHead:
     ) -> None:
         """Set the gradient of each weight: of the loss over the rows numbered (B,)."""
         *below, last = self._layers
-        read, _ = dropped(vectors[batch], self._dropout, self._random)
+        read, _ = dropped(vectors.index_select(0, batch), self._dropout, self._random)
         if not below:
             _set_gradient(last, read, teacher.gradient(last(read), batch))
             return
