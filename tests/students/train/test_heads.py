@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from students.runtime.encoders.network import new_head
-from students.train.heads import LearningHead, dropped, mean_head
+from students.train.heads import LearningHead, RunningAverage, dropped, mean_head
 from students.train.training import TeacherRows, distillation_loss
 
 pytestmark = pytest.mark.torch
@@ -91,3 +91,17 @@ def test_dropout_leaves_out_that_share_and_keeps_the_sum(share):
     assert (left == 0).float().mean() == pytest.approx(share, abs=0.005)
     assert (left.mean(dim=0) - 1).abs().max() < 0.05
     assert left.mean() == pytest.approx(1, abs=0.005)
+
+
+def test_the_average_forgets():
+    """One step is itself; later ones weigh kept^n, as if it had always been so."""
+    learning = [torch.tensor([4.0])]
+    average = RunningAverage(learning, 0.5)
+    average.take()
+    assert average.parameters()[0].item() == pytest.approx(4.0)
+    learning[0].fill_(1.0)
+    average.take()
+    assert average.parameters()[0].item() == pytest.approx((0.25 * 4 + 0.5 * 1) / 0.75)
+    for _ in range(40):
+        average.take()
+    np.testing.assert_allclose(average.parameters()[0].numpy(), 1.0, rtol=1e-6)
