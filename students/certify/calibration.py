@@ -17,7 +17,6 @@ from scipy.stats import rankdata
 from students.confidence import Kind, confidence
 
 Floats = npt.NDArray[np.floating]
-Float64 = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
 
 COLDEST, HOTTEST = 0.05, 20.0

@@ -334,7 +334,7 @@ async def test_stopping_waits_for_the_request_on_the_lane(rig):
     writer.close()
 
 
-async def test_only_an_idle_connection_is_closed(rig):
+async def test_only_an_idle_connection_is_closed(rig, stalls):
     """Used again within the keep-alive time it stays, also during a long answer; idle it goes."""
     made = await rig(settings=SETTINGS)
     async with _listening(made, keep_alive_s=2.0) as (port, _):
@@ -344,7 +344,9 @@ async def test_only_an_idle_connection_is_closed(rig):
             writer.write(request({"text": "help"}))
             assert (await asyncio.wait_for(reply(reader), PATIENCE_S))[0] == 200
             await asyncio.sleep(0.6)  # four of them are more than the keep-alive time
+        idle_since = asyncio.get_running_loop().time()
         assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
+        assert asyncio.get_running_loop().time() - idle_since < 2.5 + stalls.worst
         writer.close()
 
 
