@@ -98,7 +98,9 @@ class TeacherRows:
     def gradient(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return (B, K): how the loss over the rows numbered (B,) changes with their logits."""
         weight = self._hard_weight
-        out = torch.softmax(logits / self._temperature, dim=1).sub_(self._soft.index_select(0, rows))
+        out = torch.softmax(logits / self._temperature, dim=1).sub_(
+            self._soft.index_select(0, rows)
+        )
         out *= (1 - weight) * self._temperature
         if weight:
             certain = torch.softmax(logits, dim=1)
