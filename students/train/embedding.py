@@ -22,6 +22,8 @@ from students.train.progress import Progress
 
 Float32 = npt.NDArray[np.float32]
 BATCH = 64
+READ = 500
+"""Texts that are looked up in one statement."""
 KEPT_EVERY = 16
 """Batches between two commits: what an interrupted embedding has to compute again, at most."""
 
@@ -59,14 +61,20 @@ class EmbeddingCache:
     def read(self, texts: Sequence[str], out: Float32) -> list[int]:
         """Fill the rows of `out` (N, W) that are known; return the others."""
         missing = []
-        for i, text in enumerate(texts):
-            found = self._file.execute(
-                "select vector from vectors where text = ?", (_key(text),)
-            ).fetchone()
-            if found is None or len(found[0]) != out[i].nbytes:
-                missing.append(i)
-            else:
-                out[i] = np.frombuffer(found[0], np.float32)
+        for start in range(0, len(texts), READ):
+            keys = [_key(text) for text in texts[start : start + READ]]
+            wanted = ", ".join("?" * len(keys))
+            found = dict(
+                self._file.execute(
+                    f"select text, vector from vectors where text in ({wanted})", keys
+                )
+            )
+            for i, key in enumerate(keys, start):
+                vector = found.get(key, b"")
+                if len(vector) == out[i].nbytes:
+                    out[i] = np.frombuffer(vector, np.float32)
+                else:
+                    missing.append(i)
         return missing
 
     def put(self, texts: Sequence[str], vectors: Float32) -> None:

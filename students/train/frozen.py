@@ -10,9 +10,11 @@ Door to torch: import this module only inside the functions that train.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from students.runtime.cores import cores
 from students.runtime.encoders.network import new_head
 from students.train.embedding import embed, fingerprint, opened
 from students.train.encoder import TrainedEncoder, load_base, longest_of, tokenizing
-from students.train.heads import BATCH, LearningHead, mean_head
+from students.train.heads import BATCH, LearningHeads, mean_head
 from students.train.profiling import one_core
 from students.train.progress import Progress
 from students.train.training import TeacherRows
@@ -52,6 +54,8 @@ TOGETHER = 1.5
 HIDDEN = 256
 """Width of each of them."""
 DROPOUTS = (0.0, 0.3)
+_SEEDING = threading.Lock()
+"""Torch has one generator for all threads."""
 
 
 @dataclass(frozen=True)
@@ -187,19 +191,21 @@ def _search(
     tried: dict[HeadRecipe, Trial] = {}
     epochs = -(-TRIAL_STEPS * BATCH // int((rows.part < 0).sum()))
 
-    def best(settings: Iterator[HeadRecipe]) -> HeadRecipe:
-        for setting in settings:
-            if setting not in tried:
-                tried[setting] = _fit(rows, replace(setting, epochs=epochs), 1).trial
+    def best(settings: Iterable[HeadRecipe]) -> HeadRecipe:
+        new = [setting for setting in settings if setting not in tried]
+        fits = threads.map(lambda one: _fit(rows, replace(one, epochs=epochs), 1).trial, new)
+        tried.update(zip(new, fits, strict=True))
         return min(tried, key=lambda setting: tried[setting].kl)
 
     lam = hard_weights[0]
-    chosen = best(
-        replace(recipe, temperature=1.0 if lam >= 1 else t, hard_weight=lam) for t in temperatures
-    )
-    chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
-    chosen = best(replace(chosen, hard_weight=w) for w in hard_weights)
-    chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
+    with ThreadPoolExecutor(cores()) as threads:
+        chosen = best(
+            replace(recipe, temperature=t, hard_weight=lam)
+            for t in ((1.0,) if lam >= 1 else dict.fromkeys(temperatures))
+        )
+        chosen = best(replace(chosen, hidden=h) for h in (HIDDEN, 0))
+        chosen = best(replace(chosen, hard_weight=w) for w in dict.fromkeys(hard_weights))
+        chosen = best(replace(chosen, dropout=p) for p in DROPOUTS)
     fitted = _fit(rows, replace(chosen, epochs=recipe.epochs), HEADS)
     return fitted, sorted((t for s, t in tried.items() if s != chosen), key=lambda t: t.kl)
 
@@ -211,28 +217,21 @@ def _fit(rows: _Rows, recipe: HeadRecipe, heads: int) -> _FittedHead:
     judged: labels were paid for, and all of them are learnt without learning twice. A single head
     learns none of them. It stops some time after the KL over all shares has stopped falling.
     """
-    torch.manual_seed(recipe.seed)
     width, classes = rows.vectors.shape[1], rows.teacher.shape[1]
     part = np.where(rows.part < 0, -1, rows.part % heads)
-    learning = [
-        LearningHead(
-            new_head(width, recipe.hidden, classes),
-            np.flatnonzero(part != n),
-            recipe.dropout,
-            recipe.seed * HEADS + n,
-        )
-        for n in range(heads)
-    ]
+    learning = _learning(
+        recipe, (width, classes), [np.flatnonzero(part != n) for n in range(heads)]
+    )
     shares = [part[part >= 0] == n for n in range(heads)]
     held_out, judged = rows.vectors[part >= 0], rows.teacher[part >= 0]
     teacher = TeacherRows(torch.from_numpy(rows.teacher), recipe.temperature, recipe.hard_weight)
     least = mark = math.inf
     epoch, best, marked, last = 0, 0, 0, recipe.epochs or MOST_EPOCHS
-    with ThreadPoolExecutor(min(heads, cores())) as threads:
+    with ThreadPoolExecutor(len(learning)) as threads:
         while epoch < last:
             epoch += 1
-            list(threads.map(lambda one: one.learn(rows.vectors, teacher), learning))
-            found = [one.average() for one in learning]
+            list(threads.map(lambda some: some.learn(rows.vectors, teacher), learning))
+            found = [head for some in learning for head in some.averages()]
             logits = np.empty_like(judged)
             with torch.inference_mode():
                 for head, share in zip(found, shares, strict=True):
@@ -252,6 +251,27 @@ def _fit(rows: _Rows, recipe: HeadRecipe, heads: int) -> _FittedHead:
         epochs=epoch,
     )
     return _FittedHead(mean_head(found), trial, logits)
+
+
+def _learning(
+    recipe: HeadRecipe, shape: tuple[int, int], rows: Sequence[npt.NDArray[np.int64]]
+) -> list[LearningHeads]:
+    """Return a new head for each of the rows given, (W, K), some of them for each core."""
+    with _SEEDING:
+        torch.manual_seed(recipe.seed)
+        heads = [new_head(shape[0], recipe.hidden, shape[1]) for _ in rows]
+    seeds = [recipe.seed * HEADS + n for n in range(len(rows))]
+    least = min(map(len, rows))
+    return [
+        LearningHeads(heads[n], rows[n], least, recipe.dropout, seeds[n])
+        for n in _shared(len(rows), min(len(rows), cores()))
+    ]
+
+
+def _shared(heads: int, among: int) -> list[slice]:
+    """Divide heads evenly."""
+    ends = [heads * n // among for n in range(among + 1)]
+    return [slice(first, last) for first, last in pairwise(ends)]
 
 
 def _folded(head: nn.Module, mean: Float32, scale: Float32) -> nn.Module:

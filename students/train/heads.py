@@ -29,31 +29,36 @@ AVERAGED = 0.98
 disagrees with the teacher less than any rate that falls to nothing, and needs no end to be set."""
 
 
-class LearningHead:
-    """A head with an optimiser, random numbers and a running average of its weights.
+class LearningHeads:
+    """Heads of one shape with an optimiser, random numbers and running averages of their weights.
 
-    It shares nothing with others: several can learn at once, a thread each, and come to the same.
-    The gradient is written down, the chain rule through two layers: with layers as small as these
-    autograd takes half as long again.
+    None shares anything with another: alone, each comes to the same. Side by side in one tensor
+    they share the calls, which take as long as the products of layers as small as these; so does
+    autograd, so that the gradient is written down: the chain rule through two layers.
 
     Args:
-        head: linear, or with a hidden layer; it is trained in place.
-        rows: (n,), the numbers of the rows that it learns.
+        heads: M, linear, or with a hidden layer.
+        rows: for each head the numbers of the rows that it learns.
+        a_pass: how many of them it reads in a pass, drawn anew: as many as the fewest, in whatever
+            company, so that all have the same batches to make.
         dropout: share of the vector, and of the hidden layer, left out in a step.
-        seed: of shuffling and of dropout.
+        seeds: M, of shuffling and of dropout.
     """
 
     def __init__(
-        self, head: nn.Module, rows: npt.NDArray[np.int64], dropout: float, seed: int
+        self,
+        heads: Sequence[nn.Module],
+        rows: Sequence[npt.NDArray[np.int64]],
+        a_pass: int,
+        dropout: float,
+        seeds: Sequence[int],
     ) -> None:
-        self._head = head
-        self._layers = _layers(head)
-        self._rows = torch.from_numpy(rows)
+        self._heads = heads
+        self._layers = [_StackedLinear(alike) for alike in zip(*map(_layers, heads), strict=True)]
+        self._rows, self._a_pass = rows, a_pass
         self._dropout = dropout
-        self._random = np.random.default_rng(seed)
-        parameters = list(head.parameters())
-        for one in parameters:
-            one.grad = torch.zeros_like(one)
+        self._random = [np.random.default_rng(seed) for seed in seeds]
+        parameters = [one for layers in self._layers for one in (layers.weight, layers.bias)]
         self._average = RunningAverage(parameters, AVERAGED)
         self._optimizer = torch.optim.AdamW(
             parameters, lr=LR, weight_decay=WEIGHT_DECAY, fused=True
@@ -61,43 +66,68 @@ class LearningHead:
 
     @torch.no_grad()
     def learn(self, vectors: torch.Tensor, teacher: TeacherRows) -> None:
-        """Read its rows of the vectors (N, W), and of the teacher, once, in a new order."""
-        order = torch.from_numpy(self._random.permutation(len(self._rows)))
-        for batch in torch.split(self._rows[order], BATCH):
+        """Let each read its rows of the vectors (N, W), and of the teacher, in a new order."""
+        orders = [
+            one.permutation(rows)[: self._a_pass]
+            for one, rows in zip(self._random, self._rows, strict=True)
+        ]
+        for batch in torch.split(torch.from_numpy(np.stack(orders)), BATCH, dim=1):
             self._differentiate(vectors, teacher, batch)
             self._optimizer.step()
             self._average.take()
 
-    def average(self) -> nn.Module:
-        """Return a head with the running average of the weights: at least one step was made."""
-        head = copy.deepcopy(self._head)
-        with torch.no_grad():
-            for one, mean in zip(head.parameters(), self._average.parameters(), strict=True):
-                one.copy_(mean)
-        return head
+    @torch.no_grad()
+    def averages(self) -> list[nn.Module]:
+        """Return M heads with the running average of the weights: at least one step was made."""
+        heads = [copy.deepcopy(head) for head in self._heads]
+        means = self._average.parameters()
+        for n, head in enumerate(heads):
+            for one, mean in zip(head.parameters(), means, strict=True):
+                one.copy_(mean[n].view_as(one))
+        return heads
 
     def _differentiate(
         self, vectors: torch.Tensor, teacher: TeacherRows, batch: torch.Tensor
     ) -> None:
-        """Set the gradient of each weight: of the loss over the rows numbered (B,)."""
+        """Set the gradient of each weight: of the loss of each head over its rows of (M, B)."""
         *below, last = self._layers
-        read, _ = dropped(vectors.index_select(0, batch), self._dropout, self._random)
+        read = vectors.index_select(0, batch.flatten()).view(*batch.shape, -1)
+        read, _ = dropped(read, self._dropout, self._random)
         if not below:
-            _set_gradient(last, read, teacher.gradient(last(read), batch))
+            last.set_gradient(read, teacher.gradient(last(read), batch))
             return
         (hidden,) = below
         sums = hidden(read)
         active, kept = dropped(nn.functional.gelu(sums), self._dropout, self._random)
         found = teacher.gradient(last(active), batch)
-        _set_gradient(last, active, found)
-        found = torch.ops.aten.gelu_backward((found @ last.weight).mul_(kept), sums)
-        _set_gradient(hidden, read, found)
+        last.set_gradient(active, found)
+        found = torch.ops.aten.gelu_backward(torch.bmm(found, last.weight).mul_(kept), sums)
+        hidden.set_gradient(read, found)
+
+
+class _StackedLinear:
+    """A layer of each of M heads: weights (M, out, in) and biases (M, 1, out)."""
+
+    def __init__(self, alike: Sequence[nn.Linear]) -> None:
+        self.weight = torch.stack([layer.weight.detach() for layer in alike])
+        self.bias = torch.stack([layer.bias.detach()[None] for layer in alike])
+        for one in (self.weight, self.bias):
+            one.grad = torch.zeros_like(one)
+
+    def __call__(self, read: torch.Tensor) -> torch.Tensor:
+        """Return (M, B, out) of (M, B, in)."""
+        return torch.baddbmm(self.bias, read, self.weight.transpose(1, 2))
+
+    def set_gradient(self, read: torch.Tensor, found: torch.Tensor) -> None:
+        """Set it where (M, B, in) was read; with what was written the loss changes by `found`."""
+        torch.bmm(found.transpose(1, 2), read, out=self.weight.grad)
+        torch.sum(found, dim=1, keepdim=True, out=self.bias.grad)
 
 
 def dropped(
-    values: torch.Tensor, share: float, random: np.random.Generator
+    values: torch.Tensor, share: float, random: Sequence[np.random.Generator]
 ) -> tuple[torch.Tensor, torch.Tensor | float]:
-    """Return values of which a share is 0 and the rest larger, and what they were times.
+    """Return values (M, ...) of which a share is 0 and the rest larger, and what they were times.
 
     The share is rounded to a 256th: a random byte decides on a value, for to draw a float for each,
     as nn.Dropout does, takes as long as all else of a step.
@@ -105,17 +135,14 @@ def dropped(
     left_out = round(share * _BYTES)
     if not left_out:
         return values, 1.0
-    words = random.integers(_WORDS, size=-(-values.numel() // 8), dtype=np.uint64)
-    stays = words.view(np.uint8)[: values.numel()].reshape(values.shape) >= left_out
+    kept = torch.empty_like(values)
+    size = values[0].numel()
     scale = np.float32(_BYTES / (_BYTES - left_out))
-    kept = torch.from_numpy(np.multiply(stays, scale, dtype=np.float32))
+    for one, generator in zip(kept.numpy(), random, strict=True):
+        words = generator.integers(_WORDS, size=-(-size // 8), dtype=np.uint64)
+        stays = words.view(np.uint8)[:size].reshape(one.shape) >= left_out
+        np.multiply(stays, scale, out=one)
     return values * kept, kept
-
-
-def _set_gradient(layer: nn.Linear, read: torch.Tensor, found: torch.Tensor) -> None:
-    """Set that of a layer which read (B, W); with what it wrote the loss changes by (B, K)."""
-    torch.mm(found.T, read, out=layer.weight.grad)
-    torch.sum(found, dim=0, out=layer.bias.grad)
 
 
 def mean_head(heads: Sequence[nn.Module]) -> nn.Module:

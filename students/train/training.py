@@ -24,6 +24,7 @@ EpochEnd = Callable[[int], bool]
 """Called with the number of epochs done; True stops the training."""
 
 _LEAST_MASS = 1e-10
+_MINUS_ONE = torch.tensor(-1.0)
 BUCKET = 50
 """Batches that are sorted by length together: large enough to waste no padding, small enough that
 batches stay random."""
@@ -96,18 +97,23 @@ class TeacherRows:
         self._temperature, self._hard_weight = temperature, hard_weight
 
     def gradient(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return (B, K): how the loss over the rows numbered (B,) changes with their logits."""
-        weight = self._hard_weight
-        out = torch.softmax(logits / self._temperature, dim=1).sub_(
-            self._soft.index_select(0, rows)
-        )
+        """Return (M, B, K): how the loss of each of M over its B rows changes with its logits.
+
+        Args:
+            logits: (M, B, K).
+            rows: (M, B), their numbers.
+        """
+        weight, flat = self._hard_weight, rows.flatten()
+        out = torch.softmax(logits / self._temperature, dim=-1)
+        out -= self._soft.index_select(0, flat).view_as(out)
         out *= (1 - weight) * self._temperature
         if weight:
-            certain = torch.softmax(logits, dim=1)
-            certain[torch.arange(len(rows)), self._hard[rows]] -= 1
+            certain = torch.softmax(logits, dim=-1)
+            hard = self._hard.index_select(0, flat).view(*rows.shape, 1)
+            certain.scatter_add_(-1, hard, _MINUS_ONE.expand_as(hard))
             out.add_(certain, alpha=weight)
-        mass = self._mass[rows]
-        return out.mul_((mass / mass.sum().clamp_min(_LEAST_MASS))[:, None])
+        mass = self._mass.index_select(0, flat).view(*rows.shape, 1)
+        return out.mul_(mass / mass.sum(dim=1, keepdim=True).clamp_min(_LEAST_MASS))
 
 
 class Checkpoint:

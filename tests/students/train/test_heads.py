@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from students.runtime.encoders.network import new_head
-from students.train.heads import LearningHead, RunningAverage, dropped, mean_head
+from students.train.heads import LearningHeads, RunningAverage, dropped, mean_head
 from students.train.training import TeacherRows, distillation_loss
 
 pytestmark = pytest.mark.torch
@@ -17,15 +17,21 @@ VECTORS = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.softmax(3 * VECTORS[:, :2], dim=1)
 
 
-def _heads(count, hidden=4, dropout=0.0):
-    torch.manual_seed(0)
-    return [LearningHead(new_head(6, hidden, 2), np.arange(300), dropout, n) for n in range(count)]
+ROWS = np.arange(300)
 
 
-def _learn(head):
+def _new(which, hidden, dropout):
+    heads = []
+    for n in which:
+        torch.manual_seed(n)
+        heads.append(new_head(6, hidden, 2))
+    return LearningHeads(heads, [ROWS[n:] for n in which], 290, dropout, which)
+
+
+def _learn(learning):
     for _ in range(3):
-        head.learn(VECTORS, TeacherRows(TARGETS, 2.0, 0.1))
-    return head.average()
+        learning.learn(VECTORS, TeacherRows(TARGETS, 2.0, 0.1))
+    return [_weights(head) for head in learning.averages()]
 
 
 def _weights(head):
@@ -43,14 +49,38 @@ def test_the_mean_of_heads_is_one_head(hidden):
     assert (isinstance(one, nn.Sequential) and one[0].out_features == 12) == bool(hidden)
 
 
+@pytest.mark.parametrize("hidden", [0, 4])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_threads_change_nothing(dropout):
-    """Heads that learn at once, a thread each, come to what each comes to alone, to the bit."""
-    alone = [_weights(_learn(head)) for head in _heads(4, dropout=dropout)]
-    with ThreadPoolExecutor(4) as threads:
-        at_once = [_weights(head) for head in threads.map(_learn, _heads(4, dropout=dropout))]
-    assert all(torch.equal(a, b) for a, b in zip(alone, at_once, strict=True))
-    assert not torch.allclose(alone[0], alone[1])
+def test_company_changes_nothing(hidden, dropout):
+    """Alone, side by side or a thread each: every head comes to the same."""
+    alone = [_learn(_new((n,), hidden, dropout))[0] for n in range(4)]
+    pairs = [_new(which, hidden, dropout) for which in ((0, 1), (2, 3))]
+    with ThreadPoolExecutor(2) as threads:
+        together = [one for pair in threads.map(_learn, pairs) for one in pair]
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-2)
+
+
+def test_a_pass_reads_so_many_rows_of_each_head_and_none_of_another():
+    """Each once at most, drawn anew in every pass."""
+    read = []
+
+    class Rows(TeacherRows):
+        def gradient(self, logits, rows):
+            read.append(rows)
+            return super().gradient(logits, rows)
+
+    heads = [new_head(6, 4, 2) for _ in range(2)]
+    learning = LearningHeads(heads, [np.arange(150), np.arange(150, 300)], 140, 0.0, (0, 1))
+    for _ in range(2):
+        learning.learn(VECTORS, Rows(TARGETS, 2.0, 0.1))
+    assert [rows.shape for rows in read] == [(2, 140)] * 2
+    for rows in read:
+        assert (rows[0] < 150).all()
+        assert (rows[1] >= 150).all()
+        assert len(rows.unique()) == 280
+    assert set(read[0][0].tolist()) != set(read[1][0].tolist())
 
 
 @pytest.mark.parametrize("hidden", [0, 4])
@@ -63,10 +93,15 @@ def test_the_gradient_is_that_of_autograd(hidden, temperature, hard_weight):
     loss = distillation_loss(head(VECTORS[:9]), teacher[:9], temperature, hard_weight)
     expected = torch.autograd.grad(loss, list(head.parameters()))
     rows = TeacherRows(teacher, temperature, hard_weight)
+    other = new_head(6, hidden, 2)
+    learning = LearningHeads([other, head], [ROWS, ROWS], 9, 0.0, (0, 1))
     with torch.no_grad():
-        LearningHead(head, np.arange(9), 0.0, 0)._differentiate(VECTORS, rows, torch.arange(9))
-    for one, wanted in zip(head.parameters(), expected, strict=True):
-        torch.testing.assert_close(one.grad, wanted, rtol=1e-4, atol=1e-7)
+        learning._differentiate(
+            VECTORS, rows, torch.stack([torch.arange(100, 109), torch.arange(9)])
+        )
+    found = [one.grad[1] for layer in learning._layers for one in (layer.weight, layer.bias)]
+    for one, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.view_as(wanted), wanted, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -75,18 +110,21 @@ def test_a_head_learns_what_the_teacher_says(dropout):
     torch.manual_seed(0)
     new = new_head(6, 4, 2)
     before = distillation_loss(new(VECTORS), TARGETS).item()
-    head = LearningHead(new, np.arange(300), dropout, 0)
+    learning = LearningHeads([new], [ROWS], 300, dropout, (0,))
     for _ in range(300):
-        head.learn(VECTORS, TeacherRows(TARGETS, 1.0, 0.0))
-    after = distillation_loss(head.average()(VECTORS), TARGETS).item()
+        learning.learn(VECTORS, TeacherRows(TARGETS, 1.0, 0.0))
+    [head] = learning.averages()
+    after = distillation_loss(head(VECTORS), TARGETS).item()
     assert after < before * (0.05 if not dropout else 0.4)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.3])
 def test_dropout_leaves_out_that_share_and_keeps_the_sum(share):
     """Of a vector or a hidden layer, each value of it as often, whatever their number."""
-    left, times = dropped(torch.ones(4001, 51), share, np.random.default_rng(0))
-    assert torch.equal(left, times)
+    random = [np.random.default_rng(n) for n in range(2)]
+    (other, left), times = dropped(torch.ones(2, 4001, 51), share, random)
+    assert torch.equal(left, times[1])
+    assert not torch.equal(left, other)
     assert len(left.unique()) == 2
     assert (left == 0).float().mean() == pytest.approx(share, abs=0.005)
     assert (left.mean(dim=0) - 1).abs().max() < 0.05
