@@ -48,7 +48,7 @@ async def _send(hooks: list[Webhook]) -> list[str | None]:
 
     from router.shared.records import Event
 
-    async with aiohttp.ClientSession(trust_env=True) as session:
+    async with aiohttp.ClientSession() as session:
         return [
             await hook.deliver(
                 session,

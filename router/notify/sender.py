@@ -84,7 +84,7 @@ class Sender:
             log.info("the lease of a webhook is left to run out: the store is away")
 
     async def _run(self) -> None:
-        async with aiohttp.ClientSession(trust_env=True) as session:
+        async with aiohttp.ClientSession() as session:
             while True:
                 pause = self._tick_s
                 try:

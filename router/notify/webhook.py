@@ -16,8 +16,10 @@ import msgspec
 
 from router.errors import BadSettings
 from router.shared.records import SHADOW, Event
+from students.errors import BadTask
 from students.sections import WebhookSection
 from students.task import Task
+from students.teachers.client import proxy_of
 
 ANSWER_S = 10.0
 """A receiver that has not answered by then has not taken it."""
@@ -71,8 +73,11 @@ class Webhook:
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=ANSWER_S),
+                proxy=proxy_of(self._url),
             ) as response:
                 status = response.status
+        except BadTask as error:
+            return str(error)
         except TimeoutError:
             return f"it did not answer within {ANSWER_S:g} s"
         except (aiohttp.ClientSSLError, ssl.SSLError):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -37,7 +38,8 @@ MAX_FILE_BYTES = 1 << 30
 FILE_TIMEOUT_S = 600.0
 _SHOWN = 300
 _SEARCHED = 4096
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+"""No proxy reaches it."""
 _OF_A_TEXT = (400, 413, 422, 451)
 """Statuses that may say something of the text; every other 4xx is of the account or the route."""
 _FLAGGED = (b"content_filter", b"content_policy", b"moderation", b"input was flagged")
@@ -97,17 +99,42 @@ def api_headers(section: TeacherSection) -> dict[str, str]:
 
 
 def open_session(section: TeacherSection, **options: Any) -> aiohttp.ClientSession:
-    """Open a connection pool to a teacher, whoever asks it and however."""
+    """Open a connection pool to a teacher, whoever asks it and however.
+
+    Raises:
+        BadTask: the environment names a proxy that is none.
+    """
     # Callers cap their own concurrency; a second, hidden cap here would only add waiting.
     # Idle connections go before uvicorn's 5 seconds are over, or a question could be sent
     # into one that the server is just closing.
     connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=4)
-    away = section.base_url.host not in _LOOPBACK
-    return aiohttp.ClientSession(
-        connector=connector,
-        trust_env=away,  # a company's proxy, from HTTPS_PROXY; never for this machine
-        **options,
-    )
+    proxy = proxy_of(str(section.base_url))
+    return aiohttp.ClientSession(connector=connector, proxy=proxy, **options)
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy, HTTPS_PROXY or HTTP_PROXY, through which an address is reached, if any.
+
+    aiohttp can read it by itself (`trust_env`), and does more: for every request it reads the
+    environment and ~/.netrc, on two threads, and what it finds there for a host or as `default`
+    is sent to it, or fails a request that has a key. Keys are headers of requests and not of a
+    session: a session's go to the proxy, too.
+
+    Raises:
+        BadTask: the environment's proxy is no address.
+    """
+    parts = urlsplit(url)
+    found = getproxies().get(parts.scheme)
+    host = parts.netloc.rpartition("@")[2]
+    if not found or parts.hostname in _THIS_MACHINE or proxy_bypass(host):
+        return None
+    proxy = found if "://" in found else f"http://{found}"
+    try:
+        if urlsplit(proxy).hostname and urlsplit(proxy).port != 0:
+            return proxy
+    except ValueError:
+        pass
+    raise BadTask(f"{parts.scheme.upper()}_PROXY in the environment is no address")
 
 
 _NO_KEY: Mapping[str, str] = {}
@@ -177,12 +204,12 @@ class TeacherClient:
     ) -> bytes:
         limit = self._section.timeout_s if timeout_s is None else timeout_s
         trace = TRACEPARENT.get()
-        more = {**key, **({"traceparent": trace} if trace else {})}
+        heads = {**self._headers, **key, **({"traceparent": trace} if trace else {})}
         try:
             async with (
                 asyncio.timeout(limit),
                 self._open().request(
-                    method, url, headers=more, allow_redirects=False, **sent
+                    method, url, headers=heads, allow_redirects=False, **sent
                 ) as response,
             ):
                 parts, size = [], 0
@@ -211,9 +238,7 @@ class TeacherClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = open_session(
-                self._section, headers=self._headers, timeout=aiohttp.ClientTimeout(total=None)
-            )
+            self._session = open_session(self._section, timeout=aiohttp.ClientTimeout(total=None))
         return self._session
 
 

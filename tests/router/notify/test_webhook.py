@@ -51,6 +51,22 @@ async def test_a_program_gets_the_whole_event_signed(receive, task):
     assert receiver.heads[0]["x-raisehand-signature"] == f"sha256={digest}"
 
 
+async def test_a_companys_proxy_carries_it_and_no_netrc_does(receive, task, monkeypatch, tmp_path):
+    """HTTP_PROXY holds; what ~/.netrc has for a host is not sent to a receiver."""
+    proxy = await receive()
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password secret\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    assert await deliver(task, WebhookSection(url="http://hooks.example/it")) is None
+    [head] = proxy.heads
+    assert head["host"] == "hooks.example"
+    assert "authorization" not in head
+    monkeypatch.setenv("HTTP_PROXY", "http://[proxy")
+    said = await deliver(task, WebhookSection(url="http://hooks.example/it"))
+    assert said.startswith("HTTP_PROXY in the environment is no address")
+
+
 async def test_people_get_a_sentence(receive, task):
     """Slack's form, with its markup taken out of what was not written here."""
     receiver = await receive()
